@@ -1,0 +1,56 @@
+# Every target prepares what it needs: a virtual environment in .venv and, where apt may be used,
+# the system's packages. What is in place already is left alone, and then no network is needed.
+#
+#   ARGS=...     handed on: make demo ARGS='--seconds 30', make test ARGS='-k mouth', make train ARGS=...
+#   TORCH=...    what pip shall install for torch before the training tests, for example
+#                torch==2.13.0; without it `make test` skips them unless torch is there already
+#   PYTHON=...   the interpreter for .venv (3.10 or later); found by itself otherwise
+
+VENV := .venv
+ARGS ?=
+TORCH ?=
+SETUP := scripts/setup.sh
+WANTED := pyproject.toml $(SETUP)
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check lint bench train clean
+
+help:  ## this list
+	@sed -n 's/^\([a-z]*\):.*##  *\(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST)
+
+demo: $(VENV)/.ready-demo  ## 90 s of conversation with the reference model; files in demo-out/
+	$(VENV)/bin/edge-runtime demo --out demo-out $(ARGS)
+
+test: $(VENV)/.ready-$(if $(TORCH),train,dev)  ## the tests
+	$(VENV)/bin/python -m pytest -q $(ARGS)
+
+check: lint test  ## lint and test: all that a change must pass
+
+lint: $(VENV)/.ready-dev  ## style, types and import contracts only
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
+
+bench: $(VENV)/.ready-demo  ## cost of a micro-turn and memory over a two-hour run
+	$(VENV)/bin/edge-runtime bench $(ARGS)
+
+train: $(VENV)/.ready-train  ## train the reference model (CPU or CUDA); ARGS=--help says how
+	$(VENV)/bin/python -m engines.reference.train $(ARGS)
+
+clean:  ## remove what demo, tests and builds wrote; .venv, runs/ and training/ stay
+	rm -rf demo-out build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find edge_runtime engines tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# A larger set contains the smaller ones, so its stamp counts for them too.
+$(VENV)/.ready-demo: $(WANTED)
+	$(SETUP) demo,background
+	touch $@
+
+$(VENV)/.ready-dev: $(WANTED)
+	$(SETUP) demo,background,dev
+	touch $(VENV)/.ready-demo $@
+
+$(VENV)/.ready-train: $(WANTED)
+	TORCH='$(TORCH)' $(SETUP) demo,background,dev,train
+	touch $(VENV)/.ready-demo $(VENV)/.ready-dev $@

@@ -1,0 +1,1 @@
+"""The background model: answers what the interaction model hands on."""

@@ -1,0 +1,1 @@
+"""What the device hands on, and what it keeps track of meanwhile."""

@@ -1,0 +1,1 @@
+"""The demonstration: a generated person in a conversation with the device."""

@@ -1,0 +1,43 @@
+"""Every error this package raises on purpose. A message says what happened and what to do."""
+
+from __future__ import annotations
+
+
+class EdgeRuntimeError(Exception):
+    """Base class. `exit_code` is what the command line exits with."""
+
+    exit_code = 1
+
+
+class InputError(EdgeRuntimeError):
+    """Something given from outside is wrong; the remedy is in the message."""
+
+    exit_code = 2
+
+
+class ConfigError(InputError):
+    """A key of the configuration is unknown, of the wrong type or out of range."""
+
+
+class SourceError(InputError):
+    """A microphone, camera or recording cannot be used."""
+
+
+class ManifestError(InputError):
+    """A model folder breaks its contract: manifest, hash or graph."""
+
+
+class VoiceError(InputError):
+    """The synthesizer is missing or cannot speak."""
+
+
+class RecordingError(InputError):
+    """A recorded run cannot be read or written."""
+
+
+class EngineError(EdgeRuntimeError):
+    """The engine failed while running. The loop stops safely; nothing stale is used."""
+
+
+class BackgroundError(EdgeRuntimeError):
+    """A delegated request could not be taken."""

@@ -1,0 +1,1 @@
+"""Engines: what runs an interaction model, one micro-turn at a time."""

@@ -1,0 +1,134 @@
+"""The five nouns as protocols: what the loop needs of each, and nothing more.
+
+MicroTurn and Decision are values (`micro_turn.py`); the others do something and are these.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Protocol
+
+from typing_extensions import Self
+
+from edge_runtime.micro_turn import (
+    AudioReading,
+    Decision,
+    EngineOutput,
+    Event,
+    FrameReading,
+    MicroTurn,
+    Pcm,
+    Request,
+    TurnRecord,
+    Utterance,
+    VoiceState,
+)
+
+
+class Resource(Protocol):
+    """Acquired on entering, released on leaving. The constructor only stores."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None: ...
+
+
+class Clock(Protocol):
+    """Monotonic time in nanoseconds; virtual for recordings that run as fast as they can."""
+
+    def now_ns(self) -> int: ...
+
+    def sleep_until(self, deadline_ns: int) -> None: ...
+
+
+class AudioSource(Resource, Protocol):
+    """Sound in, sound out: the source owns the audio clock, so it also owns the loudspeaker."""
+
+    def read_turn(self) -> AudioReading | None:
+        """Wait for the next 3,200 samples. None: the recording has ended.
+
+        Channel 1 is what was played during the same 3,200 samples.
+        """
+        ...
+
+    def play(self, pcm: Pcm) -> None:
+        """Play float32 (3200,) after what was given before; never blocks."""
+        ...
+
+    def flush(self, fade_ms: float) -> int:
+        """Drop sound given to `play` and not yet played, fading out; returns the samples dropped."""
+        ...
+
+
+class FrameSource(Resource, Protocol):
+    def latest(self, now_ns: int) -> FrameReading | None:
+        """The newest frame captured at or before `now_ns`; None while there is none."""
+        ...
+
+
+class Engine(Resource, Protocol):
+    """One interaction model with its state. Entering activates it: load, check, warm up."""
+
+    def step(self, turn: MicroTurn) -> EngineOutput:
+        """Advance one micro-turn. Raises EngineError; never returns stale outputs."""
+        ...
+
+    def reset(self) -> None:
+        """Back to the initial state, as if nothing had been heard."""
+        ...
+
+
+class Decider(Protocol):
+    """Decodes what the engine gave out, and never second-guesses it."""
+
+    def decide(self, output: EngineOutput, turn: MicroTurn) -> Decision: ...
+
+    def reset(self) -> None: ...
+
+
+class Voice(Resource, Protocol):
+    """The mouth: a queue of utterances that gives exactly 3,200 samples a micro-turn."""
+
+    def say(self, utterance: Utterance) -> None:
+        """Queue an utterance; synthesis starts at once, in the background."""
+        ...
+
+    def next_turn(self) -> Pcm:
+        """float32 (3200,): the next 200 ms, zeros when there is nothing to say."""
+        ...
+
+    def flush(self, fade_ms: float) -> Pcm:
+        """Drop everything; float32 (3200,): a fade of at most `fade_ms`, then zeros."""
+        ...
+
+    def state(self) -> VoiceState: ...
+
+    def events(self) -> Sequence[Event]:
+        """Utterances started, finished and interrupted since the last call."""
+        ...
+
+
+class Background(Resource, Protocol):
+    """Whoever answers what the interaction model hands on."""
+
+    def submit(self, request: Request) -> None:
+        """Hand a request on; never blocks."""
+        ...
+
+    def cancel(self, request_id: str) -> None: ...
+
+    def poll(self) -> Sequence[Event]:
+        """Progress, results, failures and link changes since the last call; never blocks."""
+        ...
+
+
+class Sink(Resource, Protocol):
+    def publish(self, record: TurnRecord) -> None:
+        """Take one micro-turn; never blocks the loop and never raises for the outside's faults."""
+        ...

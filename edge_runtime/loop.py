@@ -1,0 +1,115 @@
+"""The 5 Hz loop. It alone owns the order: wait, assemble, step, decide, speak, delegate, publish."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from edge_runtime.assemble import Assembler
+from edge_runtime.dialogue import Dialogue
+from edge_runtime.errors import EngineError
+from edge_runtime.interfaces import AudioSource, Clock, Decider, Engine, Sink, Voice
+from edge_runtime.micro_turn import (
+    TURN_MS,
+    Action,
+    Decision,
+    EngineOutput,
+    Event,
+    MicroTurn,
+    Pcm,
+    Timings,
+    TurnRecord,
+    Utterance,
+)
+
+log = logging.getLogger(__name__)
+BACKCHANNEL = "backchannel"
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a loop is made of; every part is already acquired."""
+
+    audio: AudioSource
+    assembler: Assembler
+    engine: Engine
+    decider: Decider
+    voice: Voice
+    dialogue: Dialogue
+    sinks: Sequence[Sink]
+    compute_clock: Clock
+    """Real monotonic time, also when the sound runs on a virtual clock."""
+    fade_ms: float = 20.0
+    realtime: bool = True
+
+
+class Loop:
+    """Runs micro-turns until the sound ends, `stop` says so, or the engine fails."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+
+    def run(self, stop: Callable[[], bool] = lambda: False, max_turns: int | None = None) -> int:
+        """Returns how many micro-turns ran. Raises EngineError after a safe stop."""
+        p, now = self._parts, self._parts.compute_clock.now_ns
+        waiting: list[Event] = []
+        for index in itertools.count():
+            if stop() or index == max_turns or (reading := p.audio.read_turn()) is None:
+                return index
+            begun_ns = now()
+            events = [*waiting, *p.dialogue.poll()]
+            turn = p.assembler.assemble(index, reading, events, p.voice.state(), p.dialogue.state())
+            try:
+                output = p.engine.step(turn)
+            except EngineError:
+                self._safe_stop(turn)
+                raise
+            computed_ns = now()
+            decision = p.decider.decide(output, turn)
+            said, played = self._speak(decision)
+            waiting = list(p.voice.events())
+            p.dialogue.listen(turn, decision)
+            p.dialogue.delegate(decision)
+            if said is not None and said.act != BACKCHANNEL:
+                p.dialogue.answered()
+            late_ms = (begun_ns - reading.captured_ns) / 1e6 if p.realtime else 0.0
+            total_ms = (now() - begun_ns) / 1e6
+            timings = Timings(
+                late_ms=late_ms,
+                compute_ms=(computed_ns - begun_ns) / 1e6,
+                total_ms=total_ms,
+                skipped=int(max(0.0, late_ms + total_ms) // TURN_MS) if p.realtime else 0,
+            )
+            record = TurnRecord(turn, output, decision, timings, said, played)
+            for sink in p.sinks:
+                sink.publish(record)
+        raise AssertionError("unreachable")
+
+    def _speak(self, decision: Decision) -> tuple[Utterance | None, Pcm]:
+        """Stopping comes before anything else; then a new utterance; then the next 200 ms."""
+        p = self._parts
+        if decision.stop:
+            p.audio.flush(p.fade_ms)
+            faded = p.voice.flush(p.fade_ms)
+            p.audio.play(faded)
+            return None, faded
+        said = p.dialogue.utterance(decision)
+        if said is not None:
+            p.voice.say(said)
+        played = p.voice.next_turn()
+        p.audio.play(played)
+        return said, played
+
+    def _safe_stop(self, turn: MicroTurn) -> None:
+        """The engine is gone: silence, and tell every sink to stop moving."""
+        p = self._parts
+        p.audio.flush(p.fade_ms)
+        p.voice.flush(p.fade_ms)
+        halt = Decision(turn.index, "yield", stop=True, actions=(Action("stop_motion"),), heard="")
+        output = EngineOutput(turn.index, {})
+        record = TurnRecord(replace(turn), output, halt, Timings())
+        for sink in p.sinks:
+            sink.publish(record)
+        log.error("the engine failed in micro-turn %d; the device has stopped", turn.index)

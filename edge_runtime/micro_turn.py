@@ -1,0 +1,217 @@
+"""What flows through the loop: readings in, a MicroTurn to the engine, a Decision out.
+
+Every class is frozen: a value that has been handed on never changes, so a recorder, a view and the
+engine may all hold the same one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from types import MappingProxyType
+
+import numpy as np
+from numpy.typing import NDArray
+
+TURN_MS = 200
+SAMPLE_RATE_HZ = 16_000
+TURN_SAMPLES = SAMPLE_RATE_HZ * TURN_MS // 1000
+"""3,200: the samples of one micro-turn."""
+
+Pcm = NDArray[np.float32]
+"""Mono sound, float32 (n,), -1..1, 16 kHz."""
+StereoPcm = NDArray[np.float32]
+"""float32 (2, n): channel 0 the microphone, channel 1 what our own loudspeaker played."""
+Frame = NDArray[np.uint8]
+"""A picture, uint8 (height, width, 3), RGB."""
+
+_EMPTY: Mapping[str, float] = MappingProxyType({})
+
+
+class EventKind(str, Enum):
+    """What can happen between two micro-turns, told to the model as an event token."""
+
+    UTTERANCE_STARTED = "utterance_started"
+    UTTERANCE_FINISHED = "utterance_finished"
+    UTTERANCE_INTERRUPTED = "utterance_interrupted"
+    PROGRESS = "progress"
+    RESULT = "result"
+    FAILED = "failed"
+    LINK_UP = "link_up"
+    LINK_DOWN = "link_down"
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened since the last micro-turn.
+
+    `id` names the utterance or the request it is about; `text` is a result's answer, a failure's
+    reason or a progress note.
+    """
+
+    kind: EventKind
+    id: str = ""
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class VoiceState:
+    """What our mouth is doing at the end of this micro-turn."""
+
+    utterance_id: str | None = None
+    seconds_left: float = 0.0
+    """Of sound not yet played; an estimate while the synthesizer still works."""
+
+    @property
+    def speaking(self) -> bool:
+        return self.utterance_id is not None
+
+
+@dataclass(frozen=True, slots=True)
+class BackgroundState:
+    """What the delegated work is doing at the end of this micro-turn."""
+
+    pending: bool = False
+    """A request is out and unanswered."""
+    result_ready: bool = False
+    """A result is here and has not been spoken."""
+    link_up: bool = True
+    """A background model other than the device's own can be reached."""
+
+
+@dataclass(frozen=True, slots=True)
+class AudioReading:
+    """Exactly one micro-turn of sound from a source."""
+
+    pcm: StereoPcm
+    """float32 (2, 3200)."""
+    lost_samples: int = 0
+    """Of the 3,200 samples, how many were zero-filled."""
+    captured_ns: int = 0
+    """Clock reading at the last sample."""
+    direction_rad: float | None = None
+    """Bearing of the sound, REP-103: 0 ahead, left positive."""
+
+
+@dataclass(frozen=True, slots=True)
+class FrameReading:
+    """The newest picture of a source."""
+
+    frame: Frame
+    captured_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class MicroTurn:
+    """Everything the engine may know in one micro-turn, and nothing else."""
+
+    index: int
+    deadline_ns: int
+    audio: StereoPcm
+    lost_samples: int = 0
+    direction_rad: float | None = None
+    frame: Frame | None = None
+    frame_age_ms: float | None = None
+    events: tuple[Event, ...] = ()
+    voice: VoiceState = VoiceState()
+    background: BackgroundState = BackgroundState()
+
+
+@dataclass(frozen=True, slots=True)
+class EngineOutput:
+    """The engine's raw outputs for one micro-turn: tensors by the name the manifest gives them.
+
+    The arrays belong to the receiver: the engine never writes to them again.
+    """
+
+    index: int
+    tensors: Mapping[str, NDArray[np.float32]]
+
+
+@dataclass(frozen=True, slots=True)
+class Utterance:
+    """Something for the mouth to say."""
+
+    id: str
+    text: str
+    act: str
+    """The act it comes from, as the manifest names it: `greet`, `deliver`, ..."""
+    request_id: str | None = None
+    """The request whose result it delivers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """Something for the body to do: `wave`, `nod`, `look_at`, ..."""
+
+    name: str
+    probability: float = 1.0
+
+
+class Delegation(str, Enum):
+    NONE = "none"
+    DELEGATE = "delegate"
+    CANCEL = "cancel"
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What the model decided in one micro-turn."""
+
+    index: int
+    floor: str
+    """A floor state of the manifest: `listen`, `backchannel`, `speak`, `yield`, `hold`."""
+    say: str | None = None
+    """The act to say from the next sample on; None to start nothing."""
+    stop: bool = False
+    """Silence the loudspeaker at once."""
+    actions: tuple[Action, ...] = ()
+    delegation: Delegation = Delegation.NONE
+    heard: str = ""
+    """Symbols of the transcript that this micro-turn added."""
+    probabilities: Mapping[str, Mapping[str, float]] = field(
+        default_factory=lambda: MappingProxyType({})
+    )
+    """By head (`floor`, `act`, `action`, `delegate`) and class."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A question for the background model."""
+
+    id: str
+    audio: Pcm
+    """What was heard since the person began, float32 (n,), 16 kHz."""
+    transcript: str = ""
+    """The interaction model's own, rough transcript."""
+    language: str = "en"
+    deadline_s: float = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Timings:
+    """How long one micro-turn took. Durations in milliseconds on the monotonic clock."""
+
+    late_ms: float = 0.0
+    """From the due time to the start of the turn."""
+    compute_ms: float = 0.0
+    """The engine's step."""
+    total_ms: float = 0.0
+    """Assemble to the last sink."""
+    skipped: int = 0
+    """Micro-turns lost before this one because an earlier one overran."""
+
+
+@dataclass(frozen=True, slots=True)
+class TurnRecord:
+    """One micro-turn as sinks see it."""
+
+    turn: MicroTurn
+    output: EngineOutput
+    decision: Decision
+    timings: Timings
+    said: Utterance | None = None
+    """The utterance that this decision started."""
+    played: Pcm | None = None
+    """What the mouth will play next, float32 (3200,); None before the mouth was asked."""

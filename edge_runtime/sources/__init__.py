@@ -1,0 +1,1 @@
+"""Where sound and pictures come from: recordings, microphones, cameras."""

@@ -1,0 +1,1 @@
+"""The mouth: from an utterance to exactly 200 ms of sound a micro-turn."""

@@ -1,0 +1,1 @@
+"""Models that ship, and the factories that made them."""

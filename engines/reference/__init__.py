@@ -1,0 +1,1 @@
+"""The reference interaction model and its factory."""

@@ -1,0 +1,1 @@
+"""The corpus: text, voices, rooms and pictures, composed into labelled conversations."""

@@ -1,0 +1,226 @@
+"""A bank of utterances with phone times: synthesized by several engines, and recorded from people."""
+
+from __future__ import annotations
+
+import pickle
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from math import gcd
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.signal import resample_poly
+
+from engines.reference.corpus import flite as flite_module
+from engines.reference.corpus.espeak import ACCENTS, Espeak, EspeakVoice, Phones
+from engines.reference.corpus.flite import Flite
+from engines.reference.corpus.text import Grammar, Line, stdlib_prose
+
+RATE_HZ = 16_000
+RMS = 2000.0
+"""int16 scale: -24 dBFS."""
+HELD_VARIANTS = 18
+DEVICE_VOICE = EspeakVoice("en-us+f2", 165, 50, 50)
+COUNTS = {
+    "turn": (7000, 2600),
+    "incomplete": (1000, 400),
+    "backchannel": (800, 250),
+    "interruption": (1000, 400),
+    "cancel": (400, 150),
+    "device": (1500, 200),
+    "device_backchannel": (60, 10),
+}
+"""By kind: utterances of espeak-ng and of flite at scale 1."""
+GRAMMAR = Path(__file__).parent / "grammar.yaml"
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """Speech without a pause that matters."""
+
+    pcm: NDArray[np.int16]
+    """(n,), 16 kHz, RMS about 2,000."""
+    text: str
+    phones: Phones
+    """(phone index, start_s, end_s); empty if unknown."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spoken:
+    """An utterance; the composer puts pauses between its segments."""
+
+    segments: tuple[Segment, ...]
+    kind: str
+    intent: str
+    source: str
+    voice: str
+    room: NDArray[np.float32] | None = None
+    """Mean magnitude spectrum (129,) of the recording's own silence."""
+    gap_is_natural: bool = True
+
+
+def trim(pcm: NDArray[np.float32]) -> tuple[NDArray[np.float32], int]:
+    """Without the silence around it, and how many samples were cut in front."""
+    if len(pcm) < 400:
+        return pcm, 0
+    level = np.convolve(np.abs(pcm), np.ones(160) / 160, "same")
+    loud = np.flatnonzero(level > 0.01 * level.max() + 5)
+    first = max(0, int(loud[0]) - 160) if len(loud) else 0
+    last = int(loud[-1]) + 320 if len(loud) else len(pcm)
+    return pcm[first:last], first
+
+
+def _segment(pcm: NDArray[np.float32], rate_hz: int, text: str, phones: Phones) -> Segment | None:
+    if len(pcm) < rate_hz // 20:
+        return None
+    if rate_hz != RATE_HZ:
+        common = gcd(rate_hz, RATE_HZ)
+        pcm = resample_poly(pcm, RATE_HZ // common, rate_hz // common)
+    pcm, cut = trim(pcm)
+    pcm = pcm * (RMS / (np.sqrt((pcm * pcm).mean()) + 1.0))
+    shift = cut / RATE_HZ
+    moved = tuple((p, max(0.0, a - shift), b - shift) for p, a, b in phones if b > shift)
+    return Segment(np.clip(pcm, -32000, 32000).astype(np.int16), text, moved)
+
+
+class Speaker:
+    """Speaks lines with the synthesizers that are installed."""
+
+    def __init__(self, split: str) -> None:
+        self.split = split
+        self.espeak = Espeak() if split != "test_unseen" else None
+        self.flite: Flite | None = None
+        try:
+            self.flite = Flite()
+        except RuntimeError as error:
+            if self.espeak is None:
+                raise
+            warnings.warn(f"{error}; the corpus has one synthesizer less", stacklevel=2)
+        variants = self.espeak.variants() if self.espeak else []
+        np.random.default_rng(5).shuffle(variants)
+        held = variants[:HELD_VARIANTS]
+        self.variants = variants[HELD_VARIANTS:] if split == "train" else held
+
+    def with_espeak(self, rng: np.random.Generator, line: Line, kind: str) -> Spoken | None:
+        assert self.espeak is not None
+        accent = ACCENTS[int(rng.integers(len(ACCENTS)))]
+        variant = self.variants[int(rng.integers(len(self.variants)))]
+        rate, pitch, spread = rng.integers((125, 20, 25), (215, 80, 80))
+        voice = EspeakVoice(f"{accent}+{variant}", int(rate), int(pitch), int(spread))
+        if kind.startswith("device") and rng.random() < 0.6:
+            voice = DEVICE_VOICE
+        parts = []
+        for text in _punctuate(rng, line, kind):
+            pcm, phones = self.espeak.say(text, voice)
+            parts.append(_segment(pcm, self.espeak.rate_hz, _plain(text), phones))
+        return _spoken(parts, line, kind, "espeak", voice.name)
+
+    def with_flite(self, rng: np.random.Generator, line: Line, kind: str) -> Spoken | None:
+        assert self.flite is not None
+        voices = flite_module.VOICES if self.split != "test_unseen" else flite_module.HELD_OUT
+        voice = voices[int(rng.integers(len(voices)))]
+        stretch, parts = float(rng.uniform(0.85, 1.25)), []
+        for text in _punctuate(rng, line, kind):
+            pcm, phones, rate_hz = self.flite.say(text, voice, stretch)
+            parts.append(_segment(pcm, rate_hz, _plain(text), phones))
+        return _spoken(parts, line, kind, "flite", voice)
+
+
+def _plain(text: str) -> str:
+    return text.rstrip(".,?")
+
+
+def _punctuate(rng: np.random.Generator, line: Line, kind: str) -> list[str]:
+    """Intonation by punctuation: a comma where more comes."""
+    texts = []
+    for index, text in enumerate(line.segments):
+        last = index == len(line.segments) - 1
+        if last and kind == "incomplete":
+            mark = "," if rng.random() < 0.7 else "."
+        elif last:
+            mark = "?" if line.question and rng.random() < 0.7 else "."
+        else:
+            mark = "," if rng.random() < 0.65 else "." if rng.random() < 0.6 else "?"
+        texts.append(text + mark)
+    return texts
+
+
+def _spoken(
+    parts: list[Segment | None], line: Line, kind: str, source: str, voice: str
+) -> Spoken | None:
+    if any(part is None for part in parts):
+        return None
+    return Spoken(tuple(p for p in parts if p), kind, line.intent, source, voice)
+
+
+def _line(grammar: Grammar, rng: np.random.Generator, kind: str, split: str) -> Line:
+    if kind == "turn":
+        return grammar.turn(rng, split)
+    if kind == "incomplete":
+        return grammar.incomplete(rng, split)
+    if kind == "device":
+        return grammar.device(rng)
+    if kind == "device_backchannel":
+        return grammar.device_backchannel(rng)
+    return grammar.phrase(rng, kind, split)
+
+
+class Bank(dict[str, list[Spoken]]):
+    """Utterances by kind."""
+
+    @classmethod
+    def build(
+        cls,
+        seed: int,
+        scale: float,
+        human_dir: Path | None,
+        split: str = "train",
+        cache: Path | None = None,
+        progress: Callable[[str], None] | None = None,
+    ) -> Bank:
+        """Synthesize, or take from the cache; `split` is train, test_seen or test_unseen."""
+        path = None if cache is None else cache / f"{split}-{seed}-{scale:g}.pickle"
+        if path is not None and path.exists():
+            bank = cls(pickle.loads(path.read_bytes()))
+        else:
+            bank = cls(_synthesize(seed, scale, split, progress))
+            if path is not None:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(pickle.dumps(dict(bank), pickle.HIGHEST_PROTOCOL))
+        if human_dir is not None:
+            from engines.reference.corpus import human
+
+            for spoken in human.load_speech(human_dir, "train" if split == "train" else "dev"):
+                bank[spoken.kind].append(spoken)
+        if progress:
+            hours = sum(len(g.pcm) for s in bank.values() for u in s for g in u.segments)
+            counts = ", ".join(f"{len(v)} {k}" for k, v in bank.items())
+            progress(f"bank {split}: {counts}; {hours / RATE_HZ / 3600:.1f} h of speech")
+        return bank
+
+
+def _synthesize(
+    seed: int, scale: float, split: str, progress: Callable[[str], None] | None
+) -> Mapping[str, list[Spoken]]:
+    grammar = Grammar.load(GRAMMAR, stdlib_prose())
+    speaker = Speaker(split)
+    splits = {"train": 1, "test_seen": 2, "test_unseen": 3}
+    rng = np.random.default_rng([seed, splits[split]])
+    bank: dict[str, list[Spoken]] = {}
+    for kind, (with_espeak, with_flite) in COUNTS.items():
+        if progress:
+            progress(f"synthesizing {split}: {kind}")
+        bank[kind] = []
+        text_split = "train" if split == "train" else "test"
+        engines = (
+            (speaker.espeak, speaker.with_espeak, with_espeak),
+            (speaker.flite, speaker.with_flite, with_flite),
+        )
+        for engine, say, count in engines:
+            for _ in range(max(4, int(count * scale)) if engine is not None else 0):
+                spoken = say(rng, _line(grammar, rng, kind, text_split), kind)
+                if spoken is not None:
+                    bank[kind].append(spoken)
+    return bank

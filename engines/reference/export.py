@@ -1,0 +1,168 @@
+"""Export the averaged weights as one fixed-shape step graph with its manifest.
+
+`python -m engines.reference.export --checkpoint training/checkpoint.pt --out engines/reference`
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import warnings
+from pathlib import Path
+
+import onnx
+import torch
+import yaml
+from torch import Tensor, nn
+
+from engines.reference.model import TURN_SAMPLES, InteractionModel, ModelConfig
+from engines.reference.vocabulary import (
+    ACTIONS,
+    ACTS,
+    DELEGATE,
+    EVENTS,
+    FLOOR,
+    STATUS,
+    SYMBOLS,
+)
+
+OPSET = 20
+DECODING = {"speak": 0.5, "backchannel": 0.5, "yield": 0.5, "action": 0.5, "delegate": 0.5}
+
+
+class StepGraph(nn.Module):
+    """`InteractionModel.step` with its state as positional tensors."""
+
+    def __init__(self, model: InteractionModel) -> None:
+        super().__init__()
+        self.model = model
+        self.names = list(model.initial_state())
+
+    def forward(
+        self,
+        audio: Tensor,
+        frame: Tensor,
+        frame_valid: Tensor,
+        events: Tensor,
+        status: Tensor,
+        *state: Tensor,
+    ) -> tuple[Tensor, ...]:
+        given = dict(zip(self.names, state, strict=True))
+        outputs, new = self.model.step(audio, frame, frame_valid, events, status, given)
+        return (*outputs.values(), *(new[name] for name in self.names))
+
+
+def example_inputs(model: InteractionModel) -> dict[str, Tensor]:
+    side = model.config.frame_px
+    return {
+        "audio": torch.zeros(1, 2, TURN_SAMPLES),
+        "frame": torch.zeros(1, side, side, 3, dtype=torch.uint8),
+        "frame_valid": torch.zeros(1, 1),
+        "events": torch.zeros(1, len(EVENTS)),
+        "status": torch.zeros(1, len(STATUS)),
+    }
+
+
+def load(checkpoint: Path) -> InteractionModel:
+    """The averaged weights of a checkpoint, ready to run."""
+    saved = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    model = InteractionModel(ModelConfig(**saved["config"]))
+    model.load_state_dict(saved["average"])
+    return model.eval()
+
+
+def export(model: InteractionModel, folder: Path, version: str, evaluation: object = None) -> Path:
+    """Write model.onnx and manifest.yaml into `folder`, each atomically; returns the graph."""
+    folder.mkdir(parents=True, exist_ok=True)
+    inputs, state = example_inputs(model), model.initial_state()
+    with torch.no_grad():
+        outputs, _ = model.step(*inputs.values(), state)
+    path, temporary = folder / "model.onnx", folder / "model.onnx.tmp"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            StepGraph(model).eval(),
+            (*inputs.values(), *state.values()),
+            str(temporary),
+            input_names=[*inputs, *(f"state_{name}" for name in state)],
+            output_names=[*outputs, *(f"next_{name}" for name in state)],
+            opset_version=OPSET,
+            dynamo=False,
+        )
+    onnx.checker.check_model(str(temporary), full_check=True)
+    os.replace(temporary, path)
+    manifest = describe(inputs, outputs, state, version, path, evaluation)
+    text = yaml.safe_dump(manifest, sort_keys=False, allow_unicode=True, width=100)
+    (folder / "manifest.tmp").write_text(text)
+    os.replace(folder / "manifest.tmp", folder / "manifest.yaml")
+    return path
+
+
+def describe(
+    inputs: dict[str, Tensor],
+    outputs: dict[str, Tensor],
+    state: dict[str, Tensor],
+    version: str,
+    path: Path,
+    evaluation: object,
+) -> dict[str, object]:
+    """The manifest as plain data."""
+
+    def tensor(name: str, value: Tensor) -> dict[str, object]:
+        dtype = "uint8" if value.dtype == torch.uint8 else "float32"
+        return {"name": name, "role": name, "shape": list(value.shape), "dtype": dtype}
+
+    return {
+        "format": 1,
+        "name": "reference",
+        "version": version,
+        "licence": "Apache-2.0",
+        "model": {
+            "file": path.name,
+            "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+            "opset": OPSET,
+        },
+        "tick_ms": 200,
+        "sample_rate_hz": 16_000,
+        "inputs": [tensor(name, value) for name, value in inputs.items()],
+        "outputs": [tensor(name, value) for name, value in outputs.items()],
+        "states": [
+            {
+                "input": f"state_{name}",
+                "output": f"next_{name}",
+                "shape": list(value.shape),
+                "dtype": "float32",
+                "initial": 0.0,
+            }
+            for name, value in state.items()
+        ],
+        "vocabularies": {
+            "floor": list(FLOOR),
+            "act": list(ACTS),
+            "action": list(ACTIONS),
+            "delegate": list(DELEGATE),
+            "events": list(EVENTS),
+            "status": list(STATUS),
+            "symbols": list(SYMBOLS),
+        },
+        "decoding": DECODING,
+        "evaluation": evaluation or {},
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--checkpoint", type=Path, default=Path("training/checkpoint.pt"))
+    parser.add_argument("--out", type=Path, default=Path("engines/reference"))
+    parser.add_argument("--version", default="0.1.0")
+    parser.add_argument("--evaluation", type=Path, help="a JSON file of figures for the manifest")
+    arguments = parser.parse_args()
+    figures = json.loads(arguments.evaluation.read_text()) if arguments.evaluation else None
+    path = export(load(arguments.checkpoint), arguments.out, arguments.version, figures)
+    print(f"{path}: {path.stat().st_size / 1e6:.1f} MB")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,135 @@
+"""What the reference model is trained on: one weighted sum over all its heads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from engines.reference.corpus.conversation import IGNORE, Conversation
+from engines.reference.model import SUBFRAMES, Outputs
+from engines.reference.vocabulary import SYMBOLS
+
+_SYMBOL = {symbol: index for index, symbol in enumerate(SYMBOLS)}
+FLOOR_WEIGHT = torch.tensor([1.0, 3.0, 2.0, 3.0, 0.5])
+"""Listening and holding are most turns; the rare decisions count for more."""
+ACTION_WEIGHT = torch.tensor([0.5] + [2.0] * 7)
+DELEGATE_WEIGHT = torch.tensor([0.5, 2.0, 3.0])
+WEIGHTS = {
+    "floor": 3.0,
+    "act": 0.5,
+    "action": 0.5,
+    "delegate": 0.7,
+    "speech": 0.4,
+    "end": 0.6,
+    "vision": 0.5,
+    "phones": 1.0,
+    "text": 1.0,
+    "blank": 0.2,
+}
+
+
+@dataclass
+class Batch:
+    """Conversations as tensors; shapes as in `Conversation` with a batch axis in front."""
+
+    inputs: tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
+    labels: dict[str, Tensor]
+    texts: list[tuple[tuple[int, int, str], ...]]
+
+    @staticmethod
+    def of(conversations: Sequence[Conversation], device: torch.device | None = None) -> Batch:
+        def stack(name: str) -> Tensor:
+            arrays = [getattr(one, name) for one in conversations]
+            return torch.from_numpy(np.stack(arrays)).to(device)
+
+        names = ("floor", "act", "action", "delegate", "speech", "end_of_turn", "vision", "phones")
+        return Batch(
+            inputs=(
+                stack("audio"),
+                stack("frames"),
+                stack("frame_valid"),
+                stack("events"),
+                stack("status"),
+            ),
+            labels={name: stack(name) for name in names},
+            texts=[one.texts for one in conversations],
+        )
+
+
+def _classes(logits: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
+    """Cross-entropy over the labelled turns; zero when there are none."""
+    flat, target = logits.float().flatten(0, 1), target.flatten()
+    if not bool((target != IGNORE).any()):
+        return flat.sum() * 0
+    weight = None if weight is None else weight.to(flat.device)
+    return F.cross_entropy(flat, target, weight=weight, ignore_index=IGNORE)
+
+
+def _transcript(
+    logits: Tensor, texts: Sequence[tuple[tuple[int, int, str], ...]]
+) -> tuple[Tensor, Tensor]:
+    """CTC in the window of each utterance, blank outside of all of them."""
+    log_probs = F.log_softmax(logits.float(), -1)
+    outside = torch.ones(log_probs.shape[:2], device=logits.device)
+    windows: list[Tensor] = []
+    symbols: list[int] = []
+    counts: list[int] = []
+    for row, spans in enumerate(texts):
+        for first, last, text in spans:
+            steps = slice(first * SUBFRAMES, (last + 1) * SUBFRAMES)
+            outside[row, steps] = 0
+            coded = [_SYMBOL[c] for c in text if c in _SYMBOL] + [_SYMBOL[" "]]
+            window = log_probs[row, steps]
+            repeats = sum(a == b for a, b in zip(coded, coded[1:], strict=False))
+            if len(coded) + repeats <= len(window) - 2:
+                windows.append(window)
+                symbols += coded
+                counts.append(len(coded))
+    blank = -(log_probs[:, :, 0] * outside).sum() / outside.sum().clamp(1)
+    if not windows:
+        return log_probs.sum() * 0, blank
+    lengths = torch.tensor([len(window) for window in windows])
+    padded = torch.nn.utils.rnn.pad_sequence(windows)
+    loss = F.ctc_loss(
+        padded,
+        torch.tensor(symbols, device=logits.device),
+        lengths,
+        torch.tensor(counts),
+        reduction="sum",
+        zero_infinity=True,
+    )
+    return loss / len(symbols), blank
+
+
+def compute(outputs: Outputs, batch: Batch) -> tuple[Tensor, dict[str, float]]:
+    """The weighted loss, and its parts for the log."""
+    labels = batch.labels
+    text, blank = _transcript(outputs.transcript, batch.texts)
+    ended = labels["end_of_turn"]
+    known = ended != IGNORE
+    end = F.binary_cross_entropy_with_logits(
+        outputs.end_of_turn.float(), ended.clamp(0).float(), reduction="none"
+    )
+    sighted = batch.inputs[2]
+    vision = F.binary_cross_entropy_with_logits(
+        outputs.vision.float(), labels["vision"], reduction="none"
+    )
+    parts = {
+        "floor": _classes(outputs.floor, labels["floor"], FLOOR_WEIGHT),
+        "act": _classes(outputs.act, labels["act"]),
+        "action": _classes(outputs.action, labels["action"], ACTION_WEIGHT),
+        "delegate": _classes(outputs.delegate, labels["delegate"], DELEGATE_WEIGHT),
+        "speech": _classes(outputs.speech, labels["speech"]),
+        "end": (end * known).sum() / known.sum().clamp(1),
+        "vision": (vision * sighted).sum() / (sighted.sum() * vision.shape[-1]).clamp(1),
+        "phones": _classes(outputs.phones, labels["phones"]),
+        "text": text,
+        "blank": blank,
+    }
+    total = torch.stack([WEIGHTS[name] * part for name, part in parts.items()]).sum()
+    return total, {name: float(part.detach()) for name, part in parts.items()}

@@ -1,0 +1,240 @@
+"""Train the reference model: `python -m engines.reference.train --minutes 60`.
+
+Resumes from its folder when that holds a checkpoint. One process is one thread on a CPU (two threads
+under load fight for the cores); `--processes 2` trains data-parallel. The weights that ship are an
+exponential average, so a run may be stopped at any time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import csv
+import os
+import random
+import time
+from collections import deque
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from rich.console import Console
+from torch import Tensor, nn
+
+from engines.reference.corpus.factory import build_composer
+from engines.reference.losses import Batch, compute
+from engines.reference.model import InteractionModel, ModelConfig
+
+console = Console(highlight=False)
+FILTERBANK_RATE = 0.01
+"""Of the learning rate: at the full rate the filters blur."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    folder: Path = Path("training")
+    data: Path | None = None
+    minutes: float = 60.0
+    processes: int = 1
+    device: str = "cpu"
+    batch: int = 8
+    turns: int = 150
+    learning_rate: float = 1.2e-3
+    warmup: int = 200
+    anneal: bool = False
+    """Let the learning rate fall to zero over these minutes; kept in a folder of its own."""
+    scale: float = 1.0
+    human_share: float = 0.35
+    seed: int = 0
+    checkpoint_s: float = 180.0
+    log_every: int = 25
+    average: float = 0.998
+    port: int = 29_541
+
+
+def parse() -> Settings:
+    parser = argparse.ArgumentParser(description=__doc__)
+    default = Settings()
+    for name, value in vars(default).items():
+        flag = "--" + name.replace("_", "-")
+        if isinstance(value, bool):
+            parser.add_argument(flag, action="store_true", default=value)
+        else:
+            kind = Path if name in ("folder", "data") else type(value)
+            parser.add_argument(flag, type=kind, default=value)
+    return Settings(**vars(parser.parse_args()))
+
+
+def optimizer_for(model: InteractionModel, rate: float) -> torch.optim.Optimizer:
+    filters = model.filterbank.weight
+    matrices = [p for p in model.parameters() if p.ndim > 1 and p is not filters]
+    vectors = [p for p in model.parameters() if p.ndim <= 1]
+    groups = [
+        {"params": matrices, "weight_decay": 0.03, "share": 1.0},
+        {"params": vectors, "weight_decay": 0.0, "share": 1.0},
+        {"params": [filters], "weight_decay": 0.0, "share": FILTERBANK_RATE},
+    ]
+    return torch.optim.AdamW(groups, lr=rate, betas=(0.9, 0.98), fused=True)
+
+
+class Trainer:
+    """One rank of a training run."""
+
+    def __init__(self, settings: Settings, rank: int = 0) -> None:
+        self.settings, self.rank = settings, rank
+        self.device = torch.device(settings.device)
+        torch.manual_seed(settings.seed)
+        self.model = InteractionModel(ModelConfig()).to(self.device)
+        self.average = copy.deepcopy(self.model)
+        self.optimizer = optimizer_for(self.model, settings.learning_rate)
+        self.step, self.hours, self.seconds = 0, 0.0, 0.0
+        self.recent: deque[dict[str, float]] = deque(maxlen=settings.log_every)
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.settings.folder / "checkpoint.pt"
+
+    def resume(self) -> None:
+        if not self.checkpoint.exists():
+            return
+        saved = torch.load(self.checkpoint, map_location=self.device, weights_only=True)
+        self.model.load_state_dict(saved["model"])
+        self.average.load_state_dict(saved["average"])
+        self.optimizer.load_state_dict(saved["optimizer"])
+        self.step, self.hours, self.seconds = saved["step"], saved["hours"], saved["seconds"]
+        self._print(f"resumed at step {self.step}, {self.hours:.0f} h of conversation heard")
+
+    def save(self) -> None:
+        """Atomically: a run that is cut off leaves the checkpoint before it."""
+        folder = self.settings.folder / "annealed" if self.settings.anneal else self.settings.folder
+        folder.mkdir(parents=True, exist_ok=True)
+        temporary = folder / "checkpoint.tmp"
+        state = {
+            "model": self.model.state_dict(),
+            "average": self.average.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "config": self.model.config.as_dict(),
+            "step": self.step,
+            "hours": self.hours,
+            "seconds": self.seconds,
+        }
+        torch.save(state, temporary)
+        os.replace(temporary, folder / "checkpoint.pt")
+
+    def run(self) -> None:
+        settings = self.settings
+        self.resume()
+        rng = random.Random(settings.seed * 1000 + self.rank + 7919 * (self.step + 1))
+        composer = build_composer(settings, self._print if self.rank == 0 else None)
+        started = saved = time.monotonic()
+        base_s, total_s = self.seconds, settings.minutes * 60
+        while (elapsed := self._elapsed(started)) < total_s:
+            batch = Batch.of(
+                [composer.compose(rng.getrandbits(48)) for _ in range(settings.batch)], self.device
+            )
+            self.recent.append(self._update(batch, elapsed / total_s))
+            self.seconds = base_s + elapsed * settings.processes
+            if self.rank == 0 and self.step % settings.log_every == 0:
+                self._log()
+            if self.rank == 0 and time.monotonic() - saved > settings.checkpoint_s:
+                self.save()
+                saved = time.monotonic()
+        if self.rank == 0:
+            self.save()
+            self._print(f"done: step {self.step}, {self.hours:.1f} h heard")
+
+    def _elapsed(self, started: float) -> float:
+        """Seconds so far, agreed between the ranks so that all stop at the same step."""
+        if self.settings.processes == 1:
+            return time.monotonic() - started
+        clock = torch.tensor([time.monotonic() - started])
+        dist.broadcast(clock, 0)
+        return float(clock)
+
+    def _update(self, batch: Batch, progress: float) -> dict[str, float]:
+        settings = self.settings
+        rate = settings.learning_rate * min(1.0, (self.step + 1) / settings.warmup)
+        if settings.anneal:
+            rate *= max(0.02, 1.0 - progress)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate * group["share"]
+        self.model.train()
+        with torch.autocast(self.device.type, torch.bfloat16):
+            outputs = self.model(*batch.inputs)
+        loss, parts = compute(outputs, batch)
+        self.optimizer.zero_grad(set_to_none=False)
+        loss.backward()
+        if settings.processes > 1:
+            self._share_gradients()
+        nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        self.optimizer.step()
+        self.step += 1
+        self.hours += settings.batch * settings.processes * settings.turns * 0.2 / 3600
+        decay = min(settings.average, 1 - 1 / (self.step + 1))
+        with torch.no_grad():
+            torch._foreach_lerp_(
+                list(self.average.parameters()), list(self.model.parameters()), 1 - decay
+            )
+        return parts | {"loss": float(loss.detach())}
+
+    def _share_gradients(self) -> None:
+        grads: list[Tensor] = []
+        for parameter in self.model.parameters():
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+            grads.append(parameter.grad)
+        flat = torch.cat([grad.flatten() for grad in grads])
+        dist.all_reduce(flat)
+        flat /= self.settings.processes
+        for grad, part in zip(grads, flat.split([g.numel() for g in grads]), strict=True):
+            grad.copy_(part.view_as(grad))
+
+    def _log(self) -> None:
+        mean = {k: float(np.mean([r[k] for r in self.recent])) for k in self.recent[0]}
+        row = {"step": self.step, "hours": self.hours, "core_minutes": self.seconds / 60} | mean
+        path = self.settings.folder / "log.csv"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        new = not path.exists()
+        with path.open("a", newline="") as file:
+            writer = csv.DictWriter(file, list(row))
+            if new:
+                writer.writeheader()
+            writer.writerow({k: round(v, 4) for k, v in row.items()})
+        parts = " ".join(f"{k} {v:.3f}" for k, v in mean.items())
+        self._print(
+            f"{self.seconds / 60:6.1f} core-min  step {self.step:6d}  {self.hours:7.1f} h  {parts}"
+        )
+
+    @staticmethod
+    def _print(text: str) -> None:
+        console.print(text, soft_wrap=True)
+
+
+def worker(rank: int, settings: Settings) -> None:
+    torch.set_num_threads(1)
+    torch.set_flush_denormal(True)
+    if settings.processes > 1:
+        address = f"tcp://127.0.0.1:{settings.port}"
+        dist.init_process_group(
+            "gloo", init_method=address, rank=rank, world_size=settings.processes
+        )
+    try:
+        Trainer(settings, rank).run()
+    finally:
+        if settings.processes > 1:
+            dist.destroy_process_group()
+
+
+def main() -> None:
+    settings = parse()
+    if settings.processes == 1:
+        worker(0, settings)
+    else:
+        mp.start_processes(worker, (settings,), nprocs=settings.processes, start_method="spawn")
+
+
+if __name__ == "__main__":
+    main()

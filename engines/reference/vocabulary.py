@@ -1,0 +1,41 @@
+"""What the reference model can say, do and hand on. The order is that of its outputs."""
+
+from __future__ import annotations
+
+FLOOR = ("listen", "backchannel", "speak", "yield", "hold")
+ACTS = (
+    "none",
+    "greet",
+    "goodbye",
+    "acknowledge",
+    "working",
+    "still_working",
+    "deliver",
+    "apologise",
+    "ask_repeat",
+    "yes",
+    "no",
+    "thanks",
+    "name",
+    "wellbeing",
+    "capabilities",
+    "offline",
+)
+ACTIONS = ("none", "look_at", "nod", "wave", "come", "stop_motion", "turn_left", "turn_right")
+DELEGATE = ("none", "delegate", "cancel")
+EVENTS = (
+    "utterance_started",
+    "utterance_finished",
+    "utterance_interrupted",
+    "progress",
+    "result",
+    "failed",
+    "link_up",
+    "link_down",
+)
+STATUS = ("speaking", "seconds_left", "pending", "result_ready", "link_up")
+SYMBOLS = ("", " ", *"abcdefghijklmnopqrstuvwxyz", "'")
+PHONES = tuple(
+    "SIL AA AE AH AO AW AY B CH D DH EH ER EY F G HH IH IY JH K L M N NG OW OY P R S SH T TH UH "
+    "UW V W Y Z ZH".split()
+)

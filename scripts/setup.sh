@@ -1,0 +1,94 @@
+#!/usr/bin/env bash
+# Prepare this checkout: system packages, .venv, and edge_runtime in it, editable.
+#
+#   scripts/setup.sh EXTRAS       EXTRAS as in pyproject.toml, for example demo,background,dev
+#
+# PYTHON names the interpreter; TORCH is what pip installs before the rest (default: nothing).
+# System packages are installed only where root or a passwordless sudo may use apt-get; elsewhere
+# one line says what to install.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+extras="${1:?usage: scripts/setup.sh EXTRAS}"
+export PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
+
+say() { printf 'setup: %s\n' "$*" >&2; }
+
+# Install the given Debian packages; return 1 where that is not allowed or does not work.
+apt_install() {
+  local -a as_root=()
+  command -v apt-get >/dev/null || return 1
+  if [ "$(id -u)" -ne 0 ]; then
+    sudo -n true 2>/dev/null || return 1
+    as_root=(sudo -n)
+  fi
+  say "installing $* with apt-get"
+  "${as_root[@]}" apt-get update -qq || say "apt-get update failed; trying with the lists at hand"
+  "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
+    apt-get install -y -qq --no-install-recommends "$@" >/dev/null
+}
+
+# Print the first interpreter that is new enough.
+find_python() {
+  local candidate
+  for candidate in ${PYTHON:-python3 python3.12 python3.11 python3.10}; do
+    if "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null; then
+      printf '%s\n' "$candidate"
+      return
+    fi
+  done
+  return 1
+}
+
+# Debian keeps ensurepip, which venv needs, in a package of its own.
+can_make_venv() { "$1" -c 'import ensurepip, venv' 2>/dev/null; }
+
+system_packages() {
+  local python missing=() needed=0
+  if python="$(find_python)"; then
+    if [ ! -x .venv/bin/python ] && ! can_make_venv "$python"; then
+      missing+=("$("$python" -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])')")
+      needed=1
+    fi
+  else
+    missing+=(python3 python3-venv)
+    needed=1
+  fi
+  if ! command -v espeak-ng >/dev/null; then
+    missing+=(espeak-ng) # the voice
+    needed=1
+  fi
+  if ! command -v ffmpeg >/dev/null; then
+    missing+=(ffmpeg) # recordings that soundfile cannot read
+  fi
+  if [[ ",$extras," == *,audio,* && ! -e /usr/include/portaudio.h ]]; then
+    missing+=(portaudio19-dev gcc libc6-dev python3-dev) # pyaudio is compiled on the spot
+    needed=1
+  fi
+  [ "${#missing[@]}" -gt 0 ] || return 0
+  if ! apt_install "${missing[@]}"; then
+    say "please install what is missing: sudo apt-get install -y ${missing[*]}"
+    return "$needed"
+  fi
+}
+
+python_packages() {
+  local python
+  if ! .venv/bin/python -c 'import pip' 2>/dev/null; then
+    if ! python="$(find_python)"; then
+      say "no Python 3.10 or later here; install one, or name it: make PYTHON=/path/to/python3.12 ..."
+      return 1
+    fi
+    say "making .venv with $("$python" --version)"
+    "$python" -m venv --clear .venv
+  fi
+  if [ -n "${TORCH:-}" ]; then
+    # Unquoted on purpose: TORCH may hold pip options too.
+    # shellcheck disable=SC2086
+    .venv/bin/python -m pip install $TORCH
+  fi
+  .venv/bin/python -m pip install --editable ".[$extras]"
+}
+
+system_packages
+python_packages
