@@ -44,13 +44,13 @@ clean:  ## remove what demo, tests and builds wrote; .venv, runs/ and training/ 
 
 # A larger set contains the smaller ones, so its stamp counts for them too.
 $(VENV)/.ready-demo: $(WANTED)
-	$(SETUP) demo,background
+	$(SETUP) demo
 	touch $@
 
 $(VENV)/.ready-dev: $(WANTED)
-	$(SETUP) demo,background,dev
+	$(SETUP) demo,dev
 	touch $(VENV)/.ready-demo $@
 
 $(VENV)/.ready-train: $(WANTED)
-	TORCH='$(TORCH)' $(SETUP) demo,background,dev,train
+	TORCH='$(TORCH)' $(SETUP) demo,dev,train
 	touch $(VENV)/.ready-demo $(VENV)/.ready-dev $@

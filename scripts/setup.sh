@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Prepare this checkout: system packages, .venv, and edge_runtime in it, editable.
 #
-#   scripts/setup.sh EXTRAS       EXTRAS as in pyproject.toml, for example demo,background,dev
+#   scripts/setup.sh EXTRAS       EXTRAS as in pyproject.toml, for example demo,dev
 #
 # PYTHON names the interpreter; TORCH is what pip installs before the rest (default: nothing).
 # System packages are installed only where root or a passwordless sudo may use apt-get; elsewhere

@@ -17,6 +17,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from edge_runtime.config import load_config
+from edge_runtime.errors import ConfigError
+
 if sys.version_info >= (3, 11):
     import tomllib
 else:
@@ -208,6 +211,14 @@ class TestCode:
         touched = [name for _, name in identifiers(parse(repository, "decide.py"))]
         assert "decide" in touched
         assert set(touched) & (SAMPLE_NAMES | {"AudioReading", "Pcm", "StereoPcm"}) == set()
+
+    def test_decide_takes_the_mouth_from_the_turn_and_nothing_else(self, repository: Path) -> None:
+        taken = {
+            node.attr
+            for node in ast.walk(parse(repository, "decide.py"))
+            if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "turn"
+        }
+        assert taken == {"index", "voice"}
 
 
 class TestCodeChecksCanFail:

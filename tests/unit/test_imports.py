@@ -17,6 +17,7 @@ VENDORS = (
     "cyclonedds",
     "matplotlib",
     "mcap",
+    "num2words",
     "onnxruntime",
     "paho",
     "pocketsphinx",
@@ -26,6 +27,7 @@ VENDORS = (
     "soundfile",
     "soxr",
     "tensorrt",
+    "text_to_num",
     "torch",
 )
 

@@ -1,0 +1,135 @@
+"""The background model in the device's own process: a recogniser and the offline skills."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from types import TracebackType
+
+from typing_extensions import Self
+
+from edge_runtime.background.skills import Answer, SkillContext, answer
+from edge_runtime.background.timers import Timers
+from edge_runtime.background.transcribe import Transcriber
+from edge_runtime.interfaces import Clock
+from edge_runtime.micro_turn import Event, EventKind, Request
+
+log = logging.getLogger(__name__)
+QUEUE_SIZE = 8
+VIRTUAL_DELAY_NS = 1_000_000_000
+"""In `block` mode an answer comes so long after its question, whatever the machine's speed."""
+
+
+class LocalBackground:
+    """Answers requests one after the other in a thread of its own.
+
+    With `block` the answer is computed in `submit` and told a fixed time later on the clock, so that
+    a run on a virtual clock gives the same events every time.
+    """
+
+    def __init__(
+        self,
+        transcriber: Transcriber,
+        clock: Clock,
+        device_name: str = "edge",
+        now: Callable[[], datetime] = datetime.now,
+        block: bool = False,
+    ) -> None:
+        self._transcriber, self._clock, self._block = transcriber, clock, block
+        self._timers = Timers(clock)
+        self._context = SkillContext(now, self._timers, device_name)
+        self._requests: queue.Queue[Request | None] = queue.Queue(QUEUE_SIZE)
+        self._lock = threading.Lock()
+        self._open: dict[str, int] = {}
+        """Deadline by request that has not been answered."""
+        self._events: list[tuple[int, Event]] = []
+        self._thread: threading.Thread | None = None
+
+    def __enter__(self) -> Self:
+        if self._block:
+            self._transcriber.load()
+            return self
+        self._thread = threading.Thread(target=self._work, name="background", daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._thread is None:
+            return
+        with self._lock:
+            self._open.clear()
+        while not self._requests.empty():
+            self._requests.get_nowait()
+        self._requests.put(None)
+        self._thread.join(timeout=5)
+
+    def submit(self, request: Request) -> None:
+        now_ns = self._clock.now_ns()
+        with self._lock:
+            self._open[request.id] = now_ns + int(request.deadline_s * 1e9)
+        if self._block:
+            self._handle(request, now_ns + VIRTUAL_DELAY_NS)
+            return
+        try:
+            self._requests.put_nowait(request)
+        except queue.Full:
+            self._close(request.id, EventKind.FAILED, "too many questions at once", now_ns)
+
+    def cancel(self, request_id: str) -> None:
+        with self._lock:
+            self._open.pop(request_id, None)
+            self._events = [entry for entry in self._events if entry[1].id != request_id]
+
+    def poll(self) -> Sequence[Event]:
+        now_ns = self._clock.now_ns()
+        with self._lock:
+            late = [name for name, deadline_ns in self._open.items() if deadline_ns < now_ns]
+        for name in late:
+            self._close(name, EventKind.FAILED, "no answer before the deadline", now_ns)
+        with self._lock:
+            ready = [event for due_ns, event in self._events if due_ns <= now_ns]
+            self._events = [entry for entry in self._events if entry[0] > now_ns]
+        due = [Event(EventKind.RESULT, timer.id, timer.says) for timer in self._timers.due()]
+        return [*ready, *due]
+
+    def _close(self, request_id: str, kind: EventKind, text: str, due_ns: int) -> None:
+        """Tell how a request ended, unless it was cancelled or has ended before."""
+        with self._lock:
+            if self._open.pop(request_id, None) is not None:
+                self._events.append((due_ns, Event(kind, request_id, text)))
+
+    def _work(self) -> None:
+        try:
+            self._transcriber.load()
+        except Exception:
+            log.warning("the recogniser cannot be loaded; questions will fail", exc_info=True)
+        while (request := self._requests.get()) is not None:
+            with self._lock:
+                wanted = request.id in self._open
+            if wanted:
+                self._handle(request, self._clock.now_ns())
+
+    def _handle(self, request: Request, due_ns: int) -> None:
+        with self._lock:
+            self._events.append((due_ns, Event(EventKind.PROGRESS, request.id, "listening again")))
+        try:
+            said = self._answer(request)
+        except Exception as error:
+            log.warning("request %s failed", request.id, exc_info=True)
+            self._close(request.id, EventKind.FAILED, str(error), due_ns)
+            return
+        self._close(request.id, EventKind.RESULT, said.text, max(due_ns, self._clock.now_ns()))
+
+    def _answer(self, request: Request) -> Answer:
+        heard = self._transcriber.transcribe(request.audio)
+        said = answer(heard.text, self._context)
+        log.info("%s: heard %r -> %s: %s", request.id, heard.text, said.skill, said.text)
+        return said

@@ -1,0 +1,150 @@
+"""The configuration: one YAML file, typed and closed. Without a file the defaults run."""
+
+from __future__ import annotations
+
+import difflib
+import types
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, Union, get_args, get_origin
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from edge_runtime.errors import ConfigError
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Device(_Section):
+    name: str = Field("edge", min_length=1, description="What the device calls itself.")
+    language: str = Field("en", description="Language of its phrases: en, de.")
+
+
+class Audio(_Section):
+    source: str = Field("microphone", description="`microphone`, or a sound file.")
+    input_device: str | None = Field(None, description="Part of the microphone's name.")
+    output_device: str | None = Field(None, description="Part of the loudspeaker's name.")
+    volume: float = Field(1.0, ge=0.0, le=1.0, description="Of the loudspeaker.")
+
+
+class Video(_Section):
+    source: str | int | None = Field(
+        None, description="A camera's number or name, a video file, a folder of frames, or nothing."
+    )
+    max_age_ms: float = Field(600.0, gt=0, description="An older picture counts as none.")
+
+
+class EngineConfig(_Section):
+    folder: Path | None = Field(None, description="A model folder; default: the reference model.")
+    backend: Literal["onnx"] = Field("onnx", description="What runs the graph.")
+    threads: int = Field(1, ge=1, le=64, description="Of the engine; measure before raising it.")
+
+
+class DecisionConfig(_Section):
+    eagerness: float = Field(
+        0.0, ge=-1.0, le=1.0, description="-1 patient .. 1 quick: cut-offs against slow answers."
+    )
+
+
+class VoiceConfig(_Section):
+    voice: str = Field("en-us+f2", description="An espeak-ng voice (`espeak-ng --voices`).")
+    rate_wpm: int = Field(165, ge=80, le=450, description="Words a minute.")
+    pitch: int = Field(50, ge=0, le=99, description="espeak-ng's pitch.")
+    phrases: Path | None = Field(None, description="A file of your own words for the acts.")
+
+
+class BackgroundConfig(_Section):
+    deadline_s: float = Field(20.0, gt=0, le=600, description="How long an answer may take.")
+
+
+class ActionConfig(_Section):
+    ros_topic: str | None = Field(None, description="ROS 2 topic this action is published on.")
+    mqtt_topic: str | None = Field(None, description="MQTT topic this action is published on.")
+
+
+class Recording(_Section):
+    path: Path | None = Field(None, description="Write an MCAP recording of the run here.")
+    frames: bool = Field(True, description="Keep the pictures in it.")
+
+
+class LoopConfig(_Section):
+    fade_ms: float = Field(20.0, ge=0, le=20, description="Fade-out when the device yields.")
+
+
+class Config(_Section):
+    """Everything that can be configured, and nothing else."""
+
+    device: Device = Device()
+    audio: Audio = Audio()
+    video: Video = Video()
+    engine: EngineConfig = EngineConfig()
+    decision: DecisionConfig = DecisionConfig()
+    voice: VoiceConfig = VoiceConfig()
+    background: BackgroundConfig = BackgroundConfig()
+    actions: dict[str, ActionConfig] = Field(default_factory=dict)
+    recording: Recording = Recording()
+    loop: LoopConfig = LoopConfig()
+
+
+def load_config(path: Path | None) -> Config:
+    """The configuration in `path`, or the defaults. Raises ConfigError with one clear message."""
+    if path is None:
+        return Config()
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"There is no configuration file {path}.") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} cannot be read: {error}.") from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path} is not valid YAML: {_position(error)}") from None
+    if data is None:
+        return Config()
+    if not isinstance(data, dict):
+        raise ConfigError(f"{path} must be a mapping of sections, not a {type(data).__name__}.")
+    try:
+        return Config.model_validate(data)
+    except ValidationError as error:
+        lines = [_explain(problem) for problem in error.errors()]
+        raise ConfigError("\n".join([f"{path}:", *lines])) from None
+
+
+def _position(error: yaml.YAMLError) -> str:
+    mark = getattr(error, "problem_mark", None)
+    what = getattr(error, "problem", None) or str(error)
+    return what if mark is None else f"line {mark.line + 1}, column {mark.column + 1}: {what}."
+
+
+def _explain(problem: Any) -> str:
+    """One line: which key, what was given, what is allowed."""
+    where: Sequence[Any] = problem["loc"]
+    key = ".".join(str(part) for part in where)
+    if problem["type"] == "extra_forbidden":
+        known = sorted(_keys(Config, where[:-1]))
+        near = difflib.get_close_matches(str(where[-1]), known, n=1)
+        hint = f" Did you mean `{near[0]}`?" if near else ""
+        return f"  {key}: unknown key.{hint} Known here: {', '.join(known)}."
+    return f"  {key}: {problem['msg']}; given: {problem['input']!r}."
+
+
+def _keys(model: type[BaseModel], where: Sequence[Any]) -> list[str]:
+    """The keys that are known at a place in the configuration."""
+    for part in where:
+        field = model.model_fields.get(str(part))
+        found = _model_of(field.annotation) if field is not None else None
+        if found is None:
+            return list(ActionConfig.model_fields) if model is Config else list(model.model_fields)
+        model = found
+    return list(model.model_fields)
+
+
+def _model_of(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    if get_origin(annotation) in (Union, types.UnionType, dict):
+        found = (_model_of(part) for part in get_args(annotation))
+        return next((model for model in found if model is not None), None)
+    return None

@@ -1,0 +1,149 @@
+"""Engine output to Decision. It decodes what the model gave out, and never second-guesses it.
+
+Nothing here looks at the sound or the picture, and nothing here counts time: no detector and no timer
+stands between the model and the floor. What it knows besides the output is whether the mouth is
+speaking, because one cannot yield what one does not hold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_runtime.inference.manifest import Manifest, OutputRole
+from edge_runtime.micro_turn import Action, Decision, Delegation, EngineOutput, MicroTurn
+
+NONE = "none"
+BLANK = 0
+EAGERNESS_LOGITS = 2.0
+"""What `eagerness` 1.0 adds to the logit of taking the floor."""
+WHILE_SILENT = ("listen", "backchannel", "speak")
+WHILE_SPEAKING = ("yield", "hold")
+
+
+class FloorDecider:
+    """Decodes one model's outputs by its manifest's vocabularies and probabilities.
+
+    `eagerness`, -1 (patient) .. 1 (quick), trades cut-off people against slow answers.
+    """
+
+    def __init__(self, manifest: Manifest, eagerness: float = 0.0) -> None:
+        self._manifest = manifest
+        self._eagerness = eagerness
+        self._words = manifest.vocabularies
+        self.reset()
+
+    def reset(self) -> None:
+        self._asked = False
+        """The last micro-turn asked the mouth to start: it reports that one turn later."""
+        self._active: frozenset[str] = frozenset()
+        """Actions and delegations that were on in the last micro-turn: only a rise counts."""
+        self._last_symbol = BLANK
+
+    def decide(self, output: EngineOutput, turn: MicroTurn) -> Decision:
+        speaking = turn.voice.speaking
+        chances: dict[str, Mapping[str, float]] = {"floor": self._floor(output, speaking)}
+        for role, names in (
+            ("act", self._words.act),
+            ("action", self._words.action),
+            ("delegate", self._words.delegate),
+        ):
+            if (logits := self._logits(output, role)) is not None:  # type: ignore[arg-type]
+                chances[role] = dict(zip(names, _softmax(logits), strict=True))
+        floor = self._state(chances["floor"], speaking)
+        say = self._say(floor, chances.get("act", {}))
+        self._asked = say is not None
+        risen = self._risen(chances)
+        actions = tuple(
+            Action(name, chances["action"][name])
+            for name in self._words.action
+            if f"action {name}" in risen
+        )
+        return Decision(
+            index=turn.index,
+            floor=floor,
+            say=say,
+            stop=floor == "yield",
+            actions=actions,
+            delegation=self._delegation(risen),
+            heard=self._heard(output),
+            probabilities=MappingProxyType(chances),
+        )
+
+    def _logits(self, output: EngineOutput, role: OutputRole) -> NDArray[np.float32] | None:
+        tensor = self._manifest.output(role)
+        return None if tensor is None else output.tensors[tensor.name][0]
+
+    def _floor(self, output: EngineOutput, speaking: bool) -> dict[str, float]:
+        """Probabilities over the states that are possible now; zero for the others."""
+        logits = self._logits(output, "floor")
+        assert logits is not None
+        names = self._words.floor
+        shifted = logits.astype(np.float64)
+        shifted[names.index("speak")] += EAGERNESS_LOGITS * self._eagerness
+        here = WHILE_SPEAKING if speaking else WHILE_SILENT
+        possible = [i for i, name in enumerate(names) if name in here] or list(range(len(names)))
+        chances = dict.fromkeys(names, 0.0)
+        for index, chance in zip(possible, _softmax(shifted[possible]), strict=True):
+            chances[names[index]] = chance
+        return chances
+
+    def _state(self, chances: Mapping[str, float], speaking: bool) -> str:
+        at = self._manifest.decoding
+        if speaking:
+            return "yield" if chances.get("yield", 0.0) >= at.yield_ else "hold"
+        if chances["speak"] >= at.speak:
+            return "speak"
+        if chances.get("backchannel", 0.0) >= at.backchannel:
+            return "backchannel"
+        return "listen"
+
+    def _say(self, floor: str, acts: Mapping[str, float]) -> str | None:
+        if self._asked or floor not in ("speak", "backchannel"):
+            return None
+        if floor == "backchannel":
+            return "backchannel"
+        known = {name: chance for name, chance in acts.items() if name != NONE}
+        return max(known, key=lambda name: known[name]) if known else "acknowledge"
+
+    def _risen(self, chances: Mapping[str, Mapping[str, float]]) -> frozenset[str]:
+        at = {
+            "action": self._manifest.decoding.action,
+            "delegate": self._manifest.decoding.delegate,
+        }
+        active = frozenset(
+            f"{role} {name}"
+            for role, limit in at.items()
+            for name, chance in chances.get(role, {}).items()
+            if name != NONE and chance >= limit
+        )
+        risen, self._active = active - self._active, active
+        return risen
+
+    @staticmethod
+    def _delegation(risen: frozenset[str]) -> Delegation:
+        for kind in (Delegation.CANCEL, Delegation.DELEGATE):
+            if f"delegate {kind.value}" in risen:
+                return kind
+        return Delegation.NONE
+
+    def _heard(self, output: EngineOutput) -> str:
+        """Greedy CTC: the best symbol a step, repeats merged, blanks dropped."""
+        logits = self._logits(output, "transcript")
+        if logits is None:
+            return ""
+        symbols: list[str] = []
+        for best in logits.argmax(-1).tolist():
+            if best != self._last_symbol and best != BLANK:
+                symbols.append(self._words.symbols[best])
+            self._last_symbol = best
+        return "".join(symbols)
+
+
+def _softmax(logits: NDArray[np.floating]) -> Sequence[float]:
+    shifted = np.exp(logits.astype(np.float64) - float(logits.max()))
+    values: list[float] = (shifted / shifted.sum()).tolist()
+    return values

@@ -1,0 +1,70 @@
+"""A MicroTurn as the tensors a manifest asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_runtime.inference.manifest import Manifest
+from edge_runtime.micro_turn import Frame, MicroTurn
+
+SECONDS_LEFT_SCALE = 10.0
+"""`seconds_left` reaches the model as a share of 10 s, clipped to 1."""
+
+
+class Encoder:
+    """Fills input arrays in place, so that a turn allocates nothing but a resized picture."""
+
+    def __init__(self, manifest: Manifest) -> None:
+        self._manifest = manifest
+        self._events = {name: i for i, name in enumerate(manifest.vocabularies.events)}
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Zeroed input arrays by name."""
+        return {t.name: np.zeros(t.shape, np.dtype(t.dtype)) for t in self._manifest.inputs}
+
+    def encode(self, turn: MicroTurn, into: Mapping[str, NDArray[Any]]) -> None:
+        for tensor in self._manifest.inputs:
+            array = into[tensor.name]
+            if tensor.role == "audio":
+                array[0] = turn.audio
+            elif tensor.role == "frame":
+                array[0] = 0 if turn.frame is None else _fit(turn.frame, array.shape[1:3])
+            elif tensor.role == "frame_valid":
+                array[...] = float(turn.frame is not None)
+            elif tensor.role == "events":
+                array[...] = 0
+                for event in turn.events:
+                    if event.kind.value in self._events:
+                        array[0, self._events[event.kind.value]] = 1
+            else:
+                array[0] = self._status(turn)
+
+    def _status(self, turn: MicroTurn) -> list[float]:
+        known = {
+            "speaking": float(turn.voice.speaking),
+            "seconds_left": min(max(turn.voice.seconds_left / SECONDS_LEFT_SCALE, 0.0), 1.0),
+            "pending": float(turn.background.pending),
+            "result_ready": float(turn.background.result_ready),
+            "link_up": float(turn.background.link_up),
+        }
+        return [known.get(name, 0.0) for name in self._manifest.vocabularies.status]
+
+
+def _fit(frame: Frame, size: tuple[int, ...]) -> Frame:
+    """The middle of the picture in the model's proportions, scaled by area."""
+    height, width = size
+    have_height, have_width = frame.shape[:2]
+    if (have_height, have_width) == (height, width):
+        return frame
+    import cv2
+
+    crop_width = min(have_width, max(1, round(have_height * width / height)))
+    crop_height = min(have_height, max(1, round(have_width * height / width)))
+    left, top = (have_width - crop_width) // 2, (have_height - crop_height) // 2
+    middle = frame[top : top + crop_height, left : left + crop_width]
+    resized = cv2.resize(middle, (width, height), interpolation=cv2.INTER_AREA)
+    return resized.astype(np.uint8, copy=False)

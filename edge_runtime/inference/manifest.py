@@ -1,0 +1,183 @@
+"""What a model folder promises: `manifest.yaml`, typed, closed and checked before anything runs."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from typing_extensions import Self
+
+from edge_runtime.errors import ManifestError
+from edge_runtime.micro_turn import TURN_SAMPLES
+
+MANIFEST_FILE = "manifest.yaml"
+InputRole = Literal["audio", "frame", "frame_valid", "events", "status"]
+OutputRole = Literal["floor", "act", "action", "delegate", "transcript"]
+Probability = Annotated[float, Field(gt=0.0, lt=1.0)]
+Shape = Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)]
+
+
+class _Closed(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+
+class ModelFile(_Closed):
+    file: str
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    opset: int = Field(ge=11)
+
+
+class InputTensor(_Closed):
+    name: str
+    role: InputRole
+    shape: Shape
+    dtype: Literal["float32", "uint8"]
+
+
+class OutputTensor(_Closed):
+    name: str
+    role: OutputRole
+    shape: Shape
+    dtype: Literal["float32"]
+
+
+class StateTensor(_Closed):
+    """A tensor that one micro-turn gives to the next."""
+
+    input: str
+    output: str
+    shape: Shape
+    dtype: Literal["float32"] = "float32"
+    initial: float = 0.0
+
+
+class Vocabularies(_Closed):
+    """Names of the classes, in the order of the tensors. `symbols[0]` is the CTC blank."""
+
+    floor: tuple[str, ...]
+    act: tuple[str, ...] = ()
+    action: tuple[str, ...] = ()
+    delegate: tuple[str, ...] = ()
+    events: tuple[str, ...] = ()
+    status: tuple[str, ...] = ()
+    symbols: tuple[str, ...] = ()
+
+
+class Decoding(_Closed):
+    """Probabilities at which a decision is taken, chosen on the development set."""
+
+    speak: Probability = 0.5
+    backchannel: Probability = 0.5
+    yield_: Probability = Field(0.5, alias="yield")
+    action: Probability = 0.5
+    delegate: Probability = 0.5
+
+
+class Manifest(_Closed):
+    format: Literal[1]
+    name: str
+    version: str
+    licence: str
+    model: ModelFile
+    tick_ms: Literal[200]
+    sample_rate_hz: Literal[16000]
+    inputs: tuple[InputTensor, ...]
+    outputs: tuple[OutputTensor, ...]
+    states: tuple[StateTensor, ...] = ()
+    vocabularies: Vocabularies
+    decoding: Decoding = Decoding()
+    evaluation: dict[str, Any] = {}
+    folder: Path = Field(default=Path(), exclude=True)
+
+    @property
+    def model_path(self) -> Path:
+        return self.folder / self.model.file
+
+    def input(self, role: InputRole) -> InputTensor | None:
+        return next((tensor for tensor in self.inputs if tensor.role == role), None)
+
+    def output(self, role: OutputRole) -> OutputTensor | None:
+        return next((tensor for tensor in self.outputs if tensor.role == role), None)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        audio = self.input("audio")
+        if audio is None or audio.shape != (1, 2, TURN_SAMPLES) or audio.dtype != "float32":
+            raise ValueError(f"inputs: an audio tensor float32 (1, 2, {TURN_SAMPLES}) is required")
+        frame = self.input("frame")
+        if frame and (frame.dtype != "uint8" or len(frame.shape) != 4 or frame.shape[3] != 3):
+            raise ValueError("inputs: the frame must be uint8 (1, height, width, 3)")
+        if self.output("floor") is None:
+            raise ValueError("outputs: a floor tensor is required")
+        if missing := {"listen", "speak"} - set(self.vocabularies.floor):
+            raise ValueError(f"vocabularies.floor: lacks {', '.join(sorted(missing))}")
+        self._check_lengths()
+        return self
+
+    def _check_lengths(self) -> None:
+        words = self.vocabularies
+        sizes = {
+            "floor": words.floor,
+            "act": words.act,
+            "action": words.action,
+            "delegate": words.delegate,
+            "transcript": words.symbols,
+            "events": words.events,
+            "status": words.status,
+        }
+        tensors: list[InputTensor | OutputTensor] = [*self.inputs, *self.outputs]
+        for tensor in tensors:
+            names = sizes.get(tensor.role)
+            if names is not None and tensor.shape[-1] != len(names):
+                raise ValueError(
+                    f"{tensor.name}: shape {list(tensor.shape)} has {tensor.shape[-1]} classes, "
+                    f"its vocabulary has {len(names)}"
+                )
+
+
+def load_manifest(folder: Path) -> Manifest:
+    """Read and check `folder/manifest.yaml`. Raises ManifestError with the key that is wrong."""
+    path = folder / MANIFEST_FILE
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ManifestError(
+            f"{folder} is not a model folder: it has no {MANIFEST_FILE}. Give a folder that was "
+            "written by the factory's export (engines/reference is one)."
+        ) from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ManifestError(f"{path} cannot be read: {error}. Export the model again.") from error
+    if not isinstance(data, dict):
+        raise ManifestError(f"{path} must be a mapping, not {type(data).__name__}.")
+    try:
+        return Manifest.model_validate({**data, "folder": folder})
+    except ValidationError as error:
+        raise ManifestError(_explain(path, error)) from None
+
+
+def _explain(path: Path, error: ValidationError) -> str:
+    lines = []
+    for problem in error.errors():
+        where = ".".join(str(part) for part in problem["loc"]) or "the manifest"
+        given = problem.get("input")
+        shown = "" if isinstance(given, dict | list | tuple) else f" (given: {given!r})"
+        lines.append(f"  {where}: {problem['msg']}{shown}")
+    return "\n".join([f"{path} does not describe a model this runtime can run:", *lines])
+
+
+def verify_hash(manifest: Manifest) -> None:
+    """Raises ManifestError when the model's file is missing or not the one that was described."""
+    path = manifest.model_path
+    try:
+        found = hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise ManifestError(f"The model file {path} cannot be read: {error}.") from error
+    if found != manifest.model.sha256:
+        raise ManifestError(
+            f"{path} is not the file its manifest describes: SHA-256 {found[:16]}..., expected "
+            f"{manifest.model.sha256[:16]}... The file is damaged or was replaced; copy the whole "
+            "folder again, or export the model anew so that manifest and graph belong together."
+        )

@@ -1,0 +1,152 @@
+"""Runs the engine again on a recording and compares every decision."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edge_runtime import recording_format as fmt
+from edge_runtime.errors import RecordingError
+from edge_runtime.interfaces import Decider, Engine
+from edge_runtime.micro_turn import Decision, EngineOutput, Frame, MicroTurn
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedTurn:
+    turn: MicroTurn
+    output: EngineOutput
+    decision: Decision
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """The first micro-turn that came out differently."""
+
+    index: int
+    field: str
+    recorded: Any
+    replayed: Any
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayReport:
+    turns: int
+    difference: Difference | None
+    max_output_difference: float
+    same_engine: bool
+    """The recording was made with a model file of the same hash."""
+
+
+def metadata(path: Path) -> dict[str, Any]:
+    """What the run noted: format, engine, config, version."""
+    with _open(path) as file:
+        for record in _reader(file, path).iter_metadata():
+            if record.name == "run" and record.metadata.get("format") == fmt.FORMAT:
+                return {key: _plain(value) for key, value in record.metadata.items()}
+    raise RecordingError(f"{path} is an MCAP file, but not a recording of this runtime.")
+
+
+def read(path: Path) -> Iterator[RecordedTurn]:
+    """The recorded turns in order. Raises RecordingError when the file is damaged."""
+    frame: Frame | None = None
+    parts: dict[str, Mapping[str, Any]] = {}
+    with _open(path) as file:
+        try:
+            for _, channel, message in _reader(file, path).iter_messages(log_time_order=False):
+                data = json.loads(message.data)
+                if channel.topic == fmt.FRAME:
+                    frame = _picture(data)
+                    continue
+                parts[channel.topic] = data
+                if channel.topic == fmt.TIMINGS:
+                    yield _turn(parts, frame)
+                    parts = {}
+        except RecordingError:
+            raise
+        except Exception as error:
+            raise RecordingError(
+                f"{path} is damaged ({error}). A recording is whole only after the run has ended."
+            ) from error
+
+
+def replay(path: Path, engine: Engine, decider: Decider, sha256: str) -> ReplayReport:
+    """Compare decisions exactly; only the timing fields of the format are left out."""
+    recorded_hash = metadata(path).get("engine", {}).get("sha256")
+    engine.reset()
+    decider.reset()
+    turns, worst = 0, 0.0
+    for recorded in read(path):
+        output = engine.step(recorded.turn)
+        decision = decider.decide(output, recorded.turn)
+        worst = max(worst, _distance(output, recorded.output))
+        difference = _compare(recorded.decision, decision)
+        turns += 1
+        if difference is not None:
+            return ReplayReport(turns, difference, worst, recorded_hash == sha256)
+    return ReplayReport(turns, None, worst, recorded_hash == sha256)
+
+
+def _compare(recorded: Decision, replayed: Decision) -> Difference | None:
+    first, second = fmt.decision_to_dict(recorded), fmt.decision_to_dict(replayed)
+    for field, value in first.items():
+        if value != second[field]:
+            return Difference(recorded.index, field, value, second[field])
+    return None
+
+
+def _distance(one: EngineOutput, other: EngineOutput) -> float:
+    shared = [name for name in one.tensors if name in other.tensors]
+    gaps = [float(np.abs(one.tensors[n] - other.tensors[n]).max()) for n in shared]
+    return max(gaps, default=0.0)
+
+
+def _turn(parts: Mapping[str, Mapping[str, Any]], frame: Frame | None) -> RecordedTurn:
+    try:
+        entry = parts[fmt.TURN]
+        return RecordedTurn(
+            fmt.turn_from_dict(entry, frame if entry["has_frame"] else None),
+            fmt.output_from_dict(parts[fmt.OUTPUT]),
+            fmt.decision_from_dict(parts[fmt.DECISION]),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise RecordingError(f"A recorded micro-turn is incomplete: {error!r}.") from error
+
+
+def _picture(data: Mapping[str, Any]) -> Frame:
+    import cv2
+
+    coded = np.frombuffer(base64.b64decode(data["data"]), np.uint8)
+    image = cv2.imdecode(coded, cv2.IMREAD_COLOR)
+    if image is None:
+        raise RecordingError("The recording holds a picture that cannot be read.")
+    return np.ascontiguousarray(image[..., ::-1]).astype(np.uint8, copy=False)
+
+
+def _open(path: Path) -> Any:
+    try:
+        return path.open("rb")
+    except OSError as error:
+        raise RecordingError(f"The recording {path} cannot be opened: {error}.") from error
+
+
+def _reader(file: Any, path: Path) -> Any:
+    from mcap.exceptions import McapError
+    from mcap.reader import make_reader
+
+    try:
+        return make_reader(file)
+    except McapError as error:
+        raise RecordingError(f"{path} is not an MCAP recording: {error}.") from error
+
+
+def _plain(value: str) -> Any:
+    try:
+        return json.loads(value)
+    except json.JSONDecodeError:
+        return value

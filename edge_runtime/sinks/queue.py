@@ -1,0 +1,72 @@
+"""A bounded queue in front of a sink that may be slow: the newest turns stay, the loop never waits."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from types import TracebackType
+
+from typing_extensions import Self
+
+from edge_runtime.interfaces import Sink
+from edge_runtime.micro_turn import TurnRecord
+
+log = logging.getLogger(__name__)
+DRAIN_S = 10.0
+
+
+class QueueSink:
+    """Runs `sink` in a thread of its own. What does not fit drops the oldest, and is counted."""
+
+    def __init__(self, sink: Sink, name: str, size: int = 64) -> None:
+        self._sink, self._name, self._size = sink, name, size
+        self._queue: deque[TurnRecord] = deque()
+        self._changed = threading.Condition()
+        self._closing = False
+        self._thread: threading.Thread | None = None
+        self.dropped = 0
+        self.failures = 0
+
+    def __enter__(self) -> Self:
+        self._sink.__enter__()
+        self._thread = threading.Thread(target=self._work, name=f"sink-{self._name}", daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        with self._changed:
+            self._closing = True
+            self._changed.notify_all()
+        if self._thread is not None:
+            self._thread.join(DRAIN_S)
+        if self.dropped:
+            log.warning("%s: %d micro-turns dropped", self._name, self.dropped)
+        self._sink.__exit__(kind, error, trace)
+
+    def publish(self, record: TurnRecord) -> None:
+        with self._changed:
+            if len(self._queue) >= self._size:
+                self._queue.popleft()
+                self.dropped += 1
+            self._queue.append(record)
+            self._changed.notify_all()
+
+    def _work(self) -> None:
+        while (record := self._next()) is not None:
+            try:
+                self._sink.publish(record)
+            except Exception as error:
+                level = logging.DEBUG if self.failures else logging.WARNING
+                self.failures += 1
+                log.log(level, "%s: %s", self._name, error, exc_info=True)
+
+    def _next(self) -> TurnRecord | None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._queue or self._closing)
+            return self._queue.popleft() if self._queue else None

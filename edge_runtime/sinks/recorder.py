@@ -1,0 +1,145 @@
+"""Writes a run as MCAP, which Foxglove opens and `edge-runtime replay` runs again."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any
+
+import numpy as np
+from typing_extensions import Self
+
+from edge_runtime import recording_format as fmt
+from edge_runtime.errors import RecordingError
+from edge_runtime.micro_turn import Frame, TurnRecord
+
+log = logging.getLogger(__name__)
+_OBJECT = {"type": "object"}
+_IMAGE = {
+    "title": "foxglove.CompressedImage",
+    "type": "object",
+    "properties": {
+        "timestamp": {
+            "type": "object",
+            "properties": {"sec": {"type": "integer"}, "nsec": {"type": "integer"}},
+        },
+        "frame_id": {"type": "string"},
+        "data": {"type": "string", "contentEncoding": "base64"},
+        "format": {"type": "string"},
+    },
+}
+_CHANNELS = {
+    fmt.TURN: ("edge_runtime.MicroTurn", _OBJECT),
+    fmt.FRAME: ("foxglove.CompressedImage", _IMAGE),
+    fmt.DECISION: ("edge_runtime.Decision", _OBJECT),
+    fmt.OUTPUT: ("edge_runtime.EngineOutput", _OBJECT),
+    fmt.SPOKEN: ("edge_runtime.Utterance", _OBJECT),
+    fmt.TIMINGS: ("edge_runtime.Timings", _OBJECT),
+}
+
+
+class Recorder:
+    """One file a run. It is written under a temporary name and renamed when it is whole.
+
+    Pictures are kept losslessly (PNG), and only when they change. A write error (a full disk) ends the
+    recording with a warning and leaves the loop alone.
+    """
+
+    def __init__(self, path: Path, metadata: Mapping[str, Any], frames: bool = True) -> None:
+        self._path, self._metadata, self._frames = path, metadata, frames
+        self._temporary = path.with_name(path.name + ".part")
+        self._file: IO[bytes] | None = None
+        self._writer: Any = None
+        self._channels: dict[str, int] = {}
+        self._last: Frame | None = None
+        self._origin_ns: int | None = None
+
+    def __enter__(self) -> Self:
+        from mcap.writer import CompressionType, Writer
+
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = self._temporary.open("wb")
+        except OSError as error:
+            raise RecordingError(f"{self._path} cannot be written: {error}.") from error
+        self._writer = writer = Writer(self._file, compression=CompressionType.ZSTD)
+        writer.start(profile="", library="edge_runtime")
+        for topic, (name, schema) in _CHANNELS.items():
+            schema_id = writer.register_schema(name, "jsonschema", json.dumps(schema).encode())
+            self._channels[topic] = writer.register_channel(topic, "json", schema_id)
+        notes = {key: json.dumps(value, default=str) for key, value in self._metadata.items()}
+        writer.add_metadata(
+            "run", {"format": fmt.FORMAT, "frames": json.dumps(self._frames)} | notes
+        )
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._writer is None:
+            return
+        try:
+            self._writer.finish()
+            assert self._file is not None
+            self._file.close()
+            os.replace(self._temporary, self._path)
+        except OSError as failure:
+            self._give_up(failure)
+        self._writer = None
+
+    def publish(self, record: TurnRecord) -> None:
+        if self._writer is None:
+            return
+        time_ns = max(0, record.turn.deadline_ns)
+        frame = record.turn.frame if self._frames else None
+        entry = fmt.turn_to_dict(record.turn)
+        entry["has_frame"] = frame is not None
+        try:
+            if frame is not None and (self._last is None or not np.array_equal(frame, self._last)):
+                self._write(fmt.FRAME, _image(frame, time_ns), time_ns)
+                self._last = frame
+            self._write(fmt.TURN, entry, time_ns)
+            self._write(fmt.OUTPUT, fmt.output_to_dict(record.output), time_ns)
+            self._write(fmt.DECISION, fmt.decision_to_dict(record.decision), time_ns)
+            self._write(fmt.TIMINGS, fmt.timings_to_dict(record), time_ns)
+            if record.said is not None:
+                self._write(fmt.SPOKEN, fmt.utterance_to_dict(record.said), time_ns)
+        except OSError as error:
+            self._give_up(error)
+
+    def _write(self, topic: str, value: Mapping[str, Any], time_ns: int) -> None:
+        data = json.dumps(value, separators=(",", ":")).encode()
+        self._writer.add_message(self._channels[topic], time_ns, data, time_ns)
+
+    def _give_up(self, error: OSError) -> None:
+        log.warning("recording stopped, the run goes on: %s: %s", self._path, error)
+        self._writer = None
+        if self._file is not None:
+            try:
+                self._file.close()
+            except OSError:
+                log.debug("closing %s failed too", self._temporary)
+        self._temporary.unlink(missing_ok=True)
+
+
+def _image(frame: Frame, time_ns: int) -> dict[str, Any]:
+    import base64
+
+    import cv2
+
+    done, data = cv2.imencode(".png", np.ascontiguousarray(frame[..., ::-1]))
+    if not done:
+        raise OSError("the picture could not be coded")
+    return {
+        "timestamp": {"sec": time_ns // 10**9, "nsec": time_ns % 10**9},
+        "frame_id": "camera",
+        "data": base64.b64encode(data.tobytes()).decode(),
+        "format": "png",
+    }

@@ -1,0 +1,309 @@
+"""The mouth: a queue of utterances that gives exactly 3,200 samples a micro-turn."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Iterator, Sequence
+from types import TracebackType
+from typing import Protocol
+
+import numpy as np
+from typing_extensions import Self
+
+from edge_runtime.micro_turn import (
+    SAMPLE_RATE_HZ,
+    TURN_SAMPLES,
+    Event,
+    EventKind,
+    Pcm,
+    Utterance,
+    VoiceState,
+)
+
+log = logging.getLogger(__name__)
+
+GAP_MS = 120
+"""Silence between two utterances: their own was trimmed, and words must not run together."""
+MAX_FADE_MS = 20.0
+SECONDS_A_CHARACTER = 0.06
+"""English at 165 words a minute; only an estimate, until the synthesizer is done."""
+AHEAD = 2
+"""Utterances synthesized ahead: the one in turn and the next."""
+FAILED = "failed"
+"""The text of UTTERANCE_FINISHED when the synthesizer could not speak."""
+
+
+class Synthesis(Protocol):
+    """Blocks of float32 (n,), 16 kHz. After `close`, from any thread, the iterator ends soon."""
+
+    def __iter__(self) -> Iterator[Pcm]: ...
+
+    def close(self) -> None: ...
+
+
+class Synthesizer(Protocol):
+    def check(self) -> None:
+        """Raises VoiceError if it cannot speak at all."""
+        ...
+
+    def synthesize(self, text: str) -> Synthesis: ...
+
+
+class Mouth:
+    """Implements `interfaces.Voice`; one thread synthesizes ahead.
+
+    `start_wait_ms` is how long `next_turn` waits for the first sound of a fresh utterance, which
+    otherwise would begin 200 ms later. With `block`, the mouth waits for the synthesizer as long as
+    it takes: what it says, its state and its events then depend on the calls alone, not on time.
+    """
+
+    def __init__(
+        self, synthesizer: Synthesizer, *, start_wait_ms: float = 60.0, block: bool = False
+    ) -> None:
+        self._synthesizer = synthesizer
+        self._start_wait_ms, self._block = start_wait_ms, block
+        self._changed = threading.Condition()
+        """Guards all that follows; notified when an utterance or sound comes, goes or ends."""
+        self._queue: deque[_Spoken] = deque()
+        self._events: list[Event] = []
+        self._gap = 0
+        """Samples of silence still due before the next utterance may begin."""
+        self._open = False
+        self._worker: threading.Thread | None = None
+        self.underruns = 0
+        """Micro-turns with silence in the middle of an utterance: the synthesizer was too slow."""
+
+    def __enter__(self) -> Self:
+        """Raises VoiceError if the synthesizer cannot speak."""
+        self._synthesizer.check()
+        self._open = True
+        self._worker = threading.Thread(target=self._synthesize_ahead, name="mouth", daemon=True)
+        self._worker.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        with self._changed:
+            self._open = False
+            self._drop_all()
+        if self._worker is not None:
+            self._worker.join()
+
+    def say(self, utterance: Utterance) -> None:
+        """Queue an utterance; synthesis starts at once, in the background."""
+        with self._changed:
+            self._queue.append(_Spoken(utterance))
+            self._changed.notify_all()
+
+    def next_turn(self, wait_ms: float | None = None) -> Pcm:
+        """float32 (3200,): the next 200 ms, zeros when there is nothing to say.
+
+        Waits at most `wait_ms` (default: `start_wait_ms`), and only for the first sound of an
+        utterance that has just come to its turn.
+        """
+        pcm = np.zeros(TURN_SAMPLES, np.float32)
+        with self._changed:
+            self._settle()
+            filled = 0
+            while filled < TURN_SAMPLES and self._queue:
+                filled = self._pause(filled)
+                spoken = self._queue[0]
+                self._await_start(spoken, self._start_wait_ms if wait_ms is None else wait_ms)
+                if spoken.given or spoken.ready:
+                    filled += self._give(spoken, pcm[filled:])
+                if not spoken.exhausted:
+                    break
+                self._finish(spoken)
+            self.underruns += self._is_underrun(filled)
+            self._pause(filled)
+        return pcm
+
+    def flush(self, fade_ms: float) -> Pcm:
+        """Drop everything that is queued and end its synthesis.
+
+        Returns float32 (3200,): the sound that would have come next, faded out within `fade_ms`
+        (at most 20), then zeros. Every utterance dropped gives an event with the words left unsaid.
+        """
+        pcm = np.zeros(TURN_SAMPLES, np.float32)
+        with self._changed:
+            self._settle()
+            length = int(SAMPLE_RATE_HZ * min(max(fade_ms, 0.0), MAX_FADE_MS) / 1000)
+            if self._queue and self._queue[0].given and length:
+                rest = self._queue[0].take(length)
+                ramp = np.linspace(1.0, 0.0, length + 1, dtype=np.float32)[1:]
+                pcm[: rest.size] = rest * ramp[: rest.size]
+            for spoken in self._queue:
+                self._tell(EventKind.UTTERANCE_INTERRUPTED, spoken, spoken.unsaid())
+            self._drop_all()
+        return pcm
+
+    def state(self) -> VoiceState:
+        """The utterance in turn, and the seconds of all that is queued."""
+        with self._changed:
+            self._settle()
+            if not self._queue:
+                return VoiceState()
+            samples = sum(spoken.samples_left for spoken in self._queue)
+            return VoiceState(self._queue[0].utterance.id, samples / SAMPLE_RATE_HZ)
+
+    def events(self) -> Sequence[Event]:
+        """Utterances started, finished and interrupted since the last call."""
+        with self._changed:
+            events, self._events = self._events, []
+            return events
+
+    def _settle(self) -> None:
+        """With `block`: wait until all that is synthesized ahead is complete."""
+        if self._block:
+            self._changed.wait_for(lambda: not self._open or self._next_to_synthesize() is None)
+
+    def _pause(self, filled: int) -> int:
+        """Let the silence between two utterances pass; returns the samples then filled."""
+        passed = min(self._gap, TURN_SAMPLES - filled)
+        self._gap -= passed
+        return filled + passed
+
+    def _await_start(self, spoken: _Spoken, wait_ms: float) -> None:
+        if not spoken.awaited and wait_ms > 0:
+            self._changed.wait_for(lambda: spoken.ready or not self._open, wait_ms / 1000)
+        spoken.awaited = True
+
+    def _give(self, spoken: _Spoken, room: Pcm) -> int:
+        """Move sound into `room`; returns the samples moved."""
+        fresh = spoken.given == 0
+        sound = spoken.take(room.size)
+        room[: sound.size] = sound
+        if fresh and sound.size:
+            self._tell(EventKind.UTTERANCE_STARTED, spoken)
+        return sound.size
+
+    def _finish(self, spoken: _Spoken) -> None:
+        self._queue.popleft()
+        self._tell(EventKind.UTTERANCE_FINISHED, spoken, FAILED if spoken.failed else "")
+        self._gap = SAMPLE_RATE_HZ * GAP_MS // 1000 if spoken.given else 0
+        self._changed.notify_all()
+        self._settle()
+
+    def _is_underrun(self, filled: int) -> bool:
+        return filled < TURN_SAMPLES and bool(self._queue) and self._queue[0].given > 0
+
+    def _tell(self, kind: EventKind, spoken: _Spoken, text: str = "") -> None:
+        self._events.append(Event(kind, spoken.utterance.id, text))
+
+    def _drop_all(self) -> None:
+        for spoken in self._queue:
+            spoken.drop()
+        self._queue.clear()
+        self._gap = 0
+        self._changed.notify_all()
+
+    def _next_to_synthesize(self) -> _Spoken | None:
+        ahead = list(self._queue)[:AHEAD]
+        return next((spoken for spoken in ahead if not spoken.complete), None)
+
+    def _synthesize_ahead(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: not self._open or self._next_to_synthesize())
+                spoken = self._next_to_synthesize()
+                if not self._open or spoken is None:
+                    return
+            failed = False
+            try:
+                self._synthesize(spoken)
+            except Exception as error:  # the thread must outlive any one utterance
+                failed = True
+                log.warning("cannot say %r: %s", spoken.utterance.text, error)
+            with self._changed:
+                spoken.complete, spoken.failed = True, failed
+                self._changed.notify_all()
+
+    def _synthesize(self, spoken: _Spoken) -> None:
+        synthesis = self._synthesizer.synthesize(spoken.utterance.text)
+        with self._changed:
+            spoken.begin(synthesis)
+        try:
+            for block in synthesis:
+                with self._changed:
+                    spoken.add(block)
+                    self._changed.notify_all()
+        finally:
+            synthesis.close()
+
+
+class _Spoken:
+    """One utterance and its sound. Guarded by the mouth's lock."""
+
+    def __init__(self, utterance: Utterance) -> None:
+        self.utterance = utterance
+        self.given = 0
+        """Samples handed out."""
+        self.complete = False
+        self.failed = False
+        self.awaited = False
+        """`next_turn` has waited for its first sound once, and will not again."""
+        self._blocks: deque[Pcm] = deque()
+        self._waiting = 0
+        """Samples in `_blocks`."""
+        self._synthesis: Synthesis | None = None
+        self._dropped = False
+
+    @property
+    def ready(self) -> bool:
+        """There is enough to begin without a gap in the same micro-turn."""
+        return self._waiting >= TURN_SAMPLES or self.complete
+
+    @property
+    def exhausted(self) -> bool:
+        return self.complete and self._waiting == 0
+
+    @property
+    def samples_left(self) -> int:
+        """An estimate from the length of the text while synthesis still runs."""
+        if self.complete:
+            return self._waiting
+        estimate = int(len(self.utterance.text) * SECONDS_A_CHARACTER * SAMPLE_RATE_HZ)
+        return max(self._waiting, estimate - self.given)
+
+    def unsaid(self) -> str:
+        """The words not begun yet, judged by the share of samples given out."""
+        words = self.utterance.text.split()
+        total = self.given + self.samples_left
+        said = -(-len(words) * self.given // total) if total else 0
+        return " ".join(words[said:])
+
+    def begin(self, synthesis: Synthesis) -> None:
+        self._synthesis = synthesis
+        if self._dropped:
+            synthesis.close()
+
+    def add(self, block: Pcm) -> None:
+        if block.size and not self._dropped:
+            self._blocks.append(block)
+            self._waiting += block.size
+
+    def take(self, limit: int) -> Pcm:
+        """float32 (n,), n <= limit: the next samples that are there."""
+        taken: list[Pcm] = []
+        while limit > 0 and self._blocks:
+            block = self._blocks.popleft()
+            if block.size > limit:
+                self._blocks.appendleft(block[limit:])
+                block = block[:limit]
+            taken.append(block)
+            limit -= block.size
+            self.given += block.size
+            self._waiting -= block.size
+        return np.concatenate(taken) if taken else np.zeros(0, np.float32)
+
+    def drop(self) -> None:
+        """Give up the sound and end the synthesis."""
+        self._dropped = True
+        if self._synthesis is not None:
+            self._synthesis.close()
