@@ -10,7 +10,6 @@ from edge_runtime.background.numbers import LARGEST, NUMBER, Number, speakable, 
 
 OPERATORS = {
     "plus": "+",
-    "and": "+",
     "minus": "-",
     "less": "-",
     "take away": "-",
@@ -21,7 +20,7 @@ OPERATORS = {
     "to the power of": "**",
     "percent of": "%",
 }
-"""How they are said; each name a key of SYMBOLS."""
+"""How each is said."""
 SAID = {
     "+": "plus",
     "-": "minus",
@@ -62,7 +61,7 @@ def speakable_result(value: Number) -> str:
     """Whole numbers in full, others to two decimals or two that are not zero."""
     if Fraction(value).denominator == 1:
         return words(value)
-    return speakable(value) if abs(value) < 1 else _to_two_decimals(value)
+    return speakable(value) if abs(Fraction(value)) < 1 else _to_two_decimals(value)
 
 
 def _to_two_decimals(value: Number) -> str:

@@ -57,7 +57,7 @@ def speakable(value: Number) -> str:
 
     From 100 on no decimals, from 10 on one, below two, and below one two that are not zero.
     """
-    size = abs(value)
+    size = abs(Fraction(value))
     if size >= 100:
         places = 0
     elif size >= 1:

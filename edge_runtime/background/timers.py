@@ -1,54 +1,207 @@
-"""Timers that speak when they are due."""
+"""Timers and reminders: set, asked about and cancelled in words, due on an injected clock."""
 
 from __future__ import annotations
 
+import re
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
+from fractions import Fraction
 
-from edge_runtime.interfaces import Clock
+from edge_runtime.background.numbers import NUMBER, counted, words
+
+UNITS_S = {"second": 1, "minute": 60, "hour": 3600, "day": 86_400}
+MAX_S = 7 * 86_400
+MAX_TIMERS = 16
+
+_ONE = rf"(?:{NUMBER} and a half|{NUMBER}|an?|half an?)"
+_PART = rf"{_ONE} (?:{'|'.join(UNITS_S)})s?(?: and a half)?"
+DURATION = rf"{_PART}(?:(?: and)? {_PART})*"
+"""Matches a duration in lower case with numbers as digits: `an hour and a half`."""
+
+_TIMER = r"(?:timer|countdown|alarm|reminder)"
+_SET = r"(?:set|start|make|create|give me|i need)(?: up)?(?: me)?"
+_SET_PHRASINGS = (
+    rf"(?:{_SET} )?(?:an?|the|another) {_TIMER} (?:for|of|in|to) (?P<time>{DURATION})",
+    rf"(?:{_SET} )?(?:an? |the )?(?P<time>{DURATION}) {_TIMER}",
+    rf"{_TIMER} (?:for|of|in) (?P<time>{DURATION})",
+    rf"wake me(?: up)? in (?P<time>{DURATION})",
+    rf"remind me in (?P<time>{DURATION})(?: (?:to|that|about) (?P<label>.+))?",
+    rf"remind me (?:to|that|about) (?P<label>.+) in (?P<time>{DURATION})",
+    rf"tell me when (?P<time>{DURATION}) (?:are|is|have|has) (?:over|up|passed|gone)",
+)
+_AT_A_TIME = rf"(?:wake me(?: up)?|remind me|{_SET} an? {_TIMER}) (?:at|for|on|tomorrow).*"
+_CANCEL = (
+    r"(?:cancel|stop|delete|remove|clear|turn off|switch off) "
+    rf"(?:(?P<all>all|every)(?: the| of the| my)? )?(?:the |my |that |this )?"
+    rf"(?:(?P<time>{DURATION}) )?{_TIMER}s?"
+)
+_LEFT = (
+    r"(?:and )?how (?:long|much(?: time)?|many (?:minutes|seconds))(?: is| are)?(?: there)?"
+    rf"(?: still)? (?:left|remaining)(?: (?:on|for|of|in) (?:the|my) (?:(?P<time>{DURATION}) )?"
+    rf"{_TIMER})?"
+    rf"|how long (?:is it )?(?:until|till) (?:the|my) {_TIMER}.*"
+    rf"|how (?:long|much) (?:has|does|is) (?:the|my) {_TIMER}(?: have)?(?: left| still)?"
+    r"|(?:which|what|how many) timers (?:are (?:there|running|set)|do i have)"
+)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Timer:
-    id: str
+    number: int
+    duration_s: float
     due_ns: int
-    says: str
+    label: str = ""
+    """What to remind of, from the person's view; empty for a plain timer."""
+
+    @property
+    def text(self) -> str:
+        """What to say when it is due."""
+        if self.label:
+            return f"This is your reminder: {self.label}."
+        return f"Your {spoken_duration(self.duration_s, adjective=True)} timer is done."
 
 
 class Timers:
-    """A set of timers on a clock; safe to use from several threads."""
+    """The timers that run. Safe to use from several threads."""
 
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
+    def __init__(self, now_ns: Callable[[], int]) -> None:
+        self._now_ns = now_ns
         self._lock = threading.Lock()
-        self._timers: list[Timer] = []
+        self._running: list[Timer] = []
         self._count = 0
 
-    def start(self, seconds: float, says: str) -> Timer:
+    def start(self, duration_s: float, label: str = "") -> Timer | None:
+        """None if too many are running."""
         with self._lock:
+            if len(self._running) >= MAX_TIMERS:
+                return None
             self._count += 1
-            due_ns = self._clock.now_ns() + int(seconds * 1e9)
-            timer = Timer(f"timer-{self._count}", due_ns, says)
-            self._timers = sorted([*self._timers, timer], key=lambda t: t.due_ns)
+            due_ns = self._now_ns() + round(duration_s * 1e9)
+            timer = Timer(self._count, duration_s, due_ns, label)
+            self._running = sorted([*self._running, timer], key=lambda timer: timer.due_ns)
             return timer
 
-    def cancel_all(self) -> int:
-        """Returns how many were running."""
+    def cancel(self, timers: list[Timer]) -> None:
         with self._lock:
-            count, self._timers = len(self._timers), []
-            return count
+            self._running = [timer for timer in self._running if timer not in timers]
 
-    def seconds_left(self) -> float | None:
-        """Of the timer that is due next; None when none is running."""
+    def running(self) -> list[Timer]:
+        """The next one due comes first."""
         with self._lock:
-            if not self._timers:
-                return None
-            return max(0.0, (self._timers[0].due_ns - self._clock.now_ns()) / 1e9)
+            return list(self._running)
 
-    def due(self) -> list[Timer]:
-        """Timers that have run out since the last call."""
+    def left_s(self, timer: Timer) -> float:
+        return max(0.0, (timer.due_ns - self._now_ns()) / 1e9)
+
+    def pop_due(self) -> list[Timer]:
+        """Take out every timer whose time has come."""
         with self._lock:
-            now = self._clock.now_ns()
-            done = [timer for timer in self._timers if timer.due_ns <= now]
-            self._timers = [timer for timer in self._timers if timer.due_ns > now]
-            return done
+            now_ns = self._now_ns()
+            due = [timer for timer in self._running if timer.due_ns <= now_ns]
+            self._running = [timer for timer in self._running if timer.due_ns > now_ns]
+            return due
+
+    def answer(self, text: str) -> str | None:
+        """`text` in lower case with numbers as digits; None if it is not about timers."""
+        for phrasing in _SET_PHRASINGS:
+            if match := re.fullmatch(phrasing, text):
+                return self._set(parse_duration(match["time"]), match.groupdict().get("label"))
+        if match := re.fullmatch(_CANCEL, text):
+            return self._cancel(match["time"], everything=bool(match["all"]))
+        if match := re.fullmatch(_LEFT, text):
+            return self._left(match["time"])
+        if re.fullmatch(_AT_A_TIME, text):
+            return "I can only count down. Tell me how long, for example in ten minutes."
+        return None
+
+    def _set(self, duration_s: float, label: str | None) -> str:
+        if duration_s <= 0:
+            return "A timer needs some time to run. How long should it be?"
+        if duration_s > MAX_S:
+            return "That is too long for me. I can wait for at most seven days."
+        timer = self.start(duration_s, _to_the_person(label or ""))
+        if timer is None:
+            return f"There are {words(MAX_TIMERS)} timers running, and I cannot take more."
+        time = spoken_duration(duration_s)
+        if label:
+            return f"Okay, I will remind you in {time}: {timer.label}."
+        return f"Your timer for {time} is set."
+
+    def _cancel(self, time: str | None, everything: bool) -> str:
+        running = self._matching(time)
+        if not running:
+            return "There is no such timer running."
+        if len(running) > 1 and not everything:
+            running = running[:1]
+        self.cancel(running)
+        if len(running) > 1:
+            return f"All {words(len(running))} timers are cancelled."
+        kind = "reminder" if running[0].label else "timer"
+        adjective = spoken_duration(running[0].duration_s, adjective=True)
+        return f"Your {adjective} {kind} is cancelled."
+
+    def _left(self, time: str | None) -> str:
+        running = self._matching(time)
+        if not running:
+            return "There is no timer running."
+        said = [
+            f"{spoken_duration(self.left_s(timer), whole=True)} left on your "
+            f"{spoken_duration(timer.duration_s, adjective=True)} "
+            f"{'reminder' if timer.label else 'timer'}"
+            for timer in running[:3]
+        ]
+        sentence = f"There {'is' if _is_one(self.left_s(running[0])) else 'are'} "
+        return f"{sentence}{', and '.join(said)}."
+
+    def _matching(self, time: str | None) -> list[Timer]:
+        running = self.running()
+        if time is None:
+            return running
+        wanted_s = parse_duration(time)
+        return [timer for timer in running if timer.duration_s == wanted_s]
+
+
+def parse_duration(text: str) -> float:
+    """Seconds of a text that DURATION matches."""
+    total = Fraction(0)
+    for match in re.finditer(
+        rf"(?P<amount>{_ONE}) (?P<unit>{'|'.join(UNITS_S)})s?(?P<half> and a half)?", text
+    ):
+        amount = match["amount"]
+        number = re.match(NUMBER, amount)
+        value = Fraction(number.group()) if number else Fraction(1)
+        if amount.startswith("half"):
+            value = Fraction(1, 2)
+        if amount.endswith("half") or match["half"]:
+            value += Fraction(1, 2)
+        total += value * UNITS_S[match["unit"]]
+    return float(total)
+
+
+def spoken_duration(seconds: float, adjective: bool = False, whole: bool = False) -> str:
+    """`ninety seconds` as `one minute and thirty seconds`, or `one minute thirty second` timer.
+
+    With `whole`, no fractions: the seconds are rounded up, so that nothing is left only when due.
+    """
+    left = Fraction(-(-seconds // 1)) if whole else Fraction(seconds).limit_denominator(10)
+    parts = []
+    for unit, size in sorted(UNITS_S.items(), key=lambda item: -item[1]):
+        amount = left if size == 1 else left // size
+        left -= amount * size
+        if amount:
+            plural = unit if adjective else f"{unit}s"
+            parts.append(counted(words(amount), amount, unit, plural))
+    if not parts:
+        return "no time"
+    return " ".join(parts) if adjective else " and ".join(parts)
+
+
+def _is_one(seconds: float) -> bool:
+    return -(-seconds // 1) in UNITS_S.values()
+
+
+def _to_the_person(label: str) -> str:
+    """`call my mother` -> `call your mother`."""
+    turned = {"my": "your", "me": "you", "i": "you", "am": "are", "mine": "yours", "our": "your"}
+    return " ".join(turned.get(word, word) for word in label.split())

@@ -75,7 +75,7 @@ UNITS = (
         offset=Fraction("459.67") * Fraction(5, 9),
         also=("fahrenheit",),
     ),
-    Unit("kelvin", "kelvin", "temperature", Fraction(1), also=("kelvins",)),
+    Unit("kelvin", "kelvin", "temperature", Fraction(1)),
     _unit("second", "seconds", "time", "1"),
     _unit("minute", "minutes", "time", "60"),
     _unit("hour", "hours", "time", "3600"),
@@ -86,21 +86,20 @@ BY_NAME = {name: unit for unit in UNITS for name in unit.names}
 
 _UNIT = "|".join(sorted(map(re.escape, BY_NAME), key=len, reverse=True))
 _AMOUNT = rf"(?P<amount>minus {NUMBER}|{NUMBER}|an?|half an?|one)"
-_PHRASINGS = tuple(
-    re.compile(pattern.format(to=rf"(?P<to>{_UNIT})", given=rf"{_AMOUNT} (?P<of>{_UNIT})"))
-    for pattern in (
-        r"how many {to} (?:are there in|are in|is in|in|are|is|make|make up|does|do) {given}(?: make)?",
-        r"(?:convert|change|turn) {given} (?:to|into|in) {to}",
-        r"(?:what is|what are|how much is|how much are|how many is)? ?{given} (?:in|to|into|as) {to}",
-        r"(?:how long|how far|how heavy|how fast|how hot|how warm|how cold) (?:is|are) {given} in {to}",
-    )
+_TO = rf"(?P<to>{_UNIT})"
+_GIVEN = rf"{_AMOUNT} (?P<of>{_UNIT})"
+_PHRASINGS = (
+    rf"how many {_TO} (?:(?:are there |are |is )?in|are|is|make|do|does) {_GIVEN}(?: make)?",
+    rf"(?:convert|change|turn) {_GIVEN} (?:to|into|in) {_TO}",
+    rf"(?:(?:what|how much|how many) (?:is|are) )?{_GIVEN} (?:in|to|into|as) {_TO}",
+    rf"how (?:long|far|heavy|fast|hot|warm|cold) (?:is|are) {_GIVEN} in {_TO}",
 )
 
 
 def answer(text: str) -> str | None:
     """`text` in lower case with numbers as digits; None if it does not ask for a conversion."""
     for phrasing in _PHRASINGS:
-        if match := phrasing.fullmatch(text):
+        if match := re.fullmatch(phrasing, text):
             amount, of, to = match["amount"], BY_NAME[match["of"]], BY_NAME[match["to"]]
             return _convert(_amount(amount), of, to)
     return None

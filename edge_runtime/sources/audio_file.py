@@ -73,6 +73,7 @@ class AudioFile:
 
     def read(self, count: int) -> Pcm:
         """The next samples, float32 (<= count,), -1..1, 16 kHz; fewer only at the end."""
+        self._opened()
         self._fill(count)
         block, self._ready = self._ready[:count], self._ready[count:]
         return block
@@ -172,11 +173,13 @@ class _FfmpegDecoder:
         self._path = path
         self.rate_hz = SAMPLE_RATE_HZ
         self.duration_s = track.duration_s
-        how = "by ffmpeg, channels mixed" if track.channels > 1 else "by ffmpeg"
+        self._channels = track.channels
+        how = "by ffmpeg, mean of channels" if track.channels > 1 else "by ffmpeg"
         self.description = _describe(track.rate_hz, track.channels, track.duration_s, how)
         command = [
             *("ffmpeg", "-nostdin", "-v", "error", "-i", f"file:{path}", "-map", "0:a:0"),
-            *("-f", "f32le", "-ac", "1", "-ar", str(SAMPLE_RATE_HZ), "-"),
+            # ffmpeg's own mix to mono is louder than the mean and clips.
+            *("-f", "f32le", "-ac", str(track.channels), "-ar", str(SAMPLE_RATE_HZ), "-"),
         ]
         # A file for the messages: a pipe that nobody reads would block ffmpeg once it is full.
         self._messages = tempfile.TemporaryFile()  # noqa: SIM115 - closed by close()
@@ -187,10 +190,14 @@ class _FfmpegDecoder:
         self._pcm: IO[bytes] = self._process.stdout
 
     def read_mono(self) -> Pcm:
-        data = self._pcm.read(4 * int(BLOCK_S * SAMPLE_RATE_HZ))
+        bytes_a_sample = 4 * self._channels
+        data = self._pcm.read(bytes_a_sample * int(BLOCK_S * SAMPLE_RATE_HZ))
         if not data and self._process.wait() != 0:
             log.warning("%s: the sound ends where ffmpeg says: %s", self._path, self._complaint())
-        return np.frombuffer(data[: len(data) // 4 * 4], "<f4").astype(np.float32, copy=False)
+        count = len(data) // bytes_a_sample
+        block = np.frombuffer(data, "<f4", count * self._channels).reshape(count, self._channels)
+        mono: Pcm = block.mean(axis=1, dtype=np.float32)
+        return mono
 
     def _complaint(self) -> str:
         """ffmpeg's last message."""
@@ -251,7 +258,9 @@ def _probe(path: Path) -> _Track | None:
         return None
     stream, duration = found["streams"][0], found.get("format", {}).get("duration")
     duration_s = None if duration is None else float(duration)
-    return _Track(int(stream.get("sample_rate", 0)), int(stream.get("channels", 0)), duration_s)
+    return _Track(
+        int(stream.get("sample_rate", 0)), max(1, int(stream.get("channels", 1))), duration_s
+    )
 
 
 def _describe(rate_hz: int, channels: int, duration_s: float | None, how: str) -> str:

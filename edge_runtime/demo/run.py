@@ -1,0 +1,111 @@
+"""`edge-runtime demo`: the device, a generated person, and everything that can be seen of it."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from typing_extensions import Self
+
+from edge_runtime.app import Senses, device
+from edge_runtime.config import Config
+from edge_runtime.demo.person import TURNS_PER_S, Person
+from edge_runtime.demo.scenes import Log, Stage
+from edge_runtime.interfaces import Clock, Sink
+from edge_runtime.micro_turn import TurnRecord
+from edge_runtime.pacing import MonotonicClock, VirtualClock
+from edge_runtime.sinks.queue import QueueSink
+from edge_runtime.sinks.timeline import Timeline
+from edge_runtime.sinks.view import LiveView
+
+
+class _Keeper:
+    """Keeps the run's decisions for the judges: 450 turns of 90 s are little."""
+
+    def __init__(self, log: Log) -> None:
+        self._log = log
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        return None
+
+    def publish(self, record: TurnRecord) -> None:
+        self._log.records.append(record)
+
+
+def run_demo(
+    config: Config, out: Path, seconds: float, seed: int, realtime: bool, console: Console
+) -> dict[str, Any]:
+    """Runs the conversation, writes the files into `out`, and returns what summary.json holds."""
+    clock: Clock = MonotonicClock() if realtime else VirtualClock()
+    person = Person(seed, clock, realtime, max_turns=round(seconds * TURNS_PER_S))
+    stage, log, timeline = Stage(person), Log(), Timeline()
+    view = LiveView(console, lambda: stage.current.name if stage.current else "")
+    shown: list[Sink] = [_Keeper(log)]
+    queued = [QueueSink(view, "view", 16), QueueSink(timeline, "timeline", 512)]
+    senses = Senses(person, person, clock, realtime)
+    with device(config, senses, [*shown, *queued], out) as ready:
+        for scene in stage.scenes:
+            person.prepare(scene.texts)
+        person.script = stage.script()
+        for sink in queued:
+            sink.__enter__()
+        try:
+            ready.loop.run()
+        finally:
+            for sink in queued:
+                sink.__exit__(None, None, None)
+        summary = summarise(ready.statistics.summary(), stage.results(log), seed, ready.engine)
+    timeline.draw(out / "timeline.png", summary["scenes"])
+    _write(out / "summary.json", summary)
+    show(summary, out, console)
+    return summary
+
+
+def summarise(
+    statistics: dict[str, Any], scenes: list[dict[str, Any]], seed: int, engine: Any
+) -> dict[str, Any]:
+    def latencies(name: str) -> list[float]:
+        return [round(row[name], 1) for row in scenes if row.get(name) is not None]
+
+    return statistics | {
+        "response_latency_ms": latencies("response_latency_ms"),
+        "stop_latency_ms": latencies("stop_latency_ms"),
+        "scenes": scenes,
+        "seed": seed,
+        "engine": dict(engine),
+    }
+
+
+def _write(path: Path, summary: dict[str, Any]) -> None:
+    temporary = path.with_name(path.name + ".part")
+    temporary.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def show(summary: dict[str, Any], out: Path, console: Console) -> None:
+    table = Table("", "scene", "expected", "what happened", title="The conversation")
+    marks = {True: "[green]✓[/green]", False: "[red]✗[/red]", None: "[dim]–[/dim]"}
+    for row in summary["scenes"]:
+        table.add_row(marks[row["ok"]], row["name"], row["expected"], row["happened"])
+    console.print(table)
+    compute = summary["compute_ms"]
+    console.print(
+        f"{summary['micro_turns']} micro-turns, {summary['missed']} missed; compute p50 "
+        f"{compute['p50']} ms, p99 {compute['p99']} ms; {summary['rss_mb']:.0f} MB resident"
+    )
+    console.print(
+        f"[dim]in {out}: conversation.wav, timeline.png, recording.mcap, summary.json[/dim]"
+    )

@@ -1,0 +1,52 @@
+"""Prints what happens, a line an event: for logs, and terminals that are not watched live."""
+
+from __future__ import annotations
+
+from types import TracebackType
+
+from rich.console import Console
+from rich.markup import escape
+from typing_extensions import Self
+
+from edge_runtime.micro_turn import TURN_MS, Delegation, EventKind, TurnRecord
+
+
+class TranscriptPrinter:
+    """One line for each thing said, heard, done, handed on or told."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._heard = ""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        return None
+
+    def publish(self, record: TurnRecord) -> None:
+        decision = record.decision
+        self._heard += decision.heard
+        for event in record.turn.events:
+            if event.kind in (EventKind.RESULT, EventKind.FAILED):
+                self._line(record, f"[cyan]{event.kind.value}[/cyan] {escape(event.text)}")
+        if decision.stop:
+            self._line(record, "[red]yields[/red]")
+        if (record.said is not None or decision.stop) and self._heard.strip():
+            self._line(record, f"[dim]heard[/dim] {escape(' '.join(self._heard.split()))}")
+            self._heard = ""
+        if record.said is not None:
+            self._line(record, f"[green]{record.said.act}[/green] {escape(record.said.text)}")
+        for action in decision.actions:
+            self._line(record, f"[magenta]{action.name}[/magenta]")
+        if decision.delegation is not Delegation.NONE:
+            self._line(record, f"[blue]{decision.delegation.value}[/blue]")
+
+    def _line(self, record: TurnRecord, text: str) -> None:
+        seconds = (record.turn.index + 1) * TURN_MS / 1000
+        self._console.print(f"{seconds:8.1f} s  {text}", soft_wrap=True)
