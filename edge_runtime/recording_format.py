@@ -42,7 +42,9 @@ def unpack(value: Mapping[str, Any]) -> NDArray[Any]:
     """Raises RecordingError when the bytes do not fit the shape."""
     try:
         raw = base64.b64decode(value["data"], validate=True)
-        return np.frombuffer(raw, np.dtype(value["dtype"])).reshape(value["shape"]).copy()
+        flat: NDArray[Any] = np.frombuffer(raw, np.dtype(value["dtype"]))
+        shaped: NDArray[Any] = flat.reshape(tuple(value["shape"])).copy()
+        return shaped
     except (KeyError, ValueError, TypeError) as error:
         raise RecordingError(f"The recording holds a damaged array: {error}.") from error
 

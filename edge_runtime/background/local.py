@@ -11,7 +11,7 @@ from types import TracebackType
 
 from typing_extensions import Self
 
-from edge_runtime.background.skills import Answer, SkillContext, answer
+from edge_runtime.background.skills import Answer, Skills
 from edge_runtime.background.timers import Timers
 from edge_runtime.background.transcribe import Transcriber
 from edge_runtime.interfaces import Clock
@@ -39,8 +39,8 @@ class LocalBackground:
         block: bool = False,
     ) -> None:
         self._transcriber, self._clock, self._block = transcriber, clock, block
-        self._timers = Timers(clock)
-        self._context = SkillContext(now, self._timers, device_name)
+        self._timers = Timers(clock.now_ns)
+        self._skills = Skills(self._timers, now, device_name)
         self._requests: queue.Queue[Request | None] = queue.Queue(QUEUE_SIZE)
         self._lock = threading.Lock()
         self._open: dict[str, int] = {}
@@ -97,7 +97,10 @@ class LocalBackground:
         with self._lock:
             ready = [event for due_ns, event in self._events if due_ns <= now_ns]
             self._events = [entry for entry in self._events if entry[0] > now_ns]
-        due = [Event(EventKind.RESULT, timer.id, timer.says) for timer in self._timers.due()]
+        due = [
+            Event(EventKind.RESULT, f"timer-{timer.number}", timer.text)
+            for timer in self._timers.pop_due()
+        ]
         return [*ready, *due]
 
     def _close(self, request_id: str, kind: EventKind, text: str, due_ns: int) -> None:
@@ -130,6 +133,6 @@ class LocalBackground:
 
     def _answer(self, request: Request) -> Answer:
         heard = self._transcriber.transcribe(request.audio)
-        said = answer(heard.text, self._context)
+        said = self._skills.reply(heard.text)
         log.info("%s: heard %r -> %s: %s", request.id, heard.text, said.skill, said.text)
         return said

@@ -78,8 +78,8 @@ class Person:
         clock: Clock,
         realtime: bool,
         max_turns: int,
-        frame_height: int = 240,
-        frame_width: int = 320,
+        frame_height: int = 144,
+        frame_width: int = 192,
     ) -> None:
         self._seed, self._clock, self._realtime = seed, clock, realtime
         self._max_turns = max_turns

@@ -104,9 +104,12 @@ class DuplexBuffer:
         """Queue float32 (n,), -1..1, after what is queued; never blocks.
 
         The queue is bounded like the capture, dropping the oldest: a stalled device does not speak
-        later what it should have said before.
+        later what it should have said before. What an overrun left in the queue beyond the cushion
+        is made up for by shortening silent blocks, so that it does not delay all that follows.
         """
         with self._changed:
+            if not pcm.any():
+                pcm = pcm[max(0, self._to_play.size - self._cushion) :]
             rebuild = self._rebuild_cushion or not self._to_play.size
             gap = max(0, self._cushion - self._to_play.size) if rebuild else 0
             silence = np.zeros(gap, np.float32)

@@ -1,0 +1,192 @@
+"""A camera's thread keeps the latest picture. A video file stands in for the hardware."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from edge_runtime.errors import SourceError
+from edge_runtime.micro_turn import FrameReading
+from edge_runtime.sources import camera as camera_module
+from edge_runtime.sources.camera import CameraDevice, CameraSource, cameras, find_camera
+
+RED = (200, 20, 20)
+
+
+@pytest.fixture
+def video(tmp_path: Path) -> Path:
+    path = tmp_path / "stand-in.avi"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 30, (64, 48), True)
+    for _ in range(20):
+        writer.write(np.full((48, 64, 3), RED[::-1], np.uint8))
+    writer.release()
+    return path
+
+
+@pytest.fixture
+def sysfs(tmp_path: Path) -> Path:
+    root = tmp_path / "video4linux"
+    nodes = [
+        ("video0", "Integrated Camera: Integrated C", "0"),
+        ("video1", "Integrated Camera: Integrated C", "1"),
+        ("video2", "Logitech BRIO", "0"),
+        ("video10", "Logitech StreamCam", "0"),
+    ]
+    for node, name, index in nodes:
+        (root / node).mkdir(parents=True)
+        (root / node / "name").write_text(name + "\n")
+        (root / node / "index").write_text(index + "\n")
+    (root / "v4l-subdev0").mkdir()
+    return root
+
+
+def wait_for(source: CameraSource, frames: int) -> None:
+    with source._changed:
+        assert source._changed.wait_for(lambda: source.frames >= frames, timeout=30)
+
+
+def test_entering_gives_a_picture_in_rgb_with_its_time(video: Path) -> None:
+    before_ns = time.monotonic_ns()
+    with CameraSource(str(video)) as source:
+        reading = source.latest(time.monotonic_ns())
+    assert reading is not None
+    assert before_ns <= reading.captured_ns <= time.monotonic_ns()
+    assert reading.frame.shape == (48, 64, 3)
+    assert reading.frame.dtype == np.uint8
+    np.testing.assert_allclose(reading.frame.mean(axis=(0, 1)), RED, atol=6)
+
+
+def test_latest_is_the_newest_picture_not_after_now(video: Path) -> None:
+    source = CameraSource(str(video))
+    assert source.latest(10**18) is None
+    frame = np.zeros((2, 2, 3), np.uint8)
+    source._frames.extend(FrameReading(frame, captured_ns) for captured_ns in (100, 200, 300))
+    found = [source.latest(now_ns) for now_ns in (99, 100, 250, 300, 10**9)]
+    assert [reading and reading.captured_ns for reading in found] == [None, 100, 200, 300, 300]
+
+
+def test_memory_is_a_few_pictures(video: Path) -> None:
+    with CameraSource(str(video)) as source:
+        wait_for(source, 15)
+        assert len(source._frames) == camera_module.KEPT_FRAMES
+
+
+def test_a_camera_that_stops_is_opened_again(video: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(camera_module, "FIRST_BACKOFF_S", 0.001)
+    with CameraSource(str(video)) as source:
+        wait_for(source, 50)
+        assert source.reopened >= 2
+
+
+def test_a_camera_that_is_gone_is_looked_for_and_comes_back(
+    video: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(camera_module, "FIRST_BACKOFF_S", 0.001)
+    monkeypatch.setattr(camera_module, "LONGEST_BACKOFF_S", 0.002)
+    looked_in_vain = threading.Event()
+    find = camera_module.find_camera
+
+    def look(device: str | int) -> str | int:
+        try:
+            return find(device)
+        except SourceError:
+            looked_in_vain.set()
+            raise
+
+    monkeypatch.setattr(camera_module, "find_camera", look)
+    with CameraSource(str(video)) as source:
+        unplugged = video.rename(video.with_name("unplugged.avi"))
+        assert looked_in_vain.wait(30)
+        seen = source.frames
+        assert source.latest(time.monotonic_ns()) is not None
+        unplugged.rename(video)
+        wait_for(source, seen + 1)
+
+
+def test_leaving_ends_the_thread_at_once_even_while_it_backs_off(
+    video: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(camera_module, "FIRST_BACKOFF_S", 3600.0)
+    with CameraSource(str(video)) as source:
+        wait_for(source, 20)
+        thread = source._thread
+    assert thread is not None
+    assert not thread.is_alive()
+
+
+@pytest.mark.parametrize("device", [97, "97", "/dev/video97", "no such camera"])
+def test_a_missing_camera(device: str | int) -> None:
+    with pytest.raises(SourceError) as caught:
+        CameraSource(device).__enter__()
+    assert f"There is no camera {device!r}" in str(caught.value)
+    assert "--video" in str(caught.value)
+    assert caught.value.exit_code == 2
+
+
+def test_a_camera_that_cannot_be_opened_may_be_busy(tmp_path: Path) -> None:
+    (tmp_path / "device").write_bytes(b"")
+    with pytest.raises(SourceError, match=r"cannot be opened.*fuser -v .*device.*usermod"):
+        CameraSource(str(tmp_path / "device")).__enter__()
+
+
+def test_a_camera_without_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "mute.avi"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 30, (64, 48), True)
+    writer.write(np.zeros((48, 64, 3), np.uint8))
+    writer.release()
+    capture = cv2.VideoCapture(str(path))
+    while capture.grab():
+        pass
+    monkeypatch.setattr(camera_module, "FIRST_FRAME_TIMEOUT_S", 0.05)
+    monkeypatch.setattr(camera_module, "FIRST_BACKOFF_S", 3600.0)
+    source = CameraSource(str(path))
+    monkeypatch.setattr(source, "_open", lambda: capture)
+    with pytest.raises(SourceError, match=r"gave no picture.*edge-runtime devices"):
+        source.__enter__()
+    assert source._thread is None
+
+
+def test_cameras_are_listed_by_number_without_their_further_nodes(sysfs: Path) -> None:
+    assert cameras(sysfs) == [
+        CameraDevice(0, "Integrated Camera: Integrated C"),
+        CameraDevice(2, "Logitech BRIO"),
+        CameraDevice(10, "Logitech StreamCam"),
+    ]
+    assert cameras(sysfs)[2].path == "/dev/video10"
+
+
+@pytest.mark.parametrize(
+    ("device", "number"),
+    [(0, 0), ("2", 2), ("/dev/video10", 10), ("brio", 2), ("integrated", 0)],
+)
+def test_a_camera_is_found_by_number_path_or_name(
+    sysfs: Path, device: str | int, number: int
+) -> None:
+    assert find_camera(device, sysfs) == number
+
+
+@pytest.mark.parametrize("address", ["rtsp://camera.local/stream", "/dev/null"])
+def test_an_address_or_another_path_is_left_to_opencv(sysfs: Path, address: str) -> None:
+    assert find_camera(address, sysfs) == address
+
+
+def test_an_ambiguous_name_lists_what_it_fits(sysfs: Path) -> None:
+    with pytest.raises(SourceError) as caught:
+        find_camera("logitech", sysfs)
+    assert "several cameras: 2 'Logitech BRIO', 10 'Logitech StreamCam'" in str(caught.value)
+
+
+def test_an_unknown_name_lists_what_there_is(sysfs: Path) -> None:
+    with pytest.raises(SourceError, match=r"Cameras found: 0 'Integrated.*, 2 'Logitech BRIO'"):
+        find_camera("kinect", sysfs)
+
+
+def test_a_machine_without_cameras(tmp_path: Path) -> None:
+    assert cameras(tmp_path / "none") == []
+    with pytest.raises(SourceError, match="Cameras found: none"):
+        find_camera("brio", tmp_path / "none")
