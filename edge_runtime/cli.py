@@ -67,14 +67,14 @@ def with_inputs(
 def run(
     config: ConfigOption = None,
     audio: Annotated[
-        Optional[str], typer.Option(help="A sound file, or part of a microphone's name.")
-    ] = None,  # noqa: UP045, E501
+        str | None, typer.Option(help="A sound file, or part of a microphone's name.")
+    ] = None,
     video: Annotated[
-        Optional[str], typer.Option(help="A video, a folder of frames, or a camera.")
-    ] = None,  # noqa: UP045, E501
+        str | None, typer.Option(help="A video, a folder of frames, or a camera.")
+    ] = None,
     speed: Annotated[
         Speed, typer.Option(help="Recordings: in real time, or as fast as it can.")
-    ] = Speed.REAL,  # noqa: E501
+    ] = Speed.REAL,
     engine: Annotated[Optional[Path], typer.Option(help="A model folder.")] = None,  # noqa: UP045
     out: OutOption = None,
     tail: Annotated[float, typer.Option(help="Seconds of silence after a recording.")] = 6.0,

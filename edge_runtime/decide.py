@@ -1,8 +1,8 @@
 """Engine output to Decision. It decodes what the model gave out, and never second-guesses it.
 
-Nothing here looks at the sound or the picture, and nothing here counts time: no detector and no timer
-stands between the model and the floor. What it knows besides the output is whether the mouth is
-speaking, because one cannot yield what one does not hold.
+Nothing here looks at the sound or the picture, and nothing here counts time: no detector and no
+timer stands between the model and the floor. What it knows besides the output is whether the mouth
+is speaking, because one cannot yield what one does not hold.
 """
 
 from __future__ import annotations

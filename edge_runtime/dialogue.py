@@ -30,7 +30,8 @@ MAX_READY = 4
 
 
 class Dialogue:
-    """One conversation's bookkeeping. `words` gives the text for an act, in the device's language."""
+    """One conversation's bookkeeping. `words` gives the text for an act, in the device's
+    language."""
 
     def __init__(
         self,

@@ -62,7 +62,8 @@ class AudioSource(Resource, Protocol):
         ...
 
     def flush(self, fade_ms: float) -> int:
-        """Drop sound given to `play` and not yet played, fading out; returns the samples dropped."""
+        """Drop sound given to `play` and not yet played, fading out; returns the samples
+        dropped."""
         ...
 
 

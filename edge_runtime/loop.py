@@ -1,11 +1,12 @@
-"""The 5 Hz loop. It alone owns the order: wait, assemble, step, decide, speak, delegate, publish."""
+"""The 5 Hz loop. It alone owns the order: wait, assemble, step, decide, speak, hand on, publish."""
 
 from __future__ import annotations
 
 import itertools
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+
 
 from edge_runtime.assemble import Assembler
 from edge_runtime.dialogue import Dialogue
@@ -109,7 +110,7 @@ class Loop:
         p.voice.flush(p.fade_ms)
         halt = Decision(turn.index, "yield", stop=True, actions=(Action("stop_motion"),), heard="")
         output = EngineOutput(turn.index, {})
-        record = TurnRecord(replace(turn), output, halt, Timings())
+        record = TurnRecord(turn, output, halt, Timings())
         for sink in p.sinks:
             sink.publish(record)
         log.error("the engine failed in micro-turn %d; the device has stopped", turn.index)

@@ -1,4 +1,4 @@
-"""How a micro-turn lies in an MCAP recording, both ways, and exactly: replay must be bit for bit."""
+"""How a micro-turn lies in an MCAP recording, both ways and exactly: replay is bit for bit."""
 
 from __future__ import annotations
 

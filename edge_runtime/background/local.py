@@ -26,8 +26,8 @@ VIRTUAL_DELAY_NS = 1_000_000_000
 class LocalBackground:
     """Answers requests one after the other in a thread of its own.
 
-    With `block` the answer is computed in `submit` and told a fixed time later on the clock, so that
-    a run on a virtual clock gives the same events every time.
+    With `block` the answer is computed in `submit` and told a fixed time later on the clock, so
+    that a run on a virtual clock gives the same events every time.
     """
 
     def __init__(

@@ -68,8 +68,8 @@ class PocketSphinxTranscriber:
     """A grammar of what the skills understand first, free dictation beside it.
 
     The grammar finds some path through most sounds. It is believed when free dictation, which knows
-    nothing of the skills, wrote something that looks alike; otherwise the question is about something
-    else.
+    nothing of the skills, wrote something that looks alike; otherwise the question is about
+    something else.
     """
 
     LIKENESS = 0.4

@@ -1,7 +1,7 @@
 """A generated person who stands before the device, speaks, listens and reacts.
 
-The person is both microphone and camera of a demonstration. What they do is a script of scenes; what
-they know of the device is what a person would know: whether they hear it speak.
+The person is both microphone and camera of a demonstration. What they do is a script of scenes;
+what they know of the device is what a person would know: whether they hear it speak.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Draws a generated person in a generated room.
 
-The demonstration shows this person, and the training corpus draws thousands of them. Everything about
-one (room, skin, hair, clothes, size, light) follows from the seed; what they do comes as a Pose.
+The demonstration shows this person, and the training corpus draws thousands of them. Everything
+about one (room, skin, hair, clothes, size, light) follows from the seed; what they do comes as a
+Pose.
 """
 
 from __future__ import annotations

@@ -97,7 +97,7 @@ def _write(path: Path, summary: dict[str, Any]) -> None:
 
 def show(summary: dict[str, Any], out: Path, console: Console) -> None:
     table = Table("", "scene", "expected", "what happened", title="The conversation")
-    marks = {True: "[green]✓[/green]", False: "[red]✗[/red]", None: "[dim]–[/dim]"}
+    marks = {True: "[green]✓[/green]", False: "[red]✗[/red]", None: "[dim]-[/dim]"}
     for row in summary["scenes"]:
         table.add_row(marks[row["ok"]], row["name"], row["expected"], row["happened"])
     console.print(table)

@@ -23,8 +23,8 @@ class OnnxEngine:
     """One interaction model in ONNX Runtime. Entering loads, checks and warms up.
 
     State tensors live in two sets of buffers that swap each turn: a turn reads one and writes the
-    other, so no state is copied and none is allocated. One thread by default: on graphs of this size
-    a second one makes the slowest turns slower (measure before you add threads).
+    other, so no state is copied and none is allocated. One thread by default: on graphs of this
+    size a second one makes the slowest turns slower (measure before you add threads).
     """
 
     def __init__(self, folder: Path, threads: int = 1) -> None:

@@ -1,4 +1,4 @@
-"""The conversation as a sound file: left what the microphone heard, right what the device played."""
+"""The conversation as a sound file: left the microphone, right what the device played."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A bounded queue in front of a sink that may be slow: the newest turns stay, the loop never waits."""
+"""A bounded queue before a slow sink: the newest turns stay, and the loop never waits."""
 
 from __future__ import annotations
 

@@ -45,8 +45,8 @@ _CHANNELS = {
 class Recorder:
     """One file a run. It is written under a temporary name and renamed when it is whole.
 
-    Pictures are kept losslessly (PNG), and only when they change. A write error (a full disk) ends the
-    recording with a warning and leaves the loop alone.
+    Pictures are kept losslessly (PNG), and only when they change. A write error (a full disk) ends
+    the recording with a warning and leaves the loop alone.
     """
 
     def __init__(self, path: Path, metadata: Mapping[str, Any], frames: bool = True) -> None:

@@ -1,4 +1,4 @@
-"""A live view of the run in the terminal; where there is none, a line for each thing that happens."""
+"""A live view of the run in the terminal; elsewhere a line for each thing that happens."""
 
 from __future__ import annotations
 

@@ -58,6 +58,8 @@ class DuplexBuffer:
         self._to_play: Pcm = np.zeros(0, np.float32)
         self._begun = False
         self._rebuild_cushion = True
+        self._cut_off = False
+        """A flush has just happened: the next block continues what it cut."""
         self._starved = False
         self.lost_samples = 0
         """Samples heard and dropped because nobody read them, and samples that never came."""
@@ -106,8 +108,13 @@ class DuplexBuffer:
         The queue is bounded like the capture, dropping the oldest: a stalled device does not speak
         later what it should have said before. What an overrun left in the queue beyond the cushion
         is made up for by shortening silent blocks, so that it does not delay all that follows.
+        The first block after a `flush` continues what was cut off: while the fade-out runs, it is
+        dropped, so that there is one fade and not two.
         """
         with self._changed:
+            cut_off, self._cut_off = self._cut_off, False
+            if cut_off and self._to_play.size:
+                return
             if not pcm.any():
                 pcm = pcm[max(0, self._to_play.size - self._cushion) :]
             rebuild = self._rebuild_cushion or not self._to_play.size
@@ -126,7 +133,7 @@ class DuplexBuffer:
             fade = self._to_play[: round(fade_ms * SAMPLE_RATE_HZ / 1e3)]
             ramp = np.linspace(1.0, 0.0, fade.size + 1, dtype=np.float32)[1:]
             self._to_play = fade * ramp
-            self._begun, self._rebuild_cushion = False, True
+            self._begun, self._rebuild_cushion, self._cut_off = False, True, True
             return queued
 
     def _next_to_play(self, count: int) -> Pcm:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -85,7 +86,7 @@ def _transcript(
             outside[row, steps] = 0
             coded = [_SYMBOL[c] for c in text if c in _SYMBOL] + [_SYMBOL[" "]]
             window = log_probs[row, steps]
-            repeats = sum(a == b for a, b in zip(coded, coded[1:], strict=False))
+            repeats = sum(a == b for a, b in itertools.pairwise(coded))
             if len(coded) + repeats <= len(window) - 2:
                 windows.append(window)
                 symbols += coded

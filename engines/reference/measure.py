@@ -2,8 +2,8 @@
 
 `python -m engines.reference.measure --data DIR --out training/figures.json`. Conversations are
 composed as in training, from voices, phrasings and (where `--data` has them) speakers that were not
-trained on. The device's side follows the script (teacher-forced); closed loops are `edge-runtime demo`.
-Names and definitions of the metrics: takeover and stop as in CARD.md.
+trained on. The device's side follows the script (teacher-forced); closed loops are `edge-runtime
+demo`. Names and definitions of the metrics: takeover and stop as in CARD.md.
 """
 
 from __future__ import annotations

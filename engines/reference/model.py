@@ -1,13 +1,13 @@
 """The reference interaction model: raw sound and raw pixels in, floor, acts, actions, words out.
 
-One network trained from scratch, in two equal forms. `forward` runs a whole conversation at once and
-is what training uses; `step` runs one 200 ms micro-turn with explicit state and is what ships. A test
-holds the two to each other.
+One network trained from scratch, in two equal forms. `forward` runs a whole conversation at once
+and is what training uses; `step` runs one 200 ms micro-turn with explicit state and is what ships.
+A test holds the two to each other.
 
 Per micro-turn: a learned filterbank (Gabor start, 100 Hz, log power) over microphone and playback
-reference; causal depthwise convolutions at 50 Hz; ten of their vectors fold into one turn vector, to
-which the picture, the events and the status are added; a causal transformer over the last 128 turns
-(25.6 s) weighs it all; small heads read it out. Transcript and phones are read at 50 Hz.
+reference; causal depthwise convolutions at 50 Hz; ten of their vectors fold into one turn vector,
+to which the picture, the events and the status are added; a causal transformer over the last 128
+turns (25.6 s) weighs it all; small heads read it out. Transcript and phones are read at 50 Hz.
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ class Filterbank(nn.Module):
 
     def forward(self, audio: Tensor) -> Tensor:
         """(B, C, 240 + n * 160) -> (B, C, n, bands)."""
-        batch, channels, samples = audio.shape
+        batch, channels, _ = audio.shape
         frames = (audio * INPUT_GAIN).unfold(2, WINDOW, HOP)
         return self._log_power(
             (frames @ self.weight.t()).reshape(batch, channels, -1, 2 * self.bands)
@@ -196,7 +196,8 @@ class Block(nn.Module):
     def step(
         self, x: Tensor, keys: Tensor, values: Tensor, valid: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """x (1, 1, width), keys and values (1, heads, window - 1, head_width), valid (1, window - 1)."""
+        """x (1, 1, width), keys and values (1, heads, window - 1, head_width), valid (1, window -
+        1)."""
         query, key, value = self._split(x)
         keys, values = torch.cat([keys, key], 2), torch.cat([values, value], 2)
         mask = (torch.cat([valid, torch.ones_like(valid[:, :1])], 1) - 1) * 1e4
@@ -260,7 +261,8 @@ class InteractionModel(nn.Module):
     # -- shared by both forms -------------------------------------------------
 
     def _features(self, bands: Tensor, mean: Tensor) -> Tensor:
-        """bands (B, 2, T * 20, nb), mean (B, T, nb) of the microphone's past -> (B, T * 10, 6 nb)."""
+        """bands (B, 2, T * 20, nb), mean (B, T, nb) of the microphone's past -> (B, T * 10, 6
+        nb)."""
         batch, _, frames, nb = bands.shape
         mic, played = bands[:, 0], bands[:, 1]
         centred = mic.reshape(batch, -1, 20, nb) - mean[:, :, None]

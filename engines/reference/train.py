@@ -1,8 +1,8 @@
 """Train the reference model: `python -m engines.reference.train --minutes 60`.
 
-Resumes from its folder when that holds a checkpoint. One process is one thread on a CPU (two threads
-under load fight for the cores); `--processes 2` trains data-parallel. The weights that ship are an
-exponential average, so a run may be stopped at any time.
+Resumes from its folder when that holds a checkpoint. One process is one thread on a CPU (two
+threads under load fight for the cores); `--processes 2` trains data-parallel. The weights that ship
+are an exponential average, so a run may be stopped at any time.
 """
 
 from __future__ import annotations

@@ -237,9 +237,20 @@ class TestFlush:
         buffer.play(count_up(1, TURN_SAMPLES))
         run(buffer, 1_000)
         buffer.flush(20)
+        run(buffer, TURN_SAMPLES)
         buffer.play(count_up(1, TURN_SAMPLES))
         after = run(buffer, CUSHION + TURN_SAMPLES)
         np.testing.assert_array_equal(after[CUSHION:], count_up(1, TURN_SAMPLES))
+
+    def test_there_is_one_fade_and_not_two(self) -> None:
+        buffer = DuplexBuffer()
+        buffer.play(np.full(TURN_SAMPLES, 0.5, np.float32))
+        run(buffer, 1_000)
+        buffer.flush(20)
+        buffer.play(np.full(TURN_SAMPLES, 0.5, np.float32))
+        after = run(buffer, TURN_SAMPLES)
+        assert (np.diff(after[:320]) < 0).all()
+        assert not after[320:].any()
 
 
 def test_two_threads_lose_no_sample() -> None:

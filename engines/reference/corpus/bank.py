@@ -1,4 +1,4 @@
-"""A bank of utterances with phone times: synthesized by several engines, and recorded from people."""
+"""A bank of utterances with phone times, from several synthesizers and from people."""
 
 from __future__ import annotations
 

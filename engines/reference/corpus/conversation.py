@@ -1,9 +1,11 @@
-"""Duplex conversations with labels, composed on the fly: no two batches are alike, nothing is stored.
+"""Duplex conversations with labels, composed on the fly: no two batches are alike, nothing is
+stored.
 
 A conversation is a sequence of episodes (a person asks, tells, interrupts, waves, leaves, talks to
 somebody else). Each episode places sound for both sides, poses for the picture, and what the device
 should do. Times are samples inside an episode and turns (200 ms) in the labels. A label is for the
-end of its turn: all sound of that turn has been heard, and the decision takes effect in the next one.
+end of its turn: all sound of that turn has been heard, and the decision takes effect in the next
+one.
 """
 
 from __future__ import annotations

@@ -67,9 +67,7 @@ class Espeak:
             self._library = ctypes.CDLL(name)
         except OSError as error:
             raise RuntimeError("espeak-ng is missing: apt-get install libespeak-ng1") from error
-        self.rate_hz = self._library.espeak_Initialize(
-            _SYNCHRONOUS, 0, None, _PHONEME_EVENTS
-        )
+        self.rate_hz = self._library.espeak_Initialize(_SYNCHRONOUS, 0, None, _PHONEME_EVENTS)
         self._blocks: list[NDArray[np.int16]] = []
         self._events: list[tuple[str, float]] = []
         self._callback = _Callback(self._receive)
@@ -96,7 +94,9 @@ class Espeak:
         home = ctypes.c_char_p()
         self._library.espeak_Info(ctypes.byref(home))
         folder = Path((home.value or b"").decode()) / "voices" / "!v"
-        return sorted(p.name for p in folder.glob("*") if "whisper" not in p.name and p.name != "fast")
+        return sorted(
+            p.name for p in folder.glob("*") if "whisper" not in p.name and p.name != "fast"
+        )
 
     def say(self, text: str, voice: EspeakVoice) -> tuple[NDArray[np.float32], Phones]:
         """float32 (n,) at `rate_hz`, int16 scale, and (phone, start_s, end_s)."""

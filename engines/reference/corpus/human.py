@@ -67,15 +67,19 @@ def _tone(pcm: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.mean(spectra, axis=0).astype(np.float32)
 
 
-def _cuts(entry: dict[str, Any], rng: np.random.Generator) -> tuple[list[tuple[float, float]], bool]:
-    """Up to two gaps (start_s, end_s) where a clip is taken apart, and whether they are natural."""
+def _cuts(
+    entry: dict[str, Any], rng: np.random.Generator
+) -> tuple[list[tuple[float, float]], bool]:
+    """Up to two gaps (start_s, end_s) where a clip is taken apart; whether they are natural."""
     begin, end = entry["begin_s"], entry["end_s"]
     natural = [(a, b) for a, b in entry["natural_gaps_s"] or () if a - begin > MIN_PART_S]
     natural = [(a, b) for a, b in natural if end - b > MIN_PART_S]
     if natural and rng.random() < 0.85:
         chosen = sorted(rng.permutation(len(natural))[: int(rng.integers(1, 3))])
         return [natural[i] for i in chosen], True
-    points = [c for c in entry["cut_points_s"] or () if c - begin > MIN_PART_S and end - c > MIN_PART_S]
+    points = [
+        c for c in entry["cut_points_s"] or () if c - begin > MIN_PART_S and end - c > MIN_PART_S
+    ]
     if points and rng.random() < 0.35:
         point = points[int(rng.integers(len(points)))]
         return [(point, point)], False
@@ -83,7 +87,11 @@ def _cuts(entry: dict[str, Any], rng: np.random.Generator) -> tuple[list[tuple[f
 
 
 def _segment(
-    pcm: NDArray[np.float32], start_s: float, end_s: float, gain: float, entry: dict[str, Any] | None
+    pcm: NDArray[np.float32],
+    start_s: float,
+    end_s: float,
+    gain: float,
+    entry: dict[str, Any] | None,
 ) -> Segment:
     first, last = max(0, int(start_s * RATE_HZ)), int(end_s * RATE_HZ)
     part = pcm[first:last] * gain
@@ -94,7 +102,9 @@ def _segment(
         part[-fade:] *= np.linspace(1, 0, fade)
     text, phones = "", ()
     if entry is not None and entry["words"]:
-        inside = [w for w, a, b in entry["words"] or () if start_s - 0.05 <= (a + b) / 2 <= end_s + 0.05]
+        inside = [
+            w for w, a, b in entry["words"] or () if start_s - 0.05 <= (a + b) / 2 <= end_s + 0.05
+        ]
         text = normalise(" ".join(w.split("(")[0] for w in inside if w[0] not in "<["))
         phones = tuple(
             (from_arpabet(p), a - start_s, b - start_s)
@@ -104,7 +114,9 @@ def _segment(
     return Segment(np.clip(part, -32000, 32000).astype(np.int16), text, phones)
 
 
-def _spoken(row: dict[str, str], folder: Path, entry: dict[str, Any] | None, seed: int) -> Spoken | None:
+def _spoken(
+    row: dict[str, str], folder: Path, entry: dict[str, Any] | None, seed: int
+) -> Spoken | None:
     pcm = _decode(folder / row["file"])
     if not 0.3 * RATE_HZ < len(pcm) < MAX_S * RATE_HZ:
         return None

@@ -40,7 +40,8 @@ def normalise(text: str) -> str:
 
 
 class Grammar:
-    """Templates and their labels; `split` chooses the phrasings (`train`, or anything else: test)."""
+    """Templates and their labels; `split` chooses the phrasings (`train`, or anything else:
+    test)."""
 
     def __init__(self, data: Mapping[str, object], prose: Sequence[str] = ()) -> None:
         self._data = data
@@ -87,7 +88,13 @@ class Grammar:
         while True:
             intent = self._names[int(rng.choice(len(self._names), p=self._weights))]
             parts = self._parts(rng, self._intents[intent])
-            if len(parts) > 1 and intent not in ("story", "bye", "thanks", "wellbeing", "time_date"):
+            if len(parts) > 1 and intent not in (
+                "story",
+                "bye",
+                "thanks",
+                "wellbeing",
+                "time_date",
+            ):
                 break
         words = parts[0].split()
         segments = [" ".join(words)]
