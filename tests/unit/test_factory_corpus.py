@@ -1,0 +1,193 @@
+"""The corpus: banks, labels and composed conversations."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch", reason="the factory needs torch (make train)")
+pytest.importorskip("scipy", reason="the factory needs scipy (make train)")
+
+from engines.reference.corpus.acoustics import Acoustics, generated_beds
+from engines.reference.corpus.bank import Bank
+from engines.reference.corpus.conversation import IGNORE, Composer, Conversation
+from engines.reference.corpus.factory import GRAMMAR
+from engines.reference.corpus.text import Grammar
+from engines.reference.model import TURN_SAMPLES
+from engines.reference.vocabulary import (
+    ACTIONS,
+    ACTS,
+    DELEGATE,
+    EVENTS,
+    FLOOR,
+    PHONES,
+    STATUS,
+    SYMBOLS,
+)
+
+TURNS = 100
+
+
+@pytest.fixture(scope="module")
+def bank() -> Bank:
+    try:
+        return Bank.build(seed=3, scale=0.01, human_dir=None)
+    except RuntimeError as error:
+        pytest.skip(f"no synthesizer: {error}")
+
+
+@pytest.fixture(scope="module")
+def grammar() -> Grammar:
+    return Grammar.load(GRAMMAR)
+
+
+@pytest.fixture(scope="module")
+def composer(bank: Bank, grammar: Grammar) -> Composer:
+    voices = [segment.pcm for spoken in bank["turn"] for segment in spoken.segments]
+    acoustics = Acoustics(generated_beds(np.random.default_rng(0), voices), [])
+    return Composer(bank, grammar.labels, acoustics, turns=TURNS)
+
+
+@pytest.fixture(scope="module")
+def conversations(composer: Composer) -> list[Conversation]:
+    return [composer.compose(seed) for seed in range(24)]
+
+
+def test_the_bank_has_every_kind_and_plain_text(bank: Bank) -> None:
+    kinds = {"turn", "incomplete", "backchannel", "interruption", "cancel", "device"}
+    assert kinds <= bank.keys()
+    for kind, spoken in bank.items():
+        assert len(spoken) >= 4, kind
+        for segment in (s for one in spoken for s in one.segments):
+            assert set(segment.text) <= set(SYMBOLS), segment.text
+            seconds = len(segment.pcm) / 16_000
+            level = np.sqrt(np.mean(segment.pcm.astype(np.float64) ** 2))
+            assert 1500 < level < 2300
+            for phone, start_s, end_s in segment.phones:
+                assert phone == IGNORE or 0 <= phone < len(PHONES)
+                assert -0.01 <= start_s <= end_s
+                assert start_s < seconds + 0.6
+
+
+def test_every_label_of_the_grammar_is_in_the_vocabulary(grammar: Grammar) -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(400):
+        line = grammar.turn(rng, "train")
+        labels = grammar.labels(line.intent)
+        assert labels.act in ACTS and labels.action in ACTIONS and labels.delegate in DELEGATE
+        assert "{" not in " ".join(line.segments)
+
+
+@pytest.mark.parametrize("kind", ["backchannel", "interruption", "cancel"])
+def test_phrases_for_tests_are_not_trained_on(grammar: Grammar, kind: str) -> None:
+    rng = np.random.default_rng(0)
+    trained = {grammar.phrase(rng, kind, "train").segments for _ in range(300)}
+    tested = {grammar.phrase(rng, kind, "test_seen").segments for _ in range(300)}
+    assert trained and tested and not trained & tested
+
+
+def test_shapes_and_ranges(conversations: list[Conversation]) -> None:
+    for one in conversations:
+        assert one.audio.shape == (2, TURNS * TURN_SAMPLES) and one.audio.dtype == np.float32
+        assert np.abs(one.audio).max() <= 1
+        assert one.frames.shape == (TURNS, 96, 96, 3) and one.frames.dtype == np.uint8
+        assert one.events.shape == (TURNS, len(EVENTS))
+        assert one.status.shape == (TURNS, len(STATUS))
+        assert one.phones.shape == (TURNS * 10,)
+        assert one.status.min() >= 0 and one.status.max() <= 1
+
+
+def test_one_seed_one_conversation(composer: Composer, conversations: list[Conversation]) -> None:
+    again = composer.compose(5)
+    np.testing.assert_array_equal(again.audio, conversations[5].audio)
+    np.testing.assert_array_equal(again.frames, conversations[5].frames)
+    np.testing.assert_array_equal(again.floor, conversations[5].floor)
+
+
+def test_floor_labels_fit_what_the_mouth_does(conversations: list[Conversation]) -> None:
+    silent_only = [FLOOR.index(name) for name in ("listen", "backchannel", "speak")]
+    speaking_only = [FLOOR.index(name) for name in ("yield", "hold")]
+    seen: set[int] = set()
+    for one in conversations:
+        speaking = one.status[:, STATUS.index("speaking")] > 0
+        assert not np.isin(one.floor[speaking], silent_only).any()
+        assert not np.isin(one.floor[~speaking], speaking_only).any()
+        seen |= set(one.floor.tolist())
+    assert seen >= set(range(len(FLOOR)))
+
+
+def test_the_floor_is_taken_after_an_end_and_never_in_a_pause(
+    conversations: list[Conversation],
+) -> None:
+    speak, ends = FLOOR.index("speak"), 0
+    for one in conversations:
+        for mark in one.marks:
+            first, last = mark.start // TURN_SAMPLES, mark.end // TURN_SAMPLES
+            if mark.kind == "end" and last < TURNS:
+                ends += 1
+                assert speak in one.floor[first + 1 : last + 1]
+            if mark.kind in ("pause", "side_talk"):
+                assert speak not in one.floor[first + 1 : last], mark
+    assert ends > 20
+
+
+def test_the_first_sound_of_an_utterance_comes_with_its_event(
+    conversations: list[Conversation],
+) -> None:
+    started = EVENTS.index("utterance_started")
+    for one in conversations:
+        played = np.abs(one.audio[1]).reshape(TURNS, TURN_SAMPLES).max(1) > 0
+        for turn in np.flatnonzero(one.events[:, started]):
+            assert played[turn : turn + 2].any()
+        for turn in np.flatnonzero(played[1:] & ~played[:-1]) + 1:
+            assert one.events[turn - 1 : turn + 1, started].any()
+
+
+def test_a_result_waits_until_it_is_delivered(conversations: list[Conversation]) -> None:
+    ready, result = STATUS.index("result_ready"), EVENTS.index("result")
+    waits = 0
+    for one in conversations:
+        for turn in np.flatnonzero(one.events[:, result]):
+            if turn + 1 < TURNS:
+                waits += 1
+                assert one.status[turn, ready] == 1
+    assert waits > 5
+
+
+def test_human_speech_is_read_from_a_folder(tmp_path: Path) -> None:
+    import gzip
+    import json
+
+    import soundfile
+
+    from engines.reference.corpus import human
+
+    rng = np.random.default_rng(0)
+    pcm = np.zeros(48_000, np.float32)
+    for start_s, end_s in ((0.3, 1.2), (1.6, 2.6)):
+        span = slice(int(start_s * 16_000), int(end_s * 16_000))
+        pcm[span] = 0.2 * rng.standard_normal(span.stop - span.start)
+    soundfile.write(tmp_path / "clip.wav", pcm, 16_000)
+    header = (
+        "file,kind,transcript_or_label,speaker,source_repo,licence,sha256,split,seconds,bytes,notes"
+    )
+    row = "clip.wav,speech_sentence,good morning,someone,a/b,CC0,0,train,3.0,0,"
+    (tmp_path / "manifest.csv").write_text(f"{header}\n{row}\n")
+    entry = {
+        "file": "clip.wav",
+        "begin_s": 0.3,
+        "end_s": 2.6,
+        "words": [["good", 0.3, 1.2], ["morning", 1.6, 2.6]],
+        "phones": [["G", 0.3, 0.6], ["UH", 0.6, 1.2], ["M", 1.6, 2.6]],
+        "natural_gaps_s": [[1.2, 1.6]],
+        "cut_points_s": [],
+    }
+    with gzip.open(tmp_path / "alignments.jsonl.gz", "wt") as file:
+        file.write(json.dumps(entry) + "\n")
+    found = [human.load_speech(tmp_path, "train", seed=seed)[0] for seed in range(12)]
+    split = next(one for one in found if len(one.segments) == 2)
+    assert [segment.text for segment in split.segments] == ["good", "morning"]
+    assert split.source == "human" and split.room is not None
+    assert human.load_speech(tmp_path, "dev") == []

@@ -1,0 +1,142 @@
+"""The exported step graph against the training-time pass, and what TensorRT can take of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="the factory needs torch (make train)")
+pytest.importorskip("onnx", reason="the factory needs onnx (make train)")
+
+from edge_runtime.inference.onnx import OnnxEngine  # noqa: E402
+from edge_runtime.micro_turn import (  # noqa: E402
+    TURN_SAMPLES,
+    BackgroundState,
+    Event,
+    EventKind,
+    MicroTurn,
+    VoiceState,
+)
+from engines.reference.export import export  # noqa: E402
+from engines.reference.model import InteractionModel, ModelConfig  # noqa: E402
+from engines.reference.vocabulary import EVENTS  # noqa: E402
+
+TURNS = 44
+SMALL = ModelConfig(width=64, layers=2, heads=2, window=24, local_width=32, local_layers=2)
+SAFE = set(
+    "Add Cast Concat Constant Conv Div Erf Flatten Gather Gelu Gemm Identity LayerNormalization "
+    "Log MatMul Mul Pow ReduceMean ReduceSum Reshape Slice Softmax Split Sqrt Squeeze Sub "
+    "Transpose Unsqueeze".split()
+)
+"""Operators that TensorRT 10.3 takes with constant axes and shapes."""
+
+
+@pytest.fixture(scope="module")
+def model() -> InteractionModel:
+    torch.manual_seed(0)
+    model = InteractionModel(SMALL).eval()
+    for block in model.blocks:
+        torch.nn.init.normal_(block.distance_bias, std=0.3)
+    return model
+
+
+@pytest.fixture(scope="module")
+def turns() -> list[MicroTurn]:
+    """A session longer than the attention window, with gaps in the picture, events and states."""
+    rng = np.random.default_rng(0)
+    made = []
+    for index in range(TURNS):
+        kind = EventKind(EVENTS[int(rng.integers(len(EVENTS)))])
+        seen = rng.random() < 0.7
+        made.append(
+            MicroTurn(
+                index=index,
+                deadline_ns=0,
+                audio=(0.1 * rng.standard_normal((2, TURN_SAMPLES))).astype(np.float32),
+                frame=rng.integers(0, 256, (96, 96, 3), dtype=np.uint8) if seen else None,
+                events=(Event(kind),) if rng.random() < 0.3 else (),
+                voice=VoiceState("u", float(rng.random() * 12)) if seen else VoiceState(),
+                background=BackgroundState(bool(rng.integers(2)), bool(rng.integers(2)), True),
+            )
+        )
+    return made
+
+
+def whole(model: InteractionModel, turns: list[MicroTurn]) -> dict[str, np.ndarray]:
+    """The training-time pass over all turns at once, as the outputs of each turn."""
+    black = np.zeros((96, 96, 3), np.uint8)
+    events = np.zeros((1, len(turns), len(EVENTS)), np.float32)
+    for index, turn in enumerate(turns):
+        for event in turn.events:
+            events[0, index, EVENTS.index(event.kind.value)] = 1
+    status = [
+        [
+            float(t.voice.speaking),
+            min(t.voice.seconds_left / 10, 1),
+            float(t.background.pending),
+            float(t.background.result_ready),
+            float(t.background.link_up),
+        ]
+        for t in turns
+    ]
+    with torch.no_grad():
+        out = model(
+            torch.from_numpy(np.concatenate([t.audio for t in turns], 1))[None],
+            torch.from_numpy(np.stack([black if t.frame is None else t.frame for t in turns]))[
+                None
+            ],
+            torch.tensor([[[float(t.frame is not None)] for t in turns]]),
+            torch.from_numpy(events),
+            torch.tensor([status]),
+        )
+    return {
+        "floor": out.floor[0].numpy(),
+        "act": out.act[0].numpy(),
+        "action": out.action[0].numpy(),
+        "delegate": out.delegate[0].numpy(),
+        "transcript": out.transcript[0].reshape(len(turns), 10, -1).numpy(),
+    }
+
+
+@pytest.fixture(scope="module")
+def folder(model: InteractionModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("engine")
+    export(model, folder, "0.0.0")
+    return folder
+
+
+def test_streaming_equals_batch(
+    model: InteractionModel, folder: Path, turns: list[MicroTurn]
+) -> None:
+    expected = whole(model, turns)
+    with OnnxEngine(folder) as engine:
+        for turn in turns:
+            tensors = engine.step(turn).tensors
+            for name, values in expected.items():
+                gap = np.abs(tensors[name][0] - values[turn.index]).max()
+                assert gap < 1e-4, (turn.index, name)
+
+
+def test_the_future_changes_nothing(model: InteractionModel, turns: list[MicroTurn]) -> None:
+    cut = TURNS // 2
+    rng = np.random.default_rng(1)
+    other = turns[:cut] + [
+        MicroTurn(t.index, 0, rng.standard_normal((2, TURN_SAMPLES)).astype(np.float32))
+        for t in turns[cut:]
+    ]
+    one, two = whole(model, turns), whole(model, other)
+    for name in one:
+        np.testing.assert_array_equal(one[name][:cut], two[name][:cut])
+        assert not np.array_equal(one[name][cut:], two[name][cut:])
+
+
+def test_the_graph_uses_operators_that_tensorrt_takes(folder: Path) -> None:
+    import onnx
+
+    graph = onnx.load(folder / "model.onnx")
+    assert {node.op_type for node in graph.graph.node} <= SAFE
+    assert [entry.version for entry in graph.opset_import if entry.domain == ""] == [20]
+    dimensions = [d for value in graph.graph.input for d in value.type.tensor_type.shape.dim]
+    assert all(d.HasField("dim_value") and d.dim_value > 0 for d in dimensions)

@@ -1,0 +1,71 @@
+"""A tiny training run, so that the factory never rots."""
+
+from __future__ import annotations
+
+import csv
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+torch = pytest.importorskip("torch", reason="the factory needs torch (make train)")
+pytest.importorskip("onnx", reason="the factory needs onnx (make train)")
+
+from edge_runtime.inference.manifest import load_manifest, verify_hash  # noqa: E402
+
+ROOT = Path(__file__).parents[2]
+TINY = "--scale 0.01 --turns 30 --batch 2 --log-every 1 --minutes 0.03 --checkpoint-s 1000".split()
+
+
+def run(*arguments: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    if "is missing: apt-get install" in done.stderr:
+        pytest.skip("no synthesizer library for the corpus")
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def steps(folder: Path) -> list[int]:
+    with (folder / "log.csv").open() as file:
+        return [int(float(row["step"])) for row in csv.DictReader(file)]
+
+
+def test_training_resumes_and_its_weights_ship(tmp_path: Path) -> None:
+    folder = tmp_path / "training"
+    run("engines.reference.train", "--folder", str(folder), *TINY)
+    first = steps(folder)
+    assert first and (folder / "checkpoint.pt").exists()
+    told = run("engines.reference.train", "--folder", str(folder), *TINY)
+    assert f"resumed at step {first[-1]}" in told
+    assert steps(folder) == list(range(1, steps(folder)[-1] + 1))
+    assert steps(folder)[-1] > first[-1]
+    out = tmp_path / "engine"
+    checkpoint = str(folder / "checkpoint.pt")
+    run("engines.reference.export", "--checkpoint", checkpoint, "--out", str(out))
+    manifest = load_manifest(out)
+    verify_hash(manifest)
+    assert manifest.model_path.stat().st_size < 130e6
+
+
+def test_updates_reduce_the_loss(tmp_path: Path) -> None:
+    from engines.reference.corpus.factory import build_composer
+    from engines.reference.losses import Batch
+    from engines.reference.train import Settings, Trainer
+
+    settings = Settings(folder=tmp_path, scale=0.01, turns=30, batch=2, warmup=1)
+    try:
+        composer = build_composer(settings)
+    except RuntimeError as error:
+        pytest.skip(f"no synthesizer: {error}")
+    batch = Batch.of([composer.compose(seed) for seed in range(2)])
+    trainer = Trainer(settings)
+    losses = [trainer._update(batch, 0.0)["loss"] for _ in range(8)]
+    assert losses[-1] < 0.8 * losses[0]
