@@ -7,7 +7,6 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-
 from edge_runtime.assemble import Assembler
 from edge_runtime.dialogue import Dialogue
 from edge_runtime.errors import EngineError

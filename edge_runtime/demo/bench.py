@@ -1,7 +1,7 @@
 """`edge-runtime bench`: what a micro-turn costs, and that neither time nor memory grows.
 
-The whole runtime runs a session of hours on a virtual clock, as `run --speed max` does: sound, picture,
-engine, decisions, voice and background model.
+The whole runtime runs a session of hours on a virtual clock, as `run --speed max` does: sound,
+picture, engine, decisions, voice and background model.
 """
 
 from __future__ import annotations

@@ -28,6 +28,9 @@ RATE_HZ = 16_000
 PHONE_DELAY = 3
 """50 Hz steps by which phone targets trail the sound: 60 ms of future for a causal network."""
 PHONE_STEP = 320
+LAGS = (1, 1, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 4, 6, 10)
+"""Turns in which the floor should be taken before the device's sound begins, drawn evenly. The long
+ones teach a model that has missed the moment to answer all the same."""
 Ints = NDArray[np.int64]
 _FLOOR = {name: index for index, name in enumerate(FLOOR)}
 _ACT = {name: index for index, name in enumerate(ACTS)}
@@ -146,7 +149,7 @@ class Composer:
         turns: int = 150,
         frame_px: int = 96,
         human_share: float = 0.35,
-        lags: tuple[int, ...] = (1, 1, 1, 1, 1, 2, 2, 2, 3, 3),
+        lags: tuple[int, ...] = LAGS,
     ) -> None:
         self.bank, self.labels, self.acoustics = bank, labels, acoustics
         self.turns, self.frame_px = turns, frame_px
@@ -356,7 +359,7 @@ class Composer:
             draft.look(came, came + 10, True, False)
             return (came + 10) * TURN_SAMPLES
         draft.look(came, came + 20, True, True)
-        lag = int(rng.integers(1, 4))
+        lag = int(rng.choice(self.lags))
         draft.span(draft.floor, came, came + 3, IGNORE)
         self._speak_label(draft, came + 3, lag, "greet")
         draft.mark("arrival", came * TURN_SAMPLES, (came + 12) * TURN_SAMPLES)
@@ -457,7 +460,7 @@ class Composer:
         return self._device(draft, first + lag, self._short, may_be_cut=False)
 
     def _deliver(self, draft: _Draft, arrives: int, free: int, failed: bool) -> int:
-        lag = int(draft.rng.choice([1, 2, 3], p=[0.6, 0.3, 0.1]))
+        lag = int(draft.rng.choice(self.lags))
         floor_free = draft.turn(free)
         draft.span(draft.floor, floor_free, floor_free + 1, IGNORE)
         first = max(arrives, floor_free + 1)
