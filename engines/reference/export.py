@@ -65,12 +65,13 @@ def example_inputs(model: InteractionModel) -> dict[str, Tensor]:
     }
 
 
-def load(checkpoint: Path) -> InteractionModel:
-    """The averaged weights of a checkpoint, ready to run."""
+def load(checkpoint: Path) -> tuple[InteractionModel, dict[str, float]]:
+    """The averaged weights of a checkpoint, ready to run, and how long they were trained."""
     saved = torch.load(checkpoint, map_location="cpu", weights_only=True)
     model = InteractionModel(ModelConfig(**saved["config"]))
     model.load_state_dict(saved["average"])
-    return model.eval()
+    trained = {"steps": saved["step"], "hours": round(saved["hours"], 1)}
+    return model.eval(), trained | {"core_minutes": round(saved["seconds"] / 60, 1)}
 
 
 def export(model: InteractionModel, folder: Path, version: str, evaluation: object = None) -> Path:
@@ -159,8 +160,10 @@ def main() -> None:
     parser.add_argument("--version", default="0.1.0")
     parser.add_argument("--evaluation", type=Path, help="a JSON file of figures for the manifest")
     arguments = parser.parse_args()
-    figures = json.loads(arguments.evaluation.read_text()) if arguments.evaluation else None
-    path = export(load(arguments.checkpoint), arguments.out, arguments.version, figures)
+    figures = json.loads(arguments.evaluation.read_text()) if arguments.evaluation else {}
+    model, trained = load(arguments.checkpoint)
+    figures["training"] = trained
+    path = export(model, arguments.out, arguments.version, figures)
     print(f"{path}: {path.stat().st_size / 1e6:.1f} MB")
 
 

@@ -247,7 +247,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("training/figures.json"))
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    model = load(arguments.checkpoint)
+    model, _ = load(arguments.checkpoint)
     settings = Settings(data=arguments.data, scale=arguments.scale, seed=1)
     rows = {
         "generated_seen": measure(model, settings, "test_seen", False, arguments.count),

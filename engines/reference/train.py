@@ -2,7 +2,8 @@
 
 Resumes from its folder when that holds a checkpoint. One process is one thread on a CPU (two
 threads under load fight for the cores); `--processes 2` trains data-parallel. The weights that ship
-are an exponential average, so a run may be stopped at any time.
+are an exponential average, so a run may be stopped at any time. `--start-from
+engines/reference/model.onnx` goes on from exported weights where there is no checkpoint.
 """
 
 from __future__ import annotations
@@ -24,9 +25,11 @@ import torch.multiprocessing as mp
 from rich.console import Console
 from torch import Tensor, nn
 
+from edge_runtime.inference.manifest import load_manifest
 from engines.reference.corpus.factory import build_composer
 from engines.reference.losses import Batch, compute
 from engines.reference.model import InteractionModel, ModelConfig
+from engines.reference.warm_start import load_graph
 
 console = Console(highlight=False)
 FILTERBANK_RATE = 0.01
@@ -37,6 +40,7 @@ FILTERBANK_RATE = 0.01
 class Settings:
     folder: Path = Path("training")
     data: Path | None = None
+    start_from: Path | None = None
     minutes: float = 60.0
     processes: int = 1
     device: str = "cpu"
@@ -63,7 +67,7 @@ def parse() -> Settings:
         if isinstance(value, bool):
             parser.add_argument(flag, action="store_true", default=value)
         else:
-            kind = Path if name in ("folder", "data") else type(value)
+            kind = Path if name in ("folder", "data", "start_from") else type(value)
             parser.add_argument(flag, type=kind, default=value)
     return Settings(**vars(parser.parse_args()))
 
@@ -99,6 +103,8 @@ class Trainer:
 
     def resume(self) -> None:
         if not self.checkpoint.exists():
+            if self.settings.start_from is not None:
+                self._start_from(self.settings.start_from)
             return
         saved = torch.load(self.checkpoint, map_location=self.device, weights_only=True)
         self.model.load_state_dict(saved["model"])
@@ -106,6 +112,14 @@ class Trainer:
         self.optimizer.load_state_dict(saved["optimizer"])
         self.step, self.hours, self.seconds = saved["step"], saved["hours"], saved["seconds"]
         self._print(f"resumed at step {self.step}, {self.hours:.0f} h of conversation heard")
+
+    def _start_from(self, graph: Path) -> None:
+        fresh = load_graph(self.model, graph)
+        self.average.load_state_dict(self.model.state_dict())
+        heard = load_manifest(graph.parent).evaluation.get("training", {})
+        self.hours = float(heard.get("hours", 0.0)) if isinstance(heard, dict) else 0.0
+        if self.rank == 0:
+            self._print(f"started from {graph}, {self.hours:.0f} h heard; new: {', '.join(fresh)}")
 
     def save(self) -> None:
         """Atomically: a run that is cut off leaves the checkpoint before it."""

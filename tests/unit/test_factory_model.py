@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from edge_runtime.micro_turn import (  # noqa: E402
 from engines.reference.export import export  # noqa: E402
 from engines.reference.model import InteractionModel, ModelConfig  # noqa: E402
 from engines.reference.vocabulary import EVENTS  # noqa: E402
+from engines.reference.warm_start import load_graph  # noqa: E402
 
 TURNS = 44
 SMALL = ModelConfig(width=64, layers=2, heads=2, window=24, local_width=32, local_layers=2)
@@ -140,3 +142,18 @@ def test_the_graph_uses_operators_that_tensorrt_takes(folder: Path) -> None:
     assert [entry.version for entry in graph.opset_import if entry.domain == ""] == [20]
     dimensions = [d for value in graph.graph.input for d in value.type.tensor_type.shape.dim]
     assert all(d.HasField("dim_value") and d.dim_value > 0 for d in dimensions)
+
+
+def test_training_can_start_from_an_exported_graph(tmp_path: Path) -> None:
+    trained, fresh = InteractionModel(SMALL), InteractionModel(SMALL)
+    graph = export(trained, tmp_path, version="0.0.0")
+    missing = load_graph(fresh, graph)
+    assert missing == ["vision_head.bias", "vision_head.weight"]
+    ours, theirs = trained.state_dict(), fresh.state_dict()
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours if name not in missing)
+
+
+def test_weights_of_another_architecture_are_refused(tmp_path: Path) -> None:
+    graph = export(InteractionModel(SMALL), tmp_path, version="0.0.0")
+    with pytest.raises(ValueError, match="another architecture"):
+        load_graph(InteractionModel(replace(SMALL, width=2 * SMALL.width)), graph)

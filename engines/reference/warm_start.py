@@ -1,0 +1,76 @@
+"""Read the weights of an exported graph back into the network, so that training can go on from it.
+
+An export folds and renames most matrices. They are found again by exporting a probe of the same
+architecture: its initializers lie in the same order, and each equals a parameter of the probe, its
+transpose or one of its rows. Heads that serve only training are not in the graph and stay as
+initialised.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+from onnx import numpy_helper
+
+from engines.reference.export import export
+from engines.reference.model import InteractionModel
+
+Place = tuple[str, int | None, bool]
+"""Parameter, row of it (None: all), transposed or not."""
+
+
+def load_graph(model: InteractionModel, graph: Path) -> list[str]:
+    """Fill `model` from an exported `graph`; returns the parameters that it does not hold.
+
+    Raises ValueError where the graph is of another architecture.
+    """
+    probe = InteractionModel(model.config)
+    with torch.no_grad():
+        for parameter in probe.parameters():
+            parameter.normal_()
+        with tempfile.TemporaryDirectory() as folder:
+            ours = _initializers(export(probe, Path(folder), version="probe"))
+        theirs = _initializers(graph)
+        if [value.shape for value in ours] != [value.shape for value in theirs]:
+            raise ValueError(
+                f"{graph} is of another architecture than engines/reference/model.py describes; "
+                "start without it, or check out the model.py that made it"
+            )
+        places = _places(probe)
+        parameters = dict(model.named_parameters())
+        found = set()
+        for probe_value, value in zip(ours, theirs, strict=True):
+            place = places.get(_key(probe_value))
+            if place is None:
+                continue  # a constant of the graph
+            name, row, transposed = place
+            target = parameters[name] if row is None else parameters[name][row]
+            source = torch.from_numpy(np.array(value.T if transposed else value))
+            target.copy_(source.reshape(target.shape))
+            found.add(name)
+    return sorted(set(parameters) - found)
+
+
+def _initializers(graph: Path) -> list[NDArray[np.float32]]:
+    return [numpy_helper.to_array(tensor) for tensor in onnx.load(str(graph)).graph.initializer]
+
+
+def _key(value: NDArray[np.float32]) -> bytes:
+    return np.ascontiguousarray(value).tobytes()
+
+
+def _places(probe: InteractionModel) -> dict[bytes, Place]:
+    places: dict[bytes, Place] = {}
+    for name, parameter in probe.named_parameters():
+        value = parameter.numpy()
+        places[_key(value)] = (name, None, False)
+        if value.ndim == 2:
+            places[_key(value.T)] = (name, None, True)
+            if name.endswith("depthwise"):
+                places.update({_key(row): (name, at, False) for at, row in enumerate(value)})
+    return places
