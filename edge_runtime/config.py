@@ -96,11 +96,13 @@ def load_config(path: Path | None) -> Config:
     try:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise ConfigError(f"There is no configuration file {path}.") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} cannot be read: {error}.") from error
+        raise ConfigError(
+            f"There is no configuration file {path}. Give its path, or none for the defaults."
+        ) from None
     except yaml.YAMLError as error:
         raise ConfigError(f"{path} is not valid YAML: {_position(error)}") from None
+    except (OSError, ValueError) as error:  # PyYAML raises ValueError for an impossible date
+        raise ConfigError(f"{path} cannot be read: {error}.") from error
     if data is None:
         return Config()
     if not isinstance(data, dict):

@@ -3,46 +3,22 @@
 from __future__ import annotations
 
 import difflib
+import logging
 import re
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 
+from edge_runtime.background import grammar
 from edge_runtime.errors import BackgroundError
 from edge_runtime.micro_turn import SAMPLE_RATE_HZ, Pcm
 
+log = logging.getLogger(__name__)
 LEVEL = 0.1
 """RMS that the sound is brought to: a quiet microphone costs words otherwise."""
-PAD_S = 0.3
-_GRAMMAR = """#JSGF V1.0;
-grammar skills;
-<unit9> = one | two | three | four | five | six | seven | eight | nine;
-<teen> = ten | eleven | twelve | thirteen | fourteen | fifteen | sixteen | seventeen | eighteen
-  | nineteen;
-<tens> = twenty | thirty | forty | fifty | sixty | seventy | eighty | ninety;
-<below100> = <unit9> | <teen> | <tens> [<unit9>];
-<number> = /10/ <below100> | (<unit9> | a) hundred [and] [<below100>] | (<unit9> | a) thousand;
-<filler> = um | uh | er;
-<f> = [<filler>];
-<operator> = plus | minus | times | divided by | multiplied by;
-<unit> = millimeters | centimeters | meters | kilometers | inches | feet | yards | miles | mile |
-  grams | kilograms | ounces | pounds | pound | milliliters | liters | pints | gallons | gallon;
-<span> = second | seconds | minute | minutes | hour | hours | day | days;
-<lead> = [hey robot | robot | okay | please | excuse me] [can you | could you] [tell me | calculate];
-<sum> = (what is | how much is | what do you get for | calculate) <f> <number> <f> <operator> <f> <number>;
-<units> = how many <unit> <f> (are | are in | are there in) <f> <number> <unit>
-  | (convert | what is) <f> <number> <unit> <f> (to | in | into) <unit>;
-<thing> = [my | the] (mother | father | sister | brother | friend | boss | tea | oven | pizza | doctor);
-<timer> = set [a] (timer | countdown) <f> (for | of) <f> <number> <span>
-  | remind me <f> in <number> <span> [<f> to (call | check | visit | watch) <thing>]
-  | (cancel | stop) the timer | how long is left on the timer;
-<time> = what time is it | the time | what day is it [today] | what is the date [today] | what time it is;
-<about> = [tell me] [something] [what you can] <f> about yourself | what can you do | what are you
-  | what can you <f> tell me <f> about yourself | tell me about yourself | who are you
-  | tell me a story | a story | tell me a joke | a joke | what you can do;
-public <any> = <f> <lead> <f> (<sum> | <units> | <timer> | <time> | <about>);
-"""
+BRITISH = (("metre", "meter"), ("litre", "liter"), ("neighbour", "neighbor"), ("grey", "gray"))
+"""The recogniser's dictionary is American."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +48,7 @@ class PocketSphinxTranscriber:
     something else.
     """
 
-    LIKENESS = 0.4
+    LIKENESS = 0.42
     """Share of letters in common (difflib's ratio) from which the grammar is believed."""
 
     def __init__(self) -> None:
@@ -88,8 +64,9 @@ class PocketSphinxTranscriber:
             ) from error
         quiet = {"loglevel": "FATAL", "samprate": SAMPLE_RATE_HZ}
         self._grammar = Decoder(lm=None, **quiet)
-        self._grammar.add_jsgf_string("skills", _GRAMMAR)
-        self._grammar.activate_search("skills")
+        _add_spellings(self._grammar)
+        self._grammar.add_jsgf_string(grammar.NAME, grammar.jsgf())
+        self._grammar.activate_search(grammar.NAME)
         self._free = Decoder(**quiet)
 
     def transcribe(self, pcm: Pcm) -> Transcript:
@@ -103,13 +80,25 @@ class PocketSphinxTranscriber:
         return Transcript(free, False, 0.5 if free else 0.0)
 
 
+def _add_spellings(decoder: Any) -> None:
+    """Teach the dictionary the grammar's words that it spells differently."""
+    for word in sorted(grammar.words()):
+        if decoder.lookup_word(word) is None:
+            known = word
+            for british, american in BRITISH:
+                known = known.replace(british, american)
+            sounds = decoder.lookup_word(known)
+            if sounds is None:
+                log.warning("the recogniser does not know the word %r", word)
+            else:
+                decoder.add_word(word, sounds, True)
+
+
 def _prepare(pcm: Pcm) -> bytes:
-    """Levelled, with a little silence around it, int16."""
+    """Levelled, int16."""
     level = float(np.sqrt(np.mean(pcm * pcm))) if len(pcm) else 0.0
     gain = min(LEVEL / level, 30.0) if level > 1e-5 else 1.0
-    pad = np.zeros(int(PAD_S * SAMPLE_RATE_HZ), np.float32)
-    loud = np.clip(np.concatenate([pad, pcm * gain, pad]), -1, 1)
-    data: bytes = (loud * 32767).astype("<i2").tobytes()
+    data: bytes = (np.clip(pcm * gain, -1, 1) * 32767).astype("<i2").tobytes()
     return data
 
 

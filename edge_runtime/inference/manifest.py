@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-from pathlib import Path
+from collections.abc import Iterable
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from typing_extensions import Self
 
 from edge_runtime.errors import ManifestError
@@ -17,6 +25,8 @@ MANIFEST_FILE = "manifest.yaml"
 InputRole = Literal["audio", "frame", "frame_valid", "events", "status"]
 OutputRole = Literal["floor", "act", "action", "delegate", "transcript"]
 Probability = Annotated[float, Field(gt=0.0, lt=1.0)]
+_RANKS = {"audio": 3, "frame": 4, "transcript": 3}
+"""Dimensions of a tensor by its role, 2 for the others; the first is the batch, always 1."""
 Shape = Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)]
 
 
@@ -28,6 +38,15 @@ class ModelFile(_Closed):
     file: str
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     opset: int = Field(ge=11)
+
+    @field_validator("file")
+    @classmethod
+    def _inside(cls, file: str) -> str:
+        """A folder from a stranger must not make the runtime open files elsewhere."""
+        paths = (PurePosixPath(file), PureWindowsPath(file))
+        if not paths[0].name or any(path.anchor or ".." in path.parts for path in paths):
+            raise ValueError("must name a file inside the model's folder, such as model.onnx")
+        return file
 
 
 class InputTensor(_Closed):
@@ -110,12 +129,25 @@ class Manifest(_Closed):
         frame = self.input("frame")
         if frame and (frame.dtype != "uint8" or len(frame.shape) != 4 or frame.shape[3] != 3):
             raise ValueError("inputs: the frame must be uint8 (1, height, width, 3)")
+        if any(t.dtype != "float32" for t in self.inputs if t.role != "frame"):
+            raise ValueError("inputs: every tensor but the frame must be float32")
         if self.output("floor") is None:
             raise ValueError("outputs: a floor tensor is required")
         if missing := {"listen", "speak"} - set(self.vocabularies.floor):
             raise ValueError(f"vocabularies.floor: lacks {', '.join(sorted(missing))}")
+        self._check_names()
         self._check_lengths()
         return self
+
+    def _check_names(self) -> None:
+        """Two tensors of one name would share a buffer; two classes of one name, a meaning."""
+        states = self.states
+        _unique("inputs", [*(t.name for t in self.inputs), *(s.input for s in states)])
+        _unique("outputs", [*(t.name for t in self.outputs), *(s.output for s in states)])
+        _unique("inputs, roles", (t.role for t in self.inputs))
+        _unique("outputs, roles", (t.role for t in self.outputs))
+        for name, words in self.vocabularies:
+            _unique(f"vocabularies.{name}", words)
 
     def _check_lengths(self) -> None:
         words = self.vocabularies
@@ -130,12 +162,24 @@ class Manifest(_Closed):
         }
         tensors: list[InputTensor | OutputTensor] = [*self.inputs, *self.outputs]
         for tensor in tensors:
+            rank = _RANKS.get(tensor.role, 2)
+            if len(tensor.shape) != rank or tensor.shape[0] != 1:
+                raise ValueError(
+                    f"{tensor.name}: shape {list(tensor.shape)} must have {rank} dimensions and "
+                    "start with 1"
+                )
             names = sizes.get(tensor.role)
             if names is not None and tensor.shape[-1] != len(names):
                 raise ValueError(
                     f"{tensor.name}: shape {list(tensor.shape)} has {tensor.shape[-1]} classes, "
                     f"its vocabulary has {len(names)}"
                 )
+
+
+def _unique(place: str, names: Iterable[str]) -> None:
+    seen = list(names)
+    if twice := sorted({name for name in seen if seen.count(name) > 1}):
+        raise ValueError(f"{place}: {', '.join(map(repr, twice))} is there more than once")
 
 
 def load_manifest(folder: Path) -> Manifest:
@@ -148,10 +192,14 @@ def load_manifest(folder: Path) -> Manifest:
             f"{folder} is not a model folder: it has no {MANIFEST_FILE}. Give a folder that was "
             "written by the factory's export (engines/reference is one)."
         ) from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, ValueError, yaml.YAMLError) as error:  # PyYAML raises ValueError for a date
         raise ManifestError(f"{path} cannot be read: {error}. Export the model again.") from error
     if not isinstance(data, dict):
-        raise ManifestError(f"{path} must be a mapping, not {type(data).__name__}.")
+        raise ManifestError(
+            f"{path} must be a mapping, not {type(data).__name__}. Export the model again."
+        )
+    if "folder" in data:
+        raise ManifestError(f"{path}: folder is no key of a manifest. Remove it.")
     try:
         return Manifest.model_validate({**data, "folder": folder})
     except ValidationError as error:
@@ -165,7 +213,13 @@ def _explain(path: Path, error: ValidationError) -> str:
         given = problem.get("input")
         shown = "" if isinstance(given, dict | list | tuple) else f" (given: {given!r})"
         lines.append(f"  {where}: {problem['msg']}{shown}")
-    return "\n".join([f"{path} does not describe a model this runtime can run:", *lines])
+    return "\n".join(
+        [
+            f"{path} does not describe a model this runtime can run:",
+            *lines,
+            "Correct these keys, or export the model again with this version.",
+        ]
+    )
 
 
 def verify_hash(manifest: Manifest) -> None:
@@ -174,7 +228,9 @@ def verify_hash(manifest: Manifest) -> None:
     try:
         found = hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError as error:
-        raise ManifestError(f"The model file {path} cannot be read: {error}.") from error
+        raise ManifestError(
+            f"The model file {path} cannot be read: {error}. Copy the whole folder again."
+        ) from error
     if found != manifest.model.sha256:
         raise ManifestError(
             f"{path} is not the file its manifest describes: SHA-256 {found[:16]}..., expected "

@@ -66,7 +66,8 @@ class OnnxEngine:
             )
         except Exception as error:  # ONNX Runtime raises bare and generated exception types
             raise ManifestError(
-                f"{manifest.model_path} is not a graph that ONNX Runtime can load: {error}"
+                f"{manifest.model_path} is not a graph that ONNX Runtime can load: {error}. "
+                "Export the model again, or update ONNX Runtime."
             ) from error
         _check_tensors(manifest, session)
         self._session = session
@@ -78,8 +79,14 @@ class OnnxEngine:
         ]
         self._bindings = [self._bind(session, turn) for turn in range(2)]
         self.reset()
-        for _ in range(WARM_UP_TURNS):
-            self._run()
+        try:
+            for _ in range(WARM_UP_TURNS):
+                self._run()
+        except Exception as error:
+            self.__exit__(None, None, None)
+            raise ManifestError(
+                f"{manifest.model_path} loads but does not run: {error}. Export the model again."
+            ) from error
         self.reset()
         return self
 
@@ -106,6 +113,8 @@ class OnnxEngine:
 
     def reset(self) -> None:
         """Back to the initial state, as if nothing had been heard."""
+        if self._session is None:
+            raise EngineError("The engine is not active: use it inside a `with` block.")
         self._turn = 0
         for arrays in self._states:
             for state, array in zip(self.manifest.states, arrays, strict=True):

@@ -146,6 +146,8 @@ def test_the_graph_uses_operators_that_tensorrt_takes(folder: Path) -> None:
 
 def test_training_can_start_from_an_exported_graph(tmp_path: Path) -> None:
     trained, fresh = InteractionModel(SMALL), InteractionModel(SMALL)
+    for parameter in trained.parameters():
+        torch.nn.init.normal_(parameter)
     graph = export(trained, tmp_path, version="0.0.0")
     missing = load_graph(fresh, graph)
     assert missing == ["vision_head.bias", "vision_head.weight"]

@@ -1,0 +1,197 @@
+"""A configuration is read as written, or refused with the key, the place and what is allowed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from edge_runtime.config import Config, load_config
+from edge_runtime.errors import ConfigError
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "edge.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def refusal(path: Path) -> str:
+    with pytest.raises(ConfigError) as refused:
+        load_config(path)
+    said = str(refused.value)
+    assert str(path) in said
+    return said
+
+
+class TestReading:
+    def test_without_a_file_the_defaults_run(self) -> None:
+        config = load_config(None)
+        assert config.audio.source == "microphone"
+        assert config.video.source is None
+        assert config.engine.folder is None
+        assert config.recording.path is None
+        assert config.actions == {}
+
+    @pytest.mark.parametrize("text", ["", "\n\n", "# audio:\n#   volume: 0.5\n", "---\n", "{}"])
+    def test_an_empty_file_means_the_defaults(self, tmp_path: Path, text: str) -> None:
+        assert load_config(written(tmp_path, text)) == Config()
+
+    def test_what_is_written_is_what_runs(self, tmp_path: Path) -> None:
+        text = """
+            device: {name: Küche, language: de}
+            audio: {source: talk.wav, volume: 0.25}
+            video: {source: 2}
+            engine: {folder: models/mine, threads: 2}
+            decision: {eagerness: -0.5}
+            actions:
+              wave: {ros_topic: /arm/wave, mqtt_topic: robot/wave}
+              nod: {}
+        """
+        config = load_config(written(tmp_path, text))
+        assert (config.device.name, config.device.language) == ("Küche", "de")
+        assert (config.audio.source, config.audio.volume) == ("talk.wav", 0.25)
+        assert config.video.source == 2
+        assert (config.engine.folder, config.engine.threads) == (Path("models/mine"), 2)
+        assert config.decision.eagerness == -0.5
+        assert config.actions["wave"].ros_topic == "/arm/wave"
+        assert config.actions["wave"].mqtt_topic == "robot/wave"
+        assert config.actions["nod"].ros_topic is None
+
+    def test_what_is_not_written_keeps_its_default(self, tmp_path: Path) -> None:
+        config = load_config(written(tmp_path, "audio: {volume: 0.5}"))
+        assert config.audio.source == Config().audio.source
+        assert config.voice == Config().voice
+
+    def test_it_cannot_be_changed_afterwards(self) -> None:
+        with pytest.raises(ValueError, match="frozen"):
+            load_config(None).audio.volume = 0.5  # type: ignore[misc]
+
+    @pytest.mark.parametrize("source", ["0", "'0'", "front", "clips/frames"])
+    def test_a_camera_may_be_a_number_or_a_name(self, tmp_path: Path, source: str) -> None:
+        config = load_config(written(tmp_path, f"video: {{source: {source}}}"))
+        assert config.video.source == {"0": 0, "'0'": "0"}.get(source, source)
+
+
+class TestFiles:
+    def test_a_missing_file(self, tmp_path: Path) -> None:
+        said = refusal(tmp_path / "none.yaml")
+        assert "There is no configuration file" in said
+        assert "Give its path, or none for the defaults" in said
+
+    def test_a_folder(self, tmp_path: Path) -> None:
+        assert "cannot be read" in refusal(tmp_path)
+
+    def test_a_file_that_is_not_text(self, tmp_path: Path) -> None:
+        path = tmp_path / "edge.yaml"
+        path.write_bytes(b"\xff\xd8\xff\xe0 a photograph")
+        assert "cannot be read: 'utf-8'" in refusal(path)
+
+    @pytest.mark.parametrize(
+        ("text", "place"),
+        [
+            ("audio:\n  source: [1\n", "line 3, column 1"),
+            ("audio:\n  volume: 1\n source: x\n", "line 3, column 2"),
+            ("audio:\n\tvolume: 1\n", "line 2, column 1"),
+        ],
+        ids=["bracket", "indentation", "tabulator"],
+    )
+    def test_broken_yaml_is_shown_by_line(self, tmp_path: Path, text: str, place: str) -> None:
+        assert f"is not valid YAML: {place}: " in refusal(written(tmp_path, text))
+
+    def test_yaml_cannot_run_code(self, tmp_path: Path) -> None:
+        ran = tmp_path / "ran"
+        text = f"device: {{name: !!python/object/apply:os.mkdir ['{ran}']}}"
+        assert "line 1, column 16" in refusal(written(tmp_path, text))
+        assert not ran.exists()
+
+    def test_an_impossible_date(self, tmp_path: Path) -> None:
+        assert "month must be" in refusal(written(tmp_path, "device: {name: 2024-13-45}"))
+
+    @pytest.mark.parametrize(
+        ("text", "kind"), [("- audio", "list"), ("audio", "str"), ("5", "int")]
+    )
+    def test_a_file_without_sections(self, tmp_path: Path, text: str, kind: str) -> None:
+        assert f"must be a mapping of sections, not a {kind}" in refusal(written(tmp_path, text))
+
+
+class TestUnknownKeys:
+    @pytest.mark.parametrize(
+        ("text", "key", "meant"),
+        [
+            ("adio: {}", "adio", "audio"),
+            ("audio: {volum: 1}", "audio.volum", "volume"),
+            ("voice: {rate_wmp: 160}", "voice.rate_wmp", "rate_wpm"),
+            ("actions: {wave: {ros_topc: /w}}", "actions.wave.ros_topc", "ros_topic"),
+        ],
+    )
+    def test_a_misspelt_key_is_named_with_the_right_one(
+        self, tmp_path: Path, text: str, key: str, meant: str
+    ) -> None:
+        assert f"  {key}: unknown key. Did you mean `{meant}`?" in refusal(written(tmp_path, text))
+
+    @pytest.mark.parametrize(
+        ("text", "key", "known"),
+        [
+            ("xyzzy: 1", "xyzzy", ", ".join(sorted(Config.model_fields))),
+            ("device: {xyzzy: 1}", "device.xyzzy", "language, name"),
+            ("actions: {nod: {xyzzy: 1}}", "actions.nod.xyzzy", "mqtt_topic, ros_topic"),
+        ],
+    )
+    def test_a_strange_key_is_named_with_all_that_are_known(
+        self, tmp_path: Path, text: str, key: str, known: str
+    ) -> None:
+        assert f"  {key}: unknown key. Known here: {known}." in refusal(written(tmp_path, text))
+
+    def test_a_known_key_in_the_wrong_section(self, tmp_path: Path) -> None:
+        assert "  video.volume: unknown key." in refusal(written(tmp_path, "video: {volume: 1}"))
+
+
+class TestValues:
+    @pytest.mark.parametrize(
+        ("text", "said"),
+        [
+            ("audio: {volume: loud}", "audio.volume: Input should be a valid number"),
+            ("audio: {volume: 1.5}", "audio.volume: Input should be less than or equal to 1"),
+            ("audio: {volume: -0.1}", "audio.volume: Input should be greater than or equal to 0"),
+            ("audio: {volume: .nan}", "audio.volume: Input should be less than or equal to 1"),
+            ("audio: microphone", "audio: Input should be a valid dictionary"),
+            ("device: {language: no}", "device.language: Input should be a valid string"),
+            ("device: {name: ''}", "device.name: String should have at least 1 character"),
+            ("video: {max_age_ms: 0}", "video.max_age_ms: Input should be greater than 0"),
+            ("engine: {backend: onxx}", "engine.backend: Input should be 'onnx'"),
+            ("engine: {threads: 0}", "engine.threads: Input should be greater than or equal to 1"),
+            ("engine: {threads: 1.5}", "engine.threads: Input should be a valid integer"),
+            ("engine: {folder: 7}", "engine.folder: Input is not a valid path"),
+            ("decision: {eagerness: 2}", "decision.eagerness: Input should be less than or equal"),
+            (
+                "voice: {rate_wpm: 20}",
+                "voice.rate_wpm: Input should be greater than or equal to 80",
+            ),
+            (
+                "background: {deadline_s: 0}",
+                "background.deadline_s: Input should be greater than 0",
+            ),
+            ("actions: [wave]", "actions: Input should be a valid dictionary"),
+            ("actions: {wave: {ros_topic: 5}}", "actions.wave.ros_topic: Input should be a valid"),
+            ("recording: {frames: some}", "recording.frames: Input should be a valid boolean"),
+            ("loop: {fade_ms: 50}", "loop.fade_ms: Input should be less than or equal to 20"),
+        ],
+    )
+    def test_a_wrong_value_is_named_with_what_is_allowed(
+        self, tmp_path: Path, text: str, said: str
+    ) -> None:
+        assert f"\n  {said}" in refusal(written(tmp_path, text))
+
+    def test_what_was_given_is_repeated(self, tmp_path: Path) -> None:
+        said = refusal(written(tmp_path, "audio: {volume: loud}"))
+        assert said.endswith("given: 'loud'.")
+
+    def test_all_wrong_keys_are_told_at_once(self, tmp_path: Path) -> None:
+        text = "audio: {volume: 3}\nvoice: {speed: 1}\nloop: {fade_ms: -1}\n"
+        lines = refusal(written(tmp_path, text)).splitlines()[1:]
+        assert [line.split(":")[0].strip() for line in lines] == [
+            "audio.volume",
+            "voice.speed",
+            "loop.fade_ms",
+        ]
