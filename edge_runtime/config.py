@@ -11,11 +11,12 @@ from typing import Any, Literal, Union, get_args, get_origin
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from edge_runtime import strict_yaml
 from edge_runtime.errors import ConfigError
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
 class Device(_Section):
@@ -38,7 +39,9 @@ class Video(_Section):
 
 
 class EngineConfig(_Section):
-    folder: Path | None = Field(None, description="A model folder; default: the reference model.")
+    folder: Path | None = Field(
+        None, strict=False, description="A model folder; default: the reference model."
+    )
     backend: Literal["onnx"] = Field("onnx", description="What runs the graph.")
     threads: int = Field(1, ge=1, le=64, description="Of the engine; measure before raising it.")
 
@@ -53,7 +56,9 @@ class VoiceConfig(_Section):
     voice: str = Field("en-us+f2", description="An espeak-ng voice (`espeak-ng --voices`).")
     rate_wpm: int = Field(165, ge=80, le=450, description="Words a minute.")
     pitch: int = Field(50, ge=0, le=99, description="espeak-ng's pitch.")
-    phrases: Path | None = Field(None, description="A file of your own words for the acts.")
+    phrases: Path | None = Field(
+        None, strict=False, description="A file of your own words for the acts."
+    )
 
 
 class BackgroundConfig(_Section):
@@ -66,7 +71,9 @@ class ActionConfig(_Section):
 
 
 class Recording(_Section):
-    path: Path | None = Field(None, description="Write an MCAP recording of the run here.")
+    path: Path | None = Field(
+        None, strict=False, description="Write an MCAP recording of the run here."
+    )
     frames: bool = Field(True, description="Keep the pictures in it.")
 
 
@@ -94,7 +101,7 @@ def load_config(path: Path | None) -> Config:
     if path is None:
         return Config()
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        data = strict_yaml.parse(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ConfigError(
             f"There is no configuration file {path}. Give its path, or none for the defaults."
@@ -108,9 +115,9 @@ def load_config(path: Path | None) -> Config:
     if not isinstance(data, dict):
         raise ConfigError(f"{path} must be a mapping of sections, not a {type(data).__name__}.")
     try:
-        return Config.model_validate(data)
+        return Config.model_validate({k: v for k, v in data.items() if v is not None})
     except ValidationError as error:
-        lines = [_explain(problem) for problem in error.errors()]
+        lines = dict.fromkeys(_explain(problem) for problem in error.errors())
         raise ConfigError("\n".join([f"{path}:", *lines])) from None
 
 
@@ -122,13 +129,15 @@ def _position(error: yaml.YAMLError) -> str:
 
 def _explain(problem: Any) -> str:
     """One line: which key, what was given, what is allowed."""
-    where: Sequence[Any] = problem["loc"]
+    where: Sequence[Any] = [part for part in problem["loc"] if part not in ("str", "int")]
     key = ".".join(str(part) for part in where)
     if problem["type"] == "extra_forbidden":
         known = sorted(_keys(Config, where[:-1]))
         near = difflib.get_close_matches(str(where[-1]), known, n=1)
         hint = f" Did you mean `{near[0]}`?" if near else ""
         return f"  {key}: unknown key.{hint} Known here: {', '.join(known)}."
+    if problem["loc"] != tuple(where):
+        return f"  {key}: a text or a number is wanted; given: {problem['input']!r}."
     return f"  {key}: {problem['msg']}; given: {problem['input']!r}."
 
 

@@ -18,6 +18,7 @@ from pydantic import (
 )
 from typing_extensions import Self
 
+from edge_runtime import strict_yaml
 from edge_runtime.errors import ManifestError
 from edge_runtime.micro_turn import TURN_SAMPLES
 
@@ -186,7 +187,7 @@ def load_manifest(folder: Path) -> Manifest:
     """Read and check `folder/manifest.yaml`. Raises ManifestError with the key that is wrong."""
     path = folder / MANIFEST_FILE
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        data = strict_yaml.parse(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ManifestError(
             f"{folder} is not a model folder: it has no {MANIFEST_FILE}. Give a folder that was "

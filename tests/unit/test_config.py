@@ -195,3 +195,30 @@ class TestValues:
             "voice.speed",
             "loop.fade_ms",
         ]
+
+
+def test_a_key_given_twice_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "twice.yaml"
+    path.write_text("voice:\n  pitch: 40\n  pitch: 60\n")
+    with pytest.raises(ConfigError, match=r"line 3.*`pitch` is given twice"):
+        load_config(path)
+
+
+def test_an_empty_section_is_its_defaults(tmp_path: Path) -> None:
+    path = tmp_path / "empty.yaml"
+    path.write_text("voice:\n#  pitch: 40\n")
+    assert load_config(path) == Config()
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [("audio: {volume: yes}", "audio.volume"), ("video: {source: [1]}", "video.source")],
+)
+def test_a_value_of_another_type_is_refused_in_one_line(
+    tmp_path: Path, text: str, key: str
+) -> None:
+    path = tmp_path / "type.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        load_config(path)
+    assert len([line for line in str(caught.value).splitlines() if key in line]) == 1
