@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 from edge_runtime.delegation.context import Heard
+from edge_runtime.errors import BackgroundError
 from edge_runtime.interfaces import Background
 from edge_runtime.micro_turn import (
     BackgroundState,
@@ -47,13 +48,15 @@ class Dialogue:
         self._heard = Heard()
         self._pending: str | None = None
         self._ready: deque[tuple[str, str]] = deque(maxlen=MAX_READY)
+        self._refused: list[Event] = []
         self._link_up = link_up
         self._utterances = self._requests = 0
 
     def poll(self) -> list[Event]:
         """What the background model has to tell, as events for the next micro-turn."""
         kept: list[Event] = []
-        for event in self._background.poll():
+        refused, self._refused = self._refused, []
+        for event in [*refused, *self._background.poll()]:
             if event.kind in (EventKind.LINK_UP, EventKind.LINK_DOWN):
                 self._link_up = event.kind is EventKind.LINK_UP
             elif event.id.startswith("request-") and event.id != self._pending:
@@ -112,7 +115,10 @@ class Dialogue:
             deadline_s=self._deadline_s,
         )
         self._pending = request.id
-        self._background.submit(request)
+        try:
+            self._background.submit(request)
+        except BackgroundError as error:
+            self._refused.append(Event(EventKind.FAILED, request.id, str(error)))
         return request
 
     def answered(self) -> None:

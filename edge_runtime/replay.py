@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,8 +45,8 @@ class ReplayReport:
 
 
 def metadata(path: Path) -> dict[str, Any]:
-    """What the run noted: format, engine, config, version."""
-    with _open(path) as file:
+    """What the run noted: format, engine, config, version. Raises RecordingError."""
+    with _open(path) as file, _damage_named(path):
         for record in _reader(file, path).iter_metadata():
             if record.name == "run" and record.metadata.get("format") == fmt.FORMAT:
                 return {key: _plain(value) for key, value in record.metadata.items()}
@@ -56,23 +57,16 @@ def read(path: Path) -> Iterator[RecordedTurn]:
     """The recorded turns in order. Raises RecordingError when the file is damaged."""
     frame: Frame | None = None
     parts: dict[str, Mapping[str, Any]] = {}
-    with _open(path) as file:
-        try:
-            for _, channel, message in _reader(file, path).iter_messages(log_time_order=False):
-                data = json.loads(message.data)
-                if channel.topic == fmt.FRAME:
-                    frame = _picture(data)
-                    continue
-                parts[channel.topic] = data
-                if channel.topic == fmt.TIMINGS:
-                    yield _turn(parts, frame)
-                    parts = {}
-        except RecordingError:
-            raise
-        except Exception as error:
-            raise RecordingError(
-                f"{path} is damaged ({error}). A recording is whole only after the run has ended."
-            ) from error
+    with _open(path) as file, _damage_named(path):
+        for _, channel, message in _reader(file, path).iter_messages(log_time_order=False):
+            data = json.loads(message.data)
+            if channel.topic == fmt.FRAME:
+                frame = _picture(data)
+                continue
+            parts[channel.topic] = data
+            if channel.topic == fmt.TIMINGS:
+                yield _turn(parts, frame)
+                parts = {}
 
 
 def replay(path: Path, engine: Engine, decider: Decider, sha256: str) -> ReplayReport:
@@ -128,6 +122,19 @@ def _picture(data: Mapping[str, Any]) -> Frame:
     return np.ascontiguousarray(image[..., ::-1]).astype(np.uint8, copy=False)
 
 
+@contextmanager
+def _damage_named(path: Path) -> Iterator[None]:
+    """Whatever the MCAP library raises on a damaged file, as RecordingError."""
+    try:
+        yield
+    except RecordingError:
+        raise
+    except Exception as error:
+        raise RecordingError(
+            f"{path} is damaged ({error}). A recording is whole only after the run has ended."
+        ) from error
+
+
 def _open(path: Path) -> Any:
     try:
         return path.open("rb")
@@ -140,7 +147,7 @@ def _reader(file: Any, path: Path) -> Any:
     from mcap.reader import make_reader
 
     try:
-        return make_reader(file)
+        return make_reader(file, validate_crcs=True)
     except McapError as error:
         raise RecordingError(f"{path} is not an MCAP recording: {error}.") from error
 

@@ -8,7 +8,7 @@ _LEAD = r"(?:can you |could you |will you |please )?(?:tell me |tell us |explain
 _SELF = re.compile(
     rf"{_LEAD}(?:what )?(?:can you |do you )?(?:tell me |tell us )?(?:something |a bit |more )?"
     r"about (?:yourself|you)"
-    r"|(?:and )?what are you|who made you|what do you do|what are you for"
+    r"|(?:and )?(?:what|who) are you|who made you|what do you do|what are you for"
     r"|(?:please )?introduce yourself|describe yourself"
 )
 _ABLE = re.compile(

@@ -85,7 +85,7 @@ def _tokens(text: str) -> list[str] | None:
 
 def _aloud(tokens: list[str]) -> str:
     said = [
-        words(Fraction(token)) if token[0].isdigit() else SAID.get(token, "the square root of")
+        words(Fraction(token), places=9) if token[0].isdigit() else SAID.get(token, "the square root of")
         for token in tokens
     ]
     return " ".join(said)

@@ -14,16 +14,16 @@ MONTHS = (
     *("July", "August", "September", "October", "November", "December"),
 )
 _LEAD = r"(?:tell me |do you know |can you tell me |could you tell me |say )?"
-_DAY = rf"(?P<day>today|tonight|tomorrow|yesterday|{'|'.join(WEEKDAYS).lower()})"
+_DAYS = f"today|tonight|tomorrow|yesterday|{'|'.join(WEEKDAYS).lower()}"
 _TIME = re.compile(
     rf"{_LEAD}(?:what time (?:is it|it is)|what is the time|what the time is|the time|"
     r"how late is it)(?: now| right now| here)?(?: in (?P<place>[a-z ]+))?"
 )
 _DATE = re.compile(
     rf"{_LEAD}(?:what|which) (?:day|date|weekday)(?: of the (?:week|month))?"
-    rf"(?: is| it| was| will| be| have| we| do)+(?: {_DAY})?"
+    rf"(?: is| it| was| will| be| have| we| do)+(?: (?P<day>{_DAYS}))?"
     rf"|{_LEAD}(?:what is |what )?(?:the date|the day|today's date|todays date)"
-    r"(?: is| it)*(?: (?P<day2>today|tomorrow|tonight|yesterday))?"
+    rf"(?: is| it| on)*(?: (?P<day2>{_DAYS}))?"
 )
 _YEAR = re.compile(rf"{_LEAD}(?:what|which) (?P<what>year|month)(?: is| it| are| we| in| have)+")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import queue
 import threading
@@ -66,8 +67,9 @@ class LocalBackground:
             return
         with self._lock:
             self._open.clear()
-        while not self._requests.empty():
-            self._requests.get_nowait()
+        with contextlib.suppress(queue.Empty):  # The thread takes from it at the same time.
+            while True:
+                self._requests.get_nowait()
         self._requests.put(None)
         self._thread.join(timeout=5)
 
@@ -115,24 +117,29 @@ class LocalBackground:
         except Exception:
             log.warning("the recogniser cannot be loaded; questions will fail", exc_info=True)
         while (request := self._requests.get()) is not None:
-            with self._lock:
-                wanted = request.id in self._open
-            if wanted:
-                self._handle(request, self._clock.now_ns())
+            self._handle(request, self._clock.now_ns())
 
     def _handle(self, request: Request, due_ns: int) -> None:
         with self._lock:
+            if request.id not in self._open:
+                return
             self._events.append((due_ns, Event(EventKind.PROGRESS, request.id, "listening again")))
         try:
             said = self._answer(request)
         except Exception as error:
             log.warning("request %s failed", request.id, exc_info=True)
-            self._close(request.id, EventKind.FAILED, str(error), due_ns)
+            self._close(request.id, EventKind.FAILED, str(error) or repr(error), due_ns)
             return
-        self._close(request.id, EventKind.RESULT, said.text, max(due_ns, self._clock.now_ns()))
+        if said is not None:
+            due_ns = max(due_ns, self._clock.now_ns())
+            self._close(request.id, EventKind.RESULT, said.text, due_ns)
 
-    def _answer(self, request: Request) -> Answer:
+    def _answer(self, request: Request) -> Answer | None:
+        """None if no one waits for it any more: then it must not start a timer either."""
         heard = self._transcriber.transcribe(request.audio)
+        with self._lock:
+            if request.id not in self._open:
+                return None
         said = self._skills.reply(heard.text)
         log.info("%s: heard %r -> %s: %s", request.id, heard.text, said.skill, said.text)
         return said

@@ -13,7 +13,9 @@ from edge_runtime.background.numbers import digits
 from edge_runtime.background.timers import Timers
 
 UNKNOWN = "unknown"
-MAX_QUOTED_WORDS = 14
+MAX_QUOTED_WORDS, MAX_QUOTED_CHARS = 14, 200
+MAX_CHARS = 400
+"""A longer text is nothing that a skill understands."""
 
 _ADDRESS = re.compile(
     r"^(?:(?:um|uh|er|erm|uhm|hm|hmm|well|like|so|and|okay|ok|please|robot|hey|hello|hi|"
@@ -23,6 +25,9 @@ _ADDRESS = re.compile(
 )
 _FILLERS = re.compile(r"\b(?:um|uh|er|erm|uhm|hm|hmm|please|(?<!do )you know)\b")
 _CONTRACTIONS = {"what's": "what is", "whats": "what is", "how's": "how is", "it's": "it is"}
+_UNSPEAKABLE = re.compile(r"[^\w\s'.,-]|_")
+_HUGE = re.compile(r"\d{17}")
+"""More digits than any sum, amount or time here can have."""
 _QUESTION = re.compile(r"(?:what|who|where|when|why|how|which|will|is|are|do|does|tell)\b")
 
 
@@ -51,7 +56,9 @@ class Skills:
         Tried as it was said and without the words of address before it, which can be part of a
         question themselves: `can you tell me about yourself`.
         """
-        whole = plain(text)
+        whole = plain(text) if len(text) <= MAX_CHARS else ""
+        if _HUGE.search(whole):
+            return None
         for candidate in dict.fromkeys((whole, _ADDRESS.sub("", whole))):
             for skill, ask in self._table():
                 if reply := ask(candidate):
@@ -83,10 +90,11 @@ def plain(text: str) -> str:
 
 def unknown(text: str) -> str:
     """Says that this is not known here, and what was understood. The same text, the same words."""
-    heard = _ADDRESS.sub("", " ".join(text.lower().strip(" .?!").split()))
+    text = " ".join(_UNSPEAKABLE.sub(" ", text.lower()).split())
+    heard = _ADDRESS.sub("", text.strip(" .,'-"))
     if not heard:
         return "I could not make out what you said."
-    quoted = " ".join(heard.split()[:MAX_QUOTED_WORDS])
+    quoted = " ".join(heard.split()[:MAX_QUOTED_WORDS])[:MAX_QUOTED_CHARS]
     if _QUESTION.match(heard):
         sentences = (
             f"You asked: {quoted}. I do not know that here.",

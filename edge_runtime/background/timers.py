@@ -11,6 +11,7 @@ from fractions import Fraction
 from edge_runtime.background.numbers import NUMBER, counted, words
 
 UNITS_S = {"second": 1, "minute": 60, "hour": 3600, "day": 86_400}
+SHORTEST_S = 0.1
 MAX_S = 7 * 86_400
 MAX_TIMERS = 16
 
@@ -116,7 +117,7 @@ class Timers:
         return None
 
     def _set(self, duration_s: float, label: str | None) -> str:
-        if duration_s <= 0:
+        if duration_s < SHORTEST_S:
             return "A timer needs some time to run. How long should it be?"
         if duration_s > MAX_S:
             return "That is too long for me. I can wait for at most seven days."

@@ -98,6 +98,7 @@ _PHRASINGS = (
 
 def answer(text: str) -> str | None:
     """`text` in lower case with numbers as digits; None if it does not ask for a conversion."""
+    text = text.replace("per seconds", "per second")  # as `digits` writes it
     for phrasing in _PHRASINGS:
         if match := re.fullmatch(phrasing, text):
             amount, of, to = match["amount"], BY_NAME[match["of"]], BY_NAME[match["to"]]
@@ -123,7 +124,7 @@ def _convert(value: Fraction, of: Unit, to: Unit) -> str:
     if of.kind == "temperature" and absolute < 0:
         return "Nothing can be as cold as that."
     result = (absolute - to.offset) / to.factor
-    left = counted(words(value, 3), value, of.singular, of.plural)
+    left = counted(words(value, 9), value, of.singular, of.plural)
     right = counted(speakable(result), result, to.singular, to.plural)
     return f"{_upper(left)} {'is' if value == 1 else 'are'} {right}."
 

@@ -41,7 +41,7 @@ class ConversationFile:
     def publish(self, record: TurnRecord) -> None:
         if self._file is None:
             return
-        pcm = np.clip(record.turn.audio.T, -1, 1) * 32767
+        pcm = np.clip(np.rint(record.turn.audio.T * 32768), -32768, 32767)
         try:
             self._file.writeframesraw(pcm.astype("<i2").tobytes())
         except OSError as error:

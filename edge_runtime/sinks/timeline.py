@@ -118,8 +118,9 @@ class Timeline:
             left = max(start_s, span[0])
             axes.plot([left, min(end_s, span[1])], [0.8, 0.8], color=colour, lw=2)
             axes.text(
-                left, 0.84, mark + str(scene["name"]), color=colour, fontsize=9, weight="bold"
-            )
+                left, 0.84, mark + str(scene["name"]), color=colour, fontsize=9, weight="bold",
+                parse_math=False,
+            )  # fmt: skip
         axes.set(xlim=span, ylim=(0, 1))
 
     def _draw_sound(self, axes: Any, span: tuple[float, float]) -> None:
@@ -141,7 +142,7 @@ class Timeline:
                 box = {"facecolor": "white", "alpha": 0.75, "edgecolor": "none", "pad": 0.8}
                 axes.text(
                     label.at_s + 0.05, height, text, color=label.colour, fontsize=7.5, bbox=box,
-                    clip_on=True,
+                    clip_on=True, parse_math=False,
                 )  # fmt: skip
         axes.set(xlim=span, ylim=(-1.15, 1.0), yticks=[0.5, -0.5], xticks=[])
         axes.set_yticklabels(["person", "device"], fontsize=9)

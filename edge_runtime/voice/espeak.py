@@ -26,6 +26,8 @@ TAIL_MS = 50
 """Kept after the last sample above QUIET_LEVEL."""
 END_TIMEOUT_S = 2.0
 """For the program to end after its last sample."""
+_PLAIN = str.maketrans({"[": "[ ", "\0": " "})
+"""Else "[[" would begin phoneme codes, and a NUL end the text."""
 _WAV_HEADER_BYTES = 12
 _CHUNK_HEADER_BYTES = 8
 
@@ -69,7 +71,7 @@ class EspeakSynthesizer:
         self._require_program()
         command = [self._program, "-v", self._voice, "-s", str(self._rate_wpm)]
         command += ["-p", str(self._pitch), "-b", "1", "-z", "--stdin", "--stdout"]
-        return Synthesis(command, text.replace("[[", "[ ["))  # "[[" would begin phoneme codes
+        return Synthesis(command, text.translate(_PLAIN))
 
     def _require_program(self) -> None:
         if shutil.which(self._program) is None:

@@ -113,6 +113,8 @@ class Mouth:
             filled = 0
             while filled < TURN_SAMPLES and self._queue:
                 filled = self._pause(filled)
+                if filled == TURN_SAMPLES:
+                    break
                 spoken = self._queue[0]
                 self._await_start(spoken, self._start_wait_ms if wait_ms is None else wait_ms)
                 if spoken.given or spoken.ready:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import logging
 import random
-import string
 from collections.abc import Collection, Iterator, Mapping
 from importlib import resources
 from pathlib import Path
@@ -118,13 +117,6 @@ def _variants(value: object, place: str) -> tuple[str, ...]:
     for text in value:
         if not isinstance(text, str) or not text.strip():
             raise ConfigError(f"{place} holds {text!r}, which is not a text with words.")
-        if unknown := _placeholders(text, place) - {"name"}:
-            raise ConfigError(f"{place} holds {{{unknown.pop()}}}; only {{name}} can be filled in.")
+        if {"{", "}"} & set(text.replace("{name}", "")):
+            raise ConfigError(f"{place} holds {text!r}; only {{name}} can be filled in.")
     return tuple(value)
-
-
-def _placeholders(text: str, place: str) -> set[str]:
-    try:
-        return {field for _, field, _, _ in string.Formatter().parse(text) if field is not None}
-    except ValueError as error:
-        raise ConfigError(f"{place} holds {text!r}: {error}.") from error

@@ -13,9 +13,10 @@ import copy
 import csv
 import os
 import random
+import socket
 import time
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -56,7 +57,8 @@ class Settings:
     checkpoint_s: float = 180.0
     log_every: int = 25
     average: float = 0.998
-    port: int = 29_541
+    port: int = 0
+    """For the processes to meet at; 0 takes a free one."""
 
 
 def parse() -> Settings:
@@ -84,6 +86,24 @@ def optimizer_for(model: InteractionModel, rate: float) -> torch.optim.Optimizer
     return torch.optim.AdamW(groups, lr=rate, betas=(0.9, 0.98), fused=True)
 
 
+def has_fast_bfloat16(device: torch.device) -> bool:
+    """Whether bfloat16 is worth it: a CPU without the instructions computes it several times
+    slower than float32, so it is measured."""
+    if device.type != "cpu":
+        return True
+
+    def seconds(dtype: torch.dtype) -> float:
+        matrix = torch.ones(768, 768, dtype=dtype)
+        best = float("inf")
+        for _ in range(4):
+            started = time.perf_counter()
+            _ = matrix @ matrix
+            best = min(best, time.perf_counter() - started)
+        return best
+
+    return seconds(torch.bfloat16) < seconds(torch.float32)
+
+
 class Trainer:
     """One rank of a training run."""
 
@@ -92,6 +112,7 @@ class Trainer:
         self.device = torch.device(settings.device)
         torch.manual_seed(settings.seed)
         self.model = InteractionModel(ModelConfig()).to(self.device)
+        self.bfloat16 = has_fast_bfloat16(self.device)
         self.average = copy.deepcopy(self.model)
         self.optimizer = optimizer_for(self.model, settings.learning_rate)
         self.step, self.hours, self.seconds = 0, 0.0, 0.0
@@ -176,7 +197,7 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group["share"]
         self.model.train()
-        with torch.autocast(self.device.type, torch.bfloat16):
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
             outputs = self.model(*batch.inputs)
         loss, parts = compute(outputs, batch)
         self.optimizer.zero_grad(set_to_none=False)
@@ -247,6 +268,9 @@ def main() -> None:
     if settings.processes == 1:
         worker(0, settings)
     else:
+        if settings.port == 0:
+            with socket.create_server(("127.0.0.1", 0)) as server:
+                settings = replace(settings, port=server.getsockname()[1])
         mp.start_processes(worker, (settings,), nprocs=settings.processes, start_method="spawn")
 
 
