@@ -41,3 +41,7 @@ class EngineError(EdgeRuntimeError):
 
 class BackgroundError(EdgeRuntimeError):
     """A delegated request could not be taken."""
+
+
+class WireError(EdgeRuntimeError):
+    """A payload or a topic from outside does not follow the protocol; it is counted and ignored."""

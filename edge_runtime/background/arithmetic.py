@@ -84,10 +84,8 @@ def _tokens(text: str) -> list[str] | None:
 
 
 def _aloud(tokens: list[str]) -> str:
-    said = [
-        words(Fraction(token), places=9) if token[0].isdigit() else SAID.get(token, "the square root of")
-        for token in tokens
-    ]
+    names = {**SAID, "√": "the square root of"}
+    said = [names.get(token) or words(Fraction(token), places=9) for token in tokens]
     return " ".join(said)
 
 

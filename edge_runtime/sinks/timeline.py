@@ -151,7 +151,7 @@ class Timeline:
         first, last = int(span[0] / TURN_S), min(len(self._floor), int(span[1] / TURN_S))
         names = list(self._floor[0]) if self._floor else []
         edges_s = (np.arange(first, last) + 1) * TURN_S
-        if last > first:
+        if names and last > first:
             stack = [[self._floor[i].get(name, 0.0) for i in range(first, last)] for name in names]
             colours = [COLOURS.get(name, "#aaaaaa") for name in names]
             axes.stackplot(edges_s, stack, colors=colours, labels=names, step="pre", lw=0)

@@ -1,0 +1,201 @@
+"""What travels over MQTT between a device and its background workers: topics and JSON payloads.
+
+Every payload is checked on arrival, by size and by schema. Unknown keys are ignored, so that a
+newer partner may say more; a newer `format` is refused. Times are durations: the clocks of two
+machines need not agree.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import io
+import re
+from enum import Enum
+from typing import Annotated, Literal, TypeVar
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from edge_runtime.errors import WireError
+from edge_runtime.micro_turn import SAMPLE_RATE_HZ, Pcm
+
+FORMAT = 1
+MAX_REQUEST_BYTES = 2_000_000
+MAX_REPLY_BYTES = 2_000_000
+MAX_CANCEL_BYTES = MAX_STATUS_BYTES = 2_000
+MAX_AUDIO_S = 60.0
+"""Longer sound is refused: a small file can unpack to hours."""
+MAX_TEXT = 20_000
+MAX_TURNS = 200
+WORKER_GROUP = "background"
+_LEVEL = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+
+Id = Annotated[str, Field(min_length=1, max_length=128)]
+Seconds = Annotated[float, Field(ge=0, le=86_400 * 30, allow_inf_nan=False)]
+
+
+class _Payload(BaseModel):
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+class Said(_Payload):
+    """One turn of the conversation so far."""
+
+    speaker: Literal["person", "device"]
+    text: str = Field(max_length=MAX_TEXT)
+    age_s: Seconds
+    """Before the request was sent."""
+    interrupted: bool = False
+
+
+class Ability(_Payload):
+    """An action that the device can do; an agent may call it as a tool."""
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")
+    description: str = Field("", max_length=500)
+
+
+class RequestMessage(_Payload):
+    """A question, with all that is needed to answer it."""
+
+    format: Literal[1] = 1
+    id: Id
+    device: Id
+    deadline_s: Seconds
+    """From sending: an answer that takes longer is not wanted."""
+    reason: str = Field("", max_length=500)
+    transcript: str = Field("", max_length=MAX_TEXT)
+    """The device's own, rough; the audio is the better source."""
+    conversation: tuple[Said, ...] = Field((), max_length=MAX_TURNS)
+    audio: str = Field("", description="Ogg/Opus, base64")
+    frame: str | None = Field(None, description="JPEG, base64")
+    actions: tuple[Ability, ...] = Field((), max_length=64)
+    language: str = Field("en", pattern=r"^[a-z]{2}(-[A-Za-z0-9]{2,8})?$")
+    local_time: str = Field("", max_length=40, description="ISO 8601 with the device's offset")
+    keep: bool = False
+    """Worth answering however late."""
+
+
+class ReplyKind(str, Enum):
+    ACCEPTED = "accepted"
+    PROGRESS = "progress"
+    PARTIAL = "partial"
+    """A piece of the answer that can be spoken already; the pieces follow each other."""
+    RESULT = "result"
+    """The end of the answer: its text follows the partials, and may be empty after them."""
+    ACTION = "action"
+    FAILED = "failed"
+
+
+class ReplyMessage(_Payload):
+    """One step of an answer. A reply is known by (id, seq): a second copy changes nothing."""
+
+    format: Literal[1] = 1
+    id: Id
+    seq: int = Field(ge=0, le=1_000_000)
+    kind: ReplyKind
+    text: str = Field("", max_length=2 * 1024 * 1024)
+    """To be spoken (partial, result), or for people and logs (progress, failed)."""
+    action: str | None = Field(None, pattern=r"^[a-z][a-z0-9_]{0,63}$")
+    worker: str = Field("", max_length=128)
+
+
+class CancelMessage(_Payload):
+    id: Id
+
+
+class WorkerStatus(_Payload):
+    """Retained under the worker's topic; its will says offline."""
+
+    state: Literal["online", "offline"]
+    model: str = Field("", max_length=200)
+    free_slots: int = Field(0, ge=0, le=10_000)
+
+
+Message = TypeVar("Message", bound=_Payload)
+
+
+def topic_level(name: str, what: str) -> str:
+    """`name` if it can be one level of a topic. Raises WireError."""
+    if not _LEVEL.fullmatch(name):
+        raise WireError(
+            f"{what} {name!r} cannot be part of an MQTT topic: use 1 to 64 letters, digits, "
+            "`_`, `-` and `.`."
+        )
+    return name
+
+
+class Topics:
+    """The topics of one device."""
+
+    def __init__(self, device: str) -> None:
+        root = f"edge/{topic_level(device, 'the device name')}"
+        self.status, self.requests = f"{root}/status", f"{root}/requests"
+        self.replies, self.cancel = f"{root}/replies", f"{root}/cancel"
+
+
+ALL_REQUESTS = f"$share/{WORKER_GROUP}/edge/+/requests"
+"""Each request goes to one of the workers."""
+ALL_CANCELS = "edge/+/cancel"
+"""A cancel goes to every worker: only one knows the request."""
+ALL_WORKERS = "background/+/status"
+
+
+def worker_status_topic(worker: str) -> str:
+    return f"background/{topic_level(worker, 'the worker name')}/status"
+
+
+def encode(message: BaseModel) -> bytes:
+    return message.model_dump_json(exclude_defaults=False, exclude_none=True).encode()
+
+
+def decode(kind: type[Message], payload: bytes, limit: int) -> Message:
+    """A checked message. Raises WireError: too large, not UTF-8, not JSON, another schema."""
+    if len(payload) > limit:
+        raise WireError(f"{len(payload)} bytes, and at most {limit} are taken")
+    try:
+        return kind.model_validate_json(payload)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise WireError(f"not a {kind.__name__}: {where}: {first['msg']}") from None
+    except (ValueError, RecursionError) as error:
+        raise WireError(f"not a {kind.__name__}: {error}") from None
+
+
+def pack_audio(pcm: Pcm) -> str:
+    """float32 (n,), 16 kHz -> Ogg/Opus, base64."""
+    import soundfile
+
+    if len(pcm) == 0:
+        return ""
+    buffer = io.BytesIO()
+    clipped = np.clip(np.nan_to_num(pcm), -1.0, 1.0)
+    soundfile.write(buffer, clipped, SAMPLE_RATE_HZ, format="OGG", subtype="OPUS")
+    return base64.b64encode(buffer.getvalue()).decode()
+
+
+def unpack_audio(text: str) -> Pcm:
+    """Base64 Ogg/Opus -> float32 (n,), 16 kHz, mono. Raises WireError."""
+    import soundfile
+
+    if not text:
+        return np.zeros(0, np.float32)
+    try:
+        data = base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise WireError(f"the audio is not base64: {error}") from None
+    try:
+        with soundfile.SoundFile(io.BytesIO(data)) as file:
+            if file.samplerate != SAMPLE_RATE_HZ or file.channels != 1:
+                raise WireError(
+                    f"the audio has {file.channels} channels at {file.samplerate} Hz; "
+                    f"one at {SAMPLE_RATE_HZ} Hz is wanted"
+                )
+            pcm = file.read(int(MAX_AUDIO_S * SAMPLE_RATE_HZ) + 1, dtype="float32")
+    except (soundfile.LibsndfileError, RuntimeError) as error:
+        raise WireError(f"the audio is not Ogg/Opus: {error}") from None
+    if len(pcm) > MAX_AUDIO_S * SAMPLE_RATE_HZ:
+        raise WireError(f"more than {MAX_AUDIO_S:.0f} s of audio")
+    return np.asarray(pcm, np.float32)
