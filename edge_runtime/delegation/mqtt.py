@@ -227,10 +227,7 @@ class MqttConnection:
             self._failures += 1
 
     def _connect(self) -> None:
-        from paho.mqtt.packettypes import PacketTypes
-        from paho.mqtt.properties import Properties
-
-        properties: Any = Properties(PacketTypes.CONNECT)
+        properties = _properties("CONNECT")
         properties.SessionExpiryInterval = self._settings.session_expiry_s
         properties.MaximumPacketSize = LARGEST_PACKET
         host, port, _ = self._address
@@ -299,10 +296,7 @@ class MqttConnection:
         return call
 
     def _send(self, message: Outgoing) -> bool:
-        from paho.mqtt.packettypes import PacketTypes
-        from paho.mqtt.properties import Properties
-
-        properties: Any = Properties(PacketTypes.PUBLISH)
+        properties = _properties("PUBLISH")
         if message.expiry_s is not None:
             properties.MessageExpiryInterval = max(1, round(message.expiry_s))
         if message.response_topic is not None:
@@ -323,6 +317,14 @@ def backoff_s(failures: int) -> float:
     """Doubles up to a cap; the jitter keeps a fleet from coming back all at once."""
     pause = min(BACKOFF_MAX_S, BACKOFF_FIRST_S * 2.0 ** min(failures, 10))
     return pause * random.uniform(0.5, 1.0)
+
+
+def _properties(packet: str) -> Any:
+    from paho.mqtt.packettypes import PacketTypes
+    from paho.mqtt.properties import Properties
+
+    make: Any = Properties
+    return make(getattr(PacketTypes, packet))
 
 
 def _secret(path: Path | None) -> str | None:
