@@ -71,8 +71,8 @@ def senses_for(config: Config, realtime: bool, tail_turns: int = 0) -> Senses:
         return _live_senses(config)
     if eye is not None and pictures is None:
         raise SourceError(
-            f"video.source: {eye!r} is no file or folder. A recorded sound goes with a recorded "
-            "picture, or with none."
+            f"{eye!r} is no video file and no folder of pictures. A recorded sound goes with a "
+            "recorded picture: give --video one of these, or leave it out."
         )
     clock: Clock = MonotonicClock() if realtime else VirtualClock()
     sound = None if ear == MICROPHONE else Path(ear)
@@ -134,11 +134,14 @@ def device(
             )
         )
         statistics = enter(Statistics())
+        # The camera first: it takes a second, and the sound of that second would be lost.
+        one_source: object = senses.audio
+        if senses.frames is not None and senses.frames is not one_source:
+            enter(senses.frames)
+        audio = enter(senses.audio)
+        # Files last: what cannot run leaves none behind.
         all_sinks: list[Sink] = [statistics, *sinks]
         all_sinks += [enter(sink) for sink in _files(config, engine.identity, out, senses.realtime)]
-        audio = enter(senses.audio)
-        if senses.frames is not None and not isinstance(senses.frames, type(senses.audio)):
-            enter(senses.frames)
         parts = Parts(
             audio=audio,
             assembler=Assembler(senses.frames, config.video.max_age_ms),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import signal
 import sys
 import threading
@@ -14,6 +15,7 @@ from typing import Annotated, Any, Optional
 import typer
 from rich.console import Console
 from rich.logging import RichHandler
+from rich.markup import escape
 
 from edge_runtime import __version__
 from edge_runtime.config import Config, load_config
@@ -53,7 +55,8 @@ def with_inputs(
 
     changes: dict[str, Any] = {}
     if audio is not None:
-        known = Path(audio).exists() or Path(audio).suffix != "" or "/" in audio
+        looks_so = "/" in audio or Path(audio).suffix[1:].isalnum()
+        known = audio == MICROPHONE or looks_so or Path(audio).exists()
         fields = {"source": audio} if known else {"source": MICROPHONE, "input_device": audio}
         changes["audio"] = config.audio.model_copy(update=fields)
     if video is not None:
@@ -88,7 +91,7 @@ def run(
     stop = stop_on_signals()
     with device(settings, senses, [TranscriptPrinter(console)], out) as ready:
         for note in ready.notes:
-            console.print(f"[dim]{note}[/dim]")
+            console.print(f"[dim]{escape(note)}[/dim]", soft_wrap=True)
         ready.loop.run(stop.is_set)
     console.print_json(json.dumps(ready.statistics.summary()))
 
@@ -137,9 +140,9 @@ def replay(
         )
         return
     first = report.difference
+    was, now = escape(repr(first.recorded)), escape(repr(first.replayed))
     console.print(
-        f"[red]micro-turn {first.index}: {first.field} was {first.recorded!r}, "
-        f"is {first.replayed!r}[/red]"
+        f"[red]micro-turn {first.index}: {first.field} was {was}, is {now}[/red]", soft_wrap=True
     )
     raise typer.Exit(1)
 
@@ -153,9 +156,8 @@ def devices() -> None:
 
     table = Table("kind", "name", "detail")
     for found in list_devices():
-        table.add_row(
-            found.kind, found.name + (" (default)" if found.default else ""), found.detail
-        )
+        name = found.name + (" (default)" if found.default else "")
+        table.add_row(found.kind, escape(name), escape(found.detail))
     console.print(table)
 
 
@@ -178,12 +180,15 @@ def version() -> None:
 
 def main() -> None:
     """Run a command; an error of ours is one message and its exit code, never a traceback."""
+    # These libraries write to standard error by themselves; what matters of it is in our errors.
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
     handler = RichHandler(console=errors, show_path=False, rich_tracebacks=False)
     logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[handler])
     try:
         app()
     except EdgeRuntimeError as error:
-        errors.print(f"[red]error:[/red] {error}", soft_wrap=True)
+        errors.print(f"[red]error:[/red] {escape(str(error))}", soft_wrap=True)
         sys.exit(error.exit_code)
 
 

@@ -7,13 +7,15 @@ result has not been spoken yet.
 from __future__ import annotations
 
 import logging
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection
+from dataclasses import replace
 
-from edge_runtime.delegation.context import Heard
+from edge_runtime.delegation.answers import Answers
+from edge_runtime.delegation.context import Conversation, Heard
 from edge_runtime.errors import BackgroundError
 from edge_runtime.interfaces import Background
 from edge_runtime.micro_turn import (
+    Action,
     BackgroundState,
     Decision,
     Delegation,
@@ -26,13 +28,13 @@ from edge_runtime.micro_turn import (
 
 log = logging.getLogger(__name__)
 DELIVER = "deliver"
-MAX_READY = 4
-"""Results kept unspoken (an answer and a few timers); the oldest goes first beyond that."""
+BACKCHANNEL = "backchannel"
+REQUEST = "request-"
 
 
 class Dialogue:
     """One conversation's bookkeeping. `words` gives the text for an act, in the device's
-    language."""
+    language; `actions` are those that a background model may ask for."""
 
     def __init__(
         self,
@@ -41,79 +43,128 @@ class Dialogue:
         language: str = "en",
         deadline_s: float = 20.0,
         link_up: bool = False,
+        actions: Collection[str] = (),
+        send_frame: bool = False,
     ) -> None:
         self._background = background
         self._words = words
         self._language, self._deadline_s = language, deadline_s
-        self._heard = Heard()
+        self._actions, self._send_frame = frozenset(actions), send_frame
+        self._heard, self._conversation = Heard(), Conversation()
+        self._answers = Answers()
         self._pending: str | None = None
-        self._ready: deque[tuple[str, str]] = deque(maxlen=MAX_READY)
+        """The request whose answer has not begun."""
+        self._answering: str | None = None
+        """The request whose answer has begun and not ended."""
+        self._asked: list[Action] = []
         self._refused: list[Event] = []
         self._link_up = link_up
         self._utterances = self._requests = 0
 
     def poll(self) -> list[Event]:
         """What the background model has to tell, as events for the next micro-turn."""
-        kept: list[Event] = []
         refused, self._refused = self._refused, []
-        for event in [*refused, *self._background.poll()]:
-            if event.kind in (EventKind.LINK_UP, EventKind.LINK_DOWN):
-                self._link_up = event.kind is EventKind.LINK_UP
-            elif event.id.startswith("request-") and event.id != self._pending:
-                log.debug("late or cancelled: %s for %s", event.kind.value, event.id)
-                continue
-            elif event.kind is EventKind.RESULT:
-                self._ready.append((event.id, event.text))
-                self._settle(event.id)
-            elif event.kind is EventKind.FAILED:
-                log.warning("request %s failed: %s", event.id, event.text)
-                self._settle(event.id)
-            kept.append(event)
-        return kept
+        events = [self._take(event) for event in [*refused, *self._background.poll()]]
+        return [event for event in events if event is not None]
+
+    def _take(self, event: Event) -> Event | None:
+        """Note what an event means; what the model shall see of it."""
+        if event.kind in (EventKind.LINK_UP, EventKind.LINK_DOWN):
+            self._link_up = event.kind is EventKind.LINK_UP
+            return event
+        known = {self._pending, self._answering}
+        if event.id.startswith(REQUEST) and event.id not in known:
+            log.debug("late or cancelled: %s for %s", event.kind.value, event.id)
+            return None
+        if event.kind is EventKind.FAILED:
+            log.warning("request %s failed: %s", event.id, event.text)
+            self._settle(event.id)
+        elif event.kind is EventKind.ACTION:
+            self._ask(event.text)
+        elif event.kind in (EventKind.PARTIAL, EventKind.RESULT):
+            return self._add_answer(event)
+        return event
+
+    def _add_answer(self, event: Event) -> Event:
+        """The beginning of an answer is a result to the model, what follows is not."""
+        complete = event.kind is EventKind.RESULT
+        fresh = self._answers.add(event.id, event.text, complete)
+        self._settle(event.id)
+        if not complete:
+            self._answering = event.id
+        return replace(event, kind=EventKind.RESULT if fresh else EventKind.PARTIAL)
+
+    def _ask(self, name: str) -> None:
+        if name in self._actions:
+            self._asked.append(Action(name))
+        else:
+            log.warning("the background model asked for %r, which is no action here", name)
 
     def _settle(self, request_id: str) -> None:
         if request_id == self._pending:
             self._pending = None
+        if request_id == self._answering:
+            self._answering = None
 
     def state(self) -> BackgroundState:
-        return BackgroundState(self._pending is not None, bool(self._ready), self._link_up)
+        return BackgroundState(self._pending is not None, self._answers.ready, self._link_up)
 
-    def utterance(self, decision: Decision) -> Utterance | None:
-        """The words for what the model decided to say; None when it starts nothing."""
+    def asked_actions(self) -> tuple[Action, ...]:
+        """What the background model has asked for since the last call."""
+        asked, self._asked = tuple(self._asked), []
+        return asked
+
+    def utterance(self, decision: Decision, turn: MicroTurn) -> Utterance | None:
+        """The words for what the model decided to say, or the next words of an answer that is
+        being spoken; None when nothing begins."""
         if decision.say is None:
+            return self._delivery(self._answers.follow(turn.voice.speaking), turn)
+        if decision.say == DELIVER:
+            if not self._answers.ready:
+                log.info("the model wanted to deliver a result, and none is waiting")
+            return self._delivery(self._answers.take(), turn)
+        return self._say(self._words(decision.say), decision.say, turn)
+
+    def _delivery(self, answer: tuple[str, str] | None, turn: MicroTurn) -> Utterance | None:
+        if answer is None or not answer[1]:
             return None
+        request_id, text = answer
+        return self._say(text, DELIVER, turn, request_id)
+
+    def _say(
+        self, text: str, act: str, turn: MicroTurn, request_id: str | None = None
+    ) -> Utterance:
         self._utterances += 1
-        name = f"utterance-{self._utterances}"
-        if decision.say != DELIVER:
-            return Utterance(name, self._words(decision.say), decision.say)
-        if not self._ready:
-            log.info("the model wanted to deliver a result, and none is waiting")
-            return None
-        request_id, text = self._ready.popleft()
-        return Utterance(name, text, DELIVER, request_id)
+        utterance = Utterance(f"utterance-{self._utterances}", text, act, request_id)
+        if act != BACKCHANNEL:
+            self._conversation.person(self._heard.transcript, turn.index)
+            self._conversation.device(utterance, turn.index)
+        return utterance
 
     def listen(self, turn: MicroTurn, decision: Decision) -> None:
-        """Remember what was heard in this turn."""
+        """Remember what was heard in this turn, and what was cut short before it."""
         self._heard.add(turn, decision)
+        unsaid = [
+            event.text
+            for event in turn.events
+            if event.kind is EventKind.UTTERANCE_INTERRUPTED
+            and self._conversation.interrupted(event.id, event.text)
+        ]
+        if unsaid:
+            self._conversation.unsaid = " ".join([*unsaid, self._answers.interrupt()]).strip()
 
-    def delegate(self, decision: Decision) -> Request | None:
+    def delegate(self, decision: Decision, turn: MicroTurn) -> Request | None:
         """Hand a question on or take one back; returns the request that went out."""
         if decision.delegation is Delegation.NONE:
             return None
-        if self._pending is not None:
-            self._background.cancel(self._pending)
-            self._pending = None
+        for request_id in (self._pending, self._answering):
+            if request_id is not None:
+                self._background.cancel(request_id)
+        self._pending = self._answering = None
         if decision.delegation is Delegation.CANCEL:
-            self._ready.clear()
+            self._answers.clear()
             return None
-        self._requests += 1
-        request = Request(
-            id=f"request-{self._requests}",
-            audio=self._heard.audio(),
-            transcript=self._heard.transcript,
-            language=self._language,
-            deadline_s=self._deadline_s,
-        )
+        request = self._request(turn)
         self._pending = request.id
         try:
             self._background.submit(request)
@@ -121,11 +172,19 @@ class Dialogue:
             self._refused.append(Event(EventKind.FAILED, request.id, str(error)))
         return request
 
+    def _request(self, turn: MicroTurn) -> Request:
+        self._requests += 1
+        return Request(
+            id=f"{REQUEST}{self._requests}",
+            audio=self._heard.audio(),
+            transcript=self._heard.transcript,
+            language=self._language,
+            deadline_s=self._deadline_s,
+            conversation=self._conversation.until(turn.index),
+            unsaid=self._conversation.unsaid,
+            frame=turn.frame if self._send_frame else None,
+        )
+
     def answered(self) -> None:
         """The device has begun to speak: what the person says next is a new matter."""
         self._heard.clear()
-
-
-def kinds(events: Sequence[Event]) -> list[str]:
-    """For views and logs."""
-    return [event.kind.value for event in events]

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from edge_runtime.assemble import Assembler
-from edge_runtime.dialogue import Dialogue
+from edge_runtime.dialogue import BACKCHANNEL, Dialogue
 from edge_runtime.errors import EngineError
 from edge_runtime.interfaces import AudioSource, Clock, Decider, Engine, Sink, Voice
 from edge_runtime.micro_turn import (
@@ -25,7 +25,6 @@ from edge_runtime.micro_turn import (
 )
 
 log = logging.getLogger(__name__)
-BACKCHANNEL = "backchannel"
 
 
 @dataclass(frozen=True)
@@ -68,10 +67,10 @@ class Loop:
                 raise
             computed_ns = now()
             decision = p.decider.decide(output, turn)
-            said, played = self._speak(decision)
+            said, played = self._speak(decision, turn)
             waiting = list(p.voice.events())
             p.dialogue.listen(turn, decision)
-            p.dialogue.delegate(decision)
+            p.dialogue.delegate(decision, turn)
             if said is not None and said.act != BACKCHANNEL:
                 p.dialogue.answered()
             late_ms = (begun_ns - reading.captured_ns) / 1e6 if p.realtime else 0.0
@@ -82,12 +81,14 @@ class Loop:
                 total_ms=total_ms,
                 skipped=int(max(0.0, late_ms + total_ms) // TURN_MS) if p.realtime else 0,
             )
-            record = TurnRecord(turn, output, decision, timings, said, played)
+            record = TurnRecord(
+                turn, output, decision, timings, said, played, p.dialogue.asked_actions()
+            )
             for sink in p.sinks:
                 sink.publish(record)
         raise AssertionError("unreachable")
 
-    def _speak(self, decision: Decision) -> tuple[Utterance | None, Pcm]:
+    def _speak(self, decision: Decision, turn: MicroTurn) -> tuple[Utterance | None, Pcm]:
         """Stopping comes before anything else; then a new utterance; then the next 200 ms."""
         p = self._parts
         if decision.stop:
@@ -95,7 +96,7 @@ class Loop:
             faded = p.voice.flush(p.fade_ms)
             p.audio.play(faded)
             return None, faded
-        said = p.dialogue.utterance(decision)
+        said = p.dialogue.utterance(decision, turn)
         if said is not None:
             p.voice.say(said)
         played = p.voice.next_turn()

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from types import MappingProxyType
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +39,10 @@ class EventKind(str, Enum):
     PROGRESS = "progress"
     RESULT = "result"
     FAILED = "failed"
+    PARTIAL = "partial"
+    """More of an answer that has begun; what begins it is a RESULT."""
+    ACTION = "action"
+    """The background model asks for an action; `text` is its name."""
     LINK_UP = "link_up"
     LINK_DOWN = "link_down"
 
@@ -177,6 +182,17 @@ class Decision:
 
 
 @dataclass(frozen=True, slots=True)
+class Said:
+    """One turn of the conversation so far."""
+
+    speaker: Literal["person", "device"]
+    text: str
+    age_s: float
+    """Since it began."""
+    interrupted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Request:
     """A question for the background model."""
 
@@ -187,6 +203,12 @@ class Request:
     """The interaction model's own, rough transcript."""
     language: str = "en"
     deadline_s: float = 20.0
+    conversation: tuple[Said, ...] = ()
+    """Oldest first; without the question itself."""
+    unsaid: str = ""
+    """What was left of the device's last answer when it was interrupted."""
+    frame: Frame | None = None
+    """The picture at the time of the question, where the configuration allows it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +222,7 @@ class Timings:
     total_ms: float = 0.0
     """Assemble to the last sink."""
     skipped: int = 0
-    """Micro-turns lost before this one because an earlier one overran."""
+    """Deadlines that went by before this micro-turn had been answered; each counts as missed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,3 +237,5 @@ class TurnRecord:
     """The utterance that this decision started."""
     played: Pcm | None = None
     """What the mouth will play next, float32 (3200,); None before the mouth was asked."""
+    asked_actions: tuple[Action, ...] = ()
+    """Actions that the background model asked for, beside those of the decision."""

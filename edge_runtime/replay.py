@@ -139,7 +139,10 @@ def _open(path: Path) -> Any:
     try:
         return path.open("rb")
     except OSError as error:
-        raise RecordingError(f"The recording {path} cannot be opened: {error}.") from error
+        raise RecordingError(
+            f"The recording {path} cannot be opened: {error.strerror}. Give the path of a "
+            "recording.mcap that `run --out` or `demo` wrote."
+        ) from error
 
 
 def _reader(file: Any, path: Path) -> Any:
@@ -149,7 +152,10 @@ def _reader(file: Any, path: Path) -> Any:
     try:
         return make_reader(file, validate_crcs=True)
     except McapError as error:
-        raise RecordingError(f"{path} is not an MCAP recording: {error}.") from error
+        raise RecordingError(
+            f"{path} is not an MCAP recording: {error}. Give a recording.mcap that `run --out` or "
+            "`demo` wrote."
+        ) from error
 
 
 def _plain(value: str) -> Any:

@@ -59,6 +59,7 @@ _RULES = {
     "about": "<tell> about yourself | <tell> something about yourself"
     " | what can you tell me about yourself | what are you | what can you do"
     " | [<tell>] what you can do | [<tell>] a [short] story [about a <hero>] | [<tell>] a joke",
+    "resume": "go on | continue | carry on | keep going",
     "request": "[<ask>] (turn | switch) (on | off) the <device> [in the <room>]"
     " | [<ask>] (open | close | start | stop) the <device> [in the <room>]"
     " | [<ask>] dim the (light | lights) [in the <room>]"
@@ -95,7 +96,7 @@ def jsgf() -> str:
         rules[f"{kind}_units"] = _either(many)
         rules[f"{kind}_amount"] = f"/8/ <number> <{kind}_units> | (a | an | one) ({_either(one)})"
     rules["conversion"] = _either(_CONVERSION.format(kind=kind) for kind in SPOKEN_UNITS)
-    start = "<lead> (<time> | <sum> | <conversion> | <timer> | <about> | <request>)"
+    start = "<lead> (<time> | <sum> | <conversion> | <timer> | <about> | <resume> | <request>)"
     lines = [f"<{name}> = {rule};" for name, rule in rules.items()]
     return "\n".join(["#JSGF V1.0;", f"grammar {NAME};", f"public <any> = {start};", *lines, ""])
 

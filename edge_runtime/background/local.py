@@ -140,6 +140,6 @@ class LocalBackground:
         with self._lock:
             if request.id not in self._open:
                 return None
-        said = self._skills.reply(heard.text)
+        said = self._skills.reply(heard.text, request.unsaid)
         log.info("%s: heard %r -> %s: %s", request.id, heard.text, said.skill, said.text)
         return said

@@ -12,7 +12,7 @@ from edge_runtime.background import about, arithmetic, calendar, units
 from edge_runtime.background.numbers import digits
 from edge_runtime.background.timers import Timers
 
-UNKNOWN = "unknown"
+UNKNOWN, RESUME = "unknown", "resume"
 MAX_QUOTED_WORDS, MAX_QUOTED_CHARS = 14, 200
 MAX_CHARS = 400
 """A longer text is nothing that a skill understands."""
@@ -22,6 +22,10 @@ _ADDRESS = re.compile(
     r"excuse me|you know|let me think|could you|can you|would you|could you please|"
     r"i would like you to|i want you to|i want to know|do you know|could you tell me|"
     r"can you tell me)\s+)+"
+)
+_GO_ON = re.compile(
+    r"(?:go on|go ahead|continue|carry on|keep going|(?:and )?what else|tell me more)"
+    r"(?: with (?:that|it|your answer))?"
 )
 _FILLERS = re.compile(r"\b(?:um|uh|er|erm|uhm|hm|hmm|please|(?<!do )you know)\b")
 _CONTRACTIONS = {"what's": "what is", "whats": "what is", "how's": "how is", "it's": "it is"}
@@ -35,7 +39,7 @@ _QUESTION = re.compile(r"(?:what|who|where|when|why|how|which|will|is|are|do|doe
 class Answer:
     text: str
     skill: str
-    """`time`, `sum`, `units`, `timer`, `about`, or `unknown`."""
+    """`time`, `sum`, `units`, `timer`, `about`, `resume`, or `unknown`."""
 
 
 class Skills:
@@ -65,8 +69,13 @@ class Skills:
                     return Answer(reply, skill)
         return None
 
-    def reply(self, text: str) -> Answer:
-        """`answer`, or an honest word that this is not known here."""
+    def reply(self, text: str, unsaid: str = "") -> Answer:
+        """`answer`, or an honest word that this is not known here.
+
+        `unsaid` is what was left of the last answer when it was interrupted: `go on` says it.
+        """
+        if _GO_ON.fullmatch(_ADDRESS.sub("", plain(text[:MAX_CHARS]))):
+            return Answer(unsaid or "There is nothing more to say.", RESUME)
         return self.answer(text) or Answer(unknown(text), UNKNOWN)
 
     def _table(self) -> tuple[tuple[str, Callable[[str], str | None]], ...]:

@@ -1,12 +1,14 @@
-"""What goes with a request: the sound since the person began, and the model's rough transcript."""
+"""What goes with a request: the sound since the person began, and the conversation before it."""
 
 from __future__ import annotations
 
 from collections import deque
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
-from edge_runtime.micro_turn import TURN_SAMPLES, Decision, MicroTurn, Pcm
+from edge_runtime.micro_turn import TURN_MS, TURN_SAMPLES, Decision, MicroTurn, Pcm, Said, Utterance
 
 LEAD_TURNS = 3
 """Kept from before the first symbol: the model writes it only once it has heard the sound."""
@@ -14,6 +16,51 @@ MAX_TURNS = 75
 """15 s: longer questions lose their beginning."""
 FORGET_TURNS = 30
 """Without a symbol for so long, what was heard before is no longer part of the question."""
+MAX_SAID = 40
+"""Turns of the conversation that are remembered."""
+
+
+class Conversation:
+    """What both sides said, as far as the device knows. Times are micro-turns."""
+
+    def __init__(self) -> None:
+        self._said: deque[_Entry] = deque(maxlen=MAX_SAID)
+        self.unsaid = ""
+        """What was left of the last answer when it was interrupted."""
+
+    def person(self, text: str, index: int) -> None:
+        if text:
+            self._said.append(_Entry("person", text, index))
+
+    def device(self, utterance: Utterance, index: int) -> None:
+        self._said.append(_Entry("device", utterance.text, index, utterance.id))
+
+    def interrupted(self, utterance_id: str, unsaid: str) -> bool:
+        """Cut a remembered utterance to what was said of it; False if it is not known."""
+        for entry in reversed(self._said):
+            if entry.utterance_id == utterance_id:
+                words, left = entry.text.split(), len(unsaid.split())
+                entry.text = " ".join(words[: max(0, len(words) - left)])
+                entry.interrupted = True
+                return True
+        return False
+
+    def until(self, index: int) -> tuple[Said, ...]:
+        """Oldest first, with ages at micro-turn `index`."""
+        return tuple(
+            Said(e.speaker, e.text, (index - e.index) * TURN_MS / 1000, e.interrupted)
+            for e in self._said
+            if e.text
+        )
+
+
+@dataclass
+class _Entry:
+    speaker: Literal["person", "device"]
+    text: str
+    index: int
+    utterance_id: str = ""
+    interrupted: bool = False
 
 
 class Heard:

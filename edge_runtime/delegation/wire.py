@@ -68,6 +68,8 @@ class RequestMessage(_Payload):
     transcript: str = Field("", max_length=MAX_TEXT)
     """The device's own, rough; the audio is the better source."""
     conversation: tuple[Said, ...] = Field((), max_length=MAX_TURNS)
+    unsaid: str = Field("", max_length=MAX_TEXT)
+    """What was left of the device's last answer when it was interrupted."""
     audio: str = Field("", description="Ogg/Opus, base64")
     frame: str | None = Field(None, description="JPEG, base64")
     actions: tuple[Ability, ...] = Field((), max_length=64)

@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 from typing_extensions import Self
 
@@ -16,6 +17,7 @@ from edge_runtime.app import Senses, device
 from edge_runtime.config import Config
 from edge_runtime.demo.person import TURNS_PER_S, Person
 from edge_runtime.demo.scenes import Log, Stage
+from edge_runtime.errors import InputError
 from edge_runtime.interfaces import Clock, Sink
 from edge_runtime.micro_turn import TurnRecord
 from edge_runtime.pacing import MonotonicClock, VirtualClock
@@ -49,6 +51,7 @@ def run_demo(
     config: Config, out: Path, seconds: float, seed: int, realtime: bool, console: Console
 ) -> dict[str, Any]:
     """Runs the conversation, writes the files into `out`, and returns what summary.json holds."""
+    _check_can_draw()
     clock: Clock = MonotonicClock() if realtime else VirtualClock()
     person = Person(seed, clock, realtime, max_turns=round(seconds * TURNS_PER_S))
     stage, log, timeline = Stage(person), Log(), Timeline()
@@ -72,6 +75,17 @@ def run_demo(
     _write(out / "summary.json", summary)
     show(summary, out, console)
     return summary
+
+
+def _check_can_draw() -> None:
+    """Before the conversation, not after it."""
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError as error:
+        raise InputError(
+            f"The demo draws its timeline with matplotlib ({error}). Install it: "
+            "pip install 'edge-runtime[demo]'"
+        ) from error
 
 
 def summarise(
@@ -99,7 +113,7 @@ def show(summary: dict[str, Any], out: Path, console: Console) -> None:
     table = Table("", "scene", "expected", "what happened", title="The conversation")
     marks = {True: "[green]✓[/green]", False: "[red]✗[/red]", None: "[dim]-[/dim]"}
     for row in summary["scenes"]:
-        table.add_row(marks[row["ok"]], row["name"], row["expected"], row["happened"])
+        table.add_row(marks[row["ok"]], row["name"], row["expected"], escape(row["happened"]))
     console.print(table)
     compute = summary["compute_ms"]
     console.print(
@@ -107,5 +121,6 @@ def show(summary: dict[str, Any], out: Path, console: Console) -> None:
         f"{compute['p50']} ms, p99 {compute['p99']} ms; {summary['rss_mb']:.0f} MB resident"
     )
     console.print(
-        f"[dim]in {out}: conversation.wav, timeline.png, recording.mcap, summary.json[/dim]"
+        f"[dim]in {escape(str(out))}: conversation.wav, timeline.png, recording.mcap, "
+        "summary.json[/dim]"
     )

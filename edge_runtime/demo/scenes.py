@@ -40,6 +40,15 @@ class Log:
             for action in record.decision.actions
         ]
 
+    def stops(self, start: int, end: int) -> list[int]:
+        """Samples at which it decided to fall silent."""
+        positions = [
+            (record.turn.index + 1) * TURN_SAMPLES
+            for record in self.records
+            if record.decision.stop
+        ]
+        return [at for at in positions if start <= at < end]
+
     def delegated(self, start: int, end: int) -> bool:
         return any(
             record.decision.delegation is Delegation.DELEGATE
@@ -90,10 +99,12 @@ class Scene:
 
 def _response(evidence: Evidence, after: int) -> tuple[float | None, str]:
     """From the person's last sample to the device's first one, and how to put it."""
-    spans = [s for s in evidence.device(after) if s[0] >= after - 100 * MS]
-    if not spans:
+    first = after - 100 * MS
+    # Sound that was already going on is no answer.
+    begun = [start for start, _ in evidence.device(first) if start > first]
+    if not begun:
         return None, "it did not answer"
-    latency_ms = (spans[0][0] - after) / MS
+    latency_ms = max(0, begun[0] - after) / MS
     words = evidence.said(after - TURN_SAMPLES)
     quoted = f' ("{words[0][2]}")' if words else ""
     return latency_ms, f"it answered after {latency_ms / 1000:.1f} s{quoted}"
@@ -137,8 +148,7 @@ def _judge_pause(evidence: Evidence) -> Verdict:
     before, after = evidence.spoken(PAUSE_BEFORE), evidence.spoken(PAUSE_AFTER)
     if before is None or after is None:
         return Verdict(False, "the scene was cut short")
-    cut_in = [s for s in evidence.device(before.end) if before.end + 80 * MS < s[0] < after.end]
-    if cut_in:
+    if evidence.device(before.end + 80 * MS, after.end):
         return Verdict(False, "it cut in before the question was over")
     latency_ms, words = _response(evidence, after.end)
     return Verdict(latency_ms is not None, f"it waited through the pause; {words}", latency_ms)
@@ -150,7 +160,10 @@ def _waits_for_result(person: Person) -> Script:
 
 
 def _judge_result(evidence: Evidence) -> Verdict:
-    delivered = [text for _, act, text in evidence.said() if act == "deliver"]
+    # A quick answer may have come before the scene that waits for it.
+    asked = [s.end for s in evidence.diary.speech if s.text == PAUSE_AFTER]
+    since = asked[-1] if asked else evidence.start
+    delivered = [text for _, act, text in evidence.said(since) if act == "deliver"]
     if not delivered:
         return Verdict(False, "no answer was delivered")
     right = "84" in delivered[0] or "eighty" in delivered[0].lower()
@@ -198,6 +211,8 @@ def _judge_backchannel(evidence: Evidence) -> Verdict:
 
 
 STORY, STOP = "tell me a story", "stop"
+MAY_ADD_S = 1.5
+"""What the device may say after it has stopped: an "okay", no more."""
 
 
 def _asks_story(person: Person) -> Script:
@@ -220,16 +235,17 @@ def _judge_stop(evidence: Evidence) -> Verdict:
     around = [s for s in evidence.device(evidence.start) if s[0] <= spoken.start < s[1]]
     if not around:
         return Verdict(False, "it had fallen silent before")
-    yielded = any(
-        record.decision.stop
-        for record in evidence.log.records
-        if spoken.start
-        <= (record.turn.index + 1) * TURN_SAMPLES
-        < spoken.start + 2 * SAMPLE_RATE_HZ
-    )
-    latency_ms = (around[0][1] - spoken.start) / MS
+    limit = spoken.start + 2 * SAMPLE_RATE_HZ
+    yielded = evidence.log.stops(spoken.start, limit)
     if not yielded:
-        return Verdict(False, f"it went on for {latency_ms / 1000:.1f} s")
+        seconds = (around[0][1] - spoken.start) / SAMPLE_RATE_HZ
+        return Verdict(False, f"it went on for {seconds:.1f} s")
+    faded = yielded[0] + 40 * MS
+    if sum(end - start for start, end in evidence.device(faded, faded + 3 * SAMPLE_RATE_HZ)) > (
+        MAY_ADD_S * SAMPLE_RATE_HZ
+    ):
+        return Verdict(False, "it fell silent and went on at once")
+    latency_ms = (evidence.device(spoken.start, faded)[-1][1] - spoken.start) / MS
     return Verdict(
         True, f"it was silent {latency_ms:.0f} ms after the word began", None, latency_ms
     )
@@ -248,9 +264,14 @@ def _talks_to_someone_else(person: Person) -> Script:
 
 
 def _judge_side_talk(evidence: Evidence) -> Verdict:
+    spoken = evidence.spoken(AWAY[0])
+    if spoken is None:
+        return Verdict(False, "the scene was cut short")
     said = evidence.said()
     if said:
         return Verdict(False, f'it answered "{said[0][2]}"')
+    if evidence.device(spoken.start):
+        return Verdict(False, "it spoke on")
     return Verdict(True, "it kept silent")
 
 
@@ -318,11 +339,12 @@ SCENES: tuple[Scene, ...] = (
 
 @dataclass
 class Stage:
-    """Runs the scenes one after the other and remembers where each began."""
+    """Runs the scenes one after the other and remembers where each began and ended."""
 
     person: Person
     scenes: Sequence[Scene] = SCENES
     starts: list[int] = field(default_factory=list)
+    ends: list[int] = field(default_factory=list)
 
     @property
     def current(self) -> Scene | None:
@@ -333,15 +355,15 @@ class Stage:
             self.starts.append(self.person.position)
             yield from scene.play(self.person)
             yield from self.person.wait(0.6)
+            self.ends.append(self.person.position)
 
     def results(self, log: Log) -> list[dict[str, Any]]:
-        """Each scene with what was expected and what happened; scenes not reached say so."""
-        ends = [*self.starts[1:], self.person.position]
+        """Each scene with what was expected and what happened; scenes not finished say so."""
         rows: list[dict[str, Any]] = []
         for index, scene in enumerate(self.scenes):
             row: dict[str, Any] = {"name": scene.name, "expected": scene.expected}
-            if index < len(self.starts):
-                start, end = self.starts[index], ends[index]
+            if index < len(self.ends):
+                start, end = self.starts[index], self.ends[index]
                 verdict = scene.judge(Evidence(start, end, self.person.diary, log))
                 row |= {
                     "happened": verdict.happened,

@@ -10,6 +10,7 @@ from types import TracebackType
 import numpy as np
 from typing_extensions import Self
 
+from edge_runtime.errors import RecordingError
 from edge_runtime.micro_turn import SAMPLE_RATE_HZ, TurnRecord
 
 log = logging.getLogger(__name__)
@@ -23,7 +24,14 @@ class ConversationFile:
         self._file: wave.Wave_write | None = None
 
     def __enter__(self) -> Self:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._path.open("wb").close()  # where this fails, wave.open fails with noise of its own
+        except OSError as error:
+            raise RecordingError(
+                f"{self._path} cannot be written: {error.strerror}. Give another folder with "
+                "--out, or check its rights."
+            ) from error
         self._file = wave.open(str(self._path), "wb")
         self._file.setnchannels(2)
         self._file.setsampwidth(2)

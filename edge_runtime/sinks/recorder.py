@@ -56,7 +56,7 @@ class Recorder:
         self._writer: Any = None
         self._channels: dict[str, int] = {}
         self._last: Frame | None = None
-        self._origin_ns: int | None = None
+        self._empty = True
 
     def __enter__(self) -> Self:
         from mcap.writer import CompressionType, Writer
@@ -65,7 +65,10 @@ class Recorder:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             self._file = self._temporary.open("wb")
         except OSError as error:
-            raise RecordingError(f"{self._path} cannot be written: {error}.") from error
+            raise RecordingError(
+                f"{self._path} cannot be written: {error.strerror}. Give another place with --out "
+                "or recording.path, or check its rights."
+            ) from error
         self._writer = writer = Writer(self._file, compression=CompressionType.ZSTD)
         writer.start(profile="", library="edge_runtime")
         for topic, (name, schema) in _CHANNELS.items():
@@ -89,7 +92,10 @@ class Recorder:
             self._writer.finish()
             assert self._file is not None
             self._file.close()
-            os.replace(self._temporary, self._path)
+            if error is not None and self._empty:  # the run never began
+                self._temporary.unlink()
+            else:
+                os.replace(self._temporary, self._path)
         except OSError as failure:
             self._give_up(failure)
         self._writer = None
@@ -97,6 +103,7 @@ class Recorder:
     def publish(self, record: TurnRecord) -> None:
         if self._writer is None:
             return
+        self._empty = False
         time_ns = max(0, record.turn.deadline_ns)
         frame = record.turn.frame if self._frames else None
         entry = fmt.turn_to_dict(record.turn)

@@ -186,7 +186,8 @@ def choose(devices: Sequence[AudioDevice], kind: AudioKind, wanted: str | None) 
     """
     there = [device for device in devices if device.kind == kind]
     if not there:
-        raise SourceError(f"There is no {kind} on this machine. Connect one, {_WITHOUT}")
+        sought = "" if wanted is None else f" (looked for {wanted!r})"
+        raise SourceError(f"There is no {kind} on this machine{sought}. Connect one, {_WITHOUT}")
     if wanted is None:
         return next((device for device in there if device.default), there[0])
     fitting = [device for device in there if wanted.lower() in device.name.lower()]

@@ -1,0 +1,82 @@
+"""Answers on their way to the mouth: waiting, being spoken, or cut short.
+
+An answer may come in pieces. The model decides when the first is said; the next follow while the
+mouth is still speaking. If it has fallen silent by then, the rest waits for the model again.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+
+MAX_READY = 4
+"""Answers kept unspoken (a result and a few timers); the oldest goes first beyond that."""
+
+
+@dataclass
+class Answer:
+    request_id: str
+    pieces: list[str] = field(default_factory=list)
+    complete: bool = False
+
+    def take(self) -> str:
+        text, self.pieces = " ".join(self.pieces), []
+        return text
+
+
+class Answers:
+    def __init__(self) -> None:
+        self._ready: deque[Answer] = deque(maxlen=MAX_READY)
+        self._current: Answer | None = None
+        """Being spoken."""
+
+    @property
+    def ready(self) -> bool:
+        return bool(self._ready)
+
+    def add(self, request_id: str, text: str, complete: bool) -> bool:
+        """Returns whether this is the beginning of an answer."""
+        answer = self._find(request_id)
+        fresh = answer is None
+        if answer is None:
+            answer = Answer(request_id)
+            self._ready.append(answer)
+        if text.strip():
+            answer.pieces.append(text.strip())
+        answer.complete = answer.complete or complete
+        return fresh
+
+    def take(self) -> tuple[str, str] | None:
+        """Request and text of the oldest answer that waits; it is then the current one."""
+        if not self._ready:
+            return None
+        self._current = self._ready.popleft()
+        return self._current.request_id, self._current.take()
+
+    def follow(self, speaking: bool) -> tuple[str, str] | None:
+        """What has come since for the current answer, if the mouth is still speaking it."""
+        current = self._current
+        if current is None:
+            return None
+        if not speaking:
+            self._current = None
+            if current.pieces:
+                self._ready.appendleft(current)
+            return None
+        if not current.pieces:
+            return None
+        return current.request_id, current.take()
+
+    def interrupt(self) -> str:
+        """The mouth was stopped: returns what had come of the current answer and was not given."""
+        current, self._current = self._current, None
+        return "" if current is None else current.take()
+
+    def clear(self) -> None:
+        self._ready.clear()
+
+    def _find(self, request_id: str) -> Answer | None:
+        known = [*self._ready, *([self._current] if self._current else [])]
+        return next(
+            (one for one in known if one.request_id == request_id and not one.complete), None
+        )

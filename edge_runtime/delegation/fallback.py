@@ -1,0 +1,74 @@
+"""Remote where a worker can be reached, local otherwise; and local for what the remote lost.
+
+The choice is made before a question is sent, so a dead link costs no timeout.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Protocol
+
+from edge_runtime.errors import BackgroundError
+from edge_runtime.interfaces import Background
+from edge_runtime.micro_turn import Event, EventKind, Request
+
+log = logging.getLogger(__name__)
+
+
+class Remote(Protocol):
+    """A background model that may be out of reach."""
+
+    @property
+    def available(self) -> bool: ...
+
+    def submit(self, request: Request) -> None: ...
+
+    def cancel(self, request_id: str) -> None: ...
+
+    def poll(self) -> Sequence[Event]: ...
+
+
+class FallbackBackground:
+    """Implements `interfaces.Background`; `remote` and `local` are acquired by the caller."""
+
+    def __init__(self, remote: Remote, local: Background) -> None:
+        self._remote, self._local = remote, local
+        self._sent: dict[str, Request] = {}
+        """Out at the remote, and not yet answered."""
+
+    def submit(self, request: Request) -> None:
+        if self._remote.available:
+            try:
+                self._remote.submit(request)
+            except BackgroundError as error:
+                log.warning("%s goes to the local skills: %s", request.id, error)
+            else:
+                self._sent[request.id] = request
+                return
+        self._local.submit(request)
+
+    def cancel(self, request_id: str) -> None:
+        self._sent.pop(request_id, None)
+        self._remote.cancel(request_id)
+        self._local.cancel(request_id)
+
+    def poll(self) -> Sequence[Event]:
+        events = [event for event in self._remote.poll() if not self._failed_over(event)]
+        return [*events, *self._local.poll()]
+
+    def _failed_over(self, event: Event) -> bool:
+        """A question that the remote could not answer is asked locally, once."""
+        if event.kind is EventKind.FAILED and event.id in self._sent:
+            log.warning("%s: %s; the local skills answer", event.id, event.text)
+            self._local.submit(self._sent.pop(event.id))
+            return True
+        if event.kind in (EventKind.RESULT, EventKind.PARTIAL):
+            self._sent.pop(event.id, None)
+        return False
+
+    def __enter__(self) -> FallbackBackground:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._sent.clear()

@@ -1,0 +1,127 @@
+"""The life of one delegated request, as a pure state machine: replies and time in, events out.
+
+    CREATED -> SENT -> ACCEPTED -> ANSWERING -> DONE
+                 \\________\\___________\\_____-> FAILED | CANCELLED | EXPIRED
+
+Replies carry a sequence number per worker. They are told in order and once, whatever the network
+did to them. Nothing leaves a final state.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from edge_runtime.delegation.wire import ReplyKind, ReplyMessage
+from edge_runtime.micro_turn import Event, EventKind
+
+MAX_AHEAD = 64
+"""Replies kept while an earlier one is missing."""
+
+
+class RequestState(Enum):
+    CREATED = "created"
+    SENT = "sent"
+    ACCEPTED = "accepted"
+    """A worker has it; progress may have come."""
+    ANSWERING = "answering"
+    """The first words of the answer are here."""
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
+
+
+OPEN = frozenset(
+    {RequestState.CREATED, RequestState.SENT, RequestState.ACCEPTED, RequestState.ANSWERING}
+)
+
+
+class DelegatedRequest:
+    """`id` is the name the dialogue knows it by; replies are matched before they come here."""
+
+    def __init__(self, id: str, deadline_ns: int) -> None:
+        self.id, self.deadline_ns = id, deadline_ns
+        self.state = RequestState.CREATED
+        self.worker = ""
+        self._next = 0
+        self._ahead: dict[int, ReplyMessage] = {}
+
+    @property
+    def open(self) -> bool:
+        return self.state in OPEN
+
+    @property
+    def answering(self) -> bool:
+        return self.state is RequestState.ANSWERING
+
+    def sent(self) -> None:
+        if self.state is RequestState.CREATED:
+            self.state = RequestState.SENT
+
+    def cancel(self) -> None:
+        if self.open:
+            self.state = RequestState.CANCELLED
+
+    def receive(self, reply: ReplyMessage) -> list[Event]:
+        """The events that this reply, and those that waited for it, lead to."""
+        if not self.open or not self._belongs(reply):
+            return []
+        if reply.seq >= self._next and len(self._ahead) < MAX_AHEAD:
+            self._ahead.setdefault(reply.seq, reply)
+        events: list[Event] = []
+        while self.open and (following := self._ahead.pop(self._next, None)) is not None:
+            self._next += 1
+            events += self._advance(following)
+        return events
+
+    def expire(self, now_ns: int) -> list[Event]:
+        """At the deadline: an answer that has begun ends there, anything else has failed."""
+        if not self.open or now_ns < self.deadline_ns:
+            return []
+        begun = self.answering
+        self.state = RequestState.EXPIRED
+        if begun:
+            return [Event(EventKind.RESULT, self.id, "")]
+        return [Event(EventKind.FAILED, self.id, "no answer before the deadline")]
+
+    def lost(self, reason: str) -> list[Event]:
+        """The worker or the link that had it is gone."""
+        if not self.open:
+            return []
+        begun = self.answering
+        self.state = RequestState.FAILED
+        return [
+            Event(EventKind.RESULT if begun else EventKind.FAILED, self.id, reason * (not begun))
+        ]
+
+    def _belongs(self, reply: ReplyMessage) -> bool:
+        """One worker answers. Another may take over only before the answer has begun."""
+        if self.worker in ("", reply.worker):
+            self.worker = reply.worker
+            return True
+        if self.answering or reply.kind is not ReplyKind.ACCEPTED:
+            return False
+        self.worker, self._next, self._ahead = reply.worker, 0, {}
+        return True
+
+    def _advance(self, reply: ReplyMessage) -> list[Event]:
+        kind = reply.kind
+        if kind is ReplyKind.RESULT:
+            self.state = RequestState.DONE
+            return [Event(EventKind.RESULT, self.id, reply.text)]
+        if kind is ReplyKind.FAILED:
+            begun = self.answering
+            self.state = RequestState.FAILED
+            if begun:
+                return [Event(EventKind.RESULT, self.id, "")]
+            return [Event(EventKind.FAILED, self.id, reply.text or "the worker failed")]
+        if kind is ReplyKind.PARTIAL:
+            if not reply.text.strip():
+                return []
+            self.state = RequestState.ANSWERING
+            return [Event(EventKind.PARTIAL, self.id, reply.text)]
+        if not self.answering:
+            self.state = RequestState.ACCEPTED
+        if kind is ReplyKind.ACTION:
+            return [Event(EventKind.ACTION, self.id, reply.action)] if reply.action else []
+        return [Event(EventKind.PROGRESS, self.id, reply.text)]

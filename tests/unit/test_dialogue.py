@@ -1,0 +1,304 @@
+"""What is asked, answered, cancelled and said: no result is told twice, and none too late."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from types import TracebackType
+
+import numpy as np
+import pytest
+from typing_extensions import Self
+
+from edge_runtime.delegation.answers import MAX_READY
+from edge_runtime.dialogue import Dialogue
+from edge_runtime.errors import BackgroundError
+from edge_runtime.micro_turn import (
+    TURN_SAMPLES,
+    BackgroundState,
+    Decision,
+    Delegation,
+    Event,
+    EventKind,
+    MicroTurn,
+    Request,
+    Utterance,
+    VoiceState,
+)
+
+NOTHING = BackgroundState(pending=False, result_ready=False, link_up=False)
+PENDING = BackgroundState(pending=True, result_ready=False, link_up=False)
+READY = BackgroundState(pending=False, result_ready=True, link_up=False)
+ASK = Decision(0, "listen", delegation=Delegation.DELEGATE)
+CANCEL = Decision(0, "listen", delegation=Delegation.CANCEL)
+DELIVER = Decision(0, "speak", say="deliver")
+TURN = MicroTurn(0, 0, np.zeros((2, TURN_SAMPLES), np.float32))
+
+
+class Answers:
+    """A background model that tells what the test lays ready; also answers what was cancelled."""
+
+    def __init__(self) -> None:
+        self.submitted: list[Request] = []
+        self.cancelled: list[str] = []
+        self.told: list[Event] = []
+        self.refuses = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        return None
+
+    def submit(self, request: Request) -> None:
+        if self.refuses:
+            raise BackgroundError("the queue is full")
+        self.submitted.append(request)
+
+    def cancel(self, request_id: str) -> None:
+        self.cancelled.append(request_id)
+
+    def poll(self) -> Sequence[Event]:
+        told, self.told = self.told, []
+        return told
+
+
+@pytest.fixture
+def answers() -> Answers:
+    return Answers()
+
+
+@pytest.fixture
+def dialogue(answers: Answers) -> Dialogue:
+    return Dialogue(answers, lambda act: f"words for {act}", language="fr", deadline_s=7.0)
+
+
+def ask(dialogue: Dialogue) -> str:
+    request = dialogue.delegate(ASK, TURN)
+    assert request is not None
+    return request.id
+
+
+def result(request_id: str, text: str = "It is noon.") -> Event:
+    return Event(EventKind.RESULT, request_id, text)
+
+
+def test_a_question_is_pending_then_ready_then_told(answers: Answers, dialogue: Dialogue) -> None:
+    assert dialogue.state() == NOTHING
+    name = ask(dialogue)
+    assert dialogue.state() == PENDING
+    progress = Event(EventKind.PROGRESS, name, "thinking")
+    answers.told = [progress]
+    assert dialogue.poll() == [progress]
+    assert dialogue.state() == PENDING
+    answers.told = [result(name)]
+    assert dialogue.poll() == [result(name)]
+    assert dialogue.state() == READY
+    said = dialogue.utterance(DELIVER, TURN)
+    assert said == Utterance("utterance-1", "It is noon.", "deliver", name)
+    assert dialogue.state() == NOTHING
+
+
+def test_a_result_is_handed_over_once(answers: Answers, dialogue: Dialogue) -> None:
+    answers.told = [result(ask(dialogue))]
+    dialogue.poll()
+    assert dialogue.poll() == []
+    assert dialogue.utterance(DELIVER, TURN) is not None
+    assert dialogue.utterance(DELIVER, TURN) is None
+
+
+def test_a_request_carries_what_was_heard_and_how_long_it_matters(
+    answers: Answers, dialogue: Dialogue
+) -> None:
+    audio = np.zeros((2, TURN_SAMPLES), np.float32)
+    audio[0] = 0.5
+    dialogue.listen(MicroTurn(0, 0, audio), Decision(0, "listen", heard="what time "))
+    dialogue.listen(MicroTurn(1, 0, audio), Decision(1, "listen", heard="is it"))
+    dialogue.delegate(ASK, TURN)
+    (request,) = answers.submitted
+    assert (request.id, request.transcript) == ("request-1", "what time is it")
+    assert (request.language, request.deadline_s) == ("fr", 7.0)
+    assert request.audio.tolist() == [0.5] * 2 * TURN_SAMPLES
+
+
+def test_what_was_heard_before_an_answer_is_not_asked_again(
+    answers: Answers, dialogue: Dialogue
+) -> None:
+    turn = MicroTurn(0, 0, np.zeros((2, TURN_SAMPLES), np.float32))
+    dialogue.listen(turn, Decision(0, "listen", heard="hello"))
+    dialogue.answered()
+    dialogue.listen(turn, Decision(1, "listen", heard="stop"))
+    dialogue.delegate(ASK, TURN)
+    assert answers.submitted[0].transcript == "stop"
+
+
+def test_cancelling_tells_the_background_and_drops_what_comes_late(
+    answers: Answers, dialogue: Dialogue
+) -> None:
+    name = ask(dialogue)
+    assert dialogue.delegate(CANCEL, TURN) is None
+    assert answers.cancelled == [name]
+    assert dialogue.state() == NOTHING
+    answers.told = [Event(EventKind.PROGRESS, name), result(name), Event(EventKind.FAILED, name)]
+    assert dialogue.poll() == []
+    assert dialogue.state() == NOTHING
+    assert dialogue.utterance(DELIVER, TURN) is None
+
+
+def test_cancelling_forgets_an_answer_that_was_not_told_yet(
+    answers: Answers, dialogue: Dialogue
+) -> None:
+    answers.told = [result(ask(dialogue))]
+    dialogue.poll()
+    dialogue.delegate(CANCEL, TURN)
+    assert dialogue.state() == NOTHING
+    assert answers.cancelled == []
+    assert dialogue.utterance(DELIVER, TURN) is None
+
+
+def test_cancelling_nothing_does_nothing(answers: Answers, dialogue: Dialogue) -> None:
+    assert dialogue.delegate(CANCEL, TURN) is None
+    assert answers.cancelled == []
+
+
+def test_a_new_question_takes_the_place_of_the_one_that_is_out(
+    answers: Answers, dialogue: Dialogue
+) -> None:
+    first, second = ask(dialogue), ask(dialogue)
+    assert answers.cancelled == [first]
+    assert first != second
+    answers.told = [result(first, "old"), result(second, "new")]
+    assert dialogue.poll() == [result(second, "new")]
+    said = dialogue.utterance(DELIVER, TURN)
+    assert said is not None
+    assert (said.text, said.request_id) == ("new", second)
+
+
+def test_a_failure_ends_the_wait_and_leaves_nothing_to_tell(
+    answers: Answers, dialogue: Dialogue
+) -> None:
+    failed = Event(EventKind.FAILED, ask(dialogue), "no answer before the deadline")
+    answers.told = [failed]
+    assert dialogue.poll() == [failed]
+    assert dialogue.state() == NOTHING
+
+
+def test_a_request_that_cannot_be_taken_fails_in_the_next_turn(
+    answers: Answers, dialogue: Dialogue
+) -> None:
+    answers.refuses = True
+    name = ask(dialogue)
+    assert dialogue.poll() == [Event(EventKind.FAILED, name, "the queue is full")]
+    assert dialogue.state() == NOTHING
+    assert dialogue.poll() == []
+    answers.refuses = False
+    ask(dialogue)
+    assert dialogue.state() == PENDING
+
+
+def test_a_timer_rings_without_a_question_and_while_one_is_out(
+    answers: Answers, dialogue: Dialogue
+) -> None:
+    name = ask(dialogue)
+    answers.told = [result("timer-1", "Your tea is ready.")]
+    assert dialogue.poll() == [result("timer-1", "Your tea is ready.")]
+    assert dialogue.state() == BackgroundState(True, True, False)
+    answers.told = [result(name)]
+    dialogue.poll()
+    said = [dialogue.utterance(DELIVER, TURN) for _ in range(2)]
+    assert [one.text for one in said if one] == ["Your tea is ready.", "It is noon."]
+
+
+def test_unspoken_results_are_bounded_and_the_oldest_goes(
+    answers: Answers, dialogue: Dialogue
+) -> None:
+    answers.told = [result(f"timer-{n}", str(n)) for n in range(MAX_READY + 2)]
+    dialogue.poll()
+    said = [dialogue.utterance(DELIVER, TURN) for _ in range(MAX_READY)]
+    assert [one.text for one in said if one] == [str(n) for n in range(2, MAX_READY + 2)]
+    assert dialogue.utterance(DELIVER, TURN) is None
+
+
+def test_the_link_comes_and_goes(answers: Answers, dialogue: Dialogue) -> None:
+    for kind, up in ((EventKind.LINK_UP, True), (EventKind.LINK_DOWN, False)):
+        answers.told = [Event(kind)]
+        assert dialogue.poll() == [Event(kind)]
+        assert dialogue.state().link_up is up
+
+
+def test_each_act_has_its_words_and_a_name_of_its_own(dialogue: Dialogue) -> None:
+    assert dialogue.utterance(Decision(0, "listen"), TURN) is None
+    said = [dialogue.utterance(Decision(0, "speak", say=act), TURN) for act in ("greet", "goodbye")]
+    assert said == [
+        Utterance("utterance-1", "words for greet", "greet"),
+        Utterance("utterance-2", "words for goodbye", "goodbye"),
+    ]
+
+
+def speaking(index: int = 1, events: tuple[Event, ...] = ()) -> MicroTurn:
+    sound = np.zeros((2, TURN_SAMPLES), np.float32)
+    return MicroTurn(index, 0, sound, events=events, voice=VoiceState("utterance-1", 1.0))
+
+
+def test_a_long_answer_is_a_result_once_and_its_pieces_follow_while_the_mouth_speaks() -> None:
+    background = Answers()
+    dialogue = Dialogue(background, str)
+    dialogue.delegate(ASK, TURN)
+    seen = []
+    for kind, text in ((EventKind.PARTIAL, "One."), (EventKind.PARTIAL, "Two.")):
+        background.told = [Event(kind, "request-1", text)]
+        seen += [event.kind for event in dialogue.poll()]
+    assert seen == [EventKind.RESULT, EventKind.PARTIAL]
+    first = dialogue.utterance(DELIVER, TURN)
+    assert first is not None and first.text == "One. Two."
+    background.told = [Event(EventKind.RESULT, "request-1", "Three.")]
+    assert [event.kind for event in dialogue.poll()] == [EventKind.PARTIAL]
+    rest = dialogue.utterance(Decision(1, "speak"), speaking())
+    assert rest is not None and (rest.text, rest.act) == ("Three.", "deliver")
+    assert dialogue.utterance(Decision(2, "speak"), speaking(2)) is None
+
+
+def test_a_piece_that_comes_after_silence_waits_for_the_model() -> None:
+    background = Answers()
+    dialogue = Dialogue(background, str)
+    dialogue.delegate(ASK, TURN)
+    background.told = [Event(EventKind.PARTIAL, "request-1", "One.")]
+    dialogue.poll()
+    dialogue.utterance(DELIVER, TURN)
+    background.told = [Event(EventKind.RESULT, "request-1", "Two.")]
+    dialogue.poll()
+    assert dialogue.utterance(Decision(1, "listen"), TURN) is None
+    assert dialogue.state() == READY
+    said = dialogue.utterance(DELIVER, TURN)
+    assert said is not None and said.text == "Two."
+
+
+def test_the_rest_of_an_interrupted_answer_goes_with_the_next_question() -> None:
+    background = Answers()
+    dialogue = Dialogue(background, str)
+    dialogue.delegate(ASK, TURN)
+    background.told = [Event(EventKind.PARTIAL, "request-1", "One two three.")]
+    dialogue.poll()
+    dialogue.utterance(DELIVER, TURN)
+    background.told = [Event(EventKind.RESULT, "request-1", "Four.")]
+    dialogue.poll()
+    cut = Event(EventKind.UTTERANCE_INTERRUPTED, "utterance-1", "three.")
+    dialogue.listen(speaking(2, (cut,)), Decision(2, "yield", stop=True))
+    request = dialogue.delegate(ASK, speaking(3))
+    assert request is not None and request.unsaid == "three. Four."
+    assert [(one.text, one.interrupted) for one in request.conversation] == [("One two", True)]
+    assert dialogue.utterance(Decision(4, "speak"), speaking(4)) is None
+
+
+def test_only_known_actions_of_the_background_model_are_done() -> None:
+    background = Answers()
+    dialogue = Dialogue(background, str, actions=("wave",))
+    dialogue.delegate(ASK, TURN)
+    background.told = [Event(EventKind.ACTION, "request-1", name) for name in ("wave", "explode")]
+    dialogue.poll()
+    assert [action.name for action in dialogue.asked_actions()] == ["wave"]
+    assert dialogue.asked_actions() == ()

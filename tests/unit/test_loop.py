@@ -1,0 +1,443 @@
+"""The loop: its order within a turn, what passes to the next, its times, and its end."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.testing import assert_array_equal
+from typing_extensions import Self
+
+from edge_runtime.assemble import Assembler
+from edge_runtime.dialogue import Dialogue
+from edge_runtime.errors import BackgroundError, EngineError
+from edge_runtime.interfaces import Sink
+from edge_runtime.loop import Loop, Parts
+from edge_runtime.micro_turn import (
+    TURN_SAMPLES,
+    Action,
+    AudioReading,
+    BackgroundState,
+    Decision,
+    Delegation,
+    EngineOutput,
+    Event,
+    EventKind,
+    FrameReading,
+    MicroTurn,
+    Pcm,
+    Request,
+    TurnRecord,
+    Utterance,
+)
+from edge_runtime.pacing import TURN_NS, VirtualClock
+from edge_runtime.sinks.queue import QueueSink
+from edge_runtime.voice.mouth import Mouth
+
+Script = Mapping[int, Mapping[str, Any]]
+"""Fields of the decision by turn; every other turn listens."""
+UTTERANCE = np.full(TURN_SAMPLES * 3 // 2, 0.5, np.float32)
+
+
+class Scripted:
+    """Enters and leaves; writes down what is done with it, in one list for all parts."""
+
+    def __init__(self, log: list[str], clock: VirtualClock) -> None:
+        self.log, self.clock = log, clock
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        return None
+
+
+class Device(Scripted):
+    """A microphone, a loudspeaker and a camera. A late reader gets the newest turn."""
+
+    turns = 6
+
+    def __init__(self, log: list[str], clock: VirtualClock) -> None:
+        super().__init__(log, clock)
+        self.next_due_ns = TURN_NS
+        self.played: list[Pcm] = []
+
+    def read_turn(self) -> AudioReading | None:
+        self.log.append("read")
+        if self.turns == 0:
+            return None
+        self.turns -= 1
+        late_turns = max(0, self.clock.now_ns() - self.next_due_ns) // TURN_NS
+        due_ns = self.next_due_ns + late_turns * TURN_NS
+        self.clock.sleep_until(due_ns)
+        self.next_due_ns = due_ns + TURN_NS
+        return AudioReading(np.zeros((2, TURN_SAMPLES), np.float32), 0, due_ns)
+
+    def play(self, pcm: Pcm) -> None:
+        self.log.append("play")
+        self.played.append(pcm)
+
+    def flush(self, fade_ms: float) -> int:
+        self.log.append(f"silence the loudspeaker in {fade_ms:g} ms")
+        return 0
+
+    def latest(self, now_ns: int) -> FrameReading | None:
+        self.log.append("look")
+        return FrameReading(np.zeros((4, 6, 3), np.uint8), now_ns)
+
+
+class ScriptedEngine(Scripted):
+    """Takes `work_ms` a turn, and fails where it is told to."""
+
+    def __init__(self, log: list[str], clock: VirtualClock) -> None:
+        super().__init__(log, clock)
+        self.work_ms: Mapping[int, float] = {}
+        self.fails_at: int | None = None
+
+    def step(self, turn: MicroTurn) -> EngineOutput:
+        self.log.append("step")
+        self.clock.sleep_until(self.clock.now_ns() + int(self.work_ms.get(turn.index, 0) * 1e6))
+        if turn.index == self.fails_at:
+            raise EngineError("the model is gone")
+        return EngineOutput(turn.index, {"floor": np.float32([[turn.index]])})
+
+    def reset(self) -> None:
+        self.log.append("reset")
+
+
+class ScriptedDecider(Scripted):
+    script: Script
+
+    def decide(self, output: EngineOutput, turn: MicroTurn) -> Decision:
+        self.log.append("decide")
+        assert output.index == turn.index
+        return replace(Decision(turn.index, "listen"), **self.script.get(turn.index, {}))
+
+    def reset(self) -> None:
+        self.log.append("reset")
+
+
+class Tone:
+    """A synthesizer with one sound for all texts."""
+
+    def check(self) -> None:
+        return None
+
+    def synthesize(self, text: str) -> ToneSynthesis:
+        return ToneSynthesis()
+
+
+class ToneSynthesis:
+    def __iter__(self) -> Iterator[Pcm]:
+        yield UTTERANCE
+
+    def close(self) -> None:
+        return None
+
+
+class LoggedMouth(Mouth):
+    log: list[str]
+
+    def say(self, utterance: Utterance) -> None:
+        self.log.append(f"say {utterance.act}")
+        super().say(utterance)
+
+    def flush(self, fade_ms: float) -> Pcm:
+        self.log.append("silence the mouth")
+        return super().flush(fade_ms)
+
+
+class Answers(Scripted):
+    """A background model that answers at the turns it is told to."""
+
+    def __init__(self, log: list[str], clock: VirtualClock) -> None:
+        super().__init__(log, clock)
+        self.tells: Mapping[int, Sequence[Event]] = {}
+        self.submitted: list[Request] = []
+        self.refuses = False
+        self.polls = 0
+
+    def submit(self, request: Request) -> None:
+        self.log.append(f"submit {request.id}")
+        if self.refuses:
+            raise BackgroundError("too many questions")
+        self.submitted.append(request)
+
+    def cancel(self, request_id: str) -> None:
+        self.log.append(f"cancel {request_id}")
+
+    def poll(self) -> Sequence[Event]:
+        self.log.append("poll")
+        self.polls += 1
+        return self.tells.get(self.polls - 1, ())
+
+
+class Keeper(Scripted):
+    """A sink that keeps the records."""
+
+    def __init__(self, log: list[str], clock: VirtualClock) -> None:
+        super().__init__(log, clock)
+        self.records: list[TurnRecord] = []
+
+    def publish(self, record: TurnRecord) -> None:
+        self.log.append("publish")
+        self.records.append(record)
+
+
+@dataclass
+class Stage:
+    """All parts of one loop, on a clock that moves only when someone works or waits."""
+
+    log: list[str] = field(default_factory=list)
+    clock: VirtualClock = field(default_factory=VirtualClock)
+    realtime: bool = True
+    more_sinks: list[Sink] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.device = Device(self.log, self.clock)
+        self.engine = ScriptedEngine(self.log, self.clock)
+        self.decider = ScriptedDecider(self.log, self.clock)
+        self.answers = Answers(self.log, self.clock)
+        self.sink = Keeper(self.log, self.clock)
+
+    def run(self, script: Script | None = None, **options: Any) -> list[TurnRecord]:
+        self.decider.script = script or {}
+        mouth = LoggedMouth(Tone(), block=True)
+        mouth.log = self.log
+        with mouth as voice:
+            parts = Parts(
+                audio=self.device,
+                assembler=Assembler(self.device),
+                engine=self.engine,
+                decider=self.decider,
+                voice=voice,
+                dialogue=Dialogue(self.answers, lambda act: f"words for {act}"),
+                sinks=[*self.more_sinks, self.sink],
+                compute_clock=self.clock,
+                realtime=self.realtime,
+            )
+            self.ran = Loop(parts).run(**options)
+        return self.sink.records
+
+
+@pytest.fixture
+def stage() -> Stage:
+    return Stage()
+
+
+def kinds(record: TurnRecord) -> list[str]:
+    return [event.kind.value for event in record.turn.events]
+
+
+ASK: Mapping[str, Any] = {"delegation": Delegation.DELEGATE}
+
+
+def test_the_parts_of_a_turn_work_in_their_order(stage: Stage) -> None:
+    stage.run({0: ASK | {"floor": "speak", "say": "greet"}}, max_turns=1)
+    assert stage.log == [
+        "read",
+        "poll",
+        "look",
+        "step",
+        "decide",
+        "say greet",
+        "play",
+        "submit request-1",
+        "publish",
+    ]
+
+
+def test_stopping_silences_the_loudspeaker_first_and_starts_nothing(stage: Stage) -> None:
+    records = stage.run({0: {"say": "greet"}, 1: {"stop": True, "say": "goodbye"}}, max_turns=3)
+    second = stage.log[stage.log.index("publish") + 1 :]
+    assert second[: second.index("publish")] == [
+        "read",
+        "poll",
+        "look",
+        "step",
+        "decide",
+        "silence the loudspeaker in 20 ms",
+        "silence the mouth",
+        "play",
+    ]
+    assert records[1].said is None
+    assert kinds(records[2]) == ["utterance_interrupted"]
+    assert not records[2].turn.voice.speaking
+    faded = stage.device.played[1]
+    assert abs(faded[320:]).max() == 0.0
+    assert not stage.device.played[2].any()
+
+
+def test_what_is_said_is_played_from_the_same_turn_on(stage: Stage) -> None:
+    records = stage.run({1: {"say": "greet"}}, max_turns=4)
+    assert [record.said is not None for record in records] == [False, True, False, False]
+    assert records[1].said == Utterance("utterance-1", "words for greet", "greet")
+    played = np.concatenate(stage.device.played)
+    assert_array_equal(
+        played, np.concatenate([one.played for one in records if one.played is not None])
+    )
+    assert not played[:TURN_SAMPLES].any()
+    assert played[TURN_SAMPLES : TURN_SAMPLES + UTTERANCE.size].all()
+    assert not played[TURN_SAMPLES + UTTERANCE.size :].any()
+
+
+def test_the_mouth_reports_in_the_next_turn(stage: Stage) -> None:
+    records = stage.run({0: {"say": "greet"}}, max_turns=4)
+    assert [kinds(record) for record in records[:2]] == [[], ["utterance_started"]]
+    finished = [record.turn.index for record in records if "utterance_finished" in kinds(record)]
+    assert finished == [2]
+    assert [record.turn.voice.speaking for record in records[:2]] == [False, True]
+
+
+def test_an_answer_is_an_event_of_the_next_turn_and_is_told_when_the_model_wants(
+    stage: Stage,
+) -> None:
+    noon = Event(EventKind.RESULT, "request-1", "It is noon.")
+    stage.answers.tells = {1: [Event(EventKind.PROGRESS, "request-1", "thinking")], 2: [noon]}
+    records = stage.run({0: ASK, 3: {"say": "deliver"}, 5: {"say": "deliver"}})
+    assert [kinds(record) for record in records[:3]] == [[], ["progress"], ["result"]]
+    states = [record.turn.background for record in records]
+    assert states == [
+        BackgroundState(False, False, False),
+        BackgroundState(True, False, False),
+        BackgroundState(False, True, False),
+        BackgroundState(False, True, False),
+        BackgroundState(False, False, False),
+        BackgroundState(False, False, False),
+    ]
+    said = [record.said for record in records if record.said is not None]
+    assert said == [Utterance("utterance-1", "It is noon.", "deliver", "request-1")]
+
+
+def test_events_of_the_mouth_come_before_those_of_the_background(stage: Stage) -> None:
+    stage.answers.tells = {1: [Event(EventKind.LINK_UP)]}
+    records = stage.run({0: {"say": "greet"}}, max_turns=2)
+    assert kinds(records[1]) == ["utterance_started", "link_up"]
+
+
+def test_a_cancelled_question_is_taken_back_and_its_answer_never_arrives(stage: Stage) -> None:
+    stage.answers.tells = {3: [Event(EventKind.RESULT, "request-1", "too late")]}
+    records = stage.run({0: ASK, 2: {"delegation": Delegation.CANCEL}, 4: {"say": "deliver"}})
+    assert stage.log.count("cancel request-1") == 1
+    assert [kinds(record) for record in records] == [[]] * 6
+    assert all(record.said is None for record in records)
+    assert records[3].turn.background == BackgroundState(False, False, False)
+
+
+def test_a_background_that_takes_no_question_leaves_the_loop_running(stage: Stage) -> None:
+    stage.answers.refuses = True
+    records = stage.run({0: ASK})
+    assert stage.ran == 6
+    assert records[1].turn.events == (Event(EventKind.FAILED, "request-1", "too many questions"),)
+    assert not records[1].turn.background.pending
+
+
+@pytest.mark.parametrize(("act", "asked"), [("backchannel", "what time"), ("greet", "time")])
+def test_only_an_answer_ends_what_the_person_was_saying(stage: Stage, act: str, asked: str) -> None:
+    stage.run({0: {"heard": "what "}, 1: {"say": act}, 2: {"heard": "time"}, 3: ASK})
+    assert stage.answers.submitted[0].transcript == asked
+
+
+def test_times_are_measured_from_the_sound_and_around_the_engine(stage: Stage) -> None:
+    stage.engine.work_ms = {0: 30.0, 1: 250.0}
+    records = stage.run(max_turns=4)
+    assert [record.timings.compute_ms for record in records] == [30.0, 250.0, 0.0, 0.0]
+    assert [record.timings.late_ms for record in records] == [0.0, 0.0, 50.0, 0.0]
+    assert [record.timings.total_ms for record in records] == [30.0, 250.0, 0.0, 0.0]
+    assert [record.turn.deadline_ns for record in records] == [
+        (turn + 2) * TURN_NS for turn in range(4)
+    ]
+
+
+def test_turns_that_keep_their_deadline_skip_nothing(stage: Stage) -> None:
+    stage.engine.work_ms = dict.fromkeys(range(6), 199.0)
+    assert [record.timings.skipped for record in stage.run()] == [0] * 6
+
+
+def test_an_overrun_is_counted_by_the_deadlines_it_went_past(stage: Stage) -> None:
+    stage.engine.work_ms = {1: 450.0}
+    records = stage.run(max_turns=4)
+    assert [record.timings.skipped for record in records] == [0, 2, 0, 0]
+    assert [record.turn.index for record in records] == [0, 1, 2, 3]
+    captured_ns = [record.turn.deadline_ns - TURN_NS for record in records]
+    assert captured_ns == [TURN_NS, 2 * TURN_NS, 4 * TURN_NS, 5 * TURN_NS]
+
+
+def test_as_fast_as_it_can_nothing_is_late(stage: Stage) -> None:
+    stage.realtime = False
+    stage.engine.work_ms = {1: 450.0}
+    records = stage.run(max_turns=4)
+    assert records[1].timings.compute_ms == 450.0
+    assert [(one.timings.late_ms, one.timings.skipped) for one in records] == [(0.0, 0)] * 4
+
+
+def test_it_ends_with_the_sound(stage: Stage) -> None:
+    assert [record.turn.index for record in stage.run()] == [0, 1, 2, 3, 4, 5]
+    assert stage.ran == 6
+
+
+def test_it_ends_when_it_is_told_to_before_it_listens_again(stage: Stage) -> None:
+    stage.run(stop=lambda: len(stage.sink.records) == 2)
+    assert stage.ran == 2
+    assert stage.log.count("read") == 2
+
+
+def test_every_sink_gets_the_same_record_of_every_turn(stage: Stage) -> None:
+    other = Keeper(stage.log, stage.clock)
+    stage.more_sinks = [other]
+    records = stage.run({2: {"actions": (Action("wave"),)}})
+    assert len(records) == 6
+    assert all(one is another for one, another in zip(records, other.records, strict=True))
+    assert records[2].decision.actions == (Action("wave"),)
+    assert records[2].output.tensors["floor"] == 2
+
+
+def test_a_sink_that_raises_behind_its_queue_does_not_touch_the_loop(stage: Stage) -> None:
+    class Broken(Keeper):
+        def publish(self, record: TurnRecord) -> None:
+            raise OSError("the robot is gone")
+
+    with QueueSink(Broken([], stage.clock), "robot") as queue:
+        stage.more_sinks = [queue]
+        assert len(stage.run()) == 6
+    assert queue.failures == 6
+
+
+def test_a_sink_that_hangs_behind_its_queue_does_not_touch_the_loop(stage: Stage) -> None:
+    gate = threading.Event()
+
+    class Stuck(Keeper):
+        def publish(self, record: TurnRecord) -> None:
+            assert gate.wait(30)
+            super().publish(record)
+
+    stuck = Stuck([], stage.clock)
+    with QueueSink(stuck, "robot", size=2) as queue:
+        stage.more_sinks = [queue]
+        assert len(stage.run()) == 6
+        assert not stuck.records
+        gate.set()
+    assert [one.turn.index for one in stuck.records][-2:] == [4, 5]
+
+
+def test_an_engine_that_fails_leaves_a_silent_and_still_device(stage: Stage) -> None:
+    stage.engine.fails_at = 2
+    with pytest.raises(EngineError, match="gone"):
+        stage.run({1: {"say": "greet"}})
+    last = stage.log[len(stage.log) - stage.log[::-1].index("step") :]
+    assert last == ["silence the loudspeaker in 20 ms", "silence the mouth", "publish"]
+    halt = stage.sink.records[-1]
+    assert halt.turn.index == halt.decision.index == 2
+    assert halt.decision.stop
+    assert [action.name for action in halt.decision.actions] == ["stop_motion"]
+    assert halt.output.tensors == {}

@@ -1,0 +1,207 @@
+"""Replay runs the engine again on a recording and names the first thing that differs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import pytest
+from mcap.writer import Writer
+from tiny_model import checked_manifest, write_tiny_model
+from typing_extensions import Self
+
+from edge_runtime.decide import FloorDecider
+from edge_runtime.errors import EngineError, RecordingError
+from edge_runtime.inference.onnx import OnnxEngine
+from edge_runtime.interfaces import Decider, Engine
+from edge_runtime.micro_turn import (
+    TURN_SAMPLES,
+    Action,
+    Delegation,
+    EngineOutput,
+    Event,
+    EventKind,
+    MicroTurn,
+    Timings,
+    TurnRecord,
+)
+from edge_runtime.replay import Difference, metadata, replay
+from edge_runtime.sinks.recorder import Recorder
+
+TURNS = 8
+SHA256 = "the hash of the model"
+
+
+class LevelEngine:
+    """Takes the floor by how loud it has been so far, so that its state matters."""
+
+    def __init__(self, gain: float = 1.0, fails_at: int | None = None) -> None:
+        self.gain, self.fails_at = gain, fails_at
+        self.sum = 0.0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        return None
+
+    def step(self, turn: MicroTurn) -> EngineOutput:
+        if turn.index == self.fails_at:
+            raise EngineError("the model is gone")
+        self.sum += self.gain * float(turn.audio[0].max()) + len(turn.events)
+        picture = 0.0 if turn.frame is None else float(turn.frame.mean())
+        floor = np.float32([[0, 0, self.sum - 3, picture / 100, 0]])
+        return EngineOutput(turn.index, {"floor": floor})
+
+    def reset(self) -> None:
+        self.sum = 0.0
+
+
+def turns() -> list[MicroTurn]:
+    noise = np.random.default_rng(2)
+    return [
+        MicroTurn(
+            index,
+            deadline_ns=index * 200_000_000,
+            audio=noise.uniform(-1, 1, (2, TURN_SAMPLES)).astype(np.float32),
+            frame=noise.integers(0, 256, (4, 6, 3), np.uint8) if index % 2 else None,
+            events=(Event(EventKind.LINK_UP),) if index == 4 else (),
+        )
+        for index in range(TURNS)
+    ]
+
+
+def decider() -> Decider:
+    return FloorDecider(checked_manifest())
+
+
+def recorded(
+    path: Path, engine: Engine, tampered: Mapping[int, Mapping[str, Any]] | None = None
+) -> Path:
+    """A run of the engine; `tampered` changes fields of the decisions after the fact."""
+    deciding = decider()
+    with Recorder(path, {"engine": {"sha256": SHA256}}) as recorder:
+        for turn in turns():
+            output = engine.step(turn)
+            decision = deciding.decide(output, turn)
+            decision = replace(decision, **(tampered or {}).get(turn.index, {}))
+            recorder.publish(TurnRecord(turn, output, decision, Timings(compute_ms=turn.index)))
+    return path
+
+
+def test_an_unchanged_recording_comes_out_the_same(tmp_path: Path) -> None:
+    path = recorded(tmp_path / "run.mcap", LevelEngine())
+    report = replay(path, LevelEngine(), decider(), SHA256)
+    assert (report.turns, report.difference) == (TURNS, None)
+    assert report.max_output_difference == 0.0
+    assert report.same_engine
+
+
+def test_a_real_model_comes_out_the_same_to_the_last_bit(tmp_path: Path) -> None:
+    with OnnxEngine(write_tiny_model(tmp_path / "tiny"), threads=1) as engine:
+        path = recorded(tmp_path / "run.mcap", engine)
+        report = replay(path, engine, FloorDecider(engine.manifest), SHA256)
+    assert (report.turns, report.difference) == (TURNS, None)
+    assert report.max_output_difference == 0.0
+
+
+def test_engine_and_decider_start_afresh(tmp_path: Path) -> None:
+    path = recorded(tmp_path / "run.mcap", LevelEngine(gain=10.0))
+    engine, deciding = LevelEngine(gain=10.0), decider()
+    before = turns()[0]
+    assert deciding.decide(engine.step(before), before).say is not None
+    report = replay(path, engine, deciding, SHA256)
+    assert (report.turns, report.difference) == (TURNS, None)
+
+
+@pytest.mark.parametrize(
+    ("field", "tampered", "shown"),
+    [
+        ("floor", "yield", "yield"),
+        ("say", "goodbye", "goodbye"),
+        ("stop", True, True),
+        ("actions", (Action("wave", 0.75),), [{"name": "wave", "probability": 0.75}]),
+        ("delegation", Delegation.CANCEL, "cancel"),
+        ("heard", "psst", "psst"),
+        ("probabilities", {"floor": {"listen": 0.5}}, {"floor": {"listen": 0.5}}),
+    ],
+)
+def test_the_first_difference_is_named_by_turn_and_field(
+    tmp_path: Path, field: str, tampered: Any, shown: Any
+) -> None:
+    changes = {2: {field: tampered}, 6: {"floor": "later"}}
+    path = recorded(tmp_path / "run.mcap", LevelEngine(), changes)
+    honest = replay(recorded(tmp_path / "honest.mcap", LevelEngine()), LevelEngine(), decider(), "")
+    assert honest.difference is None
+    report = replay(path, LevelEngine(), decider(), SHA256)
+    assert report.difference is not None
+    assert (report.difference.index, report.difference.field) == (2, field)
+    assert report.difference.recorded == shown
+    assert report.difference.replayed != shown
+    assert report.turns == 3
+
+
+def test_the_difference_holds_both_values(tmp_path: Path) -> None:
+    path = recorded(tmp_path / "run.mcap", LevelEngine(), {0: {"floor": "speak"}})
+    report = replay(path, LevelEngine(), decider(), SHA256)
+    assert report.difference == Difference(0, "floor", "speak", "listen")
+
+
+def test_another_model_is_recognised_by_its_hash_and_its_outputs(tmp_path: Path) -> None:
+    path = recorded(tmp_path / "run.mcap", LevelEngine())
+    report = replay(path, LevelEngine(gain=1.5), decider(), "another hash")
+    assert not report.same_engine
+    assert report.difference is not None
+    assert (report.difference.index, report.difference.field) == (0, "probabilities")
+    loudest = float(turns()[0].audio[0].max())
+    assert report.max_output_difference == pytest.approx(loudest / 2, rel=1e-5)
+
+
+def test_an_engine_that_fails_is_not_a_difference(tmp_path: Path) -> None:
+    path = recorded(tmp_path / "run.mcap", LevelEngine())
+    with pytest.raises(EngineError, match="gone"):
+        replay(path, LevelEngine(fails_at=3), decider(), SHA256)
+
+
+def written_by_others(path: Path, topics: Sequence[str], **notes: str) -> Path:
+    with path.open("wb") as file:
+        writer = Writer(file)
+        writer.start()
+        if notes:
+            writer.add_metadata("run", notes)
+        for topic in topics:
+            schema = writer.register_schema("any", "jsonschema", b"{}")
+            channel = writer.register_channel(topic, "json", schema)
+            writer.add_message(channel, 0, json.dumps({"index": 0}).encode(), 0)
+        writer.finish()
+    return path
+
+
+def test_a_recording_of_something_else_is_refused(tmp_path: Path) -> None:
+    others = [
+        written_by_others(tmp_path / "robot.mcap", ["/odometry"]),
+        written_by_others(tmp_path / "newer.mcap", [], format="edge_runtime/99"),
+    ]
+    for path in others:
+        with pytest.raises(RecordingError, match="not a recording of this runtime"):
+            metadata(path)
+        with pytest.raises(RecordingError, match="not a recording of this runtime"):
+            replay(path, LevelEngine(), decider(), SHA256)
+
+
+def test_a_turn_with_a_part_missing_is_refused(tmp_path: Path) -> None:
+    path = written_by_others(
+        tmp_path / "run.mcap", ["/decision", "/timings"], format="edge_runtime/1"
+    )
+    with pytest.raises(RecordingError, match=r"incomplete.*micro_turn"):
+        replay(path, LevelEngine(), decider(), SHA256)

@@ -1,0 +1,261 @@
+"""Timers run on a given clock, say what they are for when due, and can be asked and cancelled."""
+
+from __future__ import annotations
+
+import pytest
+
+from edge_runtime.background.skills import plain
+from edge_runtime.background.timers import MAX_TIMERS, Timers, parse_duration, spoken_duration
+from edge_runtime.pacing import VirtualClock
+
+SECOND_NS = 1_000_000_000
+
+
+class Kitchen:
+    """Timers on a virtual clock, spoken to in words."""
+
+    def __init__(self) -> None:
+        self.clock = VirtualClock()
+        self.timers = Timers(self.clock.now_ns)
+
+    def ask(self, text: str) -> str | None:
+        return self.timers.answer(plain(text))
+
+    def after(self, seconds: float) -> list[str]:
+        """What the timers say that come due within the next `seconds`."""
+        self.clock.sleep_until(self.clock.now_ns() + round(seconds * SECOND_NS))
+        return [timer.text for timer in self.timers.pop_due()]
+
+
+@pytest.mark.parametrize(
+    ("said", "seconds"),
+    [
+        ("set a timer for five minutes", 300),
+        ("set a timer for 5 minutes", 300),
+        ("set me a timer for ten seconds", 10),
+        ("start a ten minute timer", 600),
+        ("set a twenty second timer", 20),
+        ("timer for an hour", 3600),
+        ("set a timer for half an hour", 1800),
+        ("set a timer for an hour and a half", 5400),
+        ("set a timer for one and a half hours", 5400),
+        ("set a timer for two hours and thirty minutes", 9000),
+        ("set a timer for a minute and thirty seconds", 90),
+        ("make a countdown of a hundred and five seconds", 105),
+        ("set an alarm in two days", 172_800),
+        ("set a timer for one second", 1),
+        ("set a timer for a second", 1),
+        ("set a timer for two point five minutes", 150),
+        ("wake me up in twenty minutes", 1200),
+        ("tell me when three minutes are up", 180),
+        ("give me a timer for seven days", 604_800),
+    ],
+)
+def test_however_it_is_asked_for_the_timer_runs_that_long(said: str, seconds: int) -> None:
+    kitchen = Kitchen()
+    answer = kitchen.ask(said)
+    assert answer == f"Your timer for {spoken_duration(seconds)} is set."
+    assert kitchen.after(seconds - 0.001) == []
+    assert len(kitchen.after(0.001)) == 1
+    assert kitchen.after(10 * seconds) == [], "it speaks once"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "noun", "adjective"),
+    [
+        (1, "one second", "one second"),
+        (60, "one minute", "one minute"),
+        (90, "one minute and thirty seconds", "one minute thirty second"),
+        (600, "ten minutes", "ten minute"),
+        (5400, "one hour and thirty minutes", "one hour thirty minute"),
+        (
+            90_061,
+            "one day and one hour and one minute and one second",
+            "one day one hour one minute one second",
+        ),
+        (0.5, "zero point five seconds", "zero point five second"),
+        (0, "no time", "no time"),
+    ],
+)
+def test_durations_are_said_as_people_say_them(seconds: float, noun: str, adjective: str) -> None:
+    assert spoken_duration(seconds) == noun
+    assert spoken_duration(seconds, adjective=True) == adjective
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("an hour and a half", 5400),
+        ("half a minute", 30),
+        ("2 minutes and a half", 150),
+        ("1 hour 2 minutes and 3 seconds", 3723),
+        ("0.25 hours", 900),
+    ],
+)
+def test_durations_are_understood(text: str, seconds: float) -> None:
+    assert parse_duration(text) == seconds
+
+
+def test_a_plain_timer_says_which_one_it_was() -> None:
+    kitchen = Kitchen()
+    kitchen.ask("set a timer for ninety seconds")
+    assert kitchen.after(90) == ["Your one minute thirty second timer is done."]
+
+
+@pytest.mark.parametrize(
+    ("said", "errand"),
+    [
+        ("remind me in ten minutes to call my mother", "call your mother"),
+        ("remind me to call my mother in ten minutes", "call your mother"),
+        ("remind me in ten minutes that i am late", "you are late"),
+        ("remind me in ten minutes about our meeting", "your meeting"),
+        ("Please remind me to take a break in ten minutes.", "take a break"),
+        ("remind me to put it in the oven in ten minutes", "put it in the oven"),
+    ],
+)
+def test_an_errand_is_told_back_from_the_devices_side(said: str, errand: str) -> None:
+    kitchen = Kitchen()
+    assert kitchen.ask(said) == f"Okay, I will remind you in ten minutes: {errand}."
+    assert kitchen.after(599) == []
+    assert kitchen.after(1) == [f"This is your reminder: {errand}."]
+
+
+def test_a_reminder_without_an_errand_is_a_timer() -> None:
+    kitchen = Kitchen()
+    assert kitchen.ask("remind me in five minutes") == "Your timer for five minutes is set."
+    assert kitchen.after(300) == ["Your five minute timer is done."]
+
+
+def test_two_timers_come_in_the_order_they_are_due() -> None:
+    kitchen = Kitchen()
+    kitchen.ask("set a timer for ten minutes")
+    kitchen.ask("set a timer for two minutes")
+    assert kitchen.after(120) == ["Your two minute timer is done."]
+    assert kitchen.after(480) == ["Your ten minute timer is done."]
+
+
+def test_timers_that_are_due_together_all_speak_the_earlier_first() -> None:
+    kitchen = Kitchen()
+    kitchen.ask("set a timer for three minutes")
+    kitchen.ask("remind me in a minute to drink some water")
+    assert kitchen.after(3600) == [
+        "This is your reminder: drink some water.",
+        "Your three minute timer is done.",
+    ]
+
+
+def test_the_time_left_counts_down() -> None:
+    kitchen = Kitchen()
+    kitchen.ask("set a timer for ten minutes")
+    kitchen.after(210)
+    for question in (
+        "how long is left",
+        "how much time is left",
+        "how long is left on the timer",
+        "how long until the timer",
+        "how much time is left on my ten minute timer",
+    ):
+        answer = kitchen.ask(question)
+        assert answer == "There are six minutes and thirty seconds left on your ten minute timer."
+    kitchen.after(389.5)
+    assert kitchen.ask("how long is left") == "There is one second left on your ten minute timer."
+
+
+def test_the_time_left_is_told_for_each_timer_the_next_one_first() -> None:
+    kitchen = Kitchen()
+    kitchen.ask("set a timer for ten minutes")
+    kitchen.ask("remind me in five minutes to eat something")
+    kitchen.after(60)
+    assert kitchen.ask("how long is left") == (
+        "There are four minutes left on your five minute reminder, "
+        "and nine minutes left on your ten minute timer."
+    )
+    assert kitchen.ask("how long is left on the ten minute timer") == (
+        "There are nine minutes left on your ten minute timer."
+    )
+
+
+@pytest.mark.parametrize(
+    "said",
+    ["cancel the timer", "stop my timer", "cancel the five minute timer", "turn off the alarm"],
+)
+def test_a_cancelled_timer_never_speaks(said: str) -> None:
+    kitchen = Kitchen()
+    kitchen.ask("set a timer for five minutes")
+    assert kitchen.ask(said) == "Your five minute timer is cancelled."
+    assert kitchen.after(3600) == []
+
+
+def test_cancelling_by_its_length_leaves_the_other_running() -> None:
+    kitchen = Kitchen()
+    kitchen.ask("set a timer for two minutes")
+    kitchen.ask("set a timer for ten minutes")
+    assert kitchen.ask("cancel the ten minute timer") == "Your ten minute timer is cancelled."
+    assert kitchen.after(3600) == ["Your two minute timer is done."]
+
+
+def test_cancelling_without_a_name_takes_the_next_one_due() -> None:
+    kitchen = Kitchen()
+    kitchen.ask("set a timer for ten minutes")
+    kitchen.ask("remind me in two minutes to go home")
+    assert kitchen.ask("cancel the timer") == "Your two minute reminder is cancelled."
+    assert kitchen.after(3600) == ["Your ten minute timer is done."]
+
+
+def test_all_timers_can_be_cancelled_at_once() -> None:
+    kitchen = Kitchen()
+    for minutes in ("one minute", "two minutes", "three minutes"):
+        kitchen.ask(f"set a timer for {minutes}")
+    assert kitchen.ask("cancel all timers") == "All three timers are cancelled."
+    assert kitchen.after(3600) == []
+
+
+def test_without_a_timer_there_is_nothing_left_and_nothing_to_cancel() -> None:
+    kitchen = Kitchen()
+    assert kitchen.ask("how long is left") == "There is no timer running."
+    assert kitchen.ask("cancel the timer") == "There is no such timer running."
+    kitchen.ask("set a timer for two minutes")
+    assert kitchen.ask("cancel the five minute timer") == "There is no such timer running."
+    assert kitchen.ask("how long is left on the five minute timer") == "There is no timer running."
+    assert kitchen.after(120) == ["Your two minute timer is done."]
+
+
+@pytest.mark.parametrize(
+    ("said", "answer"),
+    [
+        ("set a timer for zero seconds", "A timer needs some time to run. How long should it be?"),
+        (
+            "set a timer for zero point zero one seconds",
+            "A timer needs some time to run. How long should it be?",
+        ),
+        (
+            "set a timer for eight days",
+            "That is too long for me. I can wait for at most seven days.",
+        ),
+        (
+            "wake me up at seven",
+            "I can only count down. Tell me how long, for example in ten minutes.",
+        ),
+    ],
+)
+def test_what_cannot_be_timed_is_refused_with_the_reason(said: str, answer: str) -> None:
+    kitchen = Kitchen()
+    assert kitchen.ask(said) == answer
+    assert kitchen.timers.running() == []
+
+
+def test_one_timer_too_many_is_refused_and_the_others_run_on() -> None:
+    kitchen = Kitchen()
+    for _ in range(MAX_TIMERS):
+        kitchen.ask("set a timer for one minute")
+    refused = kitchen.ask("set a timer for one second")
+    assert refused == "There are sixteen timers running, and I cannot take more."
+    assert len(kitchen.after(60)) == MAX_TIMERS
+    assert kitchen.ask("set a timer for one second") == "Your timer for one second is set."
+
+
+@pytest.mark.parametrize("said", ["what time is it", "set the heating to ten", "timer", ""])
+def test_what_is_not_about_timers_is_left_to_others(said: str) -> None:
+    kitchen = Kitchen()
+    assert kitchen.ask(said) is None
+    assert kitchen.timers.running() == []

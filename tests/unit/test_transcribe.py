@@ -1,0 +1,88 @@
+"""The real recogniser on real synthetic speech: the skills' questions, and everything else."""
+
+from __future__ import annotations
+
+import shutil
+
+import numpy as np
+import pytest
+
+from edge_runtime.background.transcribe import PocketSphinxTranscriber, Transcript
+from edge_runtime.micro_turn import SAMPLE_RATE_HZ, Pcm
+from edge_runtime.voice.espeak import EspeakSynthesizer
+
+needs_espeak = pytest.mark.skipif(
+    shutil.which("espeak-ng") is None, reason="espeak-ng is not installed"
+)
+QUESTIONS = (
+    "what time is it",
+    "what day is it today",
+    "what is twelve plus thirty",
+    "how many metres are in three miles",
+    "set a timer for five minutes",
+    "tell me about yourself",
+)
+
+
+@pytest.fixture(scope="module")
+def transcriber() -> PocketSphinxTranscriber:
+    """One for all tests, as the device has one for all questions."""
+    pytest.importorskip("pocketsphinx", reason="pocketsphinx is not installed")
+    recogniser = PocketSphinxTranscriber()
+    recogniser.load()
+    return recogniser
+
+
+def speech(text: str) -> Pcm:
+    """Spoken by espeak-ng, with digital silence before and after it."""
+    blocks = EspeakSynthesizer("en-us").synthesize(text)
+    pause = np.zeros(SAMPLE_RATE_HZ // 4, np.float32)
+    return np.concatenate([pause, *blocks, pause])
+
+
+def noise(seconds: float, level: float) -> Pcm:
+    count = round(seconds * SAMPLE_RATE_HZ)
+    return level * np.random.default_rng(1).standard_normal(count, np.float32)
+
+
+@pytest.mark.parametrize(
+    "pcm",
+    [
+        pytest.param(np.zeros(0, np.float32), id="nothing at all"),
+        pytest.param(np.zeros(1, np.float32), id="one sample of silence"),
+        pytest.param(np.ones(1, np.float32), id="one loud sample"),
+        pytest.param(np.zeros(8000, np.float32), id="digital silence"),
+        pytest.param(noise(0.5, 1e-6), id="noise too quiet to hear"),
+        pytest.param(noise(0.5, 0.1), id="noise"),
+        pytest.param(noise(0.5, 50.0), id="noise far beyond full scale"),
+    ],
+)
+def test_where_no_one_speaks_no_words_are_made_up(
+    transcriber: PocketSphinxTranscriber, pcm: Pcm
+) -> None:
+    assert transcriber.transcribe(pcm) == Transcript("", in_grammar=False, confidence=0.0)
+
+
+@needs_espeak
+def test_typical_questions_are_recognised_word_for_word(
+    transcriber: PocketSphinxTranscriber,
+) -> None:
+    """After the sounds above: what cannot be decoded must not spoil what comes next."""
+    heard = [transcriber.transcribe(speech(question)) for question in QUESTIONS]
+    right = [
+        transcript.in_grammar and transcript.text == question
+        for question, transcript in zip(QUESTIONS, heard, strict=True)
+    ]
+    assert sum(right) >= 5, heard
+    assert all(0.4 < transcript.confidence <= 1 for transcript in heard if transcript.in_grammar)
+
+
+@needs_espeak
+def test_what_the_skills_do_not_expect_is_written_down_freely(
+    transcriber: PocketSphinxTranscriber,
+) -> None:
+    sentence = "the old painter sold his house near the harbor last summer"
+    transcript = transcriber.transcribe(speech(sentence))
+    assert not transcript.in_grammar
+    assert len(set(transcript.text.split()) & set(sentence.split())) >= 3, transcript
+    assert transcript.confidence == 0.5

@@ -1,0 +1,101 @@
+"""A line for each thing that happens, with the time it happened."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+
+from edge_runtime.micro_turn import (
+    TURN_SAMPLES,
+    Action,
+    Decision,
+    Delegation,
+    EngineOutput,
+    Event,
+    EventKind,
+    MicroTurn,
+    Timings,
+    TurnRecord,
+    Utterance,
+)
+from edge_runtime.sinks.transcript import TranscriptPrinter
+
+AUDIO = np.zeros((2, TURN_SAMPLES), np.float32)
+
+
+def record(
+    index: int, said: Utterance | None = None, events: tuple[Event, ...] = (), **decision: Any
+) -> TurnRecord:
+    turn = MicroTurn(index, 0, AUDIO, events=events)
+    chosen = Decision(index, "listen", **decision)
+    return TurnRecord(turn, EngineOutput(index, {}), chosen, Timings(), said)
+
+
+def greeting(text: str = "Hello.") -> Utterance:
+    return Utterance("utterance-1", text, "greet")
+
+
+def printed(*records: TurnRecord) -> list[str]:
+    text = io.StringIO()
+    with TranscriptPrinter(Console(file=text, width=40)) as sink:
+        for one in records:
+            sink.publish(one)
+    return text.getvalue().splitlines()
+
+
+def test_a_quiet_turn_prints_nothing() -> None:
+    assert printed(record(0), record(1, heard="hello")) == []
+
+
+def test_what_was_heard_comes_before_the_answer_to_it() -> None:
+    lines = printed(
+        record(0, heard="hel"), record(1, heard="lo  th"), record(2, greeting(), heard="ere ")
+    )
+    assert lines == ["     0.6 s  heard hello there", "     0.6 s  greet Hello."]
+
+
+def test_what_was_heard_is_told_once() -> None:
+    lines = printed(record(0, greeting(), heard="hi"), record(4, greeting("Yes?"), heard=" "))
+    assert lines == ["     0.2 s  heard hi", "     0.2 s  greet Hello.", "     1.0 s  greet Yes?"]
+
+
+def test_yielding_tells_what_made_it_yield() -> None:
+    assert printed(record(0, stop=True, heard="stop")) == [
+        "     0.2 s  yields",
+        "     0.2 s  heard stop",
+    ]
+
+
+def test_results_and_failures_are_told_and_the_rest_is_not() -> None:
+    events = (
+        Event(EventKind.PROGRESS, "request-1", "thinking"),
+        Event(EventKind.UTTERANCE_STARTED, "utterance-1"),
+        Event(EventKind.RESULT, "request-1", "It is noon."),
+        Event(EventKind.FAILED, "request-2", "no answer"),
+    )
+    assert printed(record(4, events=events)) == [
+        "     1.0 s  result It is noon.",
+        "     1.0 s  failed no answer",
+    ]
+
+
+def test_actions_and_questions_have_a_line_each() -> None:
+    actions = (Action("wave"), Action("nod"))
+    assert printed(
+        record(0, actions=actions, delegation=Delegation.DELEGATE),
+        record(300, delegation=Delegation.CANCEL),
+    ) == [
+        "     0.2 s  wave",
+        "     0.2 s  nod",
+        "     0.2 s  delegate",
+        "    60.2 s  cancel",
+    ]
+
+
+def test_words_are_printed_as_they_are_on_one_line() -> None:
+    text = "[red]not a colour[/red] [/] " + "and very long " * 10
+    (line,) = printed(record(0, greeting(text)))
+    assert line.strip() == f"0.2 s  greet {text}".strip()
