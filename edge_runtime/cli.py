@@ -173,6 +173,45 @@ def bench(
 
 
 @app.command()
+def background(
+    broker: Annotated[str, typer.Option(help="mqtt://HOST[:PORT], or mqtts:// for TLS.")],
+    name: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="Of this worker, unlike any other's; default: the host's name."),
+    ] = None,
+    slots: Annotated[int, typer.Option(min=1, max=64, help="Requests at the same time.")] = 4,
+    config: ConfigOption = None,
+) -> None:
+    """A worker: answers the questions that devices hand on over an MQTT broker."""
+    from edge_runtime.background.answerer import Ears, SkillsAnswerer
+    from edge_runtime.background.transcribe import PocketSphinxTranscriber
+    from edge_runtime.background.worker import Worker, host_name
+    from edge_runtime.delegation.mqtt import BrokerSettings
+
+    load_config(config)
+    stop = stop_on_signals()
+    # What answers is chosen here, and nowhere else.
+    answerer = SkillsAnswerer(Ears(PocketSphinxTranscriber))
+    model, able = (
+        "offline skills",
+        ("understands English; knows time and date, sums, units and timers; no language model"),
+    )
+    worker = Worker(
+        BrokerSettings(broker),
+        name or host_name(),
+        answerer,
+        model=model,
+        slots=slots,
+        reminders=answerer.due,
+    )
+    with answerer, worker:
+        console.print(
+            f"Worker {worker.name} at {escape(broker)}: {able}. Ctrl-C stops it.", soft_wrap=True
+        )
+        stop.wait()
+
+
+@app.command()
 def version() -> None:
     """The version."""
     console.print(__version__)

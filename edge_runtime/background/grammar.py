@@ -75,8 +75,11 @@ _CONVERSION = (
 """Between units of one kind: metres sound like litres, but no one asks for feet in litres."""
 
 
-def jsgf() -> str:
-    """The grammar's text; its start rule is `<any>`."""
+START = "any"
+
+
+def rules() -> dict[str, str]:
+    """Every rule by name, in JSGF's notation; the whole is `START`."""
     rules = {
         **_RULES,
         "digit": _either(DIGITS.split()),
@@ -96,9 +99,18 @@ def jsgf() -> str:
         rules[f"{kind}_units"] = _either(many)
         rules[f"{kind}_amount"] = f"/8/ <number> <{kind}_units> | (a | an | one) ({_either(one)})"
     rules["conversion"] = _either(_CONVERSION.format(kind=kind) for kind in SPOKEN_UNITS)
-    start = "<lead> (<time> | <sum> | <conversion> | <timer> | <about> | <resume> | <request>)"
-    lines = [f"<{name}> = {rule};" for name, rule in rules.items()]
-    return "\n".join(["#JSGF V1.0;", f"grammar {NAME};", f"public <any> = {start};", *lines, ""])
+    rules[START] = (
+        "<lead> (<time> | <sum> | <conversion> | <timer> | <about> | <resume> | <request>)"
+    )
+    return rules
+
+
+def jsgf() -> str:
+    """The grammar's text."""
+    known = rules()
+    whole = f"public <{START}> = {known.pop(START)};"
+    lines = [f"<{name}> = {rule};" for name, rule in known.items()]
+    return "\n".join(["#JSGF V1.0;", f"grammar {NAME};", whole, *lines, ""])
 
 
 def words() -> frozenset[str]:

@@ -125,6 +125,7 @@ class MqttConnection:
         self._subscriptions: dict[str, Handler] = {}
         self._state = ConnectionState.CLOSED
         self._lost, self._closing = threading.Event(), threading.Event()
+        self._announcing = threading.Lock()
         self._failures = 0
         self._client: Any = None
         self._thread: threading.Thread | None = None
@@ -142,6 +143,18 @@ class MqttConnection:
     def subscribe(self, pattern: str, handler: Handler) -> None:
         """Before entering; `$share/...` patterns are shared between the subscribers."""
         self._subscriptions[pattern] = handler
+
+    def unsubscribe(self, pattern: str) -> None:
+        """For good: a later connect does not ask for it again."""
+        self._subscriptions.pop(pattern, None)
+        if self.connected:
+            self._client.unsubscribe(pattern)
+
+    def announce(self, payload: bytes) -> None:
+        """A new payload for `birth`: published now, and after every connect from now on."""
+        with self._announcing:
+            self._birth = replace(self._birth, payload=payload)
+            self.publish(self._birth)
 
     def publish(self, message: Outgoing) -> bool:
         """Queue a message; False where there is no connection. Never blocks."""
@@ -192,7 +205,9 @@ class MqttConnection:
         client.on_connect, client.on_disconnect = self._connected, self._disconnected
         client.on_message = self._unexpected
         for pattern, handler in self._subscriptions.items():
-            client.message_callback_add(pattern, self._guarded(handler))
+            # What arrives bears the topic alone, without `$share/<group>/`.
+            topics = pattern.split("/", 2)[2] if pattern.startswith("$share/") else pattern
+            client.message_callback_add(topics, self._guarded(handler))
         return client
 
     def _set_tls(self, client: Any) -> None:
@@ -262,10 +277,11 @@ class MqttConnection:
             log.warning("connected to the broker again")
         self._failures = 0
         self.connects += 1
-        for pattern in self._subscriptions:
+        for pattern in list(self._subscriptions):
             client.subscribe(pattern, qos=1)
         self._set_state(ConnectionState.CONNECTED)
-        self._send(self._birth)
+        with self._announcing:
+            self._send(self._birth)
 
     def _disconnected(
         self, client: Any, data: Any, flags: Any, reason: Any, properties: Any

@@ -38,7 +38,7 @@ class Ears:
 
     def load(self) -> None: ...
 
-    def transcribe(self, pcm: Pcm) -> Transcript:
+    def transcribe(self, pcm: Pcm, rough: str = "") -> Transcript:
         self.sounds.append(pcm)
         self.listening.release()
         assert self._go.acquire(timeout=PATIENCE_S)
@@ -59,7 +59,7 @@ class BrokenEars:
         if self._in_load:
             raise self._error
 
-    def transcribe(self, pcm: Pcm) -> Transcript:
+    def transcribe(self, pcm: Pcm, rough: str = "") -> Transcript:
         raise self._error
 
 

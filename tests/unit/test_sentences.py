@@ -1,0 +1,69 @@
+"""Sentences out of a stream: the same ones however the text is cut, and nothing but words."""
+
+from __future__ import annotations
+
+import pytest
+
+from edge_runtime.background.sentences import LONGEST, Sentences
+
+
+def spoken(text: str, size: int = 3) -> list[str]:
+    sentences = Sentences()
+    found = [
+        sentence
+        for start in range(0, len(text), size)
+        for sentence in sentences.feed(text[start : start + size])
+    ]
+    return [*found, *filter(None, [sentences.flush()])]
+
+
+CASES = {
+    "It is 3.5 degrees. Good.": ["It is 3.5 degrees.", "Good."],
+    "Dr. Li of the U.S. Army, e.g. in Ohio, agrees! Why?": [
+        "Dr. Li of the U.S. Army, e.g. in Ohio, agrees!",
+        "Why?",
+    ],
+    "It is 5 p.m. now. It is 5 p.m. Yes.": ["It is 5 p.m. now.", "It is 5 p.m.", "Yes."],
+    "No. 5 is alive. No. Never.": ["No. 5 is alive.", "No.", "Never."],
+    "So am I. Well... maybe not.": ["So am I.", "Well... maybe not."],
+    'She said "go." He went.': ['She said "go."', "He went."],
+    "Es sind ca. 5 Grad, d.h. kalt. Gut.": ["Es sind ca. 5 Grad, d.h. kalt.", "Gut."],
+    "\u4f60\u597d\u3002\u6211\u5f88\u597d\u3002": [
+        "\u4f60\u597d\u3002",
+        "\u6211\u5f88\u597d\u3002",
+    ],
+    "42. Why do you ask?": ["42.", "Why do you ask?"],
+    "1. One thing. More.\n2. Two": ["One thing.", "More.", "Two."],
+    "# Title\n\n- **one**\n- _two_\n": ["Title.", "one.", "two."],
+    "**Bold. Still bold.** Done": ["Bold.", "Still bold.", "Done."],
+    "Take `ls`, snake_case and 3 * 4.": ["Take ls, snake_case and 3 * 4."],
+    "See [this](http://a.b/c.html). Or https://www.a.com/x.": ["See this.", "Or a.com."],
+    "```python\nprint(1)\n```\n": ["print(1)"],
+    "| a | b |\n|---|---|\n| 1 | 2 |\n": ["a, b.", "1, 2."],
+    "<b>Hi</b> &amp; welcome \U0001f600!": ["Hi & welcome!"],
+    "It is 20 \u00b0C. \u0939\u093f\u0928\u094d\u0926\u0940\u0964": [
+        "It is 20 \u00b0C.",
+        "\u0939\u093f\u0928\u094d\u0926\u0940\u0964",
+    ],
+    "-5 degrees.\n---\n***\n": ["-5 degrees."],
+    "\U0001f600\n...\n": [],
+}
+
+
+@pytest.mark.parametrize("text", CASES)
+@pytest.mark.parametrize("size", [1, 4, 1000])
+def test_sentences_are_cut_and_freed_of_markup(text: str, size: int) -> None:
+    assert spoken(text, size) == CASES[text]
+
+
+def test_a_sentence_is_told_as_soon_as_the_next_one_begins() -> None:
+    sentences = Sentences()
+    assert sentences.feed("It is warm. ") == []
+    assert sentences.feed("T") == ["It is warm."]
+
+
+def test_a_sentence_that_does_not_end_is_cut_between_words() -> None:
+    words = [f"word{number}" for number in range(200)]
+    found = spoken(" ".join(words))
+    assert max(map(len, found)) <= LONGEST
+    assert " ".join(found) == " ".join(words) + "."
