@@ -1,0 +1,221 @@
+"""What a user gets for a bad input, and from the small commands."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+from program import assert_refused, edge, needs_espeak, spoken, written
+
+from edge_runtime import __version__
+from edge_runtime.sources.microphone import audio_devices
+
+Arrange = Callable[[Path, Path], list[str | Path]]
+"""Makes the bad input in a folder, with the reference model's folder at hand; gives arguments."""
+
+
+def config(text: str) -> Arrange:
+    return lambda here, _: ["--config", written(here / "edge.yaml", text)]
+
+
+def file(option: str, name: str, text: str) -> Arrange:
+    return lambda here, _: [option, written(here / name, text)]
+
+
+def plain(*arguments: str) -> Arrange:
+    return lambda here, _: list(arguments)
+
+
+def damaged_model(here: Path, reference: Path) -> list[str | Path]:
+    folder = shutil.copytree(reference, here / "model", ignore=lambda *_: ["corpus"])
+    with (folder / "model.onnx").open("ab") as file:
+        file.write(b"\0")
+    return ["--engine", folder]
+
+
+def other_graph(here: Path, reference: Path) -> list[str | Path]:
+    folder = shutil.copytree(reference, here / "model", ignore=lambda *_: ["corpus"])
+    manifest = yaml.safe_load((folder / "manifest.yaml").read_text())
+    manifest["outputs"][0]["name"] = "another_name"
+    written(folder / "manifest.yaml", yaml.safe_dump(manifest))
+    return ["--engine", folder]
+
+
+BAD: dict[str, tuple[Arrange, list[str]]] = {
+    "a key that does not exist": (
+        config("audoi: {volume: 0.5}"),
+        ["edge.yaml", "audoi", "Did you mean `audio`?"],
+    ),
+    "a value of the wrong type": (
+        config("engine: {threads: two}"),
+        ["edge.yaml", "engine.threads", "valid integer", "'two'"],
+    ),
+    "no such configuration": (
+        plain("--config", "none.yaml"),
+        ["no configuration file none.yaml", "Give its path"],
+    ),
+    "no such sound": (
+        plain("--audio", "none.wav"),
+        ["none.wav does not exist", "Give --audio the path"],
+    ),
+    "a sound that is none": (
+        file("--audio", "talk.wav", "these are words, and no samples"),
+        ["talk.wav is not a sound file", "WAV"],
+    ),
+    "a sound whose name looks like markup": (
+        plain("--audio", "a[bold]b[/red].wav"),
+        ["a[bold]b[/red].wav does not exist", "Give --audio"],
+    ),
+    "no such video": (
+        plain("--video", "none.mp4"),
+        ["none.mp4", "give --video"],
+    ),
+    "a folder without pictures": (
+        lambda here, _: ["--video", written(here / "pictures" / "a.txt", "x").parent],
+        ["pictures holds no pictures", ".png"],
+    ),
+    "a video that is none": (
+        file("--video", "film.mp4", "these are words, and no pictures"),
+        ["film.mp4 holds no picture", "ffmpeg -i"],
+    ),
+    "a camera that is not there, beside a recorded sound": (
+        plain("--video", "/dev/video99"),
+        ["/dev/video99", "leave it out"],
+    ),
+    "a model that is not the one described": (
+        damaged_model,
+        ["model.onnx is not the file its manifest describes", "copy the whole folder again"],
+    ),
+    "a manifest of another graph": (
+        other_graph,
+        ["output another_name: manifest float32", "graph has none", "Export the model again"],
+    ),
+    "a folder without a model": (
+        lambda here, _: ["--engine", here],
+        ["no manifest.yaml", "Give a folder"],
+    ),
+    "a speed that does not exist": (
+        plain("--speed", "warp"),
+        ["Invalid value for '--speed'", "'warp'", "'real'", "'max'"],
+    ),
+}
+
+
+@needs_espeak
+@pytest.mark.parametrize("case", BAD)
+def test_a_bad_input_is_refused_with_its_name_and_a_remedy_and_leaves_no_file(
+    tmp_path: Path, repository: Path, case: str
+) -> None:
+    arrange, words = BAD[case]
+    sound = spoken(tmp_path / "good.wav")
+    arguments = arrange(tmp_path, repository / "engines" / "reference")
+    # What comes later on the command line takes the place of what came before.
+    result = edge("run", "--speed", "max", "--audio", sound, "--out", "out", *arguments,
+                  cwd=tmp_path)  # fmt: skip
+    assert_refused(result, *words)
+    assert not (tmp_path / "out").exists()
+
+
+@needs_espeak
+def test_a_bad_input_leaves_the_files_of_the_run_before_alone(tmp_path: Path) -> None:
+    for name in ("conversation.wav", "recording.mcap"):
+        written(tmp_path / "out" / name, "precious")
+    result = edge("run", "--audio", "none.wav", "--speed", "max", "--out", "out", cwd=tmp_path)
+    assert_refused(result, "none.wav")
+    names = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert names == ["conversation.wav", "recording.mcap"]
+    assert {path.read_text() for path in (tmp_path / "out").iterdir()} == {"precious"}
+
+
+@needs_espeak
+@pytest.mark.parametrize("out", ["file", "file/deeper", "taken"])
+def test_a_place_that_cannot_be_written_is_refused_and_left_as_it_was(
+    tmp_path: Path, out: str
+) -> None:
+    sound = spoken(tmp_path / "good.wav")
+    written(tmp_path / "file", "not a folder")
+    (tmp_path / "taken" / "conversation.wav").mkdir(parents=True)
+    result = edge("run", "--audio", sound, "--speed", "max", "--out", out, cwd=tmp_path)
+    assert_refused(result, f"{out}/", "cannot be written", "--out")
+    assert (tmp_path / "file").read_text() == "not a folder"
+    assert [path.name for path in (tmp_path / "taken").iterdir()] == ["conversation.wav"]
+
+
+def test_without_espeak_the_remedy_is_to_install_it(tmp_path: Path) -> None:
+    sound = spoken(tmp_path / "good.wav")
+    result = edge("run", "--audio", sound, "--speed", "max", "--out", "out", cwd=tmp_path,
+                  environment={"PATH": str(tmp_path)})  # fmt: skip
+    assert_refused(result, "espeak-ng is not installed", "apt-get install espeak-ng")
+    assert not (tmp_path / "out").exists()
+
+
+@needs_espeak
+class TestWithoutDevices:
+    @pytest.fixture(autouse=True)
+    def _no_microphone(self) -> None:
+        pytest.importorskip("pyaudio")
+        if any(found.kind == "microphone" for found in audio_devices()):
+            pytest.skip("this machine has a microphone")
+
+    def refused(self, tmp_path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+        result = edge("run", "--out", "out", *arguments, cwd=tmp_path)
+        assert not (tmp_path / "out").exists()
+        return result
+
+    def test_no_microphone(self, tmp_path: Path) -> None:
+        assert_refused(self.refused(tmp_path), "There is no microphone", "--audio FILE")
+
+    def test_an_unknown_microphone_is_named(self, tmp_path: Path) -> None:
+        result = self.refused(tmp_path, "--audio", "USB 2.0 Yeti")
+        assert_refused(result, "no microphone", "'USB 2.0 Yeti'", "--audio FILE")
+
+    def test_a_missing_camera_is_named(self, tmp_path: Path) -> None:
+        result = self.refused(tmp_path, "--video", "/dev/video99")
+        assert_refused(result, "There is no camera '/dev/video99'", "run without a camera")
+
+    def test_a_microphone_has_its_own_speed(self, tmp_path: Path) -> None:
+        result = self.refused(tmp_path, "--speed", "max")
+        assert_refused(result, "--speed max needs --audio FILE")
+
+
+def test_devices_lists_every_kind_or_says_what_to_do(tmp_path: Path) -> None:
+    result = edge("devices", cwd=tmp_path)
+    assert result.returncode == 0
+    for kind in ("microphone", "loudspeaker", "camera"):
+        row = next(line for line in result.stdout.splitlines() if kind in line)
+        assert any(word in row for word in ("Hz", "/dev/video", "connect a", "pip install")), row
+
+
+def test_the_installed_command_tells_the_version(tmp_path: Path) -> None:
+    command = Path(sys.executable).with_name("edge-runtime")
+    if not command.exists():
+        pytest.skip("the package is not installed: there is no edge-runtime command")
+    result = subprocess.run(
+        [command, "version"], capture_output=True, text=True, cwd=tmp_path, check=True
+    )
+    assert result.stdout.strip() == __version__
+    assert edge("version", cwd=tmp_path).stdout == result.stdout
+
+
+def test_help_names_every_command_and_each_has_help_of_its_own(tmp_path: Path) -> None:
+    overview = edge("--help", cwd=tmp_path)
+    assert overview.returncode == 0
+    for command, option in (
+        ("run", "--speed"),
+        ("demo", "--seed"),
+        ("replay", "--engine"),
+        ("bench", "--hours"),
+        ("devices", "--help"),
+        ("version", "--help"),
+    ):
+        assert command in overview.stdout
+        assert option in edge(command, "--help", cwd=tmp_path).stdout
+
+
+def test_an_unknown_command_is_a_usage_error(tmp_path: Path) -> None:
+    assert_refused(edge("dance", cwd=tmp_path), "No such command 'dance'")
