@@ -15,11 +15,14 @@ from edge_runtime.background.local import LocalBackground
 from edge_runtime.background.transcribe import PocketSphinxTranscriber
 from edge_runtime.config import Config
 from edge_runtime.decide import FloorDecider
+from edge_runtime.delegation.fallback import FallbackBackground
+from edge_runtime.delegation.mqtt import BrokerSettings
+from edge_runtime.delegation.remote import Abilities, MqttBackground
 from edge_runtime.dialogue import Dialogue
 from edge_runtime.errors import SourceError
 from edge_runtime.inference.manifest import Manifest
 from edge_runtime.inference.onnx import OnnxEngine
-from edge_runtime.interfaces import AudioSource, Clock, FrameSource, Sink
+from edge_runtime.interfaces import AudioSource, Background, Clock, FrameSource, Sink
 from edge_runtime.loop import Loop, Parts
 from edge_runtime.pacing import MonotonicClock, VirtualClock
 from edge_runtime.reference_engine import reference_engine_folder
@@ -125,14 +128,8 @@ def device(
             config.voice.voice, config.voice.rate_wpm, config.voice.pitch
         )
         voice = enter(Mouth(synthesizer, block=not senses.realtime))
-        background = enter(
-            LocalBackground(
-                PocketSphinxTranscriber(),
-                senses.clock,
-                device_name=config.device.name,
-                block=not senses.realtime,
-            )
-        )
+        actions = [name for name in manifest.vocabularies.action if name != "none"]
+        background = _background(config, senses, actions, enter)
         statistics = enter(Statistics())
         # The camera first: it takes a second, and the sound of that second would be lost.
         one_source: object = senses.audio
@@ -149,7 +146,12 @@ def device(
             decider=decider_for(config, manifest),
             voice=voice,
             dialogue=Dialogue(
-                background, phrases.words, config.device.language, config.background.deadline_s
+                background,
+                phrases.words,
+                config.device.language,
+                config.background.deadline_s,
+                actions=actions,
+                send_frame=config.delegation.send_frame,
             ),
             sinks=all_sinks,
             compute_clock=MonotonicClock(),
@@ -157,6 +159,37 @@ def device(
             realtime=senses.realtime,
         )
         yield Device(Loop(parts), statistics, senses.notes(), manifest, engine.identity)
+
+
+def _background(
+    config: Config, senses: Senses, actions: Sequence[str], enter: Callable[[Any], Any]
+) -> Background:
+    """The device's own skills, behind the workers of a broker where one is configured.
+
+    On a virtual clock only the device's own: what a network does is not repeatable.
+    """
+    local: Background = enter(
+        LocalBackground(
+            PocketSphinxTranscriber(),
+            senses.clock,
+            device_name=config.device.name,
+            block=not senses.realtime,
+        )
+    )
+    chosen = config.delegation
+    if chosen.broker is None or not senses.realtime:
+        return local
+    settings = BrokerSettings(
+        chosen.broker,
+        chosen.user,
+        chosen.password_file,
+        chosen.ca_file,
+        chosen.cert_file,
+        chosen.key_file,
+    )
+    abilities = Abilities(config.device.name, tuple(actions))
+    remote = enter(MqttBackground(settings, abilities, senses.clock))
+    return FallbackBackground(remote, local)
 
 
 def _files(

@@ -65,6 +65,18 @@ class BackgroundConfig(_Section):
     deadline_s: float = Field(20.0, gt=0, le=600, description="How long an answer may take.")
 
 
+class DelegationConfig(_Section):
+    broker: str | None = Field(
+        None, description="mqtt://HOST[:PORT], or mqtts:// for TLS; without it all stays here."
+    )
+    user: str | None = Field(None, description="Of the broker.")
+    password_file: Path | None = Field(None, strict=False, description="Its password is read here.")
+    ca_file: Path | None = Field(None, strict=False, description="Signs the broker's certificate.")
+    cert_file: Path | None = Field(None, strict=False, description="The device's certificate.")
+    key_file: Path | None = Field(None, strict=False, description="The device's private key.")
+    send_frame: bool = Field(False, description="Let a picture go with a question.")
+
+
 class ActionConfig(_Section):
     ros_topic: str | None = Field(None, description="ROS 2 topic this action is published on.")
     mqtt_topic: str | None = Field(None, description="MQTT topic this action is published on.")
@@ -91,6 +103,7 @@ class Config(_Section):
     decision: DecisionConfig = DecisionConfig()
     voice: VoiceConfig = VoiceConfig()
     background: BackgroundConfig = BackgroundConfig()
+    delegation: DelegationConfig = DelegationConfig()
     actions: dict[str, ActionConfig] = Field(default_factory=dict)
     recording: Recording = Recording()
     loop: LoopConfig = LoopConfig()

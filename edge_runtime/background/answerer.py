@@ -1,0 +1,145 @@
+"""Who answers a request in the worker: the protocol, and the offline skills as the first choice."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import queue
+import threading
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from types import TracebackType
+from typing import Protocol
+
+from typing_extensions import Self
+
+from edge_runtime.background.skills import Skills
+from edge_runtime.background.timers import Timers
+from edge_runtime.background.transcribe import Transcriber, Transcript
+from edge_runtime.delegation.wire import ReplyKind, RequestMessage
+from edge_runtime.micro_turn import Pcm
+
+log = logging.getLogger(__name__)
+
+
+class Reply(Protocol):
+    def __call__(self, kind: ReplyKind, text: str = "", action: str | None = None) -> None:
+        """Send one step of the answer. RESULT and FAILED are the last; nothing follows them."""
+        ...
+
+
+class Answerer(Protocol):
+    def answer(
+        self, request: RequestMessage, pcm: Pcm, cancelled: threading.Event, reply: Reply
+    ) -> None:
+        """Answer one request; called on several threads at once.
+
+        `pcm` is the request's sound, float32 (n,), 16 kHz, empty without one. The answer ends with
+        one RESULT or FAILED; an exception counts as FAILED. Once `cancelled` is set no one waits
+        any more: return soon, and do nothing that lasts. `request.device` is who really asks, and
+        `request.deadline_s` what is left of the time.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Reminder:
+    """What a device is told unasked."""
+
+    device: str
+    id: str
+    text: str
+
+
+class Ears:
+    """As many recognisers as listen at the same time: one must not be used by two threads."""
+
+    def __init__(self, make: Callable[[], Transcriber]) -> None:
+        self._make = make
+        self._idle: queue.LifoQueue[Transcriber] = queue.LifoQueue()
+
+    def load(self) -> None:
+        """Load the first one. Raises BackgroundError where there is no recogniser."""
+        self._idle.put(self._take())
+
+    def hear(self, pcm: Pcm) -> Transcript:
+        transcriber = self._take()
+        try:
+            return transcriber.transcribe(pcm)
+        finally:
+            self._idle.put(transcriber)
+
+    def _take(self) -> Transcriber:
+        try:
+            return self._idle.get_nowait()
+        except queue.Empty:
+            transcriber = self._make()
+            transcriber.load()
+            return transcriber
+
+
+class SkillsAnswerer:
+    """A recogniser and the offline skills, for many devices: each has its own timers.
+
+    The timers live here, in memory: another worker does not know them, and they end with this one.
+    """
+
+    def __init__(self, ears: Ears, now_ns: Callable[[], int] = time.monotonic_ns) -> None:
+        self._ears, self._now_ns = ears, now_ns
+        self._lock = threading.Lock()
+        self._timers: dict[str, Timers] = {}
+        """By device; only those that have one running."""
+        self._start, self._due = uuid.uuid4().hex[:8], itertools.count(1)
+
+    def __enter__(self) -> Self:
+        self._ears.load()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None: ...
+
+    def answer(
+        self, request: RequestMessage, pcm: Pcm, cancelled: threading.Event, reply: Reply
+    ) -> None:
+        heard = request.transcript
+        if len(pcm):
+            reply(ReplyKind.PROGRESS, "listening again")
+            heard = self._ears.hear(pcm).text
+        with self._lock:
+            if cancelled.is_set():  # Then it must not start a timer either.
+                return
+            timers = self._timers.setdefault(request.device, Timers(self._now_ns))
+            now = local_time(request.local_time)
+            said = Skills(timers, lambda: now, request.device).reply(heard, request.unsaid)
+            if not timers.running():
+                del self._timers[request.device]
+        log.info("%s: heard %r -> %s: %s", request.id, heard, said.skill, said.text)
+        reply(ReplyKind.RESULT, said.text)
+
+    def due(self) -> Sequence[Reminder]:
+        """The timers whose time has come; each is given once."""
+        found = []
+        with self._lock:
+            for device, timers in list(self._timers.items()):
+                for timer in timers.pop_due():
+                    # Unlike those before a restart: a device takes each id once.
+                    name = f"timer-{self._start}-{next(self._due)}"
+                    found.append(Reminder(device, name, timer.text))
+                if not timers.running():
+                    del self._timers[device]
+        return found
+
+
+def local_time(stated: str) -> datetime:
+    """The device's own wall clock, or this machine's where it did not say."""
+    try:
+        return datetime.fromisoformat(stated)
+    except ValueError:
+        return datetime.now()

@@ -1,0 +1,207 @@
+"""A device's side of delegation against a real broker, real workers, and their absence."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+from broker import Broker, Device, needs_mosquitto, running_broker, wait_until
+from echo_worker import HOLD, Echo
+from typing_extensions import Self
+
+from edge_runtime.background.worker import Worker
+from edge_runtime.delegation.fallback import FallbackBackground
+from edge_runtime.delegation.mqtt import BrokerSettings
+from edge_runtime.delegation.remote import Abilities, MqttBackground
+from edge_runtime.micro_turn import Event, EventKind, Request, Said
+from edge_runtime.pacing import MonotonicClock
+
+pytestmark = needs_mosquitto
+SOUND = (0.1 * np.random.default_rng(0).standard_normal(16_000)).astype(np.float32)
+
+
+class Skills:
+    """The device's own background model: answers at once."""
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+
+    def submit(self, request: Request) -> None:
+        self.events.append(Event(EventKind.RESULT, request.id, "from the device itself"))
+
+    def cancel(self, request_id: str) -> None:
+        self.events = [event for event in self.events if event.id != request_id]
+
+    def poll(self) -> list[Event]:
+        events, self.events = self.events, []
+        return events
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+
+class Asker:
+    """Polls as the loop does, and keeps what it was told."""
+
+    def __init__(self, remote: MqttBackground) -> None:
+        self.remote = remote
+        self.background = FallbackBackground(remote, Skills())
+        self.told: list[Event] = []
+
+    def ask(self, name: str, transcript: str = "tea", deadline_s: float = 20.0) -> None:
+        said = (Said("device", "Hello!", 3.0),)
+        self.background.submit(
+            Request(name, SOUND, transcript, deadline_s=deadline_s, conversation=said)
+        )
+
+    def kinds(self, name: str) -> list[str]:
+        self.told += self.background.poll()
+        return [event.kind.value for event in self.told if event.id == name]
+
+    def await_kind(self, name: str, kind: EventKind) -> Event:
+        wait_until(lambda: kind.value in self.kinds(name))
+        return next(one for one in self.told if one.id == name and one.kind is kind)
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[Broker]:
+    with running_broker(tmp_path) as broker:
+        yield broker
+
+
+@contextmanager
+def asking(broker: Broker) -> Iterator[Asker]:
+    abilities = Abilities("kiosk", ("wave",))
+    with MqttBackground(BrokerSettings(broker.url), abilities, MonotonicClock()) as remote:
+        yield Asker(remote)
+
+
+@contextmanager
+def working(broker: Broker, name: str = "worker", echo: Echo | None = None) -> Iterator[Echo]:
+    echo = echo or Echo()
+    with Worker(BrokerSettings(broker.url), name, echo, slots=2, grace_s=0.1):
+        yield echo
+
+
+def test_a_question_goes_to_a_worker_with_all_it_needs_and_comes_back(broker: Broker) -> None:
+    with working(broker) as echo, asking(broker) as device:
+        wait_until(lambda: device.remote.available)
+        device.ask("request-1")
+        answer = device.await_kind("request-1", EventKind.RESULT)
+        assert answer.text == "kiosk said tea"
+        assert "progress" in device.kinds("request-1")
+        (asked,) = echo.asked
+    assert [one.text for one in asked.conversation] == ["Hello!"]
+    assert [one.name for one in asked.actions] == ["wave"]
+    assert asked.audio and asked.local_time and asked.frame is None
+
+
+def test_without_a_worker_the_device_answers_itself_at_once(broker: Broker) -> None:
+    with asking(broker) as device:
+        wait_until(lambda: device.remote._connection.connected)
+        device.ask("request-1")
+        assert device.kinds("request-1") == ["result"]
+        assert device.told[-1].text == "from the device itself"
+
+
+def test_the_link_is_told_as_it_comes_and_goes(broker: Broker) -> None:
+    with asking(broker) as device:
+        with working(broker):
+            wait_until(lambda: "link_up" in device.kinds(""))
+        wait_until(lambda: device.kinds("") == ["link_up", "link_down"])
+
+
+def test_a_broker_killed_in_the_middle_costs_no_question_and_comes_back(broker: Broker) -> None:
+    with working(broker) as echo, asking(broker) as device:
+        wait_until(lambda: device.remote.available)
+        device.ask("request-1", HOLD)
+        wait_until(lambda: bool(echo.asked))
+        broker.kill()
+        assert device.await_kind("request-1", EventKind.RESULT).text == "from the device itself"
+        broker.start()
+        echo.go.set()
+        wait_until(lambda: device.remote.available)
+        device.ask("request-2")
+        assert device.await_kind("request-2", EventKind.RESULT).text == "kiosk said tea"
+        assert device.kinds("request-1").count("result") == 1
+
+
+def test_a_worker_that_stops_in_the_middle_leaves_the_question_to_the_device(
+    broker: Broker,
+) -> None:
+    with asking(broker) as device:
+        with working(broker) as echo:
+            wait_until(lambda: device.remote.available)
+            device.ask("request-1", HOLD)
+            wait_until(lambda: bool(echo.asked))
+        assert device.await_kind("request-1", EventKind.RESULT).text == "from the device itself"
+        assert device.kinds("request-1").count("result") == 1
+
+
+def test_an_answer_that_takes_too_long_is_left(broker: Broker) -> None:
+    with working(broker) as echo, asking(broker) as device:
+        wait_until(lambda: device.remote.available)
+        device.ask("request-1", HOLD, deadline_s=0.5)
+        assert device.await_kind("request-1", EventKind.RESULT).text == "from the device itself"
+        echo.go.set()
+
+
+def test_a_cancelled_question_is_stopped_at_the_worker_and_never_answered(broker: Broker) -> None:
+    with working(broker) as echo, asking(broker) as device:
+        wait_until(lambda: device.remote.available)
+        device.ask("request-1", HOLD)
+        wait_until(lambda: bool(echo.asked))
+        device.background.cancel("request-1")
+        assert echo.stopped.acquire(timeout=20)
+        device.ask("request-2")
+        device.await_kind("request-2", EventKind.RESULT)
+        assert "result" not in device.kinds("request-1")
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [b"", b"\xff\x00", b"{", b"[]", b'{"id": 3}', b"x" * 3_000_000],
+    ids=["empty", "not UTF-8", "truncated", "a list", "wrong schema", "3 MB"],
+)
+def test_a_bad_reply_is_counted_and_ignored(broker: Broker, payload: bytes) -> None:
+    with asking(broker) as device, Device(broker, "rogue") as rogue, working(broker):
+        wait_until(lambda: device.remote.available)
+        rogue.send("edge/kiosk/replies", payload)
+        wait_until(lambda: device.remote.bad_payloads == 1)
+        device.ask("request-1")
+        assert device.await_kind("request-1", EventKind.RESULT).text == "kiosk said tea"
+
+
+def test_a_reply_from_before_a_restart_answers_nothing(broker: Broker) -> None:
+    with asking(broker) as device, Device(broker, "rogue") as rogue:
+        wait_until(lambda: device.remote._connection.connected)
+        old = {"id": "00000000-request-1", "seq": 0, "kind": "result", "text": "too late"}
+        rogue.send("edge/kiosk/replies", json.dumps(old).encode())
+        rogue.send("edge/kiosk/replies", b"bad")
+        wait_until(lambda: device.remote.bad_payloads == 1)
+        assert device.kinds("00000000-request-1") == []
+
+
+def test_a_due_timer_of_a_worker_is_told_once(broker: Broker) -> None:
+    with asking(broker) as device, Device(broker, "rogue") as rogue:
+        wait_until(lambda: device.remote._connection.connected)
+        due = {"id": "timer-a-1", "seq": 0, "kind": "result", "text": "Tea!", "worker": "w"}
+        for _ in range(2):
+            rogue.send("edge/kiosk/replies", json.dumps(due).encode())
+        rogue.send("edge/kiosk/replies", b"bad")
+        wait_until(lambda: device.remote.bad_payloads == 1)
+        assert device.kinds("timer-a-1") == ["result"]
+
+
+def test_a_broker_that_is_not_there_delays_nothing() -> None:
+    settings = BrokerSettings("mqtt://127.0.0.1:9")
+    with MqttBackground(settings, Abilities("kiosk"), MonotonicClock()) as remote:
+        device = Asker(remote)
+        device.ask("request-1")
+        assert device.kinds("request-1") == ["result"]

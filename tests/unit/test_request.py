@@ -1,0 +1,89 @@
+"""The life of a delegated request: told in order, once, and never after its end."""
+
+from __future__ import annotations
+
+import itertools
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edge_runtime.delegation.request import DelegatedRequest, RequestState
+from edge_runtime.delegation.wire import ReplyKind, ReplyMessage
+from edge_runtime.micro_turn import Event, EventKind
+
+ANSWER = (
+    (ReplyKind.ACCEPTED, ""),
+    (ReplyKind.PROGRESS, "searching"),
+    (ReplyKind.PARTIAL, "One."),
+    (ReplyKind.PARTIAL, "Two."),
+    (ReplyKind.RESULT, "Three."),
+)
+
+
+def replies(worker: str = "w") -> list[ReplyMessage]:
+    return [
+        ReplyMessage(id="x", seq=seq, kind=kind, text=text, worker=worker)
+        for seq, (kind, text) in enumerate(ANSWER)
+    ]
+
+
+def sent() -> DelegatedRequest:
+    request = DelegatedRequest("request-1", deadline_ns=1_000)
+    request.sent()
+    return request
+
+
+def told(request: DelegatedRequest, given: list[ReplyMessage]) -> list[str]:
+    events = itertools.chain.from_iterable(request.receive(reply) for reply in given)
+    return [event.text for event in events if event.kind is not EventKind.PROGRESS]
+
+
+def test_an_answer_is_told_in_its_order() -> None:
+    request = sent()
+    assert told(request, replies()) == ["One.", "Two.", "Three."]
+    assert request.state is RequestState.DONE
+
+
+@given(st.integers(0, 10_000))
+def test_reordered_and_repeated_replies_are_told_in_order_and_once(seed: int) -> None:
+    rng = random.Random(seed)
+    given = replies() + rng.choices(replies(), k=6)
+    rng.shuffle(given)
+    assert told(sent(), given) == ["One.", "Two.", "Three."]
+
+
+@pytest.mark.parametrize(
+    "end", [lambda r: r.cancel(), lambda r: r.expire(1_000), lambda r: r.lost("the link is down")]
+)
+def test_nothing_is_told_after_the_end(end: object) -> None:
+    request = sent()
+    assert callable(end)
+    end(request)
+    assert not request.open
+    assert told(request, replies()) == []
+    assert request.expire(2_000) == [] and request.lost("again") == []
+
+
+def test_the_deadline_fails_a_silent_request_and_ends_a_begun_answer() -> None:
+    silent, begun = sent(), sent()
+    told(begun, replies()[:3])
+    assert silent.expire(999) == []
+    assert [event.kind for event in silent.expire(1_000)] == [EventKind.FAILED]
+    assert begun.expire(1_000) == [Event(EventKind.RESULT, "request-1", "")]
+
+
+def test_another_worker_takes_over_only_before_the_answer_has_begun() -> None:
+    early, late = sent(), sent()
+    told(early, replies("a")[:2])
+    assert told(early, replies("b")) == ["One.", "Two.", "Three."]
+    assert told(late, replies("a")[:3]) == ["One."]
+    assert told(late, replies("b")) == []
+    assert told(late, replies("a")[3:]) == ["Two.", "Three."]
+
+
+def test_a_failure_is_told_with_its_reason() -> None:
+    request = sent()
+    failed = ReplyMessage(id="x", seq=0, kind=ReplyKind.FAILED, text="busy", worker="w")
+    assert request.receive(failed) == [Event(EventKind.FAILED, "request-1", "busy")]

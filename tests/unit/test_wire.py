@@ -1,0 +1,83 @@
+"""What travels between a device and its workers: nothing that breaks the rules gets in."""
+
+from __future__ import annotations
+
+import base64
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edge_runtime.delegation import wire
+from edge_runtime.errors import WireError
+
+REQUEST = wire.RequestMessage(id="a-1", device="kiosk", deadline_s=20)
+
+
+def test_a_request_survives_the_journey() -> None:
+    assert wire.decode(wire.RequestMessage, wire.encode(REQUEST), 10_000) == REQUEST
+
+
+def test_sound_survives_the_journey() -> None:
+    time = np.arange(16_000) / 16_000
+    tone = (0.3 * np.sin(2 * np.pi * 440 * time)).astype(np.float32)
+    back = wire.unpack_audio(wire.pack_audio(tone))
+    assert len(back) == len(tone)
+    assert np.corrcoef(tone[800:-800], back[800:-800])[0, 1] > 0.98
+    assert len(wire.pack_audio(tone)) < 12_000
+
+
+@pytest.mark.parametrize("pcm", [np.zeros(0, np.float32), np.full(3_200, np.nan, np.float32)])
+def test_strange_sound_is_packed_as_silence(pcm: np.ndarray) -> None:
+    back = wire.unpack_audio(wire.pack_audio(pcm))
+    assert len(back) == len(pcm) and not np.abs(back).max(initial=0.0) > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("payload", "why"),
+    [
+        (b"", "not a RequestMessage"),
+        (b"\xff\xfe", "not a RequestMessage"),
+        (b"[]", "not a RequestMessage"),
+        (wire.encode(REQUEST)[:-3], "not a RequestMessage"),
+        (b'{"id": "a"}', "device"),
+        (wire.encode(REQUEST).replace(b'"format":1', b'"format":2'), "format"),
+        (wire.encode(REQUEST).replace(b"20.0", b"1e99"), "deadline_s"),
+        (b"[" * 5_000, "not a RequestMessage"),
+        (b" " * 10_001, "at most 10000"),
+    ],
+)
+def test_a_bad_payload_is_refused_and_named(payload: bytes, why: str) -> None:
+    with pytest.raises(WireError, match=why):
+        wire.decode(wire.RequestMessage, payload, 10_000)
+
+
+@given(st.binary(max_size=200))
+def test_noise_is_refused_and_never_crashes(payload: bytes) -> None:
+    with pytest.raises(WireError):
+        wire.decode(wire.RequestMessage, payload, 10_000)
+
+
+def test_unknown_keys_of_a_newer_partner_are_ignored() -> None:
+    newer = json.loads(wire.encode(REQUEST)) | {"mood": "curious"}
+    assert wire.decode(wire.RequestMessage, json.dumps(newer).encode(), 10_000) == REQUEST
+
+
+@pytest.mark.parametrize("text", ["%%%", base64.b64encode(b"not sound").decode()])
+def test_what_is_no_sound_is_refused(text: str) -> None:
+    with pytest.raises(WireError, match="audio"):
+        wire.unpack_audio(text)
+
+
+def test_more_sound_than_a_question_has_is_refused() -> None:
+    long = wire.pack_audio(np.zeros(61 * 16_000, np.float32))
+    with pytest.raises(WireError, match="60 s"):
+        wire.unpack_audio(long)
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "+", "#", "a b", "x" * 65, "$share"])
+def test_a_name_that_would_change_the_topic_is_refused(name: str) -> None:
+    with pytest.raises(WireError, match="topic"):
+        wire.Topics(name)
