@@ -19,7 +19,7 @@ from rich.markup import escape
 
 from edge_runtime import __version__
 from edge_runtime.config import Config, load_config
-from edge_runtime.errors import EdgeRuntimeError
+from edge_runtime.errors import ConfigError, EdgeRuntimeError
 
 app = typer.Typer(
     add_completion=False,
@@ -174,7 +174,10 @@ def bench(
 
 @app.command()
 def background(
-    broker: Annotated[str, typer.Option(help="mqtt://HOST[:PORT], or mqtts:// for TLS.")],
+    broker: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="mqtt://HOST[:PORT], or mqtts:// for TLS; default: the configured one."),
+    ] = None,
     name: Annotated[
         Optional[str],  # noqa: UP045
         typer.Option(help="Of this worker, unlike any other's; default: the host's name."),
@@ -188,25 +191,35 @@ def background(
     from edge_runtime.background.worker import Worker, host_name
     from edge_runtime.delegation.mqtt import BrokerSettings
 
-    load_config(config)
+    chosen = load_config(config).delegation
+    url = broker or chosen.broker
+    if url is None:
+        raise ConfigError(
+            "A worker needs a broker: give --broker mqtt://HOST, or delegation.broker in --config."
+        )
+    settings = BrokerSettings(
+        url,
+        chosen.user,
+        chosen.password_file,
+        chosen.ca_file,
+        chosen.cert_file,
+        chosen.key_file,
+    )
     stop = stop_on_signals()
     # What answers is chosen here, and nowhere else.
     answerer = SkillsAnswerer(Ears(PocketSphinxTranscriber))
-    model, able = (
-        "offline skills",
-        ("understands English; knows time and date, sums, units and timers; no language model"),
-    )
+    able = "understands English; knows time and date, sums, units and timers; no language model"
     worker = Worker(
-        BrokerSettings(broker),
+        settings,
         name or host_name(),
         answerer,
-        model=model,
+        model="offline skills",
         slots=slots,
         reminders=answerer.due,
     )
     with answerer, worker:
         console.print(
-            f"Worker {worker.name} at {escape(broker)}: {able}. Ctrl-C stops it.", soft_wrap=True
+            f"Worker {worker.name} at {escape(url)}: {able}. Ctrl-C stops it.", soft_wrap=True
         )
         stop.wait()
 

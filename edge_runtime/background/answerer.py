@@ -65,10 +65,11 @@ class Ears:
         """Load the first one. Raises BackgroundError where there is no recogniser."""
         self._idle.put(self._take())
 
-    def hear(self, pcm: Pcm) -> Transcript:
+    def hear(self, pcm: Pcm, rough: str = "") -> Transcript:
+        """`rough` is what the device spelled of it."""
         transcriber = self._take()
         try:
-            return transcriber.transcribe(pcm)
+            return transcriber.transcribe(pcm, rough)
         finally:
             self._idle.put(transcriber)
 
@@ -111,7 +112,7 @@ class SkillsAnswerer:
         heard = request.transcript
         if len(pcm):
             reply(ReplyKind.PROGRESS, "listening again")
-            heard = self._ears.hear(pcm).text
+            heard = self._ears.hear(pcm, request.transcript).text
         with self._lock:
             if cancelled.is_set():  # Then it must not start a timer either.
                 return

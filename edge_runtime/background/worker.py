@@ -119,7 +119,7 @@ class Worker:
 
     def _status(self) -> bytes:
         state = wire.WorkerStatus(
-            state="offline" if self._stopping else "online",
+            state="stopping" if self._stopping else "online",
             model=self._model,
             free_slots=0 if self._stopping else self._slots - len(self._running),
         )

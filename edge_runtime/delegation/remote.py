@@ -232,7 +232,7 @@ class MqttBackground:
         with self._lock:
             (self._workers.add if online else self._workers.discard)(worker)
             self._tell_link()
-        if not online:
+        if status is None or status.state == "offline":
             self._lose(lambda request: request.worker == worker, "the worker has gone")
 
     def _on_connection(self, state: ConnectionState) -> None:

@@ -110,7 +110,8 @@ class CancelMessage(_Payload):
 class WorkerStatus(_Payload):
     """Retained under the worker's topic; its will says offline."""
 
-    state: Literal["online", "offline"]
+    state: Literal["online", "stopping", "offline"]
+    """`stopping` finishes what it has, and takes no more."""
     model: str = Field("", max_length=200)
     free_slots: int = Field(0, ge=0, le=10_000)
 

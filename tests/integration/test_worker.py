@@ -101,13 +101,7 @@ def test_what_is_too_much_is_refused_and_may_come_again(broker: Broker, device: 
 
 def test_two_workers_share_the_questions(broker: Broker, device: Device) -> None:
     names = [f"q{number}" for number in range(10)]
-    with (
-        working(broker, device, "left") as (_, left),
-        working(broker, device, "right") as (
-            _,
-            right,
-        ),
-    ):
+    with working(broker, device, "l") as (_, left), working(broker, device, "r") as (_, right):
         for name in names:
             device.ask(name)
         for name in names:

@@ -114,7 +114,7 @@ def test_a_stopping_worker_finishes_what_runs_and_leaves_the_rest_to_others(
             device.await_reply(asked[-1], "progress")
         stopping = threading.Thread(target=stack.close)
         stopping.start()
-        device.await_status("echo", state="offline")
+        device.await_status("echo", state="stopping")
         asked += [f"late{number}" for number in range(6)]
         for name in asked[-6:]:
             device.ask(name)
@@ -177,6 +177,7 @@ def test_the_command_starts_without_a_broker_and_answers_spoken_questions_once_t
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
+        ([], "A worker needs a broker: give --broker"),
         (["--broker", "localhost"], "is no broker: use mqtt://"),
         (["--broker", "mqtt://me:secret@localhost"], "must not hold a user or password"),
         (["--broker", "mqtt://localhost", "--name", "a/b"], "cannot be part of an MQTT topic"),
