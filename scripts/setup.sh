@@ -61,6 +61,9 @@ system_packages() {
   if ! command -v ffmpeg >/dev/null; then
     missing+=(ffmpeg) # recordings that soundfile cannot read
   fi
+  if [[ ",$extras," == *,dev,* && ! -x /usr/sbin/mosquitto ]] && ! command -v mosquitto >/dev/null; then
+    missing+=(mosquitto) # the tests of delegation talk to a real broker
+  fi
   if [[ ",$extras," == *,audio,* && ! -e /usr/include/portaudio.h ]]; then
     missing+=(portaudio19-dev gcc libc6-dev python3-dev) # pyaudio is compiled on the spot
     needed=1

@@ -29,7 +29,7 @@ from engines.reference.vocabulary import (
 )
 
 OPSET = 20
-DECODING = {"speak": 0.5, "backchannel": 0.5, "yield": 0.5, "action": 0.5, "delegate": 0.3}
+DECODING = {"speak": 0.65, "backchannel": 0.5, "yield": 0.5, "action": 0.5, "delegate": 0.3}
 
 
 class StepGraph(nn.Module):
