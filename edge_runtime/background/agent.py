@@ -1,0 +1,275 @@
+"""Answers requests with a language model and tools; speaks while the model is still writing."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import contextlib
+import logging
+import queue
+import re
+import threading
+import time
+from collections.abc import AsyncIterable, Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from typing_extensions import Self
+
+from edge_runtime.background.agent_config import AgentConfig
+from edge_runtime.background.agent_message import message, picture
+from edge_runtime.background.agent_model import build, reason
+from edge_runtime.background.agent_tools import McpServers, own_tools
+from edge_runtime.background.answerer import Ears, Reply, local_time
+from edge_runtime.background.sentences import Sentences
+from edge_runtime.delegation.wire import ReplyKind, RequestMessage
+from edge_runtime.errors import BackgroundError, ConfigError, EdgeRuntimeError
+from edge_runtime.micro_turn import Pcm
+
+if TYPE_CHECKING:
+    from pydantic_ai import Agent
+
+log = logging.getLogger(__name__)
+POLL_S = 0.1
+"""How soon a cancel is noticed."""
+KEPT_DEADLINE_S = 300.0
+"""For a request that is worth answering however late."""
+
+
+@dataclass(frozen=True)
+class _Step:
+    """What the model's thread tells the one that answers."""
+
+    kind: ReplyKind
+    text: str = ""
+    action: str | None = None
+
+
+class AgentAnswerer:
+    """A language model behind an event loop in a thread of its own.
+
+    Several requests can be answered at once, each from a thread of the caller's. Replies come
+    from the caller's thread, and none after `answer` has returned.
+    """
+
+    def __init__(self, config: AgentConfig, ears: Ears | None = None) -> None:
+        self._config, self._ears = config, ears
+        self._starting = threading.Lock()
+        self._servers = McpServers(config.mcp_servers)
+        self._agent: Agent[object, str] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stop = asyncio.Event()
+        self._thread: threading.Thread | None = None
+        self._closed = False
+
+    def __enter__(self) -> Self:
+        self.load()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def load(self) -> None:
+        """Prepare the model, the recogniser and the tools. Raises BackgroundError, ConfigError."""
+        with self._starting:
+            if self._loop is not None:
+                return
+            if self._closed:
+                raise BackgroundError("the agent was closed")
+            if self._ears is not None:
+                self._ears.load()
+            try:
+                self._agent = build(self._config)
+                self._servers.load()
+            except EdgeRuntimeError:
+                raise
+            except ImportError as error:
+                raise BackgroundError(
+                    "A part of the agent is missing: pip install 'edge-runtime[agent]', and "
+                    f"for other providers what this says: {error}"
+                ) from error
+            except Exception as error:  # Whatever a provider's constructor finds wrong.
+                raise ConfigError(f"The model cannot be set up: {self._clean(error)}") from None
+            started: concurrent.futures.Future[None] = concurrent.futures.Future()
+            self._thread = threading.Thread(
+                target=self._work, args=(started,), name="agent", daemon=True
+            )
+            self._thread.start()
+            started.result()
+
+    def close(self) -> None:
+        """Stop what is running and the MCP servers, for good."""
+        with self._starting:
+            self._closed = True
+            loop, self._loop = self._loop, None
+            if loop is None or self._thread is None:
+                return
+            with contextlib.suppress(RuntimeError):  # It may have ended by itself.
+                loop.call_soon_threadsafe(self._stop.set)
+            self._thread.join(timeout=10)
+
+    def answer(
+        self, request: RequestMessage, pcm: Pcm, cancelled: threading.Event, reply: Reply
+    ) -> None:
+        """Reply until the answer is complete, has failed or is cancelled. Raises nothing."""
+        allowed_s = max(request.deadline_s, KEPT_DEADLINE_S if request.keep else 0.0)
+        deadline_s = time.monotonic() + allowed_s
+        steps: queue.Queue[_Step | None] = queue.Queue()
+        try:
+            self.load()
+            heard = self._hear(request, pcm)
+            loop = self._loop
+            if loop is None:
+                raise BackgroundError("the agent is stopping")
+            if cancelled.is_set():
+                return
+            work = asyncio.run_coroutine_threadsafe(self._run(request, heard, steps.put), loop)
+        except Exception as error:
+            log.warning("request %s cannot be answered: %s", request.id, self._clean(error))
+            reply(ReplyKind.FAILED, "the agent is not ready")
+            return
+        work.add_done_callback(lambda _: steps.put(None))
+        telling = _Telling(reply, self._config.max_answer_chars)
+        try:
+            while not cancelled.is_set():
+                left_s = deadline_s - time.monotonic()
+                if left_s <= 0:
+                    reply(ReplyKind.FAILED, "no answer before the deadline")
+                    return
+                with contextlib.suppress(queue.Empty):
+                    step = steps.get(timeout=min(POLL_S, left_s))
+                    if step is None:
+                        self._end(request, work, telling)
+                        return
+                    if not telling.tell(step):
+                        return
+        finally:
+            work.cancel()
+
+    def _end(
+        self, request: RequestMessage, work: concurrent.futures.Future[None], telling: _Telling
+    ) -> None:
+        error = concurrent.futures.CancelledError() if work.cancelled() else work.exception()
+        if error is None:
+            telling.end()
+            return
+        log.warning("request %s failed: %s", request.id, self._clean(error))
+        telling.reply(ReplyKind.FAILED, reason(error))
+
+    def _hear(self, request: RequestMessage, pcm: Pcm) -> str:
+        if self._ears is None or len(pcm) == 0:
+            return ""
+        try:
+            return self._ears.hear(pcm).text
+        except Exception:
+            log.warning("request %s could not be transcribed", request.id, exc_info=True)
+            return ""
+
+    def _work(self, started: concurrent.futures.Future[None]) -> None:
+        try:
+            asyncio.run(self._serve(started))
+        except Exception as error:
+            self._loop = None
+            if started.done():
+                log.error("the agent has stopped: %s", self._clean(error))
+            else:
+                started.set_exception(BackgroundError(f"no agent: {self._clean(error)}"))
+
+    async def _serve(self, started: concurrent.futures.Future[None]) -> None:
+        assert self._agent is not None
+        self._stop = asyncio.Event()
+        async with self._agent:  # Keeps the connection to the model open between requests.
+            self._loop = asyncio.get_running_loop()
+            started.set_result(None)
+            warming = asyncio.create_task(self._servers.warm_up())
+            await self._stop.wait()
+            warming.cancel()
+            await asyncio.gather(warming, return_exceptions=True)
+            await self._servers.close()
+
+    async def _run(self, request: RequestMessage, heard: str, put: Callable[[_Step], None]) -> None:
+        from pydantic_ai import messages
+        from pydantic_ai.usage import UsageLimits
+
+        assert self._agent is not None
+        actions = {action.name for action in request.actions}
+
+        async def listen(_: Any, events: AsyncIterable[Any]) -> None:
+            async for event in events:
+                if isinstance(event, messages.PartStartEvent):
+                    if isinstance(event.part, messages.TextPart):
+                        put(_Step(ReplyKind.PARTIAL, f"\n{event.part.content}"))
+                elif isinstance(event, messages.PartDeltaEvent):
+                    if isinstance(event.delta, messages.TextPartDelta):
+                        put(_Step(ReplyKind.PARTIAL, event.delta.content_delta))
+                elif isinstance(event, messages.FunctionToolCallEvent):
+                    put(_Step(ReplyKind.PARTIAL, "\n"))
+                    if event.part.tool_name not in actions:
+                        put(_Step(ReplyKind.PROGRESS, f"using {event.part.tool_name}"))
+
+        text = message(request, heard)
+        said: Any = text  # Small servers take a plain text only.
+        if self._config.pictures and (seen := picture(request)):
+            said = [text, messages.BinaryContent(seen, media_type="image/jpeg")]
+        limit = self._config.max_tool_calls
+        async with AsyncExitStack() as stack:
+            own = own_tools(
+                request.actions,
+                lambda: local_time(request.local_time),
+                lambda name: put(_Step(ReplyKind.ACTION, "", name)),
+            )
+            await self._agent.run(
+                said,
+                toolsets=[own, *await self._servers.connect(stack)],
+                usage_limits=UsageLimits(request_limit=limit + 3, tool_calls_limit=limit),
+                event_stream_handler=listen,
+            )
+
+    def _clean(self, error: BaseException) -> str:
+        """For the log: short, and without a key or anything that looks like one."""
+        text = f"{type(error).__name__}: {error}"
+        with contextlib.suppress(ConfigError):
+            text = text.replace(self._config.api_key() or "\0", "[key]")
+        return re.sub(r"[\w*.+/=-]{24,}", "[...]", " ".join(text.split()))[:300]
+
+
+class _Telling:
+    """Turns the model's steps into replies, up to a length."""
+
+    def __init__(self, reply: Reply, max_chars: int) -> None:
+        self.reply = reply
+        self._left, self._said = max_chars, False
+        self._sentences = Sentences()
+
+    def tell(self, step: _Step) -> bool:
+        """Whether there is room for more."""
+        if step.kind is not ReplyKind.PARTIAL:
+            self.reply(step.kind, step.text, step.action)
+            return True
+        for sentence in self._sentences.feed(step.text):
+            if not self._fits(sentence):
+                return False
+            self.reply(ReplyKind.PARTIAL, sentence)
+        return True
+
+    def end(self) -> None:
+        rest = self._sentences.flush()
+        if self._fits(rest):
+            self.reply(ReplyKind.RESULT, rest)
+
+    def _fits(self, sentence: str) -> bool:
+        """If not, the answer ends here: with what fits, if it would be empty otherwise."""
+        if len(sentence) <= self._left:
+            self._left -= len(sentence)
+            self._said = True
+            return True
+        start = "" if self._said else sentence[: self._left].rpartition(" ")[0]
+        self.reply(ReplyKind.RESULT, start)
+        return False

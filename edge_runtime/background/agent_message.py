@@ -1,0 +1,52 @@
+"""What the language model is told about a request."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+
+from edge_runtime.delegation.wire import RequestMessage
+
+MAX_CONVERSATION_CHARS = 12_000
+"""Older turns are left out."""
+
+
+def message(request: RequestMessage, heard: str) -> str:
+    """What the model is told: one line for each turn, so that no text can pose as another."""
+    lines = [f"Local time: {request.local_time or 'unknown'}", f"Language: {request.language}"]
+    turns: list[str] = []
+    left = MAX_CONVERSATION_CHARS
+    for turn in reversed(request.conversation):
+        broken_off = ", interrupted" if turn.interrupted else ""
+        turns.append(f"- {turn.speaker} ({turn.age_s:.0f} s ago{broken_off}): {_line(turn.text)}")
+        left -= len(turns[-1])
+        if left < 0:
+            break
+    if turns:
+        lines += ["The conversation so far:", *reversed(turns)]
+    if request.unsaid:
+        lines.append(f"What the device did not get to say: {_line(request.unsaid)}")
+    if request.reason:
+        lines.append(f"Why the device asks: {_line(request.reason)}")
+    rough = _line(request.transcript)
+    best = _line(heard) or rough
+    if rough and rough != best:
+        lines.append(f"The device's own rough transcript: {rough}")
+    if best:
+        lines.append(f"The person says now: {best}")
+    else:
+        lines.append("What the person says now could not be made out.")
+    return "\n".join(lines)
+
+
+def _line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def picture(request: RequestMessage) -> bytes:
+    """The request's JPEG; empty if there is none."""
+    try:
+        data = base64.b64decode(request.frame or "", validate=True)
+    except (binascii.Error, ValueError):
+        return b""
+    return data if data.startswith(b"\xff\xd8") else b""
