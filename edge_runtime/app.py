@@ -12,7 +12,7 @@ from typing import Any
 from edge_runtime import __version__
 from edge_runtime.assemble import Assembler
 from edge_runtime.background.local import LocalBackground
-from edge_runtime.background.transcribe import PocketSphinxTranscriber
+from edge_runtime.background.transcribe import PocketSphinxTranscriber, ProcessTranscriber
 from edge_runtime.config import Config
 from edge_runtime.decide import FloorDecider
 from edge_runtime.delegation.fallback import FallbackBackground
@@ -168,9 +168,10 @@ def _background(
 
     On a virtual clock only the device's own: what a network does is not repeatable.
     """
+    ear = enter(ProcessTranscriber()) if senses.realtime else PocketSphinxTranscriber()
     local: Background = enter(
         LocalBackground(
-            PocketSphinxTranscriber(),
+            ear,
             senses.clock,
             device_name=config.device.name,
             block=not senses.realtime,

@@ -187,7 +187,7 @@ def background(
 ) -> None:
     """A worker: answers the questions that devices hand on over an MQTT broker."""
     from edge_runtime.background.answerer import Ears, SkillsAnswerer
-    from edge_runtime.background.transcribe import PocketSphinxTranscriber
+    from edge_runtime.background.transcribe import ProcessTranscriber
     from edge_runtime.background.worker import Worker, host_name
     from edge_runtime.delegation.mqtt import BrokerSettings
 
@@ -207,7 +207,7 @@ def background(
     )
     stop = stop_on_signals()
     # What answers is chosen here, and nowhere else.
-    answerer = SkillsAnswerer(Ears(PocketSphinxTranscriber))
+    answerer = SkillsAnswerer(Ears(ProcessTranscriber))
     able = "understands English; knows time and date, sums, units and timers; no language model"
     worker = Worker(
         settings,

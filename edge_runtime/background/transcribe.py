@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import difflib
 import logging
+import os
 import re
+import signal
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from multiprocessing import get_context
+from types import TracebackType
 from typing import Any, Protocol
 
 import numpy as np
+from typing_extensions import Self
 
 from edge_runtime.background import grammar
 from edge_runtime.background.nearest import Rules
@@ -95,6 +103,76 @@ class PocketSphinxTranscriber:
         if likeness >= self.LIKENESS:
             return Transcript(text, True, likeness)
         return Transcript(free, False, 0.5 if free else 0.0)
+
+
+class ProcessTranscriber:
+    """A transcriber in a process of its own, for use beside the loop.
+
+    PocketSphinx holds Python's global lock for as long as it decodes, two seconds and more: in the
+    device's own process that would cost ten micro-turns. The process yields the processor, too.
+    """
+
+    NICENESS = 5
+
+    def __init__(self, make: Callable[[], Transcriber] = PocketSphinxTranscriber) -> None:
+        self._make = make
+        self._pool: ProcessPoolExecutor | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """A decode under way is ended, not awaited."""
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            processes = list((pool._processes or {}).values())
+            pool.shutdown(wait=False, cancel_futures=True)
+            for process in processes:
+                process.terminate()
+            for process in processes:
+                process.join(timeout=2)
+
+    def load(self) -> None:
+        self._pool = ProcessPoolExecutor(1, get_context("spawn"), _begin, (self._make,))
+        self._ask(_load)
+
+    def transcribe(self, pcm: Pcm, rough: str = "") -> Transcript:
+        found: Transcript = self._ask(_transcribe, pcm, rough)
+        return found
+
+    def _ask(self, call: Callable[..., Any], *arguments: object) -> Any:
+        if self._pool is None:
+            self.load()
+        assert self._pool is not None
+        try:
+            return self._pool.submit(call, *arguments).result()
+        except BrokenProcessPool as error:
+            self._pool = None
+            raise BackgroundError("the recogniser's process has ended; it starts again") from error
+
+
+_here: Transcriber
+"""In the process of its own: the transcriber that works there."""
+
+
+def _begin(make: Callable[[], Transcriber]) -> None:
+    global _here
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the device, which ends this
+    os.nice(ProcessTranscriber.NICENESS)
+    _here = make()
+
+
+def _load() -> None:
+    _here.load()
+
+
+def _transcribe(pcm: Pcm, rough: str) -> Transcript:
+    return _here.transcribe(pcm, rough)
 
 
 def _add_spellings(decoder: Any) -> None:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 
 import numpy as np
 import pytest
 
-from edge_runtime.background.transcribe import PocketSphinxTranscriber, Transcript
+from edge_runtime.background.transcribe import (
+    PocketSphinxTranscriber,
+    ProcessTranscriber,
+    Transcript,
+)
+from edge_runtime.errors import BackgroundError
 from edge_runtime.micro_turn import SAMPLE_RATE_HZ, Pcm
 from edge_runtime.voice.espeak import EspeakSynthesizer
 
@@ -86,3 +92,27 @@ def test_what_the_skills_do_not_expect_is_written_down_freely(
     assert not transcript.in_grammar
     assert len(set(transcript.text.split()) & set(sentence.split())) >= 3, transcript
     assert transcript.confidence == 0.5
+
+
+class Stubborn:
+    """Stands for a recogniser that dies, or says where it works."""
+
+    def load(self) -> None: ...
+
+    def transcribe(self, pcm: Pcm, rough: str = "") -> Transcript:
+        if rough == "die":
+            os._exit(3)
+        return Transcript(f"{rough} {len(pcm)} {os.getpid()}", False, 1.0)
+
+
+def test_a_recogniser_in_a_process_of_its_own_hears_the_same_and_survives_its_death() -> None:
+    with ProcessTranscriber(Stubborn) as transcriber:
+        transcriber.load()
+        words = transcriber.transcribe(np.zeros(7, np.float32), "tea").text.split()
+        assert words[:2] == ["tea", "7"] and int(words[2]) != os.getpid()
+        with pytest.raises(BackgroundError, match="process"):
+            transcriber.transcribe(np.zeros(7, np.float32), "die")
+        again = transcriber.transcribe(np.zeros(8, np.float32), "tea").text.split()
+        assert again[1] == "8" and again[2] != words[2]
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(again[2]), 0)
