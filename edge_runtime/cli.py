@@ -18,7 +18,7 @@ from rich.logging import RichHandler
 from rich.markup import escape
 
 from edge_runtime import __version__
-from edge_runtime.config import Config, load_config
+from edge_runtime.config import Config, load, load_config
 from edge_runtime.errors import ConfigError, EdgeRuntimeError
 
 app = typer.Typer(
@@ -186,12 +186,15 @@ def background(
     config: ConfigOption = None,
 ) -> None:
     """A worker: answers the questions that devices hand on over an MQTT broker."""
+    from edge_runtime.background.agent import AgentAnswerer
     from edge_runtime.background.answerer import Ears, SkillsAnswerer
     from edge_runtime.background.transcribe import ProcessTranscriber
     from edge_runtime.background.worker import Worker, host_name
+    from edge_runtime.background.worker_config import WorkerConfig
     from edge_runtime.delegation.mqtt import BrokerSettings
 
-    chosen = load_config(config).delegation
+    wanted = load(config, WorkerConfig)
+    chosen = wanted.delegation
     url = broker or chosen.broker
     if url is None:
         raise ConfigError(
@@ -207,16 +210,19 @@ def background(
     )
     stop = stop_on_signals()
     # What answers is chosen here, and nowhere else.
-    answerer = SkillsAnswerer(Ears(ProcessTranscriber))
-    able = "understands English; knows time and date, sums, units and timers; no language model"
-    worker = Worker(
-        settings,
-        name or host_name(),
-        answerer,
-        model="offline skills",
-        slots=slots,
-        reminders=answerer.due,
-    )
+    ears = Ears(ProcessTranscriber)
+    host = name or host_name()
+    if wanted.agent is None:
+        skills = SkillsAnswerer(ears)
+        answerer: Any = skills
+        able = "understands English; knows time and date, sums, units and timers; no language model"
+        worker = Worker(
+            settings, host, skills, model="offline skills", slots=slots, reminders=skills.due
+        )
+    else:
+        answerer = AgentAnswerer(wanted.agent, ears)
+        able = f"answers with {wanted.agent.model}"
+        worker = Worker(settings, host, answerer, model=wanted.agent.model, slots=slots)
     with answerer, worker:
         console.print(
             f"Worker {worker.name} at {escape(url)}: {able}. Ctrl-C stops it.", soft_wrap=True

@@ -6,13 +6,15 @@ import difflib
 import types
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from edge_runtime import strict_yaml
 from edge_runtime.errors import ConfigError
+
+Settings = TypeVar("Settings", bound=BaseModel)
 
 
 class _Section(BaseModel):
@@ -110,9 +112,14 @@ class Config(_Section):
 
 
 def load_config(path: Path | None) -> Config:
+    """A device's configuration, or the defaults. Raises ConfigError with one clear message."""
+    return load(path, Config)
+
+
+def load(path: Path | None, kind: type[Settings]) -> Settings:
     """The configuration in `path`, or the defaults. Raises ConfigError with one clear message."""
     if path is None:
-        return Config()
+        return kind()
     try:
         data = strict_yaml.parse(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -124,13 +131,13 @@ def load_config(path: Path | None) -> Config:
     except (OSError, ValueError) as error:  # PyYAML raises ValueError for an impossible date
         raise ConfigError(f"{path} cannot be read: {error}.") from error
     if data is None:
-        return Config()
+        return kind()
     if not isinstance(data, dict):
         raise ConfigError(f"{path} must be a mapping of sections, not a {type(data).__name__}.")
     try:
-        return Config.model_validate({k: v for k, v in data.items() if v is not None})
+        return kind.model_validate({k: v for k, v in data.items() if v is not None})
     except ValidationError as error:
-        lines = dict.fromkeys(_explain(problem) for problem in error.errors())
+        lines = dict.fromkeys(_explain(problem, kind) for problem in error.errors())
         raise ConfigError("\n".join([f"{path}:", *lines])) from None
 
 
@@ -140,12 +147,12 @@ def _position(error: yaml.YAMLError) -> str:
     return what if mark is None else f"line {mark.line + 1}, column {mark.column + 1}: {what}."
 
 
-def _explain(problem: Any) -> str:
+def _explain(problem: Any, kind: type[BaseModel]) -> str:
     """One line: which key, what was given, what is allowed."""
     where: Sequence[Any] = [part for part in problem["loc"] if part not in ("str", "int")]
     key = ".".join(str(part) for part in where)
     if problem["type"] == "extra_forbidden":
-        known = sorted(_keys(Config, where[:-1]))
+        known = sorted(_keys(kind, where[:-1]))
         near = difflib.get_close_matches(str(where[-1]), known, n=1)
         hint = f" Did you mean `{near[0]}`?" if near else ""
         return f"  {key}: unknown key.{hint} Known here: {', '.join(known)}."
