@@ -187,14 +187,18 @@ class TestReplay:
         assert result.returncode == 0
 
     def test_one_decision_changed_is_found_and_shown(self, recording: Path, tmp_path: Path) -> None:
+        decided = {}
+
         def tamper(topic: str, data: dict[str, Any]) -> None:
             if topic == "/decision" and data["index"] in (7, 11):
+                decided[data["index"]] = data["floor"]
                 data["floor"] = "[red]tampered"
 
         changed = rewritten(recording, tmp_path / "changed.mcap", tamper)
         result = edge("replay", changed, cwd=tmp_path)
         assert result.returncode == 1
-        assert "micro-turn 7: floor was '[red]tampered', is 'listen'" in result.stdout
+        shown = f"micro-turn 7: floor was '[red]tampered', is '{decided[7]}'"
+        assert shown in result.stdout
         assert "micro-turn 11" not in result.stdout
         assert "Traceback" not in result.stderr
 
