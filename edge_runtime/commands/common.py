@@ -1,0 +1,31 @@
+"""What several commands share: consoles, options, and how a run is ended."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+from rich.console import Console
+
+console = Console(highlight=False)
+errors = Console(stderr=True, highlight=False)
+
+ConfigOption = Annotated[Optional[Path], typer.Option("--config", help="A YAML configuration.")]  # noqa: UP045
+OutOption = Annotated[Optional[Path], typer.Option("--out", help="Write the run's files here.")]  # noqa: UP045
+
+
+class Speed(str, Enum):
+    REAL = "real"
+    MAX = "max"
+
+
+def stop_on_signals() -> threading.Event:
+    """Set by SIGINT and SIGTERM, so that a run ends between two micro-turns."""
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    return stop
