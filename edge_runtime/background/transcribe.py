@@ -7,11 +7,12 @@ import logging
 import os
 import re
 import signal
+import threading
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from types import TracebackType
 from typing import Any, Protocol
 
@@ -163,8 +164,17 @@ _here: Transcriber
 def _begin(make: Callable[[], Transcriber]) -> None:
     global _here
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the device, which ends this
+    threading.Thread(target=_end_with_parent, name="parent", daemon=True).start()
     os.nice(ProcessTranscriber.NICENESS)
     _here = make()
+
+
+def _end_with_parent() -> None:
+    """A device that was killed cannot end its recogniser."""
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _load() -> None:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -116,3 +119,28 @@ def test_a_recogniser_in_a_process_of_its_own_hears_the_same_and_survives_its_de
         assert again[1] == "8" and again[2] != words[2]
     with pytest.raises(ProcessLookupError):
         os.kill(int(again[2]), 0)
+
+
+PARENT = """
+import sys, time
+sys.path.insert(0, {folder!r})
+import numpy as np
+from edge_runtime.background.transcribe import ProcessTranscriber
+from test_transcribe import Stubborn
+
+if __name__ == "__main__":
+    transcriber = ProcessTranscriber(Stubborn)
+    print(transcriber.transcribe(np.zeros(1, np.float32), "here").text.split()[-1], flush=True)
+    time.sleep(600)
+"""
+
+
+def test_a_killed_device_leaves_no_recogniser_behind(tmp_path: Path) -> None:
+    (tmp_path / "parent.py").write_text(PARENT.format(folder=str(Path(__file__).parent)))
+    command = [sys.executable, str(tmp_path / "parent.py")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        assert int(parent.stdout.readline()) != parent.pid
+        parent.kill()
+        # The child holds the other end of the pipe: it closes when the child is gone.
+        assert parent.communicate(timeout=60) == ("", None)
