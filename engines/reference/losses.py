@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from engines.reference.corpus.conversation import IGNORE, Conversation
+from engines.reference.corpus.draft import IGNORE, Conversation
 from engines.reference.model import SUBFRAMES, Outputs
 from engines.reference.vocabulary import SYMBOLS
 
@@ -38,7 +38,7 @@ WEIGHTS = {
 class Batch:
     """Conversations as tensors; shapes as in `Conversation` with a batch axis in front."""
 
-    inputs: tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
+    inputs: tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]
     labels: dict[str, Tensor]
     texts: list[tuple[tuple[int, int, str], ...]]
 
@@ -48,11 +48,18 @@ class Batch:
             arrays = [getattr(one, name) for one in conversations]
             return torch.from_numpy(np.stack(arrays)).to(device)
 
-        names = ("floor", "act", "action", "delegate", "speech", "end_of_turn", "vision", "phones")
+        pictures = np.concatenate([one.pictures for one in conversations])
+        first = np.cumsum([0, *(len(one.pictures) for one in conversations[:-1])])
+        picture_of = np.stack([one.picture_of for one in conversations]) + first[:, None]
+        names = (
+            "floor", "floor_weight", "act", "action", "delegate", "speech", "end_of_turn",
+            "vision", "phones",
+        )  # fmt: skip
         return Batch(
             inputs=(
                 stack("audio"),
-                stack("frames"),
+                torch.from_numpy(pictures).to(device),
+                torch.from_numpy(picture_of).to(device),
                 stack("frame_valid"),
                 stack("events"),
                 stack("status"),
@@ -62,13 +69,24 @@ class Batch:
         )
 
 
-def _classes(logits: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
-    """Cross-entropy over the labelled turns; zero when there are none."""
+def _classes(
+    logits: Tensor,
+    target: Tensor,
+    class_weight: Tensor | None = None,
+    turn_weight: Tensor | None = None,
+) -> Tensor:
+    """Weighted mean of the cross-entropy over the labelled turns; zero when there are none."""
     flat, target = logits.float().flatten(0, 1), target.flatten()
-    if not bool((target != IGNORE).any()):
+    known = target != IGNORE
+    if not bool(known.any()):
         return flat.sum() * 0
-    weight = None if weight is None else weight.to(flat.device)
-    return F.cross_entropy(flat, target, weight=weight, ignore_index=IGNORE)
+    weight = known.float()
+    if class_weight is not None:
+        weight = weight * class_weight.to(flat.device)[target.clamp(0)]
+    if turn_weight is not None:
+        weight = weight * turn_weight.flatten()
+    each = F.cross_entropy(flat, target, ignore_index=IGNORE, reduction="none")
+    return (each * weight).sum() / weight.sum()
 
 
 def _transcript(
@@ -116,12 +134,12 @@ def compute(outputs: Outputs, batch: Batch) -> tuple[Tensor, dict[str, float]]:
     end = F.binary_cross_entropy_with_logits(
         outputs.end_of_turn.float(), ended.clamp(0).float(), reduction="none"
     )
-    sighted = batch.inputs[2]
+    sighted = batch.inputs[3]
     vision = F.binary_cross_entropy_with_logits(
         outputs.vision.float(), labels["vision"], reduction="none"
     )
     parts = {
-        "floor": _classes(outputs.floor, labels["floor"], FLOOR_WEIGHT),
+        "floor": _classes(outputs.floor, labels["floor"], FLOOR_WEIGHT, labels["floor_weight"]),
         "act": _classes(outputs.act, labels["act"]),
         "action": _classes(outputs.action, labels["action"], ACTION_WEIGHT),
         "delegate": _classes(outputs.delegate, labels["delegate"], DELEGATE_WEIGHT),

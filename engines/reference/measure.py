@@ -21,8 +21,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from engines.reference.corpus.conversation import Conversation, Mark
-from engines.reference.corpus.factory import build_composer
+from engines.reference.corpus.draft import Conversation, Mark
+from engines.reference.corpus.factory import build_composers
 from engines.reference.export import DECODING, load
 from engines.reference.losses import Batch
 from engines.reference.model import TURN_SAMPLES, InteractionModel
@@ -228,7 +228,7 @@ def measure(
     mine = replace(
         settings, human_share=1.0 if human else 0.0, data=settings.data if human else None
     )
-    composer = build_composer(mine, None, split)
+    composer = build_composers(mine, None, split)["duplex"]
     composer.lags = (PATIENCE,)
     tally = Tally()
     for start in range(0, count, 8):

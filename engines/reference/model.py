@@ -291,14 +291,21 @@ class InteractionModel(nn.Module):
     # -- a whole conversation -------------------------------------------------
 
     def forward(
-        self, audio: Tensor, frames: Tensor, frame_valid: Tensor, events: Tensor, status: Tensor
+        self,
+        audio: Tensor,
+        pictures: Tensor,
+        picture_of: Tensor,
+        frame_valid: Tensor,
+        events: Tensor,
+        status: Tensor,
     ) -> Outputs:
         """A conversation of T turns.
 
-        audio float32 (B, 2, T * 3200) in -1..1; frames uint8 (B, T, H, W, 3); frame_valid float32
-        (B, T, 1); events (B, T, 8); status (B, T, 5).
+        audio float32 (B, 2, T * 3200) in -1..1; pictures uint8 (U, H, W, 3) and picture_of int64
+        (B, T), the index of the one that is seen in each turn; frame_valid float32 (B, T, 1);
+        events (B, T, 8); status (B, T, 5).
         """
-        batch, turns = frames.shape[:2]
+        batch, turns = picture_of.shape
         with torch.autocast(audio.device.type, enabled=False):
             bands = self.filterbank(F.pad(audio.float(), (TAIL, 0)))
             mean = self._past_mean(bands[:, 0].reshape(batch, turns, 20, -1).mean(2))
@@ -306,7 +313,7 @@ class InteractionModel(nn.Module):
         for layer in self.local:
             x, _ = layer(x, x.new_zeros(batch, layer.kernel - 1, x.shape[2]))
         local = self.local_norm(x)
-        seen = self.picture(frames.flatten(0, 1)).reshape(batch, turns, -1) * frame_valid
+        seen = self.picture(pictures)[picture_of] * frame_valid
         before = F.pad(seen, (0, 0, 1, 0))[:, :-1]
         context = torch.cat([events, status], -1)
         turn, vision = self._turn_vector(local, seen, before, frame_valid, context)

@@ -4,6 +4,9 @@ Resumes from its folder when that holds a checkpoint. One process is one thread 
 threads under load fight for the cores); `--processes 2` trains data-parallel. The weights that ship
 are an exponential average, so a run may be stopped at any time. `--start-from
 engines/reference/model.onnx` goes on from exported weights where there is no checkpoint.
+
+The curriculum is one number: `--dense` is the share of steps that learn from speech upon speech
+(words, phones, ends of turns) instead of conversations. Begin with 1, then go on with about 0.3.
 """
 
 from __future__ import annotations
@@ -27,12 +30,13 @@ from rich.console import Console
 from torch import Tensor, nn
 
 from edge_runtime.inference.manifest import load_manifest
-from engines.reference.corpus.factory import build_composer
+from engines.reference.corpus.factory import build_composers
 from engines.reference.losses import Batch, compute
 from engines.reference.model import InteractionModel, ModelConfig
 from engines.reference.warm_start import load_graph
 
 console = Console(highlight=False)
+STAGES = ("dense", "duplex")
 FILTERBANK_RATE = 0.01
 """Of the learning rate: at the full rate the filters blur."""
 
@@ -53,7 +57,10 @@ class Settings:
     """Let the learning rate fall to zero over these minutes; kept in a folder of its own."""
     scale: float = 1.0
     human_share: float = 0.35
+    dense: float = 0.3
+    """Share of the steps on dense speech instead of conversations."""
     seed: int = 0
+    """Also of the bank: another seed, other sentences and voices."""
     checkpoint_s: float = 180.0
     log_every: int = 25
     average: float = 0.998
@@ -116,7 +123,9 @@ class Trainer:
         self.average = copy.deepcopy(self.model)
         self.optimizer = optimizer_for(self.model, settings.learning_rate)
         self.step, self.hours, self.seconds = 0, 0.0, 0.0
-        self.recent: deque[dict[str, float]] = deque(maxlen=settings.log_every)
+        self.recent: dict[str, deque[dict[str, float]]] = {
+            stage: deque(maxlen=settings.log_every) for stage in STAGES
+        }
 
     @property
     def checkpoint(self) -> Path:
@@ -163,14 +172,16 @@ class Trainer:
         settings = self.settings
         self.resume()
         rng = random.Random(settings.seed * 1000 + self.rank + 7919 * (self.step + 1))
-        composer = build_composer(settings, self._print if self.rank == 0 else None)
+        composers = build_composers(settings, self._print if self.rank == 0 else None)
         started = saved = time.monotonic()
         base_s, total_s = self.seconds, settings.minutes * 60
         while (elapsed := self._elapsed(started)) < total_s:
-            batch = Batch.of(
-                [composer.compose(rng.getrandbits(48)) for _ in range(settings.batch)], self.device
-            )
-            self.recent.append(self._update(batch, elapsed / total_s))
+            stage = "dense" if rng.random() < settings.dense else "duplex"
+            composer = composers[stage]
+            count = settings.batch * settings.turns // composer.turns
+            seeds = [rng.getrandbits(48) for _ in range(count)]
+            batch = Batch.of([composer.compose(seed) for seed in seeds], self.device)
+            self.recent[stage].append(self._update(batch, elapsed / total_s))
             self.seconds = base_s + elapsed * settings.processes
             if self.rank == 0 and self.step % settings.log_every == 0:
                 self._log()
@@ -228,20 +239,28 @@ class Trainer:
             grad.copy_(part.view_as(grad))
 
     def _log(self) -> None:
-        mean = {k: float(np.mean([r[k] for r in self.recent])) for k in self.recent[0]}
-        row = {"step": self.step, "hours": self.hours, "core_minutes": self.seconds / 60} | mean
+        """A line for each stage that has been trained lately."""
         path = self.settings.folder / "log.csv"
         path.parent.mkdir(parents=True, exist_ok=True)
-        new = not path.exists()
-        with path.open("a", newline="") as file:
-            writer = csv.DictWriter(file, list(row))
-            if new:
-                writer.writeheader()
-            writer.writerow({k: round(v, 4) for k, v in row.items()})
-        parts = " ".join(f"{k} {v:.3f}" for k, v in mean.items())
-        self._print(
-            f"{self.seconds / 60:6.1f} core-min  step {self.step:6d}  {self.hours:7.1f} h  {parts}"
-        )
+        for stage, recent in self.recent.items():
+            if not recent:
+                continue
+            mean = {k: float(np.mean([r[k] for r in recent])) for k in recent[0]}
+            so_far = {
+                "step": self.step, "hours": self.hours, "core_minutes": self.seconds / 60
+            }  # fmt: skip
+            row = {"stage": stage} | {k: round(v, 4) for k, v in (so_far | mean).items()}
+            new = not path.exists()
+            with path.open("a", newline="") as file:
+                writer = csv.DictWriter(file, list(row))
+                if new:
+                    writer.writeheader()
+                writer.writerow(row)
+            parts = " ".join(f"{k} {v:.3f}" for k, v in mean.items())
+            self._print(
+                f"{self.seconds / 60:6.1f} core-min  step {self.step:6d}  {self.hours:7.1f} h  "
+                f"{stage:6s} {parts}"
+            )
 
     @staticmethod
     def _print(text: str) -> None:

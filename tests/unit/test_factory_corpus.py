@@ -12,7 +12,9 @@ pytest.importorskip("scipy", reason="the factory needs scipy (make train)")
 
 from engines.reference.corpus.acoustics import Acoustics, generated_beds
 from engines.reference.corpus.bank import Bank
-from engines.reference.corpus.conversation import IGNORE, Composer, Conversation
+from engines.reference.corpus.conversation import Composer
+from engines.reference.corpus.dense import DenseComposer
+from engines.reference.corpus.draft import IGNORE, Conversation
 from engines.reference.corpus.factory import GRAMMAR
 from engines.reference.corpus.text import Grammar
 from engines.reference.model import TURN_SAMPLES
@@ -131,6 +133,44 @@ def test_the_floor_is_taken_after_an_end_and_never_in_a_pause(
             if mark.kind in ("pause", "side_talk"):
                 assert speak not in one.floor[first + 1 : last], mark
     assert ends > 20
+
+
+def test_waiting_longer_speaks_for_an_end_not_against_it(
+    conversations: list[Conversation],
+) -> None:
+    """Weighted by the chance of being still unanswered, every turn of silence counts alike."""
+    speak = FLOOR.index("speak")
+    seen = [0.0, 0.0]
+    for one in conversations:
+        for mark in (m for m in one.marks if m.kind == "end"):
+            first, starts = mark.start // TURN_SAMPLES + 1, mark.end // TURN_SAMPLES
+            if starts >= TURNS:
+                continue
+            for late, turn in ((0, first), (1, first + 3)):
+                if turn < starts and one.floor[turn] == speak:
+                    seen[late] += one.floor_weight[turn]
+    assert seen[0] > 20
+    assert 0.7 < seen[1] / seen[0] < 1.3
+
+
+def test_dense_clips_teach_words_and_ends_and_decide_nothing(
+    bank: Bank, composer: Composer
+) -> None:
+    dense = DenseComposer(bank, composer.labels, composer.acoustics, turns=TURNS)
+    clips = [dense.compose(seed) for seed in range(8)]
+    for clip in clips:
+        for labels in (clip.floor, clip.act, clip.action, clip.delegate):
+            assert (labels == IGNORE).all()
+    words = sum(len(text.split()) for clip in clips for _, _, text in clip.texts)
+    assert words / (8 * TURNS * 0.2) > 1.0, "more than a word a second"
+    ends = np.concatenate([clip.end_of_turn for clip in clips])
+    assert (ends == 1).sum() > 10 and (ends == 0).sum() > 10
+
+
+def test_each_picture_is_drawn_once(conversations: list[Conversation]) -> None:
+    for one in conversations:
+        assert len(np.unique(one.pictures, axis=0)) == len(one.pictures)
+        assert set(one.picture_of.tolist()) == set(range(len(one.pictures)))
 
 
 def test_the_first_sound_of_an_utterance_comes_with_its_event(

@@ -86,9 +86,8 @@ def whole(model: InteractionModel, turns: list[MicroTurn]) -> dict[str, np.ndarr
     with torch.no_grad():
         out = model(
             torch.from_numpy(np.concatenate([t.audio for t in turns], 1))[None],
-            torch.from_numpy(np.stack([black if t.frame is None else t.frame for t in turns]))[
-                None
-            ],
+            torch.from_numpy(np.stack([black if t.frame is None else t.frame for t in turns])),
+            torch.arange(len(turns))[None],
             torch.tensor([[[float(t.frame is not None)] for t in turns]]),
             torch.from_numpy(events),
             torch.tensor([status]),

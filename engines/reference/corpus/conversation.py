@@ -3,139 +3,35 @@ stored.
 
 A conversation is a sequence of episodes (a person asks, tells, interrupts, waves, leaves, talks to
 somebody else). Each episode places sound for both sides, poses for the picture, and what the device
-should do. Times are samples inside an episode and turns (200 ms) in the labels. A label is for the
-end of its turn: all sound of that turn has been heard, and the decision takes effect in the next
-one.
+should do.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_runtime.demo.renderer import PersonRenderer, Pose
 from engines.reference.corpus.acoustics import FULL_SCALE, Acoustics, room_tone
 from engines.reference.corpus.bank import Spoken
+from engines.reference.corpus.draft import (
+    ACT_INDEX,
+    ACTION_INDEX,
+    DELEGATE_INDEX,
+    FLOOR_INDEX,
+    IGNORE,
+    RATE_HZ,
+    Conversation,
+    Draft,
+)
+from engines.reference.corpus.pictures import draw
 from engines.reference.corpus.text import IntentLabels
-from engines.reference.model import SPEECH, SUBFRAMES, TURN_SAMPLES, VISION
-from engines.reference.vocabulary import ACTIONS, ACTS, DELEGATE, EVENTS, FLOOR, STATUS
+from engines.reference.model import TURN_SAMPLES
 
-IGNORE = -100
-RATE_HZ = 16_000
-PHONE_DELAY = 3
-"""50 Hz steps by which phone targets trail the sound: 60 ms of future for a causal network."""
-PHONE_STEP = 320
-LAGS = (1, 1, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 4, 6, 10)
-"""Turns in which the floor should be taken before the device's sound begins, drawn evenly. The long
-ones teach a model that has missed the moment to answer all the same."""
-Ints = NDArray[np.int64]
-_FLOOR = {name: index for index, name in enumerate(FLOOR)}
-_ACT = {name: index for index, name in enumerate(ACTS)}
-_ACTION = {name: index for index, name in enumerate(ACTIONS)}
-_DELEGATE = {name: index for index, name in enumerate(DELEGATE)}
-_EVENT = {name: index for index, name in enumerate(EVENTS)}
-_SPEECH = {name: index for index, name in enumerate(SPEECH)}
-
-
-@dataclass(frozen=True)
-class Mark:
-    """Something that evaluation measures: its kind, and the samples or turns it spans."""
-
-    kind: str
-    start: int
-    end: int
-    detail: str = ""
-
-
-@dataclass(frozen=True)
-class Conversation:
-    """T turns of a conversation, ready for a batch."""
-
-    audio: NDArray[np.float32]
-    """(2, T * 3200), -1..1"""
-    frames: NDArray[np.uint8]
-    """(T, H, W, 3)"""
-    frame_valid: NDArray[np.float32]
-    """(T, 1)"""
-    events: NDArray[np.float32]
-    status: NDArray[np.float32]
-    floor: Ints
-    act: Ints
-    action: Ints
-    delegate: Ints
-    speech: Ints
-    vision: NDArray[np.float32]
-    end_of_turn: Ints
-    """(T,): 1 in the silence after a finished turn, 0 in a pause inside one, else ignored."""
-    phones: Ints
-    """(T * 10,)"""
-    texts: tuple[tuple[int, int, str], ...]
-    """First turn, last turn, what was said in between."""
-    marks: tuple[Mark, ...]
-
-
-@dataclass
-class _Draft:
-    """A conversation in the making."""
-
-    turns: int
-    rng: np.random.Generator
-    near: NDArray[np.float32] = field(init=False)
-    played: NDArray[np.float32] = field(init=False)
-    utterances: list[tuple[int, int, bool]] = field(default_factory=list)
-    """Of the device: first sample, end sample, interrupted."""
-    pending: list[tuple[int, int]] = field(default_factory=list)
-    ready: list[tuple[int, int]] = field(default_factory=list)
-    texts: list[tuple[int, int, str]] = field(default_factory=list)
-    marks: list[Mark] = field(default_factory=list)
-    present: bool = True
-    blind: bool = False
-
-    def __post_init__(self) -> None:
-        turns, samples = self.turns, self.turns * TURN_SAMPLES
-        self.samples = samples
-        self.near = np.zeros(samples, np.float32)
-        self.played = np.zeros(samples, np.float32)
-        self.floor = np.full(turns, -1, np.int64)
-        self.act = np.full(turns, IGNORE, np.int64)
-        self.action = np.zeros(turns, np.int64)
-        self.delegate = np.zeros(turns, np.int64)
-        self.speech = np.zeros(turns, np.int64)
-        self.end_of_turn = np.full(turns, IGNORE, np.int64)
-        self.phones = np.zeros(turns * SUBFRAMES, np.int64)
-        self.events = np.zeros((turns, len(EVENTS)), np.float32)
-        self.pose = np.zeros((turns, 5), np.float32)
-        """present, facing, mouth, waving phase, hand raised"""
-
-    def turn(self, sample: int) -> int:
-        return sample // TURN_SAMPLES
-
-    def span(self, array: NDArray[np.generic], start: int, end: int, value: float) -> None:
-        """array[start:end] = value, clipped to the conversation."""
-        array[max(0, start) : max(0, min(self.turns, end))] = value
-
-    def event(self, turn: int, name: str) -> None:
-        if 0 <= turn < self.turns:
-            self.events[turn, _EVENT[name]] = 1.0
-
-    def mark(self, kind: str, start: int, end: int, detail: str = "") -> None:
-        if end < self.samples:
-            self.marks.append(Mark(kind, start, end, detail))
-
-    def add(self, into: NDArray[np.float32], start: int, pcm: NDArray[np.float32]) -> None:
-        room = min(len(pcm), self.samples - start)
-        if room > 0 and start >= 0:
-            into[start : start + room] += pcm[:room]
-
-    def look(self, start: int, end: int, present: bool, facing: bool) -> None:
-        self.span(self.pose[:, 0], start, end, float(present))
-        self.span(self.pose[:, 1], start, end, float(facing))
-
-
-Pick = Callable[[str], Spoken]
+LAGS = (1, 1, 2, 2, 3, 3, 4, 5, 6, 8, 10, 12)
+"""Turns in which the floor should be taken before the device's sound begins, drawn evenly."""
+MOST_WEIGHT = 4.0
 
 
 class Composer:
@@ -164,7 +60,7 @@ class Composer:
 
     def compose(self, seed: int) -> Conversation:
         rng = np.random.default_rng(seed)
-        draft = _Draft(self.turns, rng)
+        draft = Draft(self.turns, rng)
         draft.blind = rng.random() < 0.12
         draft.present = rng.random() < 0.8
         draft.look(0, self.turns, draft.present, bool(rng.random() < 0.7))
@@ -180,14 +76,14 @@ class Composer:
 
     # -- choosing ---------------------------------------------------------------
 
-    def _pick(self, draft: _Draft, kind: str) -> Spoken:
+    def _pick(self, draft: Draft, kind: str) -> Spoken:
         pool = self.bank[kind]
         if kind == "turn":
             human = draft.rng.random() < self.human_share
             pool = self._human if human else self._synthetic
         return pool[int(draft.rng.integers(len(pool)))]
 
-    def _episode(self, draft: _Draft, position: int) -> int:
+    def _episode(self, draft: Draft, position: int) -> int:
         chance = draft.rng.random()
         if chance < 0.52:
             return self._addressed(draft, position)
@@ -207,9 +103,7 @@ class Composer:
 
     # -- the person ---------------------------------------------------------------
 
-    def _say(
-        self, draft: _Draft, spoken: Spoken, start: int, addressed: bool, visible: bool
-    ) -> int:
+    def _say(self, draft: Draft, spoken: Spoken, start: int, addressed: bool, visible: bool) -> int:
         """Place an utterance with its pauses; returns its end in samples."""
         rng = draft.rng
         gain = 10 ** (rng.uniform(-9, 6) / 20)
@@ -222,7 +116,8 @@ class Composer:
         for index, segment in enumerate(spoken.segments):
             begin, end = end, end + len(segment.pcm)
             draft.add(draft.near, begin, gain * segment.pcm.astype(np.float32))
-            self._label_speech(draft, segment.text, segment.phones, begin, end, addressed, visible)
+            who = "addressed" if addressed else "bystander"
+            draft.label_speech(segment.text, segment.phones, begin, end, who, visible)
             pause = self._pause(rng) if index < last else int(rng.uniform(1.0, 2.5) * RATE_HZ)
             if tone:
                 draft.add(draft.near, end, gain * room_tone(rng, spoken.room, pause))
@@ -242,35 +137,7 @@ class Composer:
         seconds = rng.uniform(1.0, 2.5) if longer else rng.uniform(0.25, 1.0)
         return int(seconds * RATE_HZ)
 
-    @staticmethod
-    def _label_speech(
-        draft: _Draft,
-        text: str,
-        phones: Sequence[tuple[int, float, float]],
-        begin: int,
-        end: int,
-        addressed: bool,
-        visible: bool,
-    ) -> None:
-        first, last = draft.turn(begin), draft.turn(end)
-        who = _SPEECH["addressed" if addressed else "bystander"]
-        draft.span(draft.speech, first, last + 1, who)
-        if visible:
-            stop = min(last + 1, draft.turns)
-            draft.pose[first:stop, 2] = draft.rng.uniform(0.1, 1.0, max(0, stop - first))
-        if last + 1 < draft.turns:
-            draft.texts.append((first, last + 1, text))
-        base = begin // PHONE_STEP + PHONE_DELAY
-        if not phones:
-            stop = min(len(draft.phones), end // PHONE_STEP + PHONE_DELAY)
-            draft.phones[base:stop] = IGNORE
-        for phone, start_s, end_s in phones:
-            if phone:
-                first_step = (begin + int(start_s * RATE_HZ)) // PHONE_STEP + PHONE_DELAY
-                last_step = (begin + int(end_s * RATE_HZ)) // PHONE_STEP + PHONE_DELAY
-                draft.phones[first_step : max(last_step, first_step + 1)] = phone
-
-    def _addressed(self, draft: _Draft, position: int) -> int:
+    def _addressed(self, draft: Draft, position: int) -> int:
         """A finished turn spoken to the device, and what follows from it."""
         spoken = self._pick(draft, "turn")
         before = draft.turn(position)
@@ -283,7 +150,7 @@ class Composer:
         draft.look(before - lead, draft.turn(position) + 1, True, True)
         return position
 
-    def _breaks_off(self, draft: _Draft, position: int) -> int:
+    def _breaks_off(self, draft: Draft, position: int) -> int:
         """An unfinished turn, then silence: the device waits."""
         spoken = self._pick(draft, "incomplete")
         before = draft.turn(position)
@@ -295,19 +162,19 @@ class Composer:
         draft.present = True
         return end + wait
 
-    def _stop_in_silence(self, draft: _Draft, position: int) -> int:
+    def _stop_in_silence(self, draft: Draft, position: int) -> int:
         spoken = self._pick(draft, "interruption")
         end = self._say(draft, spoken, position, addressed=True, visible=True)
         first = draft.turn(end)
         draft.span(draft.floor, first, first + 8, IGNORE)
         draft.span(draft.action, first, first + 1, IGNORE)
-        draft.span(draft.action, first + 1, first + 3, _ACTION["stop_motion"])
+        draft.span(draft.action, first + 1, first + 3, ACTION_INDEX["stop_motion"])
         draft.span(draft.action, first + 3, first + 6, IGNORE)
         draft.look(draft.turn(position) - 1, first + 4, True, True)
         draft.present = True
         return end + RATE_HZ
 
-    def _idle(self, draft: _Draft, position: int) -> int:
+    def _idle(self, draft: Draft, position: int) -> int:
         end = position + int(draft.rng.uniform(1, 4) * RATE_HZ)
         facing = bool(draft.rng.random() < 0.5)
         draft.look(draft.turn(position), draft.turn(end), draft.present, facing)
@@ -316,7 +183,7 @@ class Composer:
             draft.event(draft.turn(position), name)
         return end
 
-    def _side_talk(self, draft: _Draft, position: int) -> int:
+    def _side_talk(self, draft: Draft, position: int) -> int:
         """Speech that is not for the device: it says nothing."""
         kind = "turn" if draft.rng.random() < 0.85 else "incomplete"
         spoken = self._pick(draft, kind)
@@ -331,7 +198,7 @@ class Composer:
         draft.mark("side_talk", position, end + 8 * TURN_SAMPLES, detail)
         return end + int(draft.rng.uniform(1.6, 2.2) * RATE_HZ)
 
-    def _wave(self, draft: _Draft, position: int) -> int:
+    def _wave(self, draft: Draft, position: int) -> int:
         """The person waves; the device waves back and says nothing."""
         first, length = draft.turn(position), int(draft.rng.integers(6, 12))
         was_absent = not draft.present
@@ -340,14 +207,14 @@ class Composer:
         stop = min(first + length, draft.turns)
         draft.pose[first:stop, 3] = np.arange(1, stop - first + 1)
         draft.span(draft.action, first, first + 2, IGNORE)
-        draft.span(draft.action, first + 2, first + 5, _ACTION["wave"])
+        draft.span(draft.action, first + 2, first + 5, ACTION_INDEX["wave"])
         draft.span(draft.action, first + 5, first + length + 2, IGNORE)
         if was_absent:
             draft.span(draft.floor, first - 1, first + length + 6, IGNORE)
         draft.mark("wave", position, position + length * TURN_SAMPLES)
         return position + (length + 2) * TURN_SAMPLES
 
-    def _arrival(self, draft: _Draft, position: int) -> int:
+    def _arrival(self, draft: Draft, position: int) -> int:
         """Nobody is there for 2 s and more; then a person comes, and is greeted once."""
         rng = draft.rng
         first = draft.turn(position)
@@ -367,14 +234,22 @@ class Composer:
 
     # -- the device -----------------------------------------------------------------
 
-    @staticmethod
-    def _speak_label(draft: _Draft, first: int, lag: int, act: str | None) -> None:
-        """Turns first..first+lag-1 should take the floor; sound starts in turn first+lag."""
-        draft.span(draft.floor, first, first + lag, _FLOOR["speak"])
-        if act is not None:
-            draft.span(draft.act, first, first + lag, _ACT[act])
+    def _speak_label(self, draft: Draft, first: int, lag: int, act: str | None) -> None:
+        """Turns first..first+lag-1 should take the floor; sound starts in turn first+lag.
 
-    def _reply(self, draft: _Draft, end: int, spoken: Spoken) -> int:
+        Whoever waits longer is answered in the meantime, so late turns after an end are rare in
+        training while those in long pauses are not, and silence that lasts would speak against an
+        end. Each turn counts by the inverse chance of not having been answered before it.
+        """
+        draft.span(draft.floor, first, first + lag, FLOOR_INDEX["speak"])
+        for turn in range(lag):
+            waiting = np.mean([turn < other for other in self.lags])
+            weight = min(MOST_WEIGHT, 1 / max(waiting, 1e-3))
+            draft.span(draft.floor_weight, first + turn, first + turn + 1, weight)
+        if act is not None:
+            draft.span(draft.act, first, first + lag, ACT_INDEX[act])
+
+    def _reply(self, draft: Draft, end: int, spoken: Spoken) -> int:
         """Take the floor after a finished turn; returns where the conversation is free again."""
         rng, last = draft.rng, draft.turn(end)
         lag = int(rng.choice(self.lags))
@@ -388,8 +263,8 @@ class Composer:
         draft.span(draft.end_of_turn, first, first + lag, 1)
         draft.mark("end", end, (first + lag) * TURN_SAMPLES, f"{spoken.source}:{spoken.intent}")
         starts = first + lag
-        self._around(draft, draft.action, first, starts, _index(_ACTION, labels.action))
-        self._around(draft, draft.delegate, first, starts, _index(_DELEGATE, labels.delegate))
+        draft.around(draft.action, first, starts, _index(ACTION_INDEX, labels.action))
+        draft.around(draft.delegate, first, starts, _index(DELEGATE_INDEX, labels.delegate))
         if labels.delegate == "delegate":
             return self._delegated(draft, starts)
         if labels.delegate == "cancel":
@@ -397,14 +272,7 @@ class Composer:
         pool = self._long if rng.random() < 0.45 else self._short
         return self._device(draft, starts, pool)
 
-    @staticmethod
-    def _around(draft: _Draft, array: Ints, first: int, end: int, value: int) -> None:
-        """`value` in first..end-1; ignored just before and after unless it is class 0."""
-        if value:
-            draft.span(array, first - 1, end + 2, IGNORE)
-        draft.span(array, first, end, value)
-
-    def _delegated(self, draft: _Draft, starts: int) -> int:
+    def _delegated(self, draft: Draft, starts: int) -> int:
         """The device says it is on it; a result comes some time later and is woven in."""
         rng = draft.rng
         free = self._device(draft, starts, self._short, may_be_cut=False)
@@ -423,7 +291,7 @@ class Composer:
         draft.event(arrives, "failed" if failed else "result")
         return self._deliver(draft, arrives, free, failed)
 
-    def _cancelled(self, draft: _Draft, starts: int, free: int) -> int:
+    def _cancelled(self, draft: Draft, starts: int, free: int) -> int:
         position = free + int(draft.rng.uniform(0.3, 2.0) * RATE_HZ)
         end = self._say(draft, self._pick(draft, "cancel"), position, True, True)
         lag = int(draft.rng.integers(1, 3))
@@ -431,11 +299,11 @@ class Composer:
         draft.pending.append((starts, first + lag))
         draft.span(draft.floor, first - 1, first, IGNORE)
         self._speak_label(draft, first, lag, "acknowledge")
-        self._around(draft, draft.delegate, first, first + lag, _DELEGATE["cancel"])
+        draft.around(draft.delegate, first, first + lag, DELEGATE_INDEX["cancel"])
         draft.mark("cancel", end, (first + lag) * TURN_SAMPLES)
         return self._device(draft, first + lag, self._short)
 
-    def _follow_up(self, draft: _Draft, free: int) -> int:
+    def _follow_up(self, draft: Draft, free: int) -> int:
         """Small talk while the work goes on, answered at once."""
         position = free + int(draft.rng.uniform(0.3, 1.5) * RATE_HZ)
         for _ in range(8):
@@ -449,17 +317,17 @@ class Composer:
         first = draft.turn(end) + 1
         draft.span(draft.floor, first - 1, first, IGNORE)
         self._speak_label(draft, first, lag, labels.act)
-        self._around(draft, draft.action, first, first + lag, _index(_ACTION, labels.action))
+        draft.around(draft.action, first, first + lag, _index(ACTION_INDEX, labels.action))
         draft.mark("end", end, (first + lag) * TURN_SAMPLES, f"{spoken.source}:{spoken.intent}")
         return self._device(draft, first + lag, self._short, may_be_cut=False)
 
-    def _still_working(self, draft: _Draft, first: int) -> int:
+    def _still_working(self, draft: Draft, first: int) -> int:
         lag = int(draft.rng.integers(1, 4))
         draft.span(draft.floor, first - 12, first, IGNORE)
         self._speak_label(draft, first, lag, "still_working")
         return self._device(draft, first + lag, self._short, may_be_cut=False)
 
-    def _deliver(self, draft: _Draft, arrives: int, free: int, failed: bool) -> int:
+    def _deliver(self, draft: Draft, arrives: int, free: int, failed: bool) -> int:
         lag = int(draft.rng.choice(self.lags))
         floor_free = draft.turn(free)
         draft.span(draft.floor, floor_free, floor_free + 1, IGNORE)
@@ -471,31 +339,20 @@ class Composer:
         pool = self._long if not failed and draft.rng.random() < 0.7 else self._short
         return self._device(draft, first + lag, pool)
 
-    def _listener_backchannel(self, draft: _Draft, end: int, pause: int) -> None:
+    def _listener_backchannel(self, draft: Draft, end: int, pause: int) -> None:
         """'mhm' in a longer pause of somebody's story."""
         first = draft.turn(end) + 1
         if pause < 0.8 * RATE_HZ or first + 4 >= draft.turns or draft.rng.random() < 0.3:
             draft.span(draft.floor, first, first + 2, IGNORE)
             return
         draft.span(draft.floor, first - 1, first, IGNORE)
-        draft.span(draft.floor, first, first + 1, _FLOOR["backchannel"])
+        draft.span(draft.floor, first, first + 1, FLOOR_INDEX["backchannel"])
         draft.mark("backchannel_place", end, end + pause)
         pcm = self._pick(draft, "device_backchannel").segments[0].pcm.astype(np.float32)
-        self._sound(draft, (first + 1) * TURN_SAMPLES, pcm, False)
-
-    def _sound(
-        self, draft: _Draft, start: int, pcm: NDArray[np.float32], interrupted: bool
-    ) -> None:
-        """Let the loudspeaker play from `start`, with the events the mouth would report."""
-        end = start + len(pcm)
-        draft.add(draft.played, start, pcm)
-        draft.utterances.append((start, end, interrupted))
-        draft.event(draft.turn(start), "utterance_started")
-        done = "utterance_interrupted" if interrupted else "utterance_finished"
-        draft.event(draft.turn(end - 1), done)
+        draft.sound((first + 1) * TURN_SAMPLES, pcm, False)
 
     def _device(
-        self, draft: _Draft, starts: int, pool: Sequence[Spoken], may_be_cut: bool = True
+        self, draft: Draft, starts: int, pool: Sequence[Spoken], may_be_cut: bool = True
     ) -> int:
         """The device speaks from turn `starts`; returns where the floor is free again."""
         rng = draft.rng
@@ -517,31 +374,31 @@ class Composer:
                 return self._is_interrupted(draft, start, pcm)
             if chance < 0.65 and not draft.blind:
                 return self._sees_hand(draft, start, pcm)
-        self._sound(draft, start, pcm, False)
+        draft.sound(start, pcm, False)
         return end
 
-    def _inside(self, draft: _Draft, start: int, pcm: NDArray[np.float32], margin_s: float) -> int:
+    def _inside(self, draft: Draft, start: int, pcm: NDArray[np.float32], margin_s: float) -> int:
         """A moment while the device speaks."""
         room = max(0.4, len(pcm) / RATE_HZ - margin_s)
         return start + int(draft.rng.uniform(0.3, room) * RATE_HZ)
 
-    def _hears_backchannel(self, draft: _Draft, start: int, pcm: NDArray[np.float32]) -> int:
+    def _hears_backchannel(self, draft: Draft, start: int, pcm: NDArray[np.float32]) -> int:
         for _ in range(int(draft.rng.integers(1, 3))):
             at = self._inside(draft, start, pcm, 0.9)
             end = self._say(draft, self._pick(draft, "backchannel"), at, True, True)
             draft.mark("backchannel_heard", at, end)
-        self._sound(draft, start, pcm, False)
+        draft.sound(start, pcm, False)
         return start + len(pcm)
 
-    def _hears_side_talk(self, draft: _Draft, start: int, pcm: NDArray[np.float32]) -> int:
+    def _hears_side_talk(self, draft: Draft, start: int, pcm: NDArray[np.float32]) -> int:
         at = self._inside(draft, start, pcm, 0.9)
         end = self._say(draft, self._pick(draft, "turn"), at, addressed=False, visible=True)
         draft.look(draft.turn(at) - 1, draft.turn(end) + 4, True, False)
         draft.mark("side_talk_heard", at, min(end, start + len(pcm)))
-        self._sound(draft, start, pcm, False)
+        draft.sound(start, pcm, False)
         return max(end + 2 * TURN_SAMPLES, start + len(pcm))
 
-    def _sees_hand(self, draft: _Draft, start: int, pcm: NDArray[np.float32]) -> int:
+    def _sees_hand(self, draft: Draft, start: int, pcm: NDArray[np.float32]) -> int:
         at = draft.turn(self._inside(draft, start, pcm, 0.9))
         draft.look(at - 1, at + 9, True, True)
         draft.span(draft.pose[:, 4], at, at + 8, 1.0)
@@ -550,7 +407,7 @@ class Composer:
         cut = self._cut(draft, at + 1, start, pcm)
         return max(cut, (at + 9) * TURN_SAMPLES)
 
-    def _is_interrupted(self, draft: _Draft, start: int, pcm: NDArray[np.float32]) -> int:
+    def _is_interrupted(self, draft: Draft, start: int, pcm: NDArray[np.float32]) -> int:
         """The person takes over: with a stop word, with one and a turn, or with a turn at once."""
         rng = draft.rng
         at = self._inside(draft, start, pcm, 0.7)
@@ -572,94 +429,53 @@ class Composer:
         if word is not None and turn is None:
             stop_at = draft.turn(cut)
             draft.span(draft.action, draft.turn(at), on, IGNORE)
-            draft.span(draft.action, on, stop_at, _ACTION["stop_motion"])
+            draft.span(draft.action, on, stop_at, ACTION_INDEX["stop_motion"])
             draft.span(draft.action, stop_at, stop_at + 3, IGNORE)
         if turn is not None and said > cut:
             return self._reply(draft, said, turn)
         return max(said, cut) + int(0.6 * RATE_HZ)
 
-    def _cut(self, draft: _Draft, on: int, start: int, pcm: NDArray[np.float32]) -> int:
+    def _cut(self, draft: Draft, on: int, start: int, pcm: NDArray[np.float32]) -> int:
         """Yield from turn `on`; the sound fades out one or two turns later. Returns that sample."""
         lag = int(draft.rng.choice([1, 2], p=[0.65, 0.35]))
         end = (on + lag) * TURN_SAMPLES
         keep = end - start
         if keep >= len(pcm):
-            self._sound(draft, start, pcm, False)
+            draft.sound(start, pcm, False)
             return start + len(pcm)
-        draft.span(draft.floor, on, on + lag, _FLOOR["yield"])
+        draft.span(draft.floor, on, on + lag, FLOOR_INDEX["yield"])
         pcm = pcm[: keep + 320].copy()
         fade = pcm[keep:]
         fade *= np.linspace(1, 0, len(fade), dtype=np.float32)
-        self._sound(draft, start, pcm, True)
+        draft.sound(start, pcm, True)
         return end
 
     # -- putting it together ----------------------------------------------------------
 
-    def _finish(self, draft: _Draft) -> Conversation:
-        rng, turns = draft.rng, draft.turns
-        speaking, left = self._speaking(draft)
-        floor = np.where(draft.floor == -1, np.where(speaking, 4, 0), draft.floor)
-        impossible = (speaking & np.isin(floor, (1, 2))) | (~speaking & (floor == 3))
-        floor = np.where(impossible, IGNORE, floor)
-        floor = np.where(~speaking & (floor == 4), 0, floor)
-        floor = np.where(speaking & (floor == 0), 4, floor)
-        status = np.zeros((turns, len(STATUS)), np.float32)
-        status[:, 0], status[:, 1] = speaking, left
-        for column, spans in ((2, draft.pending), (3, draft.ready)):
-            for first, end in spans:
-                draft.span(status[:, column], first, end, 1.0)
-        status[:, 4] = float(rng.random() < 0.7)
-        mic = self.acoustics.microphone(rng, draft.near, draft.played)
+    def _finish(self, draft: Draft) -> Conversation:
+        floor, status = draft.floor_and_status()
+        mic = self.acoustics.microphone(draft.rng, draft.near, draft.played)
         audio = np.clip(np.stack([mic, draft.played]) / FULL_SCALE, -1, 1).astype(np.float32)
-        frames, valid = self._draw(draft)
-        vision = np.concatenate(
-            [draft.pose[:, :2], draft.pose[:, 2:3] > 0, draft.pose[:, 3:4] > 0, draft.pose[:, 4:]],
-            1,
-        )
-        vision[:, 1:] *= vision[:, :1]
-        assert vision.shape[1] == len(VISION)
+        pictures, picture_of = draw(draft, self.frame_px)
         return Conversation(
-            audio, frames, valid, draft.events, status, floor, draft.act, draft.action,
-            draft.delegate, draft.speech, vision.astype(np.float32), draft.end_of_turn,
-            draft.phones, tuple(draft.texts), tuple(draft.marks),
-        )  # fmt: skip
-
-    @staticmethod
-    def _speaking(draft: _Draft) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
-        """What the mouth reports at the end of each turn: sound is still waiting to be played."""
-        speaking = np.zeros(draft.turns, bool)
-        left = np.zeros(draft.turns, np.float32)
-        for start, end, interrupted in draft.utterances:
-            last = draft.turn(end - 321) + 1 if interrupted else draft.turn(end - 1)
-            for turn in range(draft.turn(start), min(draft.turns, last)):
-                speaking[turn] = True
-                left[turn] = min((end - (turn + 1) * TURN_SAMPLES) / RATE_HZ / 10, 1.0)
-        return speaking, left
-
-    def _draw(self, draft: _Draft) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-        """Pictures of the poses. Equal poses share a drawing; each frame has its own noise."""
-        rng, size = draft.rng, self.frame_px
-        if draft.blind:
-            empty = np.zeros((draft.turns, size, size, 3), np.uint8)
-            return empty, np.zeros((draft.turns, 1), np.float32)
-        renderer = PersonRenderer(int(rng.integers(1 << 31)), size, size)
-        frames = np.empty((draft.turns, size, size, 3), np.uint8)
-        drawn: dict[tuple[int, ...], NDArray[np.uint8]] = {}
-        noise = rng.normal(0, rng.uniform(1, 6), (4, size, size, 3)).astype(np.int8)
-        sway = 0
-        for turn, (present, facing, mouth, wave, hand) in enumerate(draft.pose):
-            if rng.random() < 0.15:
-                sway = int(rng.integers(0, 3))
-            phase = 0 if not wave else 1 + int(wave) % 4
-            key = (int(present), int(facing), int(np.ceil(mouth * 3)), phase, int(hand), sway)
-            if key not in drawn:
-                pose = Pose(
-                    bool(present), bool(facing), key[2] / 3, phase, bool(hand), 0.06 * (sway - 1)
-                )
-                drawn[key] = renderer.render(pose, turn)
-            grain = noise[int(rng.integers(4))]
-            frames[turn] = np.clip(drawn[key].astype(np.int16) + grain, 0, 255)
-        return frames, np.ones((draft.turns, 1), np.float32)
+            audio=audio,
+            pictures=pictures,
+            picture_of=picture_of,
+            frame_valid=np.full((draft.turns, 1), not draft.blind, np.float32),
+            events=draft.events,
+            status=status,
+            floor=floor,
+            floor_weight=draft.floor_weight,
+            act=draft.act,
+            action=draft.action,
+            delegate=draft.delegate,
+            speech=draft.speech,
+            vision=draft.attributes(),
+            end_of_turn=draft.end_of_turn,
+            phones=draft.phones,
+            texts=tuple(draft.texts),
+            marks=tuple(draft.marks),
+        )
 
 
 def _samples(spoken: Spoken) -> int:

@@ -12,6 +12,7 @@ from engines.reference.corpus import human
 from engines.reference.corpus.acoustics import Acoustics, generated_beds
 from engines.reference.corpus.bank import Bank
 from engines.reference.corpus.conversation import Composer
+from engines.reference.corpus.dense import DenseComposer
 from engines.reference.corpus.text import Grammar
 
 GRAMMAR = Path(__file__).parent / "grammar.yaml"
@@ -32,12 +33,17 @@ class CorpusSettings(Protocol):
     def seed(self) -> int: ...
 
 
-def build_composer(
+DENSE_SHARE_OF_TURNS = 0.5
+"""A dense clip is shorter than a conversation: there is less to wait for."""
+
+
+def build_composers(
     settings: CorpusSettings,
     progress: Callable[[str], None] | None = None,
     split: str = "train",
-) -> Composer:
-    """A composer over a bank of `settings.scale`; human speech where `settings.data` has it."""
+) -> dict[str, Composer]:
+    """Composers of both stages over one bank of `settings.scale`; human speech where
+    `settings.data` has it."""
     data = settings.data
     bank = Bank.build(
         seed=settings.seed,
@@ -54,4 +60,9 @@ def build_composer(
     voices = [segment.pcm for spoken in bank["turn"] for segment in spoken.segments]
     acoustics = Acoustics(recorded + generated_beds(rng, voices) * 3, rooms)
     labels = Grammar.load(GRAMMAR).labels
-    return Composer(bank, labels, acoustics, settings.turns, human_share=settings.human_share)
+    share, turns = settings.human_share, settings.turns
+    short = max(1, round(turns * DENSE_SHARE_OF_TURNS))
+    return {
+        "dense": DenseComposer(bank, labels, acoustics, short, human_share=share),
+        "duplex": Composer(bank, labels, acoustics, turns, human_share=share),
+    }
