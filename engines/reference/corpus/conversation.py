@@ -25,6 +25,7 @@ from engines.reference.corpus.draft import (
     Conversation,
     Draft,
 )
+from engines.reference.corpus.photographs import Photographs
 from engines.reference.corpus.pictures import draw
 from engines.reference.corpus.text import IntentLabels
 from engines.reference.model import TURN_SAMPLES
@@ -46,9 +47,11 @@ class Composer:
         frame_px: int = 96,
         human_share: float = 0.35,
         lags: tuple[int, ...] = LAGS,
+        photographs: Photographs | None = None,
     ) -> None:
         self.bank, self.labels, self.acoustics = bank, labels, acoustics
         self.turns, self.frame_px = turns, frame_px
+        self.photographs = photographs
         self.lags = lags
         """Turns from the first in which the floor may be taken to the device's first sound."""
         self._human = [s for s in bank["turn"] if s.source == "human"]
@@ -456,7 +459,7 @@ class Composer:
         floor, status = draft.floor_and_status()
         mic = self.acoustics.microphone(draft.rng, draft.near, draft.played)
         audio = np.clip(np.stack([mic, draft.played]) / FULL_SCALE, -1, 1).astype(np.float32)
-        pictures, picture_of = draw(draft, self.frame_px)
+        pictures, picture_of = draw(draft, self.frame_px, self.photographs)
         return Conversation(
             audio=audio,
             pictures=pictures,

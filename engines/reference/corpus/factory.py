@@ -13,6 +13,7 @@ from engines.reference.corpus.acoustics import Acoustics, generated_beds
 from engines.reference.corpus.bank import Bank
 from engines.reference.corpus.conversation import Composer
 from engines.reference.corpus.dense import DenseComposer
+from engines.reference.corpus.photographs import Photographs
 from engines.reference.corpus.text import Grammar
 
 GRAMMAR = Path(__file__).parent / "grammar.yaml"
@@ -60,9 +61,14 @@ def build_composers(
     voices = [segment.pcm for spoken in bank["turn"] for segment in spoken.segments]
     acoustics = Acoustics(recorded + generated_beds(rng, voices) * 3, rooms)
     labels = Grammar.load(GRAMMAR).labels
+    photographs = None if data is None else Photographs.load(data, part)
     share, turns = settings.human_share, settings.turns
     short = max(1, round(turns * DENSE_SHARE_OF_TURNS))
     return {
-        "dense": DenseComposer(bank, labels, acoustics, short, human_share=share),
-        "duplex": Composer(bank, labels, acoustics, turns, human_share=share),
+        "dense": DenseComposer(
+            bank, labels, acoustics, short, human_share=share, photographs=photographs
+        ),
+        "duplex": Composer(
+            bank, labels, acoustics, turns, human_share=share, photographs=photographs
+        ),
     }

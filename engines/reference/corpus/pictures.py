@@ -7,12 +7,15 @@ from numpy.typing import NDArray
 
 from edge_runtime.demo.renderer import PersonRenderer, Pose
 from engines.reference.corpus.draft import Draft, Ints
+from engines.reference.corpus.photographs import PhotographedPerson, Photographs
 
 GRAINS = 2
 """Noise patterns of a camera in one conversation."""
 
 
-def draw(draft: Draft, size: int) -> tuple[NDArray[np.uint8], Ints]:
+def draw(
+    draft: Draft, size: int, photographs: Photographs | None = None
+) -> tuple[NDArray[np.uint8], Ints]:
     """Pictures uint8 (U, size, size, 3) of the draft's poses, and the picture of each turn (T,).
 
     Equal poses share a drawing, so that the network looks at each only once.
@@ -20,7 +23,12 @@ def draw(draft: Draft, size: int) -> tuple[NDArray[np.uint8], Ints]:
     rng = draft.rng
     if draft.blind:
         return np.zeros((1, size, size, 3), np.uint8), np.zeros(draft.turns, np.int64)
-    renderer = PersonRenderer(int(rng.integers(1 << 31)), size, size)
+    seed = int(rng.integers(1 << 31))
+    renderer = (
+        PhotographedPerson(seed, size, photographs)
+        if photographs
+        else PersonRenderer(seed, size, size)
+    )
     noise = rng.normal(0, rng.uniform(1, 6), (GRAINS, size, size, 3)).astype(np.int16)
     drawn: dict[tuple[int, ...], NDArray[np.uint8]] = {}
     known: dict[tuple[int, ...], int] = {}
