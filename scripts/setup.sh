@@ -64,6 +64,10 @@ system_packages() {
   if [[ ",$extras," == *,dev,* && ! -x /usr/sbin/mosquitto ]] && ! command -v mosquitto >/dev/null; then
     missing+=(mosquitto) # the tests of delegation talk to a real broker
   fi
+  if [[ ",$extras," == *,train,* ]] && ! command -v festival >/dev/null; then
+    # The factory's third synthesizer; flite and espeak-ng come as libraries of what is above.
+    missing+=(festival festvox-kallpc16k festvox-kdlpc16k festvox-us-slt-hts)
+  fi
   if [[ ",$extras," == *,audio,* && ! -e /usr/include/portaudio.h ]]; then
     missing+=(portaudio19-dev gcc libc6-dev python3-dev) # pyaudio is compiled on the spot
     needed=1

@@ -229,7 +229,7 @@ def measure(
         settings, human_share=1.0 if human else 0.0, data=settings.data if human else None
     )
     composer = build_composers(mine, None, split)["duplex"]
-    composer.lags = (PATIENCE,)
+    composer.lags, composer.mistakes = (PATIENCE,), 0.0
     tally = Tally()
     for start in range(0, count, 8):
         batch = [composer.compose(10_000_019 + i) for i in range(start, min(count, start + 8))]

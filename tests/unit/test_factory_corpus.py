@@ -153,6 +153,21 @@ def test_waiting_longer_speaks_for_an_end_not_against_it(
     assert 0.7 < seen[1] / seen[0] < 1.3
 
 
+def test_who_errs_gives_way(bank: Bank, composer: Composer) -> None:
+    """Where the device has spoken into a pause, it yields once the person goes on."""
+    erring = Composer(bank, composer.labels, composer.acoustics, TURNS, mistakes=1.0)
+    into, gave_way = 0, 0
+    for conversation in (erring.compose(seed) for seed in range(24)):
+        speaking = conversation.status[:, STATUS.index("speaking")] > 0
+        for mark in (m for m in conversation.marks if m.kind == "pause"):
+            first, last = mark.start // TURN_SAMPLES, mark.end // TURN_SAMPLES
+            if speaking[first + 1 : last].any() and not speaking[first] and last + 5 < TURNS:
+                into += 1
+                gave_way += FLOOR.index("yield") in conversation.floor[last : last + 4]
+                assert not speaking[last + 4]
+    assert into > 5 and gave_way > 0.7 * into, "the others had finished by themselves"
+
+
 def test_dense_clips_teach_words_and_ends_and_decide_nothing(
     bank: Bank, composer: Composer
 ) -> None:

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import pickle
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import gcd
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.signal import resample_poly
 
+from engines.reference.corpus import festival as festival_module
 from engines.reference.corpus import flite as flite_module
 from engines.reference.corpus.espeak import ACCENTS, Espeak, EspeakVoice, Phones
+from engines.reference.corpus.festival import Festival
 from engines.reference.corpus.flite import Flite
 from engines.reference.corpus.text import Grammar, Line, stdlib_prose
 
@@ -24,16 +27,17 @@ RMS = 2000.0
 HELD_VARIANTS = 18
 DEVICE_VOICE = EspeakVoice("en-us+f2", 165, 50, 50)
 COUNTS = {
-    "turn": (7000, 2600),
-    "incomplete": (1000, 400),
-    "backchannel": (800, 250),
-    "interruption": (1000, 400),
-    "cancel": (400, 150),
-    "device": (1500, 200),
-    "device_backchannel": (60, 10),
+    "turn": (4500, 2600, 2500),
+    "incomplete": (700, 400, 400),
+    "backchannel": (500, 250, 250),
+    "interruption": (700, 400, 400),
+    "cancel": (300, 150, 150),
+    "device": (1400, 200, 100),
+    "device_backchannel": (60, 10, 10),
 }
-"""By kind: utterances of espeak-ng and of flite at scale 1."""
+"""By kind: utterances of espeak-ng, flite and festival at scale 1."""
 GRAMMAR = Path(__file__).parent / "grammar.yaml"
+Engine = TypeVar("Engine")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,13 +95,13 @@ class Speaker:
     def __init__(self, split: str) -> None:
         self.split = split
         self.espeak = Espeak() if split != "test_unseen" else None
-        self.flite: Flite | None = None
-        try:
-            self.flite = Flite()
-        except RuntimeError as error:
-            if self.espeak is None:
-                raise
-            warnings.warn(f"{error}; the corpus has one synthesizer less", stacklevel=2)
+        unseen = split == "test_unseen"
+        self.flite_voices = flite_module.HELD_OUT if unseen else flite_module.VOICES
+        voices = festival_module.HELD_OUT if unseen else festival_module.VOICES
+        self.flite = _if_there(Flite)
+        self.festival = _if_there(lambda: Festival(voices))
+        if not (self.espeak or self.flite or self.festival):
+            raise RuntimeError("no synthesizer is here: apt-get install libflite1")
         variants = self.espeak.variants() if self.espeak else []
         np.random.default_rng(5).shuffle(variants)
         held = variants[:HELD_VARIANTS]
@@ -119,13 +123,41 @@ class Speaker:
 
     def with_flite(self, rng: np.random.Generator, line: Line, kind: str) -> Spoken | None:
         assert self.flite is not None
-        voices = flite_module.VOICES if self.split != "test_unseen" else flite_module.HELD_OUT
+        return self._stretched(self.flite, self.flite_voices, "flite", rng, line, kind)
+
+    def with_festival(self, rng: np.random.Generator, line: Line, kind: str) -> Spoken | None:
+        assert self.festival is not None
+        voices = self.festival.voices
+        return self._stretched(self.festival, voices, "festival", rng, line, kind)
+
+    @staticmethod
+    def _stretched(
+        engine: Flite | Festival,
+        voices: Sequence[str],
+        source: str,
+        rng: np.random.Generator,
+        line: Line,
+        kind: str,
+    ) -> Spoken | None:
+        """With an engine whose voices know one setting, their pace."""
         voice = voices[int(rng.integers(len(voices)))]
         stretch, parts = float(rng.uniform(0.85, 1.25)), []
         for text in _punctuate(rng, line, kind):
-            pcm, phones, rate_hz = self.flite.say(text, voice, stretch)
+            pcm, phones, rate_hz = engine.say(text, voice, stretch)
             parts.append(_segment(pcm, rate_hz, _plain(text), phones))
-        return _spoken(parts, line, kind, "flite", voice)
+        return _spoken(parts, line, kind, source, voice)
+
+    def close(self) -> None:
+        if self.festival is not None:
+            self.festival.close()
+
+
+def _if_there(make: Callable[[], Engine]) -> Engine | None:
+    try:
+        return make()
+    except RuntimeError as error:
+        warnings.warn(f"{error}; the corpus has one synthesizer less", stacklevel=3)
+        return None
 
 
 def _plain(text: str) -> str:
@@ -209,18 +241,20 @@ def _synthesize(
     splits = {"train": 1, "test_seen": 2, "test_unseen": 3}
     rng = np.random.default_rng([seed, splits[split]])
     bank: dict[str, list[Spoken]] = {}
-    for kind, (with_espeak, with_flite) in COUNTS.items():
+    for kind, counts in COUNTS.items():
         if progress:
             progress(f"synthesizing {split}: {kind}")
         bank[kind] = []
         text_split = "train" if split == "train" else "test"
         engines = (
-            (speaker.espeak, speaker.with_espeak, with_espeak),
-            (speaker.flite, speaker.with_flite, with_flite),
+            (speaker.espeak, speaker.with_espeak),
+            (speaker.flite, speaker.with_flite),
+            (speaker.festival, speaker.with_festival),
         )
-        for engine, say, count in engines:
+        for (engine, say), count in zip(engines, counts, strict=True):
             for _ in range(max(4, int(count * scale)) if engine is not None else 0):
                 spoken = say(rng, _line(grammar, rng, kind, text_split), kind)
                 if spoken is not None:
                     bank[kind].append(spoken)
+    speaker.close()
     return bank

@@ -33,6 +33,10 @@ from engines.reference.model import TURN_SAMPLES
 LAGS = (1, 1, 2, 2, 3, 3, 4, 5, 6, 8, 10, 12)
 """Turns in which the floor should be taken before the device's sound begins, drawn evenly."""
 MOST_WEIGHT = 4.0
+HELD_WEIGHT = 6.0
+"""To hold the floor is trivial in most turns, and is not while the person says "mhm"."""
+MISTAKES = 0.08
+"""Share of the longer pauses in which the device errs and speaks, so that it learns to give way."""
 
 
 class Composer:
@@ -48,10 +52,11 @@ class Composer:
         human_share: float = 0.35,
         lags: tuple[int, ...] = LAGS,
         photographs: Photographs | None = None,
+        mistakes: float = MISTAKES,
     ) -> None:
         self.bank, self.labels, self.acoustics = bank, labels, acoustics
         self.turns, self.frame_px = turns, frame_px
-        self.photographs = photographs
+        self.photographs, self.mistakes = photographs, mistakes
         self.lags = lags
         """Turns from the first in which the floor may be taken to the device's first sound."""
         self._human = [s for s in bank["turn"] if s.source == "human"]
@@ -131,6 +136,8 @@ class Composer:
                 draft.span(draft.end_of_turn, draft.turn(end) + 1, draft.turn(end + pause), 0)
             if addressed and spoken.intent == "story":
                 self._listener_backchannel(draft, end, pause)
+            elif addressed and pause > RATE_HZ // 2 and rng.random() < self.mistakes:
+                self._mistake(draft, end, end + pause)
             end += pause
         return end
 
@@ -390,6 +397,7 @@ class Composer:
             at = self._inside(draft, start, pcm, 0.9)
             end = self._say(draft, self._pick(draft, "backchannel"), at, True, True)
             draft.mark("backchannel_heard", at, end)
+            draft.span(draft.floor_weight, draft.turn(at), draft.turn(end) + 3, HELD_WEIGHT)
         draft.sound(start, pcm, False)
         return start + len(pcm)
 
@@ -398,8 +406,20 @@ class Composer:
         end = self._say(draft, self._pick(draft, "turn"), at, addressed=False, visible=True)
         draft.look(draft.turn(at) - 1, draft.turn(end) + 4, True, False)
         draft.mark("side_talk_heard", at, min(end, start + len(pcm)))
+        draft.span(draft.floor_weight, draft.turn(at), draft.turn(end) + 2, HELD_WEIGHT)
         draft.sound(start, pcm, False)
         return max(end + 2 * TURN_SAMPLES, start + len(pcm))
+
+    def _mistake(self, draft: Draft, end: int, resumes: int) -> None:
+        """The device takes a pause for an end, and gives way when the person goes on."""
+        starts = draft.turn(end) + 1 + int(draft.rng.integers(0, 3))
+        on = draft.turn(resumes + int(0.3 * RATE_HZ))
+        if starts >= draft.turn(resumes) or draft.speaks_after(starts * TURN_SAMPLES):
+            return
+        spoken = self._long[int(draft.rng.integers(len(self._long)))]
+        pcm = np.concatenate([part.pcm for part in spoken.segments]).astype(np.float32)
+        draft.span(draft.floor, starts - 1, on, IGNORE)
+        self._cut(draft, on, starts * TURN_SAMPLES, pcm)
 
     def _sees_hand(self, draft: Draft, start: int, pcm: NDArray[np.float32]) -> int:
         at = draft.turn(self._inside(draft, start, pcm, 0.9))

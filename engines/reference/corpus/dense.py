@@ -56,6 +56,9 @@ class DenseComposer(Composer):
     def _listener_backchannel(self, draft: Draft, end: int, pause: int) -> None:
         """The device says nothing of its own here."""
 
+    def _mistake(self, draft: Draft, end: int, resumes: int) -> None:
+        """Nor does it take the floor."""
+
     def _speak_over(self, draft: Draft) -> None:
         """The device talks through part of the clip: its echo is no word of the person's."""
         rng = draft.rng

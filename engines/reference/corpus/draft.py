@@ -148,6 +148,10 @@ class Draft:
         done = "utterance_interrupted" if interrupted else "utterance_finished"
         self.event(self.turn(end - 1), done)
 
+    def speaks_after(self, sample: int) -> bool:
+        """Whether the device already has something to say from then on."""
+        return any(end > sample for _, end, _ in self.utterances)
+
     def label_speech(
         self,
         text: str,
