@@ -20,16 +20,20 @@ from edge_runtime.delegation.mqtt import BrokerSettings
 from edge_runtime.delegation.remote import Abilities, MqttBackground
 from edge_runtime.dialogue import Dialogue
 from edge_runtime.errors import SourceError
+from edge_runtime.health import HealthMonitor
 from edge_runtime.inference.manifest import Manifest
 from edge_runtime.inference.onnx import OnnxEngine
 from edge_runtime.interfaces import AudioSource, Background, Clock, FrameSource, Sink
 from edge_runtime.loop import Loop, Parts
+from edge_runtime.machine_health import MachineHealth
 from edge_runtime.pacing import MonotonicClock, VirtualClock
 from edge_runtime.reference_engine import reference_engine_folder
+from edge_runtime.remote_control import RemoteControl
 from edge_runtime.sinks.conversation import ConversationFile
 from edge_runtime.sinks.queue import QueueSink
 from edge_runtime.sinks.recorder import Recorder
 from edge_runtime.sinks.statistics import Statistics
+from edge_runtime.sinks.turn_health import TurnHealth, Watched
 from edge_runtime.sources.camera import CameraSource
 from edge_runtime.sources.microphone import MicrophoneSource
 from edge_runtime.sources.recording import RecordingSource
@@ -97,6 +101,8 @@ class Device:
 
     loop: Loop
     statistics: Statistics
+    health: HealthMonitor
+    control: RemoteControl
     notes: Sequence[str]
     manifest: Manifest
     engine: Mapping[str, Any]
@@ -108,12 +114,17 @@ def device(
     senses: Senses,
     sinks: Sequence[Sink] = (),
     out: Path | None = None,
+    control: RemoteControl | None = None,
+    health: HealthMonitor | None = None,
 ) -> Iterator[Device]:
     """Acquire all parts in order, and release them in reverse.
 
     With `out`, the run's recording and conversation are written there. Sinks given run as they are:
-    wrap a slow one in a QueueSink.
+    wrap a slow one in a QueueSink. `control` and `health` may be given where somebody outside needs
+    them before the device is ready.
     """
+    control = control or RemoteControl()
+    health = health or HealthMonitor(senses.clock.now_ns)
     with ExitStack() as stack:
         enter = stack.enter_context
         engine = enter(engine_for(config))
@@ -137,7 +148,8 @@ def device(
             enter(senses.frames)
         audio = enter(senses.audio)
         # Files last: what cannot run leaves none behind.
-        all_sinks: list[Sink] = [statistics, *sinks]
+        all_sinks: list[Sink] = [statistics, _health(config, senses, health, control, enter)]
+        all_sinks += sinks
         all_sinks += [enter(sink) for sink in _files(config, engine.identity, out, senses.realtime)]
         parts = Parts(
             audio=audio,
@@ -157,8 +169,33 @@ def device(
             compute_clock=MonotonicClock(),
             fade_ms=config.loop.fade_ms,
             realtime=senses.realtime,
+            control=control,
         )
-        yield Device(Loop(parts), statistics, senses.notes(), manifest, engine.identity)
+        loop = Loop(parts)
+        yield Device(loop, statistics, health, control, senses.notes(), manifest, engine.identity)
+
+
+def _health(
+    config: Config,
+    senses: Senses,
+    health: HealthMonitor,
+    control: RemoteControl,
+    enter: Callable[[Any], Any],
+) -> Sink:
+    """What judges the device; the machine below it only in real time."""
+    limits = config.health
+    if senses.realtime:
+        writes = config.recording.path.parent if config.recording.path else Path.cwd()
+        enter(MachineHealth(health, writes, limits.min_free_mb, limits.max_temperature_c))
+    watched = Watched(
+        live_microphone=isinstance(senses.audio, MicrophoneSource),
+        camera=senses.frames is not None,
+        workers=config.delegation.broker is not None and senses.realtime,
+        compute_p99_ms=limits.compute_p99_ms,
+        missed_per_minute=limits.missed_per_minute,
+    )
+    judge: Sink = enter(TurnHealth(health, control, watched, senses.clock.now_ns))
+    return judge
 
 
 def _background(

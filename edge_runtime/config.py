@@ -91,6 +91,13 @@ class Recording(_Section):
     frames: bool = Field(True, description="Keep the pictures in it.")
 
 
+class HealthConfig(_Section):
+    compute_p99_ms: float = Field(120.0, gt=0, description="Of a micro-turn; more is degraded.")
+    missed_per_minute: int = Field(5, ge=0, description="More missed micro-turns are degraded.")
+    min_free_mb: float = Field(500.0, ge=0, description="Less room on the disk is degraded.")
+    max_temperature_c: float = Field(90.0, gt=0, description="Above it the device is degraded.")
+
+
 class LoopConfig(_Section):
     fade_ms: float = Field(20.0, ge=0, le=20, description="Fade-out when the device yields.")
 
@@ -108,6 +115,7 @@ class Config(_Section):
     delegation: DelegationConfig = DelegationConfig()
     actions: dict[str, ActionConfig] = Field(default_factory=dict)
     recording: Recording = Recording()
+    health: HealthConfig = HealthConfig()
     loop: LoopConfig = LoopConfig()
 
 

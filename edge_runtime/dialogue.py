@@ -7,6 +7,7 @@ result has not been spoken yet.
 from __future__ import annotations
 
 import logging
+from collections import deque
 from collections.abc import Callable, Collection
 from dataclasses import replace
 
@@ -25,11 +26,17 @@ from edge_runtime.micro_turn import (
     Request,
     Utterance,
 )
+from edge_runtime.remote_control import Mode, Orders
 
 log = logging.getLogger(__name__)
 DELIVER = "deliver"
 BACKCHANNEL = "backchannel"
-REQUEST = "request-"
+ANNOUNCE = "announce"
+"""The act of what somebody outside of the conversation wants said."""
+ASIDES = frozenset({BACKCHANNEL, ANNOUNCE})
+"""Said without answering: the person goes on with what they were saying."""
+REQUEST, TOLD = "request-", "told-"
+STOP_MOTION = Action("stop_motion")
 
 
 class Dialogue:
@@ -58,14 +65,34 @@ class Dialogue:
         """The request whose answer has begun and not ended."""
         self._asked: list[Action] = []
         self._refused: list[Event] = []
+        self._told: list[Event] = []
+        """From outside, for the model to deliver."""
+        self._to_say: deque[str] = deque()
+        self._mode = Mode.NORMAL
         self._link_up = link_up
-        self._utterances = self._requests = 0
+        self._utterances = self._requests = self._tellings = 0
 
     def poll(self) -> list[Event]:
         """What the background model has to tell, as events for the next micro-turn."""
-        refused, self._refused = self._refused, []
-        events = [self._take(event) for event in [*refused, *self._background.poll()]]
+        own, self._refused, self._told = [*self._refused, *self._told], [], []
+        events = [self._take(event) for event in [*own, *self._background.poll()]]
         return [event for event in events if event is not None]
+
+    def obey(self, orders: Orders) -> bool:
+        """Note what was asked from outside; returns whether to fall silent now."""
+        self._mode = orders.mode
+        if orders.stop or orders.cancel:
+            self._to_say.clear()
+        if orders.stop:
+            self._asked.append(STOP_MOTION)
+        if orders.cancel:
+            self._take_back()
+            self._answers.clear()
+        self._to_say += orders.say
+        for text in orders.deliver:
+            self._tellings += 1
+            self._told.append(Event(EventKind.RESULT, f"{TOLD}{self._tellings}", text))
+        return orders.stop or orders.cancel
 
     def _take(self, event: Event) -> Event | None:
         """Note what an event means; what the model shall see of it."""
@@ -112,11 +139,17 @@ class Dialogue:
     def asked_actions(self) -> tuple[Action, ...]:
         """What the background model has asked for since the last call."""
         asked, self._asked = tuple(self._asked), []
+        if self._mode is Mode.STANDBY:
+            return tuple(action for action in asked if action == STOP_MOTION)
         return asked
 
     def utterance(self, decision: Decision, turn: MicroTurn) -> Utterance | None:
         """The words for what the model decided to say, or the next words of an answer that is
         being spoken; None when nothing begins."""
+        if self._mode is not Mode.NORMAL:
+            return None
+        if decision.say is None and self._to_say:
+            return self._say(self._to_say.popleft(), ANNOUNCE, turn)
         if decision.say is None:
             return self._delivery(self._answers.follow(turn.voice.speaking), turn)
         if decision.say == DELIVER:
@@ -136,8 +169,9 @@ class Dialogue:
     ) -> Utterance:
         self._utterances += 1
         utterance = Utterance(f"utterance-{self._utterances}", text, act, request_id)
-        if act != BACKCHANNEL:
+        if act not in ASIDES:
             self._conversation.person(self._heard.transcript, turn.index)
+        if act != BACKCHANNEL:
             self._conversation.device(utterance, turn.index)
         return utterance
 
@@ -155,12 +189,9 @@ class Dialogue:
 
     def delegate(self, decision: Decision, turn: MicroTurn) -> Request | None:
         """Hand a question on or take one back; returns the request that went out."""
-        if decision.delegation is Delegation.NONE:
+        if decision.delegation is Delegation.NONE or self._mode is Mode.STANDBY:
             return None
-        for request_id in (self._pending, self._answering):
-            if request_id is not None:
-                self._background.cancel(request_id)
-        self._pending = self._answering = None
+        self._take_back()
         if decision.delegation is Delegation.CANCEL:
             self._answers.clear()
             return None
@@ -171,6 +202,12 @@ class Dialogue:
         except BackgroundError as error:
             self._refused.append(Event(EventKind.FAILED, request.id, str(error)))
         return request
+
+    def _take_back(self) -> None:
+        for request_id in (self._pending, self._answering):
+            if request_id is not None:
+                self._background.cancel(request_id)
+        self._pending = self._answering = None
 
     def _request(self, turn: MicroTurn) -> Request:
         self._requests += 1

@@ -5,10 +5,10 @@ from __future__ import annotations
 import itertools
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from edge_runtime.assemble import Assembler
-from edge_runtime.dialogue import BACKCHANNEL, Dialogue
+from edge_runtime.dialogue import ASIDES, Dialogue
 from edge_runtime.errors import EngineError
 from edge_runtime.interfaces import AudioSource, Clock, Decider, Engine, Sink, Voice
 from edge_runtime.micro_turn import (
@@ -23,6 +23,7 @@ from edge_runtime.micro_turn import (
     TurnRecord,
     Utterance,
 )
+from edge_runtime.remote_control import RemoteControl
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +43,8 @@ class Parts:
     """Real monotonic time, also when the sound runs on a virtual clock."""
     fade_ms: float = 20.0
     realtime: bool = True
+    control: RemoteControl = field(default_factory=RemoteControl)
+    """What is asked from outside of the conversation."""
 
 
 class Loop:
@@ -67,11 +70,12 @@ class Loop:
                 raise
             computed_ns = now()
             decision = p.decider.decide(output, turn)
-            said, played = self._speak(decision, turn)
+            told_to_stop = p.dialogue.obey(p.control.take())
+            said, played = self._speak(decision, turn, told_to_stop)
             waiting = list(p.voice.events())
             p.dialogue.listen(turn, decision)
             p.dialogue.delegate(decision, turn)
-            if said is not None and said.act != BACKCHANNEL:
+            if said is not None and said.act not in ASIDES:
                 p.dialogue.answered()
             late_ms = (begun_ns - reading.captured_ns) / 1e6 if p.realtime else 0.0
             total_ms = (now() - begun_ns) / 1e6
@@ -88,10 +92,12 @@ class Loop:
                 sink.publish(record)
         raise AssertionError("unreachable")
 
-    def _speak(self, decision: Decision, turn: MicroTurn) -> tuple[Utterance | None, Pcm]:
+    def _speak(
+        self, decision: Decision, turn: MicroTurn, told_to_stop: bool
+    ) -> tuple[Utterance | None, Pcm]:
         """Stopping comes before anything else; then a new utterance; then the next 200 ms."""
         p = self._parts
-        if decision.stop:
+        if decision.stop or told_to_stop:
             p.audio.flush(p.fade_ms)
             faded = p.voice.flush(p.fade_ms)
             p.audio.play(faded)

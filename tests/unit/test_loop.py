@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Any
@@ -36,6 +36,7 @@ from edge_runtime.micro_turn import (
     Utterance,
 )
 from edge_runtime.pacing import TURN_NS, VirtualClock
+from edge_runtime.remote_control import Mode, Moment, RemoteControl
 from edge_runtime.sinks.queue import QueueSink
 from edge_runtime.voice.mouth import Mouth
 
@@ -117,9 +118,11 @@ class ScriptedEngine(Scripted):
 
 class ScriptedDecider(Scripted):
     script: Script
+    before: Mapping[int, Callable[[], None]]
 
     def decide(self, output: EngineOutput, turn: MicroTurn) -> Decision:
         self.log.append("decide")
+        self.before.get(turn.index, lambda: None)()
         assert output.index == turn.index
         return replace(Decision(turn.index, "listen"), **self.script.get(turn.index, {}))
 
@@ -202,6 +205,9 @@ class Stage:
     clock: VirtualClock = field(default_factory=VirtualClock)
     realtime: bool = True
     more_sinks: list[Sink] = field(default_factory=list)
+    control: RemoteControl = field(default_factory=RemoteControl)
+    asks: Mapping[int, Callable[[], None]] = field(default_factory=dict)
+    """What somebody outside asks for, by the turn in which the model is deciding just then."""
 
     def __post_init__(self) -> None:
         self.device = Device(self.log, self.clock)
@@ -212,6 +218,7 @@ class Stage:
 
     def run(self, script: Script | None = None, **options: Any) -> list[TurnRecord]:
         self.decider.script = script or {}
+        self.decider.before = self.asks
         mouth = LoggedMouth(Tone(), block=True)
         mouth.log = self.log
         with mouth as voice:
@@ -225,6 +232,7 @@ class Stage:
                 sinks=[*self.more_sinks, self.sink],
                 compute_clock=self.clock,
                 realtime=self.realtime,
+                control=self.control,
             )
             self.ran = Loop(parts).run(**options)
         return self.sink.records
@@ -441,3 +449,81 @@ def test_an_engine_that_fails_leaves_a_silent_and_still_device(stage: Stage) -> 
     assert halt.decision.stop
     assert [action.name for action in halt.decision.actions] == ["stop_motion"]
     assert halt.output.tensors == {}
+
+
+def said(records: Sequence[TurnRecord]) -> dict[int, str]:
+    return {one.turn.index: one.said.text for one in records if one.said is not None}
+
+
+def test_a_stop_from_outside_silences_in_the_same_turn_and_leaves_the_decision_alone(
+    stage: Stage,
+) -> None:
+    stage.asks = {1: stage.control.stop}
+    records = stage.run({0: {"say": "greet"}, 1: {"say": "goodbye"}}, max_turns=3)
+    second = stage.log[stage.log.index("publish") + 1 :]
+    assert second[4:7] == [
+        "decide",
+        "silence the loudspeaker in 20 ms",
+        "silence the mouth",
+    ]
+    assert said(records) == {0: "words for greet"}
+    assert records[1].decision == Decision(1, "listen", say="goodbye")
+    assert [one.asked_actions for one in records] == [(), (Action("stop_motion"),), ()]
+    assert kinds(records[2]) == ["utterance_interrupted"]
+    assert not stage.device.played[2].any()
+
+
+def test_a_text_from_outside_is_said_in_the_turn_in_which_the_model_begins_nothing(
+    stage: Stage,
+) -> None:
+    stage.asks = {
+        0: lambda: stage.control.say("Dinner is ready."),
+        2: lambda: stage.control.say("Really."),
+    }
+    records = stage.run({0: {"say": "greet"}, 4: ASK})
+    assert said(records) == {0: "words for greet", 1: "Dinner is ready.", 2: "Really."}
+    assert records[1].said == Utterance("utterance-2", "Dinner is ready.", "announce")
+    told = [one.text for one in stage.answers.submitted[0].conversation]
+    assert told == ["words for greet", "Dinner is ready.", "Really."]
+
+
+def test_an_announcement_does_not_end_what_the_person_is_saying(stage: Stage) -> None:
+    stage.asks = {1: lambda: stage.control.say("Dinner is ready.")}
+    stage.run({0: {"heard": "what "}, 2: {"heard": "time"}, 3: ASK})
+    assert stage.answers.submitted[0].transcript == "what time"
+
+
+def test_a_text_for_a_fitting_moment_is_an_event_and_waits_for_the_model(stage: Stage) -> None:
+    stage.asks = {0: lambda: stage.control.say("The washing is done.", Moment.FITTING)}
+    records = stage.run({4: {"say": "deliver"}})
+    assert [kinds(one) for one in records[:3]] == [[], ["result"], []]
+    assert [one.turn.background.result_ready for one in records[:5]] == [False, *[True] * 4]
+    assert said(records) == {4: "The washing is done."}
+
+
+def test_a_cancel_from_outside_takes_the_question_back(stage: Stage) -> None:
+    stage.asks = {1: stage.control.cancel}
+    stage.answers.tells = {3: [Event(EventKind.RESULT, "request-1", "too late")]}
+    records = stage.run({0: ASK, 4: {"say": "deliver"}})
+    assert stage.log.count("cancel request-1") == 1
+    assert said(records) == {}
+    assert all(one.asked_actions == () for one in records)
+
+
+def test_a_quiet_device_says_nothing_and_answers_when_it_may_again(stage: Stage) -> None:
+    stage.asks = {
+        0: lambda: stage.control.set_mode(Mode.QUIET),
+        4: lambda: stage.control.set_mode(Mode.NORMAL),
+    }
+    stage.answers.tells = {1: [Event(EventKind.RESULT, "request-1", "It is noon.")]}
+    records = stage.run({0: ASK, 2: {"say": "greet"}, 3: {"say": "deliver"}, 5: {"say": "deliver"}})
+    assert said(records) == {5: "It is noon."}
+
+
+def test_a_device_in_standby_hands_nothing_on_and_moves_nothing(stage: Stage) -> None:
+    stage.asks = {0: lambda: stage.control.set_mode(Mode.STANDBY), 3: stage.control.stop}
+    records = stage.run({1: ASK, 2: {"say": "greet"}})
+    assert stage.answers.submitted == []
+    assert said(records) == {}
+    stops = [one.turn.index for one in records if one.asked_actions == (Action("stop_motion"),)]
+    assert stops == [0, 3]

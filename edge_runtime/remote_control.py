@@ -1,0 +1,178 @@
+"""What is asked of the device from outside of the conversation: by a button, a smart home, a robot.
+
+Whoever stands outside (an MQTT command, a ROS service) calls the methods of one `RemoteControl`
+from a thread of its own; none of them blocks. The loop takes what has come once a micro-turn, right
+after the model has decided:
+
+    control = RemoteControl()
+    with device(config, senses, control=control) as ready: ...      # the loop heeds it
+    control.stop()                      # silence within a micro-turn, and `stop_motion` to the body
+    control.cancel()                    # silence, and the question that is out is taken back
+    control.say("Dinner is ready.")     # now, after what is being said; a person can interrupt it
+    control.say("The washing is done.", Moment.FITTING)   # when the model finds it fitting
+    control.set_mode(Mode.QUIET)        # falls silent and says nothing until NORMAL
+    control.switch_microphone(False)    # nothing is captured any more; `microphone_on` tells
+
+A stop is a flag and no entry of a queue: it is never dropped and never waits for anything else.
+What the model decided stays as it decided it: a recording replays the same, whoever pressed what.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+
+from edge_runtime.errors import InputError
+
+MAX_TEXT = 1000
+MAX_WAITING = 8
+"""Texts that may wait to be said."""
+
+
+class Mode(str, Enum):
+    """How much the device may do of its own accord. It hears and sees in every mode, and
+    `stop_motion` goes out in every mode."""
+
+    NORMAL = "normal"
+    QUIET = "quiet"
+    """Says nothing."""
+    STANDBY = "standby"
+    """Says nothing, does nothing, hands nothing on. Who publishes the model's actions leaves them
+    out: see `RemoteControl.mode`."""
+
+
+class Moment(str, Enum):
+    """When a text shall be said."""
+
+    NOW = "now"
+    FITTING = "fitting"
+
+
+@dataclass(frozen=True, slots=True)
+class Orders:
+    """What has been asked for since the last micro-turn."""
+
+    stop: bool = False
+    cancel: bool = False
+    say: tuple[str, ...] = ()
+    """To be said now, in this order."""
+    deliver: tuple[str, ...] = ()
+    """To be said when the model finds it fitting."""
+    mode: Mode = Mode.NORMAL
+
+
+Switch = Callable[[bool], None]
+"""Starts or stops capturing, for good; returns at once and raises nothing."""
+
+
+class RemoteControl:
+    """An inbox that any thread may fill and the loop empties."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._stop = self._cancel = False
+        self._say: deque[str] = deque()
+        self._deliver: deque[str] = deque()
+        self._mode = Mode.NORMAL
+        self._on = {"microphone": True, "camera": True}
+        self._switches: dict[str, list[Switch]] = {"microphone": [], "camera": []}
+        self._switching = threading.RLock()
+        """Two that switch at the same time leave the device as the later one wants it."""
+
+    # -- from outside ----------------------------------------------------------
+
+    def stop(self) -> None:
+        """Silence, `stop_motion`, and what waits here to be said is forgotten."""
+        with self._lock:
+            self._stop = True
+            self._say.clear()
+
+    def cancel(self) -> None:
+        """Silence; the question that is out is taken back, and answers that wait are forgotten."""
+        with self._lock:
+            self._cancel = True
+            self._say.clear()
+            self._deliver.clear()
+
+    def say(self, text: str, moment: Moment = Moment.NOW) -> None:
+        """Have the device say 1 to 1,000 characters.
+
+        Raises InputError: no text or too long, the device is not in `Mode.NORMAL`, or eight texts
+        wait already.
+        """
+        text = " ".join(text.split())
+        if not 0 < len(text) <= MAX_TEXT:
+            raise InputError(
+                f"A text to say has 1 to {MAX_TEXT} characters, not {len(text)}: shorten it."
+            )
+        with self._lock:
+            if self._mode is not Mode.NORMAL:
+                raise InputError(
+                    f"The device is in mode {self._mode.value} and says nothing: set the mode to "
+                    f"{Mode.NORMAL.value} first."
+                )
+            if len(self._say) + len(self._deliver) >= MAX_WAITING:
+                raise InputError("Too much waits to be said already: try again later.")
+            (self._say if moment is Moment.NOW else self._deliver).append(text)
+
+    def set_mode(self, mode: Mode) -> None:
+        """In any other than NORMAL the device falls silent at once."""
+        with self._lock:
+            self._mode = mode
+            if mode is not Mode.NORMAL:
+                self._stop = True
+                self._say.clear()
+                self._deliver.clear()
+
+    def switch_microphone(self, on: bool) -> None:
+        """Off: nothing is captured any more; the device still speaks. Raises InputError where no
+        microphone is connected that could be switched."""
+        self._switch("microphone", on)
+
+    def switch_camera(self, on: bool) -> None:
+        """Off: nothing is captured any more. Raises InputError as `switch_microphone`."""
+        self._switch("camera", on)
+
+    @property
+    def mode(self) -> Mode:
+        return self._mode
+
+    @property
+    def microphone_on(self) -> bool:
+        return self._on["microphone"]
+
+    @property
+    def camera_on(self) -> bool:
+        return self._on["camera"]
+
+    # -- from inside -----------------------------------------------------------
+
+    def connect(self, microphone: Switch | None = None, camera: Switch | None = None) -> None:
+        """Whoever captures is told at once how things are, and of every change."""
+        with self._switching:
+            for name, switch in (("microphone", microphone), ("camera", camera)):
+                if switch is not None:
+                    self._switches[name].append(switch)
+                    switch(self._on[name])
+
+    def take(self) -> Orders:
+        """What has come since the last call. For the loop."""
+        with self._lock:
+            orders = Orders(
+                self._stop, self._cancel, tuple(self._say), tuple(self._deliver), self._mode
+            )
+            self._stop = self._cancel = False
+            self._say.clear()
+            self._deliver.clear()
+        return orders
+
+    def _switch(self, name: str, on: bool) -> None:
+        with self._switching:
+            if not self._switches[name]:
+                raise InputError(f"This device has no {name} that can be switched.")
+            self._on[name] = on
+            for switch in self._switches[name]:
+                switch(on)

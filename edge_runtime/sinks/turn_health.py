@@ -1,0 +1,166 @@
+"""Health as the micro-turns show it: ears, eyes, engine, link, and whether the loop keeps up."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import TracebackType
+
+import numpy as np
+from typing_extensions import Self
+
+from edge_runtime.health import (
+    CAMERA,
+    COMPUTE,
+    ENGINE,
+    LINK,
+    LOOP,
+    MICROPHONE,
+    HealthMonitor,
+    State,
+)
+from edge_runtime.micro_turn import SAMPLE_RATE_HZ, TURN_MS, TURN_SAMPLES, TurnRecord
+from edge_runtime.remote_control import RemoteControl
+
+TURNS_PER_S = 1000 // TURN_MS
+WINDOW_TURNS = 60 * TURNS_PER_S
+"""A minute: what all judgements look back on."""
+GONE_TURNS = 2 * TURNS_PER_S
+"""A device that has given nothing for so long is gone."""
+DEAD_TURNS = 10 * TURNS_PER_S
+"""A microphone never gives exact zeros for so long, unless it is unplugged or muted by a switch."""
+HOLDS_S = 3.0
+"""A loop that has not judged itself for so long is stuck."""
+OFF = "switched off"
+
+
+@dataclass(frozen=True)
+class Watched:
+    """What there is to be judged, and where ok ends."""
+
+    live_microphone: bool = True
+    """Exact zeros for ten seconds mean that it is dead; a recording may hold them."""
+    camera: bool = False
+    workers: bool = False
+    """A broker is configured: without a worker there, the device is less able than it should be."""
+    compute_p99_ms: float = 120.0
+    missed_per_minute: int = 5
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    compute_ms: float
+    skipped: int
+    lost: int
+    zero: bool
+    picture: bool
+
+
+class TurnHealth:
+    """A Sink that judges once a second, from the last minute; what it keeps is bounded."""
+
+    def __init__(
+        self,
+        monitor: HealthMonitor,
+        control: RemoteControl,
+        watched: Watched,
+        now_ns: Callable[[], int] = time.monotonic_ns,
+    ) -> None:
+        self._monitor, self._control, self._watched = monitor, control, watched
+        self._now_ns = now_ns
+        self._seen: deque[_Seen] = deque(maxlen=WINDOW_TURNS)
+        self._judged_ns: int | None = None
+
+    def __enter__(self) -> Self:
+        self._monitor.report(LOOP, State.DEGRADED, "no micro-turn yet")
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        return None
+
+    def publish(self, record: TurnRecord) -> None:
+        if not record.output.tensors:  # a safe stop
+            self._monitor.report(ENGINE, State.FAILED, "it failed; the device has stopped")
+            return
+        turn, timings = record.turn, record.timings
+        self._seen.append(
+            _Seen(
+                timings.compute_ms,
+                timings.skipped,
+                turn.lost_samples,
+                not turn.audio[0].any(),
+                turn.frame is not None,
+            )
+        )
+        now_ns = self._now_ns()
+        if self._judged_ns is None or now_ns - self._judged_ns >= 1_000_000_000:
+            self._judged_ns = now_ns
+            self._judge(record)
+
+    def _judge(self, record: TurnRecord) -> None:
+        self._monitor.report(ENGINE, State.OK)
+        self._judge_loop()
+        self._judge_microphone()
+        if self._watched.camera:
+            self._judge_camera(record)
+        if self._watched.workers:
+            up = record.turn.background.link_up
+            reason = "" if up else "no worker can be reached; the device answers by itself"
+            self._monitor.report(LINK, State.OK if up else State.DEGRADED, reason)
+
+    def _judge_loop(self) -> None:
+        watched = self._watched
+        missed = sum(one.skipped for one in self._seen)
+        late = missed > watched.missed_per_minute
+        self._monitor.report(
+            LOOP,
+            State.DEGRADED if late else State.OK,
+            f"{missed} micro-turns missed in the last minute" if late else "",
+            {"missed_per_minute": missed},
+            HOLDS_S,
+        )
+        p50, p99 = np.percentile([one.compute_ms for one in self._seen], [50, 99])
+        slow = p99 > watched.compute_p99_ms and len(self._seen) >= GONE_TURNS
+        self._monitor.report(
+            COMPUTE,
+            State.DEGRADED if slow else State.OK,
+            f"p99 is {p99:.0f} ms; at most {watched.compute_p99_ms:.0f} are well" if slow else "",
+            {"p50_ms": round(float(p50), 2), "p99_ms": round(float(p99), 2)},
+        )
+
+    def _judge_microphone(self) -> None:
+        state, reason = self._microphone()
+        lost_ms = round(1000 * sum(one.lost for one in self._seen) / SAMPLE_RATE_HZ)
+        self._monitor.report(MICROPHONE, state, reason, {"lost_ms_per_minute": lost_ms})
+
+    def _microphone(self) -> tuple[State, str]:
+        if not self._control.microphone_on:
+            return State.OK, OFF
+        newest = list(self._seen)[-DEAD_TURNS:]
+        gone = newest[-GONE_TURNS:]
+        if len(gone) == GONE_TURNS and all(one.lost == TURN_SAMPLES for one in gone):
+            return State.FAILED, "it gives no sound: unplugged, or stalled"
+        zeros = len(newest) == DEAD_TURNS and all(one.zero for one in newest)
+        if self._watched.live_microphone and zeros:
+            return State.FAILED, "it gives nothing but zeros: unplugged, or muted by a switch"
+        if any(one.lost for one in newest):
+            return State.DEGRADED, "sound was lost in the last ten seconds"
+        return State.OK, ""
+
+    def _judge_camera(self, record: TurnRecord) -> None:
+        gone = list(self._seen)[-GONE_TURNS:]
+        values = {} if record.turn.frame_age_ms is None else {"age_ms": record.turn.frame_age_ms}
+        if not self._control.camera_on:
+            self._monitor.report(CAMERA, State.OK, OFF)
+        elif len(gone) == GONE_TURNS and not any(one.picture for one in gone):
+            reason = "it gives no picture; the device goes on by ear"
+            self._monitor.report(CAMERA, State.DEGRADED, reason, values)
+        else:
+            self._monitor.report(CAMERA, State.OK, "", values)

@@ -1,0 +1,183 @@
+"""What the micro-turns show of the device's health, and that it is told within seconds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edge_runtime.health import (
+    CAMERA,
+    COMPUTE,
+    ENGINE,
+    LINK,
+    LOOP,
+    MICROPHONE,
+    HealthMonitor,
+    Part,
+    State,
+)
+from edge_runtime.micro_turn import (
+    TURN_SAMPLES,
+    BackgroundState,
+    Decision,
+    EngineOutput,
+    MicroTurn,
+    Timings,
+    TurnRecord,
+)
+from edge_runtime.pacing import TURN_NS, VirtualClock
+from edge_runtime.remote_control import RemoteControl
+from edge_runtime.sinks.turn_health import GONE_TURNS, TurnHealth, Watched
+
+SOUND = np.full((2, TURN_SAMPLES), 0.01, np.float32)
+ZEROS = np.zeros((2, TURN_SAMPLES), np.float32)
+PICTURE = np.zeros((4, 6, 3), np.uint8)
+EVERYTHING = Watched(camera=True, workers=True)
+
+
+class Device:
+    """Lets micro-turns pass, five a second, and looks at the health."""
+
+    def __init__(self, watched: Watched = EVERYTHING) -> None:
+        self.clock = VirtualClock()
+        self.monitor = HealthMonitor(self.clock.now_ns)
+        self.control = RemoteControl()
+        self.sink = TurnHealth(self.monitor, self.control, watched, self.clock.now_ns)
+        self.sink.__enter__()
+        self.index = 0
+
+    def turns(
+        self,
+        count: int,
+        compute_ms: float = 5.0,
+        skipped: int = 0,
+        link_up: bool = True,
+        **fields: Any,
+    ) -> None:
+        for _ in range(count):
+            self.clock.sleep_until(self.clock.now_ns() + TURN_NS)
+            turn = MicroTurn(
+                self.index,
+                self.clock.now_ns(),
+                background=BackgroundState(link_up=link_up),
+                **({"audio": SOUND, "frame": PICTURE, "frame_age_ms": 30.0} | fields),
+            )
+            self.publish(turn, Timings(compute_ms=compute_ms, skipped=skipped))
+
+    def publish(self, turn: MicroTurn, timings: Timings, outputs: bool = True) -> None:
+        tensors = {"floor": np.zeros((1, 5), np.float32)} if outputs else {}
+        output = EngineOutput(turn.index, tensors)
+        self.sink.publish(TurnRecord(turn, output, Decision(turn.index, "listen"), timings))
+        self.index += 1
+
+    def part(self, name: str) -> Part:
+        part = self.monitor.snapshot().part(name)
+        assert part is not None
+        return part
+
+
+@pytest.fixture
+def device() -> Device:
+    return Device()
+
+
+def test_before_the_first_turn_it_is_not_ok_yet() -> None:
+    assert Device().monitor.snapshot().line == "degraded: loop: no micro-turn yet"
+
+
+def test_the_first_turn_makes_it_ok(device: Device) -> None:
+    device.turns(1)
+    health = device.monitor.snapshot()
+    assert health.line == "ok"
+    assert {part.name for part in health.parts} == {
+        *(LOOP, COMPUTE, ENGINE, MICROPHONE, CAMERA, LINK)
+    }
+
+
+def test_what_the_device_has_not_is_not_judged() -> None:
+    device = Device(Watched())
+    device.turns(20, frame=None, link_up=False)
+    health = device.monitor.snapshot()
+    assert health.state is State.OK
+    assert health.part(CAMERA) is health.part(LINK) is None
+
+
+Ill = Callable[[Device], None]
+CASES: dict[str, tuple[Ill, str, State, str]] = {
+    "a loop that stands still": (
+        lambda d: d.clock.sleep_until(d.clock.now_ns() + 5_200_000_000),
+        LOOP, State.FAILED, "no sign of it for 6 s",
+    ),
+    "a loop that misses turns": (
+        lambda d: d.turns(6, skipped=1), LOOP, State.DEGRADED, "6 micro-turns missed",
+    ),
+    "an engine too slow": (
+        lambda d: d.turns(15, compute_ms=150), COMPUTE, State.DEGRADED, "p99 is 150 ms",
+    ),
+    "an engine that failed": (
+        lambda d: d.publish(MicroTurn(99, 0, SOUND), Timings(), outputs=False),
+        ENGINE, State.FAILED, "the device has stopped",
+    ),
+    "a microphone unplugged": (
+        lambda d: d.turns(15, audio=ZEROS, lost_samples=TURN_SAMPLES),
+        MICROPHONE, State.FAILED, "unplugged",
+    ),
+    "a microphone that gives zeros": (
+        lambda d: d.turns(55, audio=ZEROS), MICROPHONE, State.FAILED, "nothing but zeros",
+    ),
+    "a gap in the sound": (
+        lambda d: d.turns(5, lost_samples=100), MICROPHONE, State.DEGRADED, "sound was lost",
+    ),
+    "a camera unplugged": (
+        lambda d: d.turns(15, frame=None), CAMERA, State.DEGRADED, "goes on by ear",
+    ),
+    "no worker": (
+        lambda d: d.turns(5, link_up=False), LINK, State.DEGRADED, "no worker can be reached",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_what_is_wrong_is_named_and_what_is_well_again_is_ok(device: Device, case: str) -> None:
+    device.turns(10)
+    make_ill, name, state, reason = CASES[case]
+    make_ill(device)
+    part = device.part(name)
+    assert part.state is state
+    assert reason in part.reason
+    others = [one for one in device.monitor.snapshot().parts if one.name != name]
+    assert case == "an engine that failed" or {one.state for one in others} == {State.OK}
+    device.turns(310)
+    assert device.monitor.snapshot().line == "ok"
+
+
+def test_one_late_turn_is_no_illness(device: Device) -> None:
+    device.turns(100)
+    device.turns(1, compute_ms=400, skipped=2)
+    device.turns(5)
+    assert device.monitor.snapshot().line == "ok"
+
+
+def test_silence_in_a_recording_is_no_dead_microphone() -> None:
+    device = Device(Watched(live_microphone=False))
+    device.turns(100, audio=ZEROS)
+    assert device.part(MICROPHONE).state is State.OK
+
+
+def test_what_is_switched_off_is_ok_and_said_to_be_off(device: Device) -> None:
+    device.control.connect(microphone=lambda on: None, camera=lambda on: None)
+    device.control.switch_microphone(False)
+    device.control.switch_camera(False)
+    device.turns(60, audio=ZEROS, lost_samples=TURN_SAMPLES, frame=None)
+    for name in (MICROPHONE, CAMERA):
+        assert (device.part(name).state, device.part(name).reason) == (State.OK, "switched off")
+
+
+def test_figures_go_with_the_judgement(device: Device) -> None:
+    device.turns(GONE_TURNS, compute_ms=7.0, lost_samples=1600)
+    assert device.part(COMPUTE).values == {"p50_ms": 7.0, "p99_ms": 7.0}
+    assert device.part(CAMERA).values == {"age_ms": 30.0}
+    assert device.part(MICROPHONE).values["lost_ms_per_minute"] == 600
