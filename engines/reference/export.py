@@ -21,6 +21,7 @@ from engines.reference.model import TURN_SAMPLES, InteractionModel, ModelConfig
 from engines.reference.vocabulary import (
     ACTIONS,
     ACTS,
+    DECODING,
     DELEGATE,
     EVENTS,
     FLOOR,
@@ -29,7 +30,6 @@ from engines.reference.vocabulary import (
 )
 
 OPSET = 20
-DECODING = {"speak": 0.65, "backchannel": 0.5, "yield": 0.5, "action": 0.5, "delegate": 0.3}
 
 
 class StepGraph(nn.Module):

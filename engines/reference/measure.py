@@ -23,17 +23,16 @@ from numpy.typing import NDArray
 
 from engines.reference.corpus.draft import Conversation, Mark
 from engines.reference.corpus.factory import build_composers
-from engines.reference.export import DECODING, load
+from engines.reference.export import load
 from engines.reference.losses import Batch
 from engines.reference.model import TURN_SAMPLES, InteractionModel
+from engines.reference.rollout import floor_chances
 from engines.reference.train import Settings
-from engines.reference.vocabulary import ACTIONS, ACTS, DELEGATE, FLOOR, SYMBOLS
+from engines.reference.vocabulary import ACTIONS, ACTS, DECODING, DELEGATE, SYMBOLS
 
 TURN_MS = 200
 PATIENCE = 9
 """Turns the script waits before it answers, so that a model may take up to 2 s."""
-SILENT = [FLOOR.index(name) for name in ("listen", "backchannel", "speak")]
-SPEAKING = [FLOOR.index(name) for name in ("yield", "hold")]
 
 
 def wilson(hits: int, total: int) -> dict[str, Any]:
@@ -64,13 +63,11 @@ def curves(model: InteractionModel, conversations: Sequence[Conversation]) -> It
     with torch.no_grad():
         out = model(*Batch.of(conversations).inputs)
     for row, conversation in enumerate(conversations):
-        floor = out.floor[row]
-        silent, speaking = floor[:, SILENT].softmax(-1), floor[:, SPEAKING].softmax(-1)
-        mouth = conversation.status[:, 0] > 0
+        take, give = floor_chances(out.floor[row], conversation.status[:, 0] > 0)
         symbols = out.transcript[row].argmax(-1).numpy()
         yield Curves(
-            np.where(mouth, 0.0, silent[:, 2].numpy()),
-            np.where(mouth, speaking[:, 0].numpy(), 0.0),
+            take,
+            give,
             out.act[row, :, 1:].argmax(-1).numpy() + 1,
             out.action[row].argmax(-1).numpy(),
             out.delegate[row].argmax(-1).numpy(),

@@ -7,6 +7,7 @@ engines/reference/model.onnx` goes on from exported weights where there is no ch
 
 The curriculum is one number: `--dense` is the share of steps that learn from speech upon speech
 (words, phones, ends of turns) instead of conversations. Begin with 1, then go on with about 0.3.
+`--own` is the share of the conversations in which the device does what the model would have done.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from edge_runtime.inference.manifest import load_manifest
 from engines.reference.corpus.factory import build_composers
 from engines.reference.losses import Batch, compute
 from engines.reference.model import InteractionModel, ModelConfig
+from engines.reference.rollout import led_by
 from engines.reference.warm_start import load_graph
 
 console = Console(highlight=False)
@@ -59,6 +61,8 @@ class Settings:
     human_share: float = 0.35
     dense: float = 0.3
     """Share of the steps on dense speech instead of conversations."""
+    own: float = 0.25
+    """Share of the conversations that go the way the model itself leads them."""
     seed: int = 0
     """Also of the bank: another seed, other sentences and voices."""
     checkpoint_s: float = 180.0
@@ -180,7 +184,11 @@ class Trainer:
             composer = composers[stage]
             count = settings.batch * settings.turns // composer.turns
             seeds = [rng.getrandbits(48) for _ in range(count)]
-            batch = Batch.of([composer.compose(seed) for seed in seeds], self.device)
+            if stage == "duplex" and rng.random() < settings.own:
+                conversations = led_by(self.model, composer, seeds, self.device)
+            else:
+                conversations = [composer.compose(seed) for seed in seeds]
+            batch = Batch.of(conversations, self.device)
             self.recent[stage].append(self._update(batch, elapsed / total_s))
             self.seconds = base_s + elapsed * settings.processes
             if self.rank == 0 and self.step % settings.log_every == 0:

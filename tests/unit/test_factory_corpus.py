@@ -12,6 +12,7 @@ pytest.importorskip("scipy", reason="the factory needs scipy (make train)")
 
 from engines.reference.corpus.acoustics import Acoustics, generated_beds
 from engines.reference.corpus.bank import Bank
+from engines.reference.corpus.choices import Moment, Point, made
 from engines.reference.corpus.conversation import Composer
 from engines.reference.corpus.dense import DenseComposer
 from engines.reference.corpus.draft import IGNORE, Conversation
@@ -117,7 +118,19 @@ def test_floor_labels_fit_what_the_mouth_does(conversations: list[Conversation])
         assert not np.isin(one.floor[speaking], silent_only).any()
         assert not np.isin(one.floor[~speaking], speaking_only).any()
         seen |= set(one.floor.tolist())
-    assert seen >= set(range(len(FLOOR)))
+    assert seen >= set(range(len(FLOOR))) - {FLOOR.index("backchannel")}
+
+
+def test_who_tells_a_story_hears_that_they_are_heard(bank: Bank, composer: Composer) -> None:
+    stories = {**bank, "turn": [one for one in bank["turn"] if one.intent == "story"]}
+    told = Composer(stories, composer.labels, composer.acoustics, TURNS)
+    places = heard = 0
+    for one in (told.compose(seed) for seed in range(6)):
+        places += sum(mark.kind == "backchannel_place" for mark in one.marks)
+        for turn in np.flatnonzero(one.floor == FLOOR.index("backchannel")):
+            heard += 1
+            assert np.abs(one.audio[1, (turn + 1) * TURN_SAMPLES :][: 2 * TURN_SAMPLES]).max() > 0
+    assert places > 3 and heard > 3
 
 
 def test_the_floor_is_taken_after_an_end_and_never_in_a_pause(
@@ -180,6 +193,36 @@ def test_dense_clips_teach_words_and_ends_and_decide_nothing(
     assert words / (8 * TURNS * 0.2) > 1.0, "more than a word a second"
     ends = np.concatenate([clip.end_of_turn for clip in clips])
     assert (ends == 1).sum() > 10 and (ends == 0).sum() > 10
+
+
+def test_a_conversation_goes_the_way_the_device_leads_it(composer: Composer) -> None:
+    """Late where it takes the floor late, cut where it stops; what people say stays the same."""
+    late, met = 7, set()
+    for seed in range(12):
+        scripted = composer.compose(seed)
+        firsts = {p.key: p for p in scripted.points if p.key[0] == 0}
+        choices = {key: late for key in firsts if key[1] is Moment.TAKE}
+        led = composer.compose(seed, choices)
+        for point in (p for p in led.points if p.key in choices):
+            starts = point.first + late + 1
+            if starts + 3 >= TURNS:
+                continue
+            met.add(seed)
+            assert (led.floor[point.first : starts] == FLOOR.index("speak")).all()
+            assert led.status[starts : starts + 3, 0].any()
+        assert [text for _, _, text in led.texts[:1]] == [text for _, _, text in scripted.texts[:1]]
+    assert len(met) > 3
+
+
+def test_choices_are_read_off_a_models_chances() -> None:
+    points = [
+        Point((0, Moment.TAKE, 0), 2, 6),
+        Point((0, Moment.PAUSE, 0), 8, 10),
+        Point((1, Moment.YIELD, 0), 12, 14),
+    ]
+    speak, stop = np.zeros(16, np.float32), np.zeros(16, np.float32)
+    speak[[4, 5]], stop[12] = 0.9, 0.8
+    assert list(made(points, speak, stop).values()) == [2, None, 0]
 
 
 def test_each_picture_is_drawn_once(conversations: list[Conversation]) -> None:

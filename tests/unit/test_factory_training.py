@@ -55,6 +55,37 @@ def test_training_resumes_and_its_weights_ship(tmp_path: Path) -> None:
     assert manifest.model_path.stat().st_size < 130e6
 
 
+def test_a_conversation_led_by_the_model_has_its_answers_where_it_gave_them(
+    tmp_path: Path,
+) -> None:
+    import numpy as np
+
+    from engines.reference.corpus.choices import Moment
+    from engines.reference.corpus.factory import build_composers
+    from engines.reference.rollout import led_by
+    from engines.reference.train import Settings, Trainer
+
+    settings = Settings(folder=tmp_path, scale=0.01, turns=80)
+    try:
+        composer = build_composers(settings)["duplex"]
+    except RuntimeError as error:
+        pytest.skip(f"no synthesizer: {error}")
+    model = Trainer(settings).model.eval()
+    floor_at_speak = 2
+    with torch.no_grad():
+        model.head.bias[floor_at_speak] = 50.0  # it takes the floor whenever it can
+    led = led_by(model, composer, range(6), torch.device("cpu"))
+    answers = 0
+    for one in led:
+        first = next((p for p in one.points if p.key[1] is Moment.TAKE), None)
+        if first is not None and first.first + 3 < settings.turns:
+            answers += 1
+            assert one.status[first.first + 1 : first.first + 3, 0].any()
+    assert answers > 1
+    shapes = {np.shape(one.audio) for one in led}
+    assert shapes == {(2, 80 * 3200)}
+
+
 def test_updates_reduce_the_loss(tmp_path: Path) -> None:
     from engines.reference.corpus.factory import build_composers
     from engines.reference.losses import Batch

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from engines.reference.corpus.acoustics import FULL_SCALE, Acoustics, room_tone
 from engines.reference.corpus.bank import Spoken
+from engines.reference.corpus.choices import SCRIPTED, Choices, Moment
 from engines.reference.corpus.draft import (
     ACT_INDEX,
     ACTION_INDEX,
@@ -33,8 +34,12 @@ from engines.reference.model import TURN_SAMPLES
 LAGS = (1, 1, 2, 2, 3, 3, 4, 5, 6, 8, 10, 12)
 """Turns in which the floor should be taken before the device's sound begins, drawn evenly."""
 MOST_WEIGHT = 4.0
+MOST_OVERLAP = 6
+"""Turns after which a device that should have stopped does so in the script."""
 HELD_WEIGHT = 6.0
 """To hold the floor is trivial in most turns, and is not while the person says "mhm"."""
+LONG_TURN_S = 3.0
+"""Who has spoken for so long is shown that they are heard."""
 MISTAKES = 0.08
 """Share of the longer pauses in which the device errs and speaks, so that it learns to give way."""
 
@@ -66,20 +71,25 @@ class Composer:
         self._short = [s for s in device if _samples(s) < 2.5 * RATE_HZ] or list(device)
         self._long = [s for s in device if _samples(s) >= 2.5 * RATE_HZ] or list(device)
 
-    def compose(self, seed: int) -> Conversation:
+    def compose(self, seed: int, choices: Choices = SCRIPTED) -> Conversation:
+        """Each episode has randomness of its own, so that it stays the same when the choices make
+        an earlier one longer."""
         rng = np.random.default_rng(seed)
-        draft = Draft(self.turns, rng)
+        draft = Draft(self.turns, rng, choices=choices)
         draft.blind = rng.random() < 0.12
         draft.present = rng.random() < 0.8
         draft.look(0, self.turns, draft.present, bool(rng.random() < 0.7))
         position = int(rng.uniform(0.2, 2.0) * RATE_HZ)
         while position < draft.samples - RATE_HZ:
             start = position
+            draft.rng = np.random.default_rng([seed, draft.episode])
             position = self._episode(draft, position)
+            draft.episode += 1
             gap = int(rng.uniform(0.3, 1.8) * RATE_HZ)
             facing = bool(rng.random() < 0.75)
             draft.look(draft.turn(position), draft.turn(position + gap) + 1, draft.present, facing)
             position = max(position, start + TURN_SAMPLES) + gap
+        draft.rng = np.random.default_rng([seed, draft.episode])
         return self._finish(draft)
 
     # -- choosing ---------------------------------------------------------------
@@ -134,9 +144,9 @@ class Composer:
             if addressed:
                 draft.mark("pause", end, end + pause, spoken.source)
                 draft.span(draft.end_of_turn, draft.turn(end) + 1, draft.turn(end + pause), 0)
-            if addressed and spoken.intent == "story":
+            if addressed and (spoken.intent == "story" or end - start > LONG_TURN_S * RATE_HZ):
                 self._listener_backchannel(draft, end, pause)
-            elif addressed and pause > RATE_HZ // 2 and rng.random() < self.mistakes:
+            elif addressed:
                 self._mistake(draft, end, end + pause)
             end += pause
         return end
@@ -236,13 +246,20 @@ class Composer:
             draft.look(came, came + 10, True, False)
             return (came + 10) * TURN_SAMPLES
         draft.look(came, came + 20, True, True)
-        lag = int(rng.choice(self.lags))
+        lag = self._lag(draft, came + 3)
         draft.span(draft.floor, came, came + 3, IGNORE)
         self._speak_label(draft, came + 3, lag, "greet")
         draft.mark("arrival", came * TURN_SAMPLES, (came + 12) * TURN_SAMPLES)
         return self._device(draft, came + 3 + lag, self._short)
 
     # -- the device -----------------------------------------------------------------
+
+    def _lag(self, draft: Draft, first: int) -> int:
+        """Turns from `first`, where the floor may be taken, to the device's first sound."""
+        longest = max(self.lags)
+        drawn = int(draft.rng.choice(self.lags)) - 1
+        chosen = draft.choose(Moment.TAKE, first, first + longest - 1, drawn)
+        return longest if chosen is None else chosen + 1
 
     def _speak_label(self, draft: Draft, first: int, lag: int, act: str | None) -> None:
         """Turns first..first+lag-1 should take the floor; sound starts in turn first+lag.
@@ -262,8 +279,8 @@ class Composer:
     def _reply(self, draft: Draft, end: int, spoken: Spoken) -> int:
         """Take the floor after a finished turn; returns where the conversation is free again."""
         rng, last = draft.rng, draft.turn(end)
-        lag = int(rng.choice(self.lags))
         first = last + 1
+        lag = self._lag(draft, first)
         if first + lag >= draft.turns:
             draft.span(draft.floor, last, draft.turns, IGNORE)
             return draft.samples
@@ -338,10 +355,10 @@ class Composer:
         return self._device(draft, first + lag, self._short, may_be_cut=False)
 
     def _deliver(self, draft: Draft, arrives: int, free: int, failed: bool) -> int:
-        lag = int(draft.rng.choice(self.lags))
         floor_free = draft.turn(free)
         draft.span(draft.floor, floor_free, floor_free + 1, IGNORE)
         first = max(arrives, floor_free + 1)
+        lag = self._lag(draft, first)
         self._speak_label(draft, first, lag, "apologise" if failed else "deliver")
         if not failed:
             draft.ready.append((arrives, first + lag))
@@ -350,9 +367,9 @@ class Composer:
         return self._device(draft, first + lag, pool)
 
     def _listener_backchannel(self, draft: Draft, end: int, pause: int) -> None:
-        """'mhm' in a longer pause of somebody's story."""
+        """'mhm' in a longer pause of somebody who speaks at length."""
         first = draft.turn(end) + 1
-        if pause < 0.8 * RATE_HZ or first + 4 >= draft.turns or draft.rng.random() < 0.3:
+        if pause < 0.6 * RATE_HZ or first + 4 >= draft.turns or draft.rng.random() < 0.2:
             draft.span(draft.floor, first, first + 2, IGNORE)
             return
         draft.span(draft.floor, first - 1, first, IGNORE)
@@ -393,13 +410,18 @@ class Composer:
         return start + int(draft.rng.uniform(0.3, room) * RATE_HZ)
 
     def _hears_backchannel(self, draft: Draft, start: int, pcm: NDArray[np.float32]) -> int:
+        """The person says "mhm", and the device goes on; or stops, where that is its choice."""
+        done = start + len(pcm)
         for _ in range(int(draft.rng.integers(1, 3))):
             at = self._inside(draft, start, pcm, 0.9)
             end = self._say(draft, self._pick(draft, "backchannel"), at, True, True)
             draft.mark("backchannel_heard", at, end)
-            draft.span(draft.floor_weight, draft.turn(at), draft.turn(end) + 3, HELD_WEIGHT)
-        draft.sound(start, pcm, False)
-        return start + len(pcm)
+            first, last = draft.turn(at), draft.turn(end) + 2
+            draft.span(draft.floor_weight, first, last + 1, HELD_WEIGHT)
+            chosen = draft.choose(Moment.HOLD, first, last, None)
+            if chosen is not None:
+                done = min(done, (first + chosen + 1) * TURN_SAMPLES)
+        return self._sound_until(draft, start, pcm, done)
 
     def _hears_side_talk(self, draft: Draft, start: int, pcm: NDArray[np.float32]) -> int:
         at = self._inside(draft, start, pcm, 0.9)
@@ -412,11 +434,16 @@ class Composer:
 
     def _mistake(self, draft: Draft, end: int, resumes: int) -> None:
         """The device takes a pause for an end, and gives way when the person goes on."""
-        starts = draft.turn(end) + 1 + int(draft.rng.integers(0, 3))
-        on = draft.turn(resumes + int(0.3 * RATE_HZ))
+        first, rng = draft.turn(end), draft.rng.spawn(1)[0]
+        errs = resumes - end > RATE_HZ // 2 and rng.random() < self.mistakes
+        drawn = int(rng.integers(0, 3)) if errs else None
+        chosen = draft.choose(Moment.PAUSE, first, draft.turn(resumes) - 1, drawn)
+        if chosen is None:
+            return
+        starts, on = first + chosen + 1, draft.turn(resumes + int(0.3 * RATE_HZ))
         if starts >= draft.turn(resumes) or draft.speaks_after(starts * TURN_SAMPLES):
             return
-        spoken = self._long[int(draft.rng.integers(len(self._long)))]
+        spoken = self._long[int(rng.integers(len(self._long)))]
         pcm = np.concatenate([part.pcm for part in spoken.segments]).astype(np.float32)
         draft.span(draft.floor, starts - 1, on, IGNORE)
         self._cut(draft, on, starts * TURN_SAMPLES, pcm)
@@ -460,13 +487,23 @@ class Composer:
 
     def _cut(self, draft: Draft, on: int, start: int, pcm: NDArray[np.float32]) -> int:
         """Yield from turn `on`; the sound fades out one or two turns later. Returns that sample."""
-        lag = int(draft.rng.choice([1, 2], p=[0.65, 0.35]))
+        drawn = int(draft.rng.choice([0, 1], p=[0.65, 0.35]))
+        chosen = draft.choose(Moment.YIELD, on, on + MOST_OVERLAP, drawn)
+        lag = (MOST_OVERLAP if chosen is None else chosen) + 1
         end = (on + lag) * TURN_SAMPLES
+        if end < start + len(pcm):
+            draft.span(draft.floor, on, on + lag, FLOOR_INDEX["yield"])
+        return self._sound_until(draft, start, pcm, end)
+
+    @staticmethod
+    def _sound_until(draft: Draft, start: int, pcm: NDArray[np.float32], end: int) -> int:
+        """Play from `start` and fade out at `end`; returns where it is silent."""
         keep = end - start
         if keep >= len(pcm):
-            draft.sound(start, pcm, False)
+            draft.sound(start, pcm)
             return start + len(pcm)
-        draft.span(draft.floor, on, on + lag, FLOOR_INDEX["yield"])
+        if keep <= 0:
+            return start
         pcm = pcm[: keep + 320].copy()
         fade = pcm[keep:]
         fade *= np.linspace(1, 0, len(fade), dtype=np.float32)
@@ -498,6 +535,7 @@ class Composer:
             phones=draft.phones,
             texts=tuple(draft.texts),
             marks=tuple(draft.marks),
+            points=tuple(draft.points),
         )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from engines.reference.corpus.choices import SCRIPTED, Choices
 from engines.reference.corpus.conversation import Composer
 from engines.reference.corpus.draft import IGNORE, RATE_HZ, Conversation, Draft
 
@@ -21,7 +22,8 @@ ENDS = {"turn": 1, "incomplete": 0}
 class DenseComposer(Composer):
     """Composes from the same bank and rooms as `Composer`. One seed, one clip."""
 
-    def compose(self, seed: int) -> Conversation:
+    def compose(self, seed: int, choices: Choices = SCRIPTED) -> Conversation:
+        """There are no choices here."""
         rng = np.random.default_rng(seed)
         draft = Draft(self.turns, rng)
         draft.blind = rng.random() < 0.5

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from engines.reference.corpus.choices import Choices, Moment, Point
 from engines.reference.model import SPEECH, SUBFRAMES, TURN_SAMPLES
 from engines.reference.vocabulary import ACTIONS, ACTS, DELEGATE, EVENTS, FLOOR, STATUS
 
@@ -68,6 +69,7 @@ class Conversation:
     texts: tuple[tuple[int, int, str], ...]
     """First turn, last turn, what was said in between."""
     marks: tuple[Mark, ...]
+    points: tuple[Point, ...]
 
     @property
     def frames(self) -> NDArray[np.uint8]:
@@ -89,6 +91,9 @@ class Draft:
     ready: list[tuple[int, int]] = field(default_factory=list)
     texts: list[tuple[int, int, str]] = field(default_factory=list)
     marks: list[Mark] = field(default_factory=list)
+    points: list[Point] = field(default_factory=list)
+    choices: Choices = field(default_factory=dict)
+    episode: int = 0
     present: bool = True
     blind: bool = False
 
@@ -108,6 +113,13 @@ class Draft:
         self.events = np.zeros((turns, len(EVENTS)), np.float32)
         self.pose = np.zeros((turns, 5), np.float32)
         """present, facing, mouth, waving phase, hand raised"""
+
+    def choose(self, moment: Moment, first: int, last: int, drawn: int | None) -> int | None:
+        """Turn from `first` on in which the device acts: as chosen, else as drawn."""
+        earlier = sum(p.key[:2] == (self.episode, moment) for p in self.points)
+        key = (self.episode, moment, earlier)
+        self.points.append(Point(key, first, min(last, self.turns - 1)))
+        return self.choices.get(key, drawn)
 
     def turn(self, sample: int) -> int:
         return sample // TURN_SAMPLES

@@ -1,0 +1,51 @@
+"""Conversations that go the way the model itself leads them (DAgger, Ross et al. 2011).
+
+A scripted conversation is heard by the model, its choices are read off at each moment where the
+device could act, and the same conversation is composed again with them: an answer comes when the
+model would have given it, a pause is broken where it would have been, a "stop" takes as long as it
+takes. The labels stay those of the script, so the model learns from where it gets itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from engines.reference.corpus.choices import made
+from engines.reference.corpus.conversation import Composer
+from engines.reference.corpus.draft import Conversation
+from engines.reference.losses import Batch
+from engines.reference.model import InteractionModel
+from engines.reference.vocabulary import DECODING, FLOOR
+
+SILENT = [FLOOR.index(name) for name in ("listen", "backchannel", "speak")]
+SPEAKING = [FLOOR.index(name) for name in ("yield", "hold")]
+
+
+def floor_chances(
+    floor: Tensor, speaking: NDArray[np.bool_]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Chances to take and to yield the floor, (T,), from logits (T, 5), as the decider has them:
+    renormalised over what is possible while the mouth speaks or not."""
+    take = floor[:, SILENT].float().softmax(-1)[:, 2].cpu().numpy()
+    give = floor[:, SPEAKING].float().softmax(-1)[:, 0].cpu().numpy()
+    return np.where(speaking, 0.0, take), np.where(speaking, give, 0.0)
+
+
+def led_by(
+    model: InteractionModel, composer: Composer, seeds: Sequence[int], device: torch.device
+) -> list[Conversation]:
+    """The conversations of `seeds`, with the model's choices in place of the script's."""
+    scripted = [composer.compose(seed) for seed in seeds]
+    with torch.no_grad():
+        floor = model(*Batch.of(scripted, device).inputs).floor
+    led = []
+    for seed, one, logits in zip(seeds, scripted, floor, strict=True):
+        take, give = floor_chances(logits, one.status[:, 0] > 0)
+        choices = made(one.points, take, give, DECODING["speak"], DECODING["yield"])
+        led.append(composer.compose(seed, choices))
+    return led
