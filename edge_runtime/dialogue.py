@@ -7,6 +7,7 @@ result has not been spoken yet.
 from __future__ import annotations
 
 import logging
+import uuid
 from collections.abc import Callable, Collection
 from dataclasses import replace
 
@@ -29,12 +30,16 @@ from edge_runtime.micro_turn import (
 log = logging.getLogger(__name__)
 DELIVER = "deliver"
 BACKCHANNEL = "backchannel"
-REQUEST = "request-"
+REQUEST, KEPT = "request-", "kept-"
+"""How the ids begin: of questions that matter now, and of those that may be answered late."""
+KEPT_WORDS = "kept"
+"""The phrase that says so."""
 
 
 class Dialogue:
     """One conversation's bookkeeping. `words` gives the text for an act, in the device's
-    language; `actions` are those that a background model may ask for."""
+    language; `actions` are those that a background model may ask for; `keep` tells from what was
+    heard of it whether a question must not get lost."""
 
     def __init__(
         self,
@@ -45,11 +50,13 @@ class Dialogue:
         link_up: bool = False,
         actions: Collection[str] = (),
         send_frame: bool = False,
+        keep: Callable[[str], bool] = lambda transcript: False,
     ) -> None:
         self._background = background
         self._words = words
         self._language, self._deadline_s = language, deadline_s
         self._actions, self._send_frame = frozenset(actions), send_frame
+        self._keep = keep
         self._heard, self._conversation = Heard(), Conversation()
         self._answers = Answers()
         self._pending: str | None = None
@@ -72,10 +79,13 @@ class Dialogue:
         if event.kind in (EventKind.LINK_UP, EventKind.LINK_DOWN):
             self._link_up = event.kind is EventKind.LINK_UP
             return event
-        known = {self._pending, self._answering}
-        if event.id.startswith(REQUEST) and event.id not in known:
+        if self._comes_too_late(event):
             log.debug("late or cancelled: %s for %s", event.kind.value, event.id)
             return None
+        if event.kind is EventKind.KEPT:
+            self._settle(event.id)
+            notice = Event(EventKind.RESULT, f"{event.id}-notice", self._words(KEPT_WORDS))
+            return self._add_answer(notice)
         if event.kind is EventKind.FAILED:
             log.warning("request %s failed: %s", event.id, event.text)
             self._settle(event.id)
@@ -84,6 +94,13 @@ class Dialogue:
         elif event.kind in (EventKind.PARTIAL, EventKind.RESULT):
             return self._add_answer(event)
         return event
+
+    def _comes_too_late(self, event: Event) -> bool:
+        """A timer, and what was kept, may bring an answer unasked; but never a failure."""
+        if event.id in (self._pending, self._answering):
+            return False
+        unasked = event.kind in (EventKind.FAILED, EventKind.PROGRESS)
+        return unasked or event.id.startswith(REQUEST)
 
     def _add_answer(self, event: Event) -> Event:
         """The beginning of an answer is a result to the model, what follows is not."""
@@ -157,12 +174,16 @@ class Dialogue:
         """Hand a question on or take one back; returns the request that went out."""
         if decision.delegation is Delegation.NONE:
             return None
+        cancelled = decision.delegation is Delegation.CANCEL
         for request_id in (self._pending, self._answering):
-            if request_id is not None:
+            # A new question takes the place of the one before, unless that one is to be kept.
+            if request_id is not None and (cancelled or not request_id.startswith(KEPT)):
                 self._background.cancel(request_id)
         self._pending = self._answering = None
-        if decision.delegation is Delegation.CANCEL:
-            self._answers.clear()
+        if cancelled:
+            for request_id in self._answers.clear():
+                if request_id.startswith(KEPT):
+                    self._background.cancel(request_id)
             return None
         request = self._request(turn)
         self._pending = request.id
@@ -174,15 +195,18 @@ class Dialogue:
 
     def _request(self, turn: MicroTurn) -> Request:
         self._requests += 1
+        transcript = self._heard.transcript
+        keep = self._keep(transcript)
         return Request(
-            id=f"{REQUEST}{self._requests}",
+            id=f"{KEPT}{uuid.uuid4().hex}" if keep else f"{REQUEST}{self._requests}",
             audio=self._heard.audio(),
-            transcript=self._heard.transcript,
+            transcript=transcript,
             language=self._language,
             deadline_s=self._deadline_s,
             conversation=self._conversation.until(turn.index),
             unsaid=self._conversation.unsaid,
             frame=turn.frame if self._send_frame else None,
+            keep=keep,
         )
 
     def answered(self) -> None:

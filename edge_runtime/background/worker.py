@@ -21,13 +21,8 @@ from typing_extensions import Self
 from edge_runtime.background.answerer import Answerer, Reminder
 from edge_runtime.background.jobs import Address, Job, encode_reply, reply_address
 from edge_runtime.delegation import wire
-from edge_runtime.delegation.mqtt import (
-    Arrival,
-    BrokerSettings,
-    ConnectionState,
-    MqttConnection,
-    Outgoing,
-)
+from edge_runtime.delegation.broker import BrokerSettings
+from edge_runtime.delegation.mqtt import Arrival, ConnectionState, MqttConnection, Outgoing
 from edge_runtime.delegation.wire import ReplyKind
 from edge_runtime.errors import BackgroundError, ConfigError, WireError
 
@@ -153,7 +148,8 @@ class Worker:
 
     def _take(self, request: wire.RequestMessage, address: Address) -> None:
         with self._changed:
-            if (known := self._jobs.get((address.device, request.id))) is not None:
+            known = self._jobs.get((address.device, request.id))
+            if known is not None and not (known.failed and request.keep):
                 known.sent = 0
                 self._send(known)
                 return
@@ -201,8 +197,10 @@ class Worker:
         with self._changed:
             if job.request is None:
                 return
-            payload = encode_reply(job.id, len(job.replies), kind, text, self.name, action)
+            again = kind is ReplyKind.FAILED and text == STOPPING
+            payload = encode_reply(job.id, len(job.replies), kind, text, self.name, action, again)
             job.replies.append(payload)
+            job.failed = kind is ReplyKind.FAILED
             if kind in (ReplyKind.RESULT, ReplyKind.FAILED):
                 self._end(job)
             self._send(job)
@@ -222,7 +220,8 @@ class Worker:
 
     def _refuse(self, name: str, address: Address, why: str) -> None:
         try:
-            payload = encode_reply(name, 0, ReplyKind.FAILED, why, self.name)
+            again = why in (STOPPING, BUSY)
+            payload = encode_reply(name, 0, ReplyKind.FAILED, why, self.name, again=again)
         except BackgroundError:
             return  # There is no id that could be refused.
         self._connection.publish(

@@ -30,7 +30,7 @@ def background(
     from edge_runtime.background.transcribe import ProcessTranscriber
     from edge_runtime.background.worker import Worker, host_name
     from edge_runtime.background.worker_config import WorkerConfig
-    from edge_runtime.delegation.mqtt import BrokerSettings
+    from edge_runtime.delegation.broker import BrokerSettings
 
     wanted = load(config, WorkerConfig)
     chosen = wanted.delegation
@@ -39,14 +39,7 @@ def background(
         raise ConfigError(
             "A worker needs a broker: give --broker mqtt://HOST, or delegation.broker in --config."
         )
-    settings = BrokerSettings(
-        url,
-        chosen.user,
-        chosen.password_file,
-        chosen.ca_file,
-        chosen.cert_file,
-        chosen.key_file,
-    )
+    settings = BrokerSettings.configured(chosen, url)
     stop = stop_on_signals()
     # What answers is chosen here, and nowhere else.
     ears = Ears(ProcessTranscriber)

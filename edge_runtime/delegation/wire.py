@@ -77,6 +77,8 @@ class RequestMessage(_Payload):
     local_time: str = Field("", max_length=40, description="ISO 8601 with the device's offset")
     keep: bool = False
     """Worth answering however late."""
+    waited_s: Seconds = 0.0
+    """How long ago the person asked: a kept request waits until the link is back."""
 
 
 class ReplyKind(str, Enum):
@@ -101,6 +103,8 @@ class ReplyMessage(_Payload):
     """To be spoken (partial, result), or for people and logs (progress, failed)."""
     action: str | None = Field(None, pattern=r"^[a-z][a-z0-9_]{0,63}$")
     worker: str = Field("", max_length=128)
+    again: bool = False
+    """With `failed`: nothing is wrong with the request, and another worker may answer it."""
 
 
 class CancelMessage(_Payload):
@@ -136,6 +140,8 @@ class Topics:
         root = f"edge/{topic_level(device, 'the device name')}"
         self.status, self.requests = f"{root}/status", f"{root}/requests"
         self.replies, self.cancel = f"{root}/replies", f"{root}/cancel"
+        self.probe = f"{root}/probe"
+        """Empty, for nobody: that the broker acknowledges it shows that the link is there."""
 
 
 ALL_REQUESTS = f"$share/{WORKER_GROUP}/edge/+/requests"

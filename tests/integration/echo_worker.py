@@ -8,7 +8,7 @@ import threading
 
 from edge_runtime.background.answerer import Reply
 from edge_runtime.background.worker import Worker
-from edge_runtime.delegation.mqtt import BrokerSettings
+from edge_runtime.delegation.broker import BrokerSettings
 from edge_runtime.delegation.wire import ReplyKind, RequestMessage
 from edge_runtime.micro_turn import Pcm
 

@@ -9,14 +9,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from broker import Broker, Device, needs_mosquitto, running_broker, wait_until
+from broker import PATIENCE_S, Broker, Device, needs_mosquitto, running_broker, wait_until
 from echo_worker import HOLD, Echo
 from typing_extensions import Self
 
 from edge_runtime.background.worker import Worker
+from edge_runtime.delegation.broker import BrokerSettings
 from edge_runtime.delegation.fallback import FallbackBackground
-from edge_runtime.delegation.mqtt import BrokerSettings
-from edge_runtime.delegation.remote import Abilities, MqttBackground
+from edge_runtime.delegation.outbox import Outbox
+from edge_runtime.delegation.packing import Abilities
+from edge_runtime.delegation.remote import MqttBackground
 from edge_runtime.micro_turn import Event, EventKind, Request, Said
 from edge_runtime.pacing import MonotonicClock
 
@@ -76,9 +78,11 @@ def broker(tmp_path: Path) -> Iterator[Broker]:
 
 
 @contextmanager
-def asking(broker: Broker) -> Iterator[Asker]:
+def asking(broker: Broker, outbox: Outbox | None = None) -> Iterator[Asker]:
+    """Nobody is given up before its time: a busy machine may be slow."""
     abilities = Abilities("kiosk", ("wave",))
-    with MqttBackground(BrokerSettings(broker.url), abilities, MonotonicClock()) as remote:
+    settings = BrokerSettings(broker.url)
+    with MqttBackground(settings, abilities, MonotonicClock(), PATIENCE_S, outbox) as remote:
         yield Asker(remote)
 
 
