@@ -21,6 +21,8 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from typing_extensions import Self
 
+from edge_runtime.delegation.broker import BrokerSettings
+
 MOSQUITTO = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin")
 needs_mosquitto = pytest.mark.skipif(MOSQUITTO is None, reason="mosquitto is not installed")
 PATIENCE_S = 30
@@ -39,11 +41,14 @@ class Broker:
     def start(self) -> None:
         """Returns once it listens."""
         settings = self._folder / "mosquitto.conf"
-        settings.write_text(f"listener {self.port} 127.0.0.1\nallow_anonymous true\n")
+        settings.write_text(self.settings_text())
         assert MOSQUITTO is not None, "mark the test with needs_mosquitto"
         with (self._folder / "mosquitto.log").open("ab") as log:
             self._process = subprocess.Popen([MOSQUITTO, "-c", settings], stdout=log, stderr=log)
         wait_until(self._listens)
+
+    def settings_text(self) -> str:
+        return f"listener {self.port} 127.0.0.1\nallow_anonymous true\n"
 
     def kill(self) -> None:
         if self._process is not None:
@@ -107,7 +112,14 @@ class Message:
 class Device:
     """Sends what a test wants, and keeps everything that arrives on `patterns`."""
 
-    def __init__(self, broker: Broker, name: str = "kiosk", patterns: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        broker: Broker,
+        name: str = "kiosk",
+        patterns: tuple[str, ...] = (),
+        settings: BrokerSettings | None = None,
+    ) -> None:
+        """`settings` say who it is, where the broker wants to know."""
         self.name, self._port = name, broker.port
         self._patterns = patterns or (f"edge/{name}/replies", "background/+/status")
         self._arrived = threading.Condition()
@@ -125,9 +137,12 @@ class Device:
         self._client.on_subscribe = lambda *_: self._ready.set()
         self._client.on_disconnect = lambda *_: self._ready.clear()
         self._client.reconnect_delay_set(1, 1)
+        if settings is not None:
+            self._client.username_pw_set(settings.user, settings.password())
+            self._client.tls_set_context(settings.tls())
 
     def __enter__(self) -> Self:
-        self._client.connect("127.0.0.1", self._port)
+        self._client.connect("localhost", self._port)
         self._client.loop_start()
         self.await_ready()
         return self
