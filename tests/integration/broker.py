@@ -32,20 +32,26 @@ PATIENCE_S = 30
 class Broker:
     """MQTT 5, anyone may do anything, nothing is kept over a restart. The port stays the same."""
 
-    def __init__(self, folder: Path, port: int | None = None) -> None:
-        self.port = port or free_port()
-        self.url = f"mqtt://127.0.0.1:{self.port}"
+    def __init__(self, folder: Path, port: int | None = None, host: str = "127.0.0.1") -> None:
+        self.port, self.host = port or free_port(), host
+        self.url = f"mqtt://{host}:{self.port}"
         self._folder = folder
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         """Returns once it listens."""
-        settings = self._folder / "mosquitto.conf"
-        settings.write_text(self.settings_text())
-        assert MOSQUITTO is not None, "mark the test with needs_mosquitto"
+        (self._folder / "mosquitto.conf").write_text(self.settings_text())
         with (self._folder / "mosquitto.log").open("ab") as log:
-            self._process = subprocess.Popen([MOSQUITTO, "-c", settings], stdout=log, stderr=log)
+            self._process = subprocess.Popen(self.command(), stdout=log, stderr=log)
         wait_until(self._listens)
+
+    def command(self) -> list[str]:
+        assert MOSQUITTO is not None, "mark the test with needs_mosquitto"
+        return [MOSQUITTO, "-c", str(self._folder / "mosquitto.conf")]
+
+    def send_signal(self, number: int) -> None:
+        assert self._process is not None
+        self._process.send_signal(number)
 
     def settings_text(self) -> str:
         return f"listener {self.port} 127.0.0.1\nallow_anonymous true\n"
@@ -64,7 +70,7 @@ class Broker:
         assert self._process is not None
         assert self._process.poll() is None, (self._folder / "mosquitto.log").read_text()
         try:
-            socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
+            socket.create_connection((self.host, self.port), timeout=1).close()
         except OSError:
             return False
         return True
@@ -120,7 +126,7 @@ class Device:
         settings: BrokerSettings | None = None,
     ) -> None:
         """`settings` say who it is, where the broker wants to know."""
-        self.name, self._port = name, broker.port
+        self.name, self._broker = name, broker
         self._patterns = patterns or (f"edge/{name}/replies", "background/+/status")
         self._arrived = threading.Condition()
         self.messages: list[Message] = []
@@ -142,7 +148,9 @@ class Device:
             self._client.tls_set_context(settings.tls())
 
     def __enter__(self) -> Self:
-        self._client.connect("localhost", self._port)
+        # Not by its number: a certificate is for a name.
+        host = "localhost" if self._broker.host == "127.0.0.1" else self._broker.host
+        self._client.connect(host, self._broker.port)
         self._client.loop_start()
         self.await_ready()
         return self
@@ -165,14 +173,18 @@ class Device:
         payload: bytes,
         response_topic: str | None = None,
         correlation: bytes | None = None,
+        wait: bool = True,
+        retain: bool = False,
     ) -> None:
+        """Until the broker has it, unless it need not `wait`."""
         properties = Properties(PacketTypes.PUBLISH)
         if response_topic is not None:
             properties.ResponseTopic = response_topic
         if correlation is not None:
             properties.CorrelationData = correlation
-        info = self._client.publish(topic, payload, qos=1, properties=properties)
-        info.wait_for_publish(PATIENCE_S)
+        info = self._client.publish(topic, payload, 1, retain, properties)
+        if wait:
+            info.wait_for_publish(PATIENCE_S)
 
     def ask(self, id: str, transcript: str = "", deadline_s: float = 60, **more: object) -> None:
         content = {"id": id, "device": self.name, "deadline_s": deadline_s, **more}
