@@ -128,9 +128,9 @@ class MqttConnection:
             return False
         return self._send(message)
 
-    def watch(self, probe_topic: str, patience_s: float) -> None:
-        """Call it a few times a second while something depends on the link: it asks the broker for
-        a sign, and gives the connection up when one is overdue by `patience_s`.
+    def watch(self, patience_s: float, probe_topic: str | None) -> None:
+        """Call it a few times a second: it gives the connection up when the broker owes a sign for
+        more than `patience_s`, and asks for one, with a `probe_topic`, where none is owed.
 
         The keepalive finds that out too, seconds later: packets that are dropped tell nothing.
         """
@@ -138,7 +138,7 @@ class MqttConnection:
             return
         if self._liveness.silent(time.monotonic_ns(), patience_s):
             self._give_up("the broker gives no sign")
-        elif not self._liveness.waiting:
+        elif probe_topic is not None and not self._liveness.waiting:
             self._send(Outgoing(probe_topic, b"", expiry_s=1))
 
     def __enter__(self) -> Self:
@@ -153,10 +153,10 @@ class MqttConnection:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self._closing.set()
         if self.connected:
             self._send(replace(self._birth, payload=self._farewell))
             self._client.disconnect()
-        self._closing.set()
         self._lost.set()
         if self._thread is not None:
             self._thread.join(timeout=CONNECT_TIMEOUT_S + 1)
@@ -191,6 +191,7 @@ class MqttConnection:
         client.will_set(self._birth.topic, self._death, qos=1, retain=True)
         client.on_connect, client.on_disconnect = self._connected, self._disconnected
         client.on_message = self._unexpected
+        client.on_socket_open = _send_at_once
         client.on_publish = client.on_subscribe = lambda *_: self._liveness.heard()
         for pattern, handler in self._subscriptions.items():
             # What arrives bears the topic alone, without `$share/<group>/`.
@@ -311,6 +312,11 @@ def backoff_s(failures: int) -> float:
     """Doubles up to a cap; the jitter keeps a fleet from coming back all at once."""
     pause = min(BACKOFF_MAX_S, BACKOFF_FIRST_S * 2.0 ** min(failures, 10))
     return pause * random.uniform(0.5, 1.0)
+
+
+def _send_at_once(client: Any, data: Any, link: Any) -> None:
+    """Small packets wait up to 40 ms for one another otherwise (Nagle, delayed acknowledgement)."""
+    link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
 def _properties(packet: str) -> Any:

@@ -130,6 +130,11 @@ class MqttBackground:
     def available(self) -> bool:
         return self._connection.connected and bool(self._workers)
 
+    @property
+    def workers(self) -> int:
+        """Those that say they are online."""
+        return len(self._workers)
+
     # -- the loop's side -------------------------------------------------------
 
     def submit(self, request: Request) -> None:
@@ -172,8 +177,7 @@ class MqttBackground:
                 self._kept.forget(request_id)
 
     def poll(self) -> Sequence[Event]:
-        if self._open:
-            self._connection.watch(self._topics.probe, self._patience_s)
+        self._connection.watch(self._patience_s, self._topics.probe if self._open else None)
         now_ns = self._clock.now_ns()
         with self._lock:
             for name, out in self._open.items():

@@ -25,6 +25,7 @@ from edge_runtime.delegation.broker import BrokerSettings
 
 MOSQUITTO = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin")
 needs_mosquitto = pytest.mark.skipif(MOSQUITTO is None, reason="mosquitto is not installed")
+COMMON = "allow_anonymous true\nmax_queued_messages 10000\n"
 PATIENCE_S = 30
 """How long a test waits for something that comes at once."""
 
@@ -54,7 +55,7 @@ class Broker:
         self._process.send_signal(number)
 
     def settings_text(self) -> str:
-        return f"listener {self.port} 127.0.0.1\nallow_anonymous true\n"
+        return f"listener {self.port} {self.host}\n{COMMON}"
 
     def kill(self) -> None:
         if self._process is not None:

@@ -9,7 +9,7 @@ import subprocess
 from pathlib import Path
 from types import TracebackType
 
-from broker import MOSQUITTO, Broker, free_port
+from broker import COMMON, MOSQUITTO, Broker, free_port
 from typing_extensions import Self
 
 SWALLOW = ("root", "tbf", "rate", "8bit", "burst", "1", "limit", "1")
@@ -82,7 +82,7 @@ class _BrokerInSpace(Broker):
         return ["ip", "netns", "exec", self._space, *super().command()]
 
     def settings_text(self) -> str:
-        return f"listener {self.port} 0.0.0.0\nallow_anonymous true\n"
+        return f"listener {self.port} 0.0.0.0\n{COMMON}"
 
 
 def ip(*command: str) -> None:

@@ -108,7 +108,7 @@ def test_a_worker_killed_in_the_middle_while_there_is_another(broker: Broker) ->
         other = Echo()
         other.go.set()
         with working(broker, "other", other):
-            wait_until(lambda: len(device.remote._workers) == 2)
+            wait_until(lambda: device.remote.workers == 2)
             fault = device.now
             first.kill()
             assert device.await_said("kiosk said hold") <= fault + SECOND
