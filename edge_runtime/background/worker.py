@@ -32,6 +32,8 @@ REMEMBERED = 1000
 """Requests whose replies are kept for a second copy of them."""
 GRACE_S = 5.0
 TICK_S = 0.2
+STATUS_S = 2.0
+"""Every device hears of a worker's free slots: so often at most, however many questions come."""
 REMINDER_EXPIRY_S = REFUSAL_EXPIRY_S = 60.0
 STOPPING, BUSY = "worker is stopping", "busy"
 
@@ -247,12 +249,10 @@ class Worker:
                 job = self._waiting.popleft()
                 request = job.request
                 self._running.append(job)
-                self._connection.announce(self._status())
             if request is not None and not job.late:
                 self._answer(job, request)
             with self._changed:
                 self._running.remove(job)
-                self._connection.announce(self._status())
                 self._end(job)
 
     def _answer(self, job: Job, request: wire.RequestMessage) -> None:
@@ -273,9 +273,15 @@ class Worker:
             self._tell(job, ReplyKind.FAILED, (str(error) or repr(error))[:500])
 
     def _watch(self) -> None:
-        """Stops what is late, and tells the reminders."""
+        """Stops what is late, tells the reminders, and how many slots are free."""
+        told, told_s = self._status(), time.monotonic()
         while not self._stopped.wait(TICK_S):
             with self._changed:
+                if time.monotonic() - told_s >= STATUS_S and not self._stopping:
+                    status = self._status()
+                    if status != told:
+                        self._connection.announce(status)
+                    told, told_s = status, time.monotonic()
                 for job in [*self._waiting, *self._running]:
                     if job.late:
                         job.cancelled.set()
