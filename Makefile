@@ -32,8 +32,9 @@ lint: $(VENV)/.ready-dev  ## style, types and import contracts only
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
 
-bench: $(VENV)/.ready-demo  ## cost of a micro-turn and memory over a two-hour run
+bench: $(VENV)/.ready-demo  ## cost of a micro-turn, memory over a two-hour run, delegation
 	$(VENV)/bin/edge-runtime bench $(ARGS)
+	$(VENV)/bin/edge-runtime bench-delegation
 
 train: $(VENV)/.ready-train  ## train the reference model (CPU or CUDA); ARGS=--help says how
 	$(VENV)/bin/python -m engines.reference.train $(ARGS)

@@ -15,10 +15,14 @@ from edge_runtime.background.local import LocalBackground
 from edge_runtime.background.transcribe import PocketSphinxTranscriber, ProcessTranscriber
 from edge_runtime.config import Config
 from edge_runtime.decide import FloorDecider
+from edge_runtime.delegation.broker import BrokerSettings
 from edge_runtime.delegation.fallback import FallbackBackground
-from edge_runtime.delegation.mqtt import BrokerSettings
-from edge_runtime.delegation.remote import Abilities, MqttBackground
-from edge_runtime.dialogue import Dialogue
+from edge_runtime.delegation.keep_words import KeepWords
+from edge_runtime.delegation.kept import Spoken
+from edge_runtime.delegation.outbox import Outbox
+from edge_runtime.delegation.packing import Abilities
+from edge_runtime.delegation.remote import MqttBackground
+from edge_runtime.dialogue import KEPT_WORDS, Dialogue
 from edge_runtime.errors import SourceError
 from edge_runtime.health import HealthMonitor
 from edge_runtime.inference.manifest import Manifest
@@ -125,6 +129,7 @@ def device(
     """
     control = control or RemoteControl()
     health = health or HealthMonitor(senses.clock.now_ns)
+    keeps = _delegates(config, senses) and config.delegation.outbox is not None
     with ExitStack() as stack:
         enter = stack.enter_context
         engine = enter(engine_for(config))
@@ -133,14 +138,14 @@ def device(
             config.voice.phrases,
             config.device.language,
             config.device.name,
-            [*manifest.vocabularies.act, "backchannel"],
+            [*manifest.vocabularies.act, "backchannel", *([KEPT_WORDS] if keeps else [])],
         )
         synthesizer = EspeakSynthesizer(
             config.voice.voice, config.voice.rate_wpm, config.voice.pitch
         )
         voice = enter(Mouth(synthesizer, block=not senses.realtime))
         actions = [name for name in manifest.vocabularies.action if name != "none"]
-        background = _background(config, senses, actions, enter)
+        background, noted = _background(config, senses, actions, enter)
         statistics = enter(Statistics())
         # The camera first: it takes a second, and the sound of that second would be lost.
         one_source: object = senses.audio
@@ -149,7 +154,7 @@ def device(
         audio = enter(senses.audio)
         # Files last: what cannot run leaves none behind.
         all_sinks: list[Sink] = [statistics, _health(config, senses, health, control, enter)]
-        all_sinks += sinks
+        all_sinks += [*noted, *sinks]
         all_sinks += [enter(sink) for sink in _files(config, engine.identity, out, senses.realtime)]
         parts = Parts(
             audio=audio,
@@ -164,6 +169,7 @@ def device(
                 config.background.deadline_s,
                 actions=actions,
                 send_frame=config.delegation.send_frame,
+                keep=KeepWords(config.delegation.keep if keeps else ()),
             ),
             sinks=all_sinks,
             compute_clock=MonotonicClock(),
@@ -200,11 +206,9 @@ def _health(
 
 def _background(
     config: Config, senses: Senses, actions: Sequence[str], enter: Callable[[Any], Any]
-) -> Background:
-    """The device's own skills, behind the workers of a broker where one is configured.
-
-    On a virtual clock only the device's own: what a network does is not repeatable.
-    """
+) -> tuple[Background, list[Sink]]:
+    """The device's own skills, behind the workers of a broker where one is configured; and the
+    sinks that go with them."""
     ear = enter(ProcessTranscriber()) if senses.realtime else PocketSphinxTranscriber()
     local: Background = enter(
         LocalBackground(
@@ -215,19 +219,20 @@ def _background(
         )
     )
     chosen = config.delegation
-    if chosen.broker is None or not senses.realtime:
-        return local
-    settings = BrokerSettings(
-        chosen.broker,
-        chosen.user,
-        chosen.password_file,
-        chosen.ca_file,
-        chosen.cert_file,
-        chosen.key_file,
-    )
+    if chosen.broker is None or not _delegates(config, senses):
+        return local, []
+    settings = BrokerSettings.configured(chosen, chosen.broker)
     abilities = Abilities(config.device.name, tuple(actions))
-    remote = enter(MqttBackground(settings, abilities, senses.clock))
-    return FallbackBackground(remote, local)
+    outbox = None if chosen.outbox is None else Outbox(chosen.outbox, chosen.keep_hours * 3600)
+    remote = enter(
+        MqttBackground(settings, abilities, senses.clock, chosen.patience_s, outbox=outbox)
+    )
+    return FallbackBackground(remote, local), [Spoken(remote.spoken)]
+
+
+def _delegates(config: Config, senses: Senses) -> bool:
+    """On a virtual clock nothing is: what a network does is not repeatable."""
+    return config.delegation.broker is not None and senses.realtime
 
 
 def _files(

@@ -15,6 +15,7 @@ from rich.markup import escape
 
 from edge_runtime import __version__
 from edge_runtime.commands.background import background
+from edge_runtime.commands.bench_delegation import bench_delegation
 from edge_runtime.commands.common import (
     ConfigOption,
     OutOption,
@@ -160,6 +161,7 @@ def bench(
 
 
 app.command()(background)
+app.command()(bench_delegation)
 
 
 @app.command()

@@ -63,6 +63,23 @@ class VoiceConfig(_Section):
     )
 
 
+KEEP = (
+    "remind me",
+    "remember to",
+    "don't forget",
+    "tell me when",
+    "let me know when",
+    "message to",
+    "leave a message",
+    "send a message",
+    "erinnere mich",
+    "vergiss nicht",
+    "sag mir wenn",
+    "nachricht an",
+)
+"""In a question that may be answered late, but must not get lost."""
+
+
 class BackgroundConfig(_Section):
     deadline_s: float = Field(20.0, gt=0, le=600, description="How long an answer may take.")
 
@@ -77,6 +94,25 @@ class DelegationConfig(_Section):
     cert_file: Path | None = Field(None, strict=False, description="The device's certificate.")
     key_file: Path | None = Field(None, strict=False, description="The device's private key.")
     send_frame: bool = Field(False, description="Let a picture go with a question.")
+    patience_s: float = Field(
+        0.5,
+        ge=0.1,
+        le=30,
+        description="While a question is out: a broker or worker that gives no sign for so long "
+        "counts as gone. More where the network is slow.",
+    )
+    outbox: Path | None = Field(
+        None,
+        strict=False,
+        description="A file for questions to be kept until they are answered; default: none are.",
+    )
+    keep: list[str] = Field(
+        default_factory=lambda: list(KEEP),
+        description="What is heard in a question to be kept, about so.",
+    )
+    keep_hours: float = Field(
+        24.0, gt=0, le=24 * 30, description="How long a kept question matters."
+    )
 
 
 class ActionConfig(_Section):

@@ -7,6 +7,7 @@ result has not been spoken yet.
 from __future__ import annotations
 
 import logging
+import uuid
 from collections import deque
 from collections.abc import Callable, Collection
 from dataclasses import replace
@@ -35,13 +36,18 @@ ANNOUNCE = "announce"
 """The act of what somebody outside of the conversation wants said."""
 ASIDES = frozenset({BACKCHANNEL, ANNOUNCE})
 """Said without answering: the person goes on with what they were saying."""
-REQUEST, TOLD = "request-", "told-"
+REQUEST, KEPT, TOLD = "request-", "kept-", "told-"
+"""How the ids begin: of questions that matter now, of those that may be answered late, and of what
+somebody outside wants told."""
+KEPT_WORDS = "kept"
+"""The phrase that says a question is kept."""
 STOP_MOTION = Action("stop_motion")
 
 
 class Dialogue:
     """One conversation's bookkeeping. `words` gives the text for an act, in the device's
-    language; `actions` are those that a background model may ask for."""
+    language; `actions` are those that a background model may ask for; `keep` tells from what was
+    heard of it whether a question must not get lost."""
 
     def __init__(
         self,
@@ -52,11 +58,13 @@ class Dialogue:
         link_up: bool = False,
         actions: Collection[str] = (),
         send_frame: bool = False,
+        keep: Callable[[str], bool] = lambda transcript: False,
     ) -> None:
         self._background = background
         self._words = words
         self._language, self._deadline_s = language, deadline_s
         self._actions, self._send_frame = frozenset(actions), send_frame
+        self._keep = keep
         self._heard, self._conversation = Heard(), Conversation()
         self._answers = Answers()
         self._pending: str | None = None
@@ -86,8 +94,8 @@ class Dialogue:
         if orders.stop:
             self._asked.append(STOP_MOTION)
         if orders.cancel:
-            self._take_back()
-            self._answers.clear()
+            self._take_back(kept_too=True)
+            self._forget_answers()
         self._to_say += orders.say
         for text in orders.deliver:
             self._tellings += 1
@@ -99,10 +107,13 @@ class Dialogue:
         if event.kind in (EventKind.LINK_UP, EventKind.LINK_DOWN):
             self._link_up = event.kind is EventKind.LINK_UP
             return event
-        known = {self._pending, self._answering}
-        if event.id.startswith(REQUEST) and event.id not in known:
+        if self._comes_too_late(event):
             log.debug("late or cancelled: %s for %s", event.kind.value, event.id)
             return None
+        if event.kind is EventKind.KEPT:
+            self._settle(event.id)
+            notice = Event(EventKind.RESULT, f"{event.id}-notice", self._words(KEPT_WORDS))
+            return self._add_answer(notice)
         if event.kind is EventKind.FAILED:
             log.warning("request %s failed: %s", event.id, event.text)
             self._settle(event.id)
@@ -111,6 +122,13 @@ class Dialogue:
         elif event.kind in (EventKind.PARTIAL, EventKind.RESULT):
             return self._add_answer(event)
         return event
+
+    def _comes_too_late(self, event: Event) -> bool:
+        """A timer, and what was kept, may bring an answer unasked; but never a failure."""
+        if event.id in (self._pending, self._answering):
+            return False
+        unasked = event.kind in (EventKind.FAILED, EventKind.PROGRESS)
+        return unasked or event.id.startswith(REQUEST)
 
     def _add_answer(self, event: Event) -> Event:
         """The beginning of an answer is a result to the model, what follows is not."""
@@ -191,9 +209,10 @@ class Dialogue:
         """Hand a question on or take one back; returns the request that went out."""
         if decision.delegation is Delegation.NONE or self._mode is Mode.STANDBY:
             return None
-        self._take_back()
-        if decision.delegation is Delegation.CANCEL:
-            self._answers.clear()
+        cancelled = decision.delegation is Delegation.CANCEL
+        self._take_back(kept_too=cancelled)
+        if cancelled:
+            self._forget_answers()
             return None
         request = self._request(turn)
         self._pending = request.id
@@ -203,23 +222,32 @@ class Dialogue:
             self._refused.append(Event(EventKind.FAILED, request.id, str(error)))
         return request
 
-    def _take_back(self) -> None:
+    def _take_back(self, kept_too: bool) -> None:
+        """The question that is out. A new one takes its place, unless it is to be kept."""
         for request_id in (self._pending, self._answering):
-            if request_id is not None:
+            if request_id is not None and (kept_too or not request_id.startswith(KEPT)):
                 self._background.cancel(request_id)
         self._pending = self._answering = None
 
+    def _forget_answers(self) -> None:
+        for request_id in self._answers.clear():
+            if request_id.startswith(KEPT):
+                self._background.cancel(request_id)
+
     def _request(self, turn: MicroTurn) -> Request:
         self._requests += 1
+        transcript = self._heard.transcript
+        keep = self._keep(transcript)
         return Request(
-            id=f"{REQUEST}{self._requests}",
+            id=f"{KEPT}{uuid.uuid4().hex}" if keep else f"{REQUEST}{self._requests}",
             audio=self._heard.audio(),
-            transcript=self._heard.transcript,
+            transcript=transcript,
             language=self._language,
             deadline_s=self._deadline_s,
             conversation=self._conversation.until(turn.index),
             unsaid=self._conversation.unsaid,
             frame=turn.frame if self._send_frame else None,
+            keep=keep,
         )
 
     def answered(self) -> None:

@@ -43,6 +43,9 @@ class EventKind(str, Enum):
     """More of an answer that has begun; what begins it is a RESULT."""
     ACTION = "action"
     """The background model asks for an action; `text` is its name."""
+    KEPT = "kept"
+    """A request waits in the outbox until it can be answered. For the dialogue: the model is given
+    a RESULT with the words for it."""
     LINK_UP = "link_up"
     LINK_DOWN = "link_down"
 
@@ -209,6 +212,8 @@ class Request:
     """What was left of the device's last answer when it was interrupted."""
     frame: Frame | None = None
     """The picture at the time of the question, where the configuration allows it."""
+    keep: bool = False
+    """It may be late, but must not get lost. Its id is then unlike any other, ever."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from typing_extensions import Self
 
+from edge_runtime.credentials import secret
 from edge_runtime.errors import ConfigError
 
 PROMPT = Path(__file__).with_name("system_prompt.md")
@@ -50,7 +51,7 @@ class McpServer(_Section):
 
     def token(self) -> str | None:
         """Raises ConfigError."""
-        return _read_secret(self.token_file) if self.token_file is not None else None
+        return secret(self.token_file) if self.token_file is not None else None
 
 
 class AgentConfig(_Section):
@@ -106,7 +107,7 @@ class AgentConfig(_Section):
     def api_key(self) -> str | None:
         """The configured key; None leaves it to the provider. Raises ConfigError."""
         if self.api_key_file is not None:
-            return _read_secret(self.api_key_file)
+            return secret(self.api_key_file)
         if self.api_key_env is None:
             return None
         key = os.environ.get(self.api_key_env, "").strip()
@@ -124,15 +125,3 @@ class AgentConfig(_Section):
         if not text:
             raise ConfigError(f"The system prompt {path} is empty.")
         return text
-
-
-def _read_secret(path: Path) -> str:
-    """The only line of a file."""
-    try:
-        secret = path.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        what = error.strerror if isinstance(error, OSError) else "it is not text"
-        raise ConfigError(f"The file {path} cannot be read: {what}.") from None
-    if not secret or not secret.isprintable():
-        raise ConfigError(f"The file {path} must contain one line, the secret.")
-    return secret

@@ -14,6 +14,11 @@ MAX_CONVERSATION_CHARS = 12_000
 def message(request: RequestMessage, heard: str) -> str:
     """What the model is told: one line for each turn, so that no text can pose as another."""
     lines = [f"Local time: {request.local_time or 'unknown'}", f"Language: {request.language}"]
+    if request.waited_s >= 60:
+        lines.append(
+            f"The person asked this {request.waited_s / 60:.0f} minutes ago; until now the device "
+            "had no connection. Say so if it matters."
+        )
     turns: list[str] = []
     left = MAX_CONVERSATION_CHARS
     for turn in reversed(request.conversation):

@@ -34,6 +34,7 @@ class Job:
     cancelled: threading.Event = field(default_factory=threading.Event)
     replies: list[bytes] = field(default_factory=list)
     sent: int = 0
+    failed: bool = False
 
     def left_s(self) -> float | None:
         return None if self.due_s is None else self.due_s - time.monotonic()
@@ -64,11 +65,12 @@ def encode_reply(
     text: str,
     worker: str,
     action: str | None = None,
+    again: bool = False,
 ) -> bytes:
     """Raises BackgroundError: too long, or not what the wire format allows."""
     try:
         message = wire.ReplyMessage(
-            id=name, seq=seq, kind=kind, text=text, action=action, worker=worker
+            id=name, seq=seq, kind=kind, text=text, action=action, worker=worker, again=again
         )
     except ValidationError as error:
         raise BackgroundError(f"not a reply: {error.errors()[0]['msg']}") from None

@@ -12,7 +12,7 @@ from types import TracebackType
 
 from typing_extensions import Self
 
-from edge_runtime.background.skills import Answer, Skills
+from edge_runtime.background.skills import UNKNOWN, Answer, Skills
 from edge_runtime.background.timers import Timers
 from edge_runtime.background.transcribe import Transcriber
 from edge_runtime.interfaces import Clock
@@ -132,7 +132,11 @@ class LocalBackground:
             return
         if said is not None:
             due_ns = max(due_ns, self._clock.now_ns())
-            self._close(request.id, EventKind.RESULT, said.text, due_ns)
+            # A question to be kept waits for someone who knows; "I do not know" would end it.
+            kind = EventKind.RESULT
+            if request.keep and said.skill == UNKNOWN:
+                kind = EventKind.FAILED
+            self._close(request.id, kind, said.text, due_ns)
 
     def _answer(self, request: Request) -> Answer | None:
         """None if no one waits for it any more: then it must not start a timer either."""

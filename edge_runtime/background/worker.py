@@ -21,13 +21,8 @@ from typing_extensions import Self
 from edge_runtime.background.answerer import Answerer, Reminder
 from edge_runtime.background.jobs import Address, Job, encode_reply, reply_address
 from edge_runtime.delegation import wire
-from edge_runtime.delegation.mqtt import (
-    Arrival,
-    BrokerSettings,
-    ConnectionState,
-    MqttConnection,
-    Outgoing,
-)
+from edge_runtime.delegation.broker import BrokerSettings
+from edge_runtime.delegation.mqtt import Arrival, ConnectionState, MqttConnection, Outgoing
 from edge_runtime.delegation.wire import ReplyKind
 from edge_runtime.errors import BackgroundError, ConfigError, WireError
 
@@ -37,6 +32,8 @@ REMEMBERED = 1000
 """Requests whose replies are kept for a second copy of them."""
 GRACE_S = 5.0
 TICK_S = 0.2
+STATUS_S = 2.0
+"""Every device hears of a worker's free slots: so often at most, however many questions come."""
 REMINDER_EXPIRY_S = REFUSAL_EXPIRY_S = 60.0
 STOPPING, BUSY = "worker is stopping", "busy"
 
@@ -153,7 +150,8 @@ class Worker:
 
     def _take(self, request: wire.RequestMessage, address: Address) -> None:
         with self._changed:
-            if (known := self._jobs.get((address.device, request.id))) is not None:
+            known = self._jobs.get((address.device, request.id))
+            if known is not None and not (known.failed and request.keep):
                 known.sent = 0
                 self._send(known)
                 return
@@ -201,8 +199,10 @@ class Worker:
         with self._changed:
             if job.request is None:
                 return
-            payload = encode_reply(job.id, len(job.replies), kind, text, self.name, action)
+            again = kind is ReplyKind.FAILED and text == STOPPING
+            payload = encode_reply(job.id, len(job.replies), kind, text, self.name, action, again)
             job.replies.append(payload)
+            job.failed = kind is ReplyKind.FAILED
             if kind in (ReplyKind.RESULT, ReplyKind.FAILED):
                 self._end(job)
             self._send(job)
@@ -222,7 +222,8 @@ class Worker:
 
     def _refuse(self, name: str, address: Address, why: str) -> None:
         try:
-            payload = encode_reply(name, 0, ReplyKind.FAILED, why, self.name)
+            again = why in (STOPPING, BUSY)
+            payload = encode_reply(name, 0, ReplyKind.FAILED, why, self.name, again=again)
         except BackgroundError:
             return  # There is no id that could be refused.
         self._connection.publish(
@@ -248,12 +249,10 @@ class Worker:
                 job = self._waiting.popleft()
                 request = job.request
                 self._running.append(job)
-                self._connection.announce(self._status())
             if request is not None and not job.late:
                 self._answer(job, request)
             with self._changed:
                 self._running.remove(job)
-                self._connection.announce(self._status())
                 self._end(job)
 
     def _answer(self, job: Job, request: wire.RequestMessage) -> None:
@@ -274,9 +273,15 @@ class Worker:
             self._tell(job, ReplyKind.FAILED, (str(error) or repr(error))[:500])
 
     def _watch(self) -> None:
-        """Stops what is late, and tells the reminders."""
+        """Stops what is late, tells the reminders, and how many slots are free."""
+        told, told_s = self._status(), time.monotonic()
         while not self._stopped.wait(TICK_S):
             with self._changed:
+                if time.monotonic() - told_s >= STATUS_S and not self._stopping:
+                    status = self._status()
+                    if status != told:
+                        self._connection.announce(status)
+                    told, told_s = status, time.monotonic()
                 for job in [*self._waiting, *self._running]:
                     if job.late:
                         job.cancelled.set()

@@ -19,7 +19,9 @@ def background(
     ] = None,
     name: Annotated[
         Optional[str],  # noqa: UP045
-        typer.Option(help="Of this worker, unlike any other's; default: the host's name."),
+        typer.Option(
+            help="Of this worker, unlike any other's; default: the broker's user, or the host."
+        ),
     ] = None,
     slots: Annotated[int, typer.Option(min=1, max=64, help="Requests at the same time.")] = 4,
     config: ConfigOption = None,
@@ -30,7 +32,7 @@ def background(
     from edge_runtime.background.transcribe import ProcessTranscriber
     from edge_runtime.background.worker import Worker, host_name
     from edge_runtime.background.worker_config import WorkerConfig
-    from edge_runtime.delegation.mqtt import BrokerSettings
+    from edge_runtime.delegation.broker import BrokerSettings
 
     wanted = load(config, WorkerConfig)
     chosen = wanted.delegation
@@ -39,29 +41,22 @@ def background(
         raise ConfigError(
             "A worker needs a broker: give --broker mqtt://HOST, or delegation.broker in --config."
         )
-    settings = BrokerSettings(
-        url,
-        chosen.user,
-        chosen.password_file,
-        chosen.ca_file,
-        chosen.cert_file,
-        chosen.key_file,
-    )
+    settings = BrokerSettings.configured(chosen, url)
     stop = stop_on_signals()
     # What answers is chosen here, and nowhere else.
     ears = Ears(ProcessTranscriber)
-    host = name or host_name()
+    known_as = name or chosen.user or host_name()
     if wanted.agent is None:
         skills = SkillsAnswerer(ears)
         answerer: Any = skills
         able = "understands English; knows time and date, sums, units and timers; no language model"
         worker = Worker(
-            settings, host, skills, model="offline skills", slots=slots, reminders=skills.due
+            settings, known_as, skills, model="offline skills", slots=slots, reminders=skills.due
         )
     else:
         answerer = AgentAnswerer(wanted.agent, ears)
         able = f"answers with {wanted.agent.model}"
-        worker = Worker(settings, host, answerer, model=wanted.agent.model, slots=slots)
+        worker = Worker(settings, known_as, answerer, model=wanted.agent.model, slots=slots)
     with answerer, worker:
         console.print(
             f"Worker {worker.name} at {escape(url)}: {able}. Ctrl-C stops it.", soft_wrap=True

@@ -72,8 +72,11 @@ class Answers:
         current, self._current = self._current, None
         return "" if current is None else current.take()
 
-    def clear(self) -> None:
+    def clear(self) -> list[str]:
+        """Returns the requests whose answers will not be told."""
+        dropped = [answer.request_id for answer in self._ready]
         self._ready.clear()
+        return dropped
 
     def _find(self, request_id: str) -> Answer | None:
         known = [*self._ready, *([self._current] if self._current else [])]

@@ -24,18 +24,32 @@ class Remote(Protocol):
 
     def submit(self, request: Request) -> None: ...
 
+    def keep(self, request: Request) -> None:
+        """Keep it, and send nothing yet."""
+        ...
+
+    def promise(self, request_id: str) -> None:
+        """It is answered by no one now: tell KEPT and send it when it can be, or tell FAILED."""
+        ...
+
     def cancel(self, request_id: str) -> None: ...
 
     def poll(self) -> Sequence[Event]: ...
 
 
 class FallbackBackground:
-    """Implements `interfaces.Background`; `remote` and `local` are acquired by the caller."""
+    """Implements `interfaces.Background`; `remote` and `local` are acquired by the caller.
+
+    A question that is to be kept is asked here too while no worker can be reached: a timer needs
+    none. What is not known here either waits for a worker.
+    """
 
     def __init__(self, remote: Remote, local: Background) -> None:
         self._remote, self._local = remote, local
         self._sent: dict[str, Request] = {}
         """Out at the remote, and not yet answered."""
+        self._kept_here: set[str] = set()
+        """To be kept, and with the local skills now."""
 
     def submit(self, request: Request) -> None:
         if self._remote.available:
@@ -46,25 +60,46 @@ class FallbackBackground:
             else:
                 self._sent[request.id] = request
                 return
-        self._local.submit(request)
+        elif request.keep:
+            self._remote.keep(request)
+        self._ask_here(request)
 
     def cancel(self, request_id: str) -> None:
         self._sent.pop(request_id, None)
+        self._kept_here.discard(request_id)
         self._remote.cancel(request_id)
         self._local.cancel(request_id)
 
     def poll(self) -> Sequence[Event]:
         events = [event for event in self._remote.poll() if not self._failed_over(event)]
-        return [*events, *self._local.poll()]
+        return [*events, *(event for event in self._local.poll() if not self._to_be_kept(event))]
+
+    def _ask_here(self, request: Request) -> None:
+        if request.keep:
+            self._kept_here.add(request.id)
+        self._local.submit(request)
 
     def _failed_over(self, event: Event) -> bool:
         """A question that the remote could not answer is asked locally, once."""
         if event.kind is EventKind.FAILED and event.id in self._sent:
             log.warning("%s: %s; the local skills answer", event.id, event.text)
-            self._local.submit(self._sent.pop(event.id))
+            self._ask_here(self._sent.pop(event.id))
             return True
         if event.kind in (EventKind.RESULT, EventKind.PARTIAL):
             self._sent.pop(event.id, None)
+        return False
+
+    def _to_be_kept(self, event: Event) -> bool:
+        """A kept question that is answered here needs no worker; one that is not waits for it."""
+        if event.id not in self._kept_here:
+            return False
+        if event.kind is EventKind.FAILED:
+            self._kept_here.remove(event.id)
+            self._remote.promise(event.id)
+            return True
+        if event.kind is EventKind.RESULT:
+            self._kept_here.remove(event.id)
+            self._remote.cancel(event.id)
         return False
 
     def __enter__(self) -> FallbackBackground:
@@ -72,3 +107,4 @@ class FallbackBackground:
 
     def __exit__(self, *_: object) -> None:
         self._sent.clear()
+        self._kept_here.clear()

@@ -7,24 +7,24 @@ end it. The caller's threads only ever queue.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import random
-import ssl
+import socket
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import Enum
-from pathlib import Path
 from types import TracebackType
 from typing import Any
-from urllib.parse import urlsplit
 
 from typing_extensions import Self
 
-from edge_runtime.errors import ConfigError
+from edge_runtime.delegation.broker import BrokerSettings
+from edge_runtime.delegation.liveness import Liveness
 
 log = logging.getLogger(__name__)
-PORTS = {"mqtt": 1883, "mqtts": 8883}
 CONNECT_TIMEOUT_S = 5.0
 BACKOFF_FIRST_S, BACKOFF_MAX_S = 0.5, 30.0
 LARGEST_PACKET = 4 * 1024 * 1024
@@ -37,41 +37,6 @@ class ConnectionState(Enum):
     WAITING = "waiting"
     """For the next attempt."""
     CLOSED = "closed"
-
-
-@dataclass(frozen=True)
-class BrokerSettings:
-    """Where the broker is and who we are there. Secrets are read from files only."""
-
-    url: str
-    """`mqtt://host[:port]`, `mqtts://host[:port]`."""
-    user: str | None = None
-    password_file: Path | None = None
-    ca_file: Path | None = None
-    """Of the broker's certificate; the system's authorities without it."""
-    cert_file: Path | None = None
-    key_file: Path | None = None
-    keepalive_s: int = 5
-    session_expiry_s: int = 60
-    """How long the broker keeps what it could not deliver."""
-
-    def address(self) -> tuple[str, int, bool]:
-        """Host, port, TLS. Raises ConfigError."""
-        parts = urlsplit(self.url)
-        if parts.username or parts.password:
-            raise ConfigError(
-                "The broker's URL must not hold a user or password: others can read a command "
-                "line. Use `user` and `password_file`."
-            )
-        try:
-            port = parts.port
-        except ValueError:
-            port = -1
-        if parts.scheme not in PORTS or not parts.hostname or port == -1:
-            raise ConfigError(
-                f"{self.url!r} is no broker: use mqtt://HOST[:PORT], or mqtts://HOST[:PORT] for TLS"
-            )
-        return parts.hostname, port or PORTS[parts.scheme], parts.scheme == "mqtts"
 
 
 @dataclass(frozen=True)
@@ -124,6 +89,7 @@ class MqttConnection:
         self._address = settings.address()
         self._subscriptions: dict[str, Handler] = {}
         self._state = ConnectionState.CLOSED
+        self._liveness = Liveness()
         self._lost, self._closing = threading.Event(), threading.Event()
         self._announcing = threading.Lock()
         self._failures = 0
@@ -162,6 +128,19 @@ class MqttConnection:
             return False
         return self._send(message)
 
+    def watch(self, patience_s: float, probe_topic: str | None) -> None:
+        """Call it a few times a second: it gives the connection up when the broker owes a sign for
+        more than `patience_s`, and asks for one, with a `probe_topic`, where none is owed.
+
+        The keepalive finds that out too, seconds later: packets that are dropped tell nothing.
+        """
+        if not self.connected:
+            return
+        if self._liveness.silent(time.monotonic_ns(), patience_s):
+            self._give_up("the broker gives no sign")
+        elif probe_topic is not None and not self._liveness.waiting:
+            self._send(Outgoing(probe_topic, b"", expiry_s=1))
+
     def __enter__(self) -> Self:
         self._client = self._make_client()
         self._thread = threading.Thread(target=self._supervise, name="mqtt", daemon=True)
@@ -174,14 +153,22 @@ class MqttConnection:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self._closing.set()
         if self.connected:
             self._send(replace(self._birth, payload=self._farewell))
             self._client.disconnect()
-        self._closing.set()
         self._lost.set()
         if self._thread is not None:
             self._thread.join(timeout=CONNECT_TIMEOUT_S + 1)
         self._set_state(ConnectionState.CLOSED)
+
+    def _give_up(self, reason: str) -> None:
+        self._told_failure(reason)
+        self._set_state(ConnectionState.WAITING)
+        link: socket.socket | None = self._client.socket()
+        if link is not None:
+            with contextlib.suppress(OSError):
+                link.shutdown(socket.SHUT_RDWR)  # paho's thread sees the end, and tidies up
 
     # -- connecting ------------------------------------------------------------
 
@@ -198,30 +185,19 @@ class MqttConnection:
         )
         client.connect_timeout = CONNECT_TIMEOUT_S
         if settings.user is not None:
-            client.username_pw_set(settings.user, _secret(settings.password_file))
+            client.username_pw_set(settings.user, settings.password())
         if self._address[2]:
-            self._set_tls(client)
+            client.tls_set_context(settings.tls())
         client.will_set(self._birth.topic, self._death, qos=1, retain=True)
         client.on_connect, client.on_disconnect = self._connected, self._disconnected
         client.on_message = self._unexpected
+        client.on_socket_open = _send_at_once
+        client.on_publish = client.on_subscribe = lambda *_: self._liveness.heard()
         for pattern, handler in self._subscriptions.items():
             # What arrives bears the topic alone, without `$share/<group>/`.
             topics = pattern.split("/", 2)[2] if pattern.startswith("$share/") else pattern
             client.message_callback_add(topics, self._guarded(handler))
         return client
-
-    def _set_tls(self, client: Any) -> None:
-        settings = self._settings
-        try:
-            context = ssl.create_default_context(cafile=settings.ca_file)
-            if settings.cert_file is not None:
-                context.load_cert_chain(settings.cert_file, settings.key_file)
-        except (OSError, ssl.SSLError) as error:
-            raise ConfigError(
-                f"The TLS files of the broker cannot be used: {error}. Check ca_file, cert_file "
-                "and key_file, and that this user may read them."
-            ) from error
-        client.tls_set_context(context)
 
     def _supervise(self) -> None:
         while not self._closing.is_set():
@@ -277,6 +253,7 @@ class MqttConnection:
             log.warning("connected to the broker again")
         self._failures = 0
         self.connects += 1
+        self._liveness.restart()
         for pattern in list(self._subscriptions):
             client.subscribe(pattern, qos=1)
         self._set_state(ConnectionState.CONNECTED)
@@ -295,6 +272,7 @@ class MqttConnection:
 
     def _guarded(self, handler: Handler) -> Callable[[Any, Any, Any], None]:
         def call(client: Any, data: Any, message: Any) -> None:
+            self._liveness.heard()
             properties = message.properties
             arrival = Arrival(
                 message.topic,
@@ -319,6 +297,7 @@ class MqttConnection:
             properties.ResponseTopic = message.response_topic
         if message.correlation is not None:
             properties.CorrelationData = message.correlation
+        self._liveness.sent(len(message.payload), time.monotonic_ns())
         try:
             info = self._client.publish(
                 message.topic, message.payload, message.qos, message.retain, properties
@@ -335,20 +314,14 @@ def backoff_s(failures: int) -> float:
     return pause * random.uniform(0.5, 1.0)
 
 
+def _send_at_once(client: Any, data: Any, link: Any) -> None:
+    """Small packets wait up to 40 ms for one another otherwise (Nagle, delayed acknowledgement)."""
+    link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
 def _properties(packet: str) -> Any:
     from paho.mqtt.packettypes import PacketTypes
     from paho.mqtt.properties import Properties
 
     make: Any = Properties
     return make(getattr(PacketTypes, packet))
-
-
-def _secret(path: Path | None) -> str | None:
-    if path is None:
-        return None
-    try:
-        return path.read_text(encoding="utf-8").rstrip("\r\n")
-    except (OSError, ValueError) as error:
-        raise ConfigError(
-            f"The password file {path} cannot be read: {error}. Check its path and its owner."
-        ) from error

@@ -2,45 +2,60 @@
 
 from __future__ import annotations
 
-import base64
 import logging
 import queue
 import threading
-import uuid
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from types import TracebackType
 
 from typing_extensions import Self
 
 from edge_runtime.delegation import wire
-from edge_runtime.delegation.mqtt import Arrival, BrokerSettings, ConnectionState, MqttConnection
+from edge_runtime.delegation.broker import BrokerSettings
+from edge_runtime.delegation.kept import Kept
+from edge_runtime.delegation.liveness import SLOWEST_BYTES_S
+from edge_runtime.delegation.mqtt import Arrival, ConnectionState, MqttConnection
 from edge_runtime.delegation.mqtt import Outgoing as Message
+from edge_runtime.delegation.outbox import Outbox
+from edge_runtime.delegation.packing import Abilities, pack, repack
 from edge_runtime.delegation.request import DelegatedRequest, RequestState
 from edge_runtime.errors import BackgroundError, WireError
 from edge_runtime.interfaces import Clock
-from edge_runtime.micro_turn import Event, EventKind, Frame, Request
+from edge_runtime.micro_turn import Event, EventKind, Request
 
 log = logging.getLogger(__name__)
-QUEUE_SIZE = 32
+MAX_UNSENT = 32
+TRIES = 3
+"""Workers that are asked, one after the other."""
+KEPT_DEADLINE_NS = 310_000_000_000
+"""For one try of a kept request: a worker gives it 300 s."""
 TIMER = "timer-"
 """Replies with such an id were not asked for now: a timer set earlier is due."""
 
 
-@dataclass(frozen=True)
-class Abilities:
-    """What a device tells the workers about itself."""
+@dataclass
+class _Out:
+    """A request on its way."""
 
-    device: str
-    actions: tuple[str, ...] = ()
+    state: DelegatedRequest
+    request: Request | None = None
+    """None: kept from before; the outbox has it."""
+    tries: int = 1
+    accept_by_ns: int | None = None
+    """Known once it has been sent."""
 
 
 class MqttBackground:
     """Implements `interfaces.Background` over a broker.
 
     `available` says whether a question would reach a worker at this moment: a connection, and a
-    worker that says it is online. Packing and sending happen in a thread of its own.
+    worker that says it is online. Packing, sending and the outbox have a thread of their own.
+    While a question is out, a broker that gives no sign and a worker that does not take it count as
+    gone after `patience_s`, what the slowest link needs for the sound added.
     """
 
     def __init__(
@@ -48,9 +63,12 @@ class MqttBackground:
         settings: BrokerSettings,
         abilities: Abilities,
         clock: Clock,
+        patience_s: float = 0.5,
+        outbox: Outbox | None = None,
         local_time: Callable[[], datetime] = lambda: datetime.now().astimezone(),
     ) -> None:
         self._abilities, self._clock, self._local_time = abilities, clock, local_time
+        self._patience_s = patience_s
         self._topics = wire.Topics(abilities.device)
         birth = Message(self._topics.status, b"online", retain=True)
         self._connection = MqttConnection(
@@ -63,22 +81,29 @@ class MqttBackground:
         )
         self._connection.subscribe(self._topics.replies, self._on_reply)
         self._connection.subscribe(wire.ALL_WORKERS, self._on_worker)
-        self._boot = uuid.uuid4().hex[:8]
+        self._boot = f"{time.time_ns():x}"
         """Part of every id: a reply to a question before a restart must not answer one after."""
-        self._lock = threading.Lock()
-        self._open: dict[str, DelegatedRequest] = {}
+        self._lock = threading.RLock()
+        self._open: dict[str, _Out] = {}
         """By the id on the wire."""
         self._workers: set[str] = set()
         self._events: list[Event] = []
         self._told_link = False
         self._timers_told: set[tuple[str, str]] = set()
-        self._outbox: queue.Queue[tuple[str, Request] | None] = queue.Queue(QUEUE_SIZE)
-        self._sender: threading.Thread | None = None
+        self._abandoned: set[str] = set()
+        """Given up without a link: the broker may still hand them to a worker."""
+        self._tasks: queue.Queue[Callable[[], object] | None] = queue.Queue()
+        self._thread: threading.Thread | None = None
+        self._outbox = outbox
+        self._kept = None if outbox is None else Kept(outbox, self._tasks.put)
         self.bad_payloads = 0
 
     def __enter__(self) -> Self:
-        self._sender = threading.Thread(target=self._send_all, name="delegation", daemon=True)
-        self._sender.start()
+        if self._outbox is not None and self._kept is not None:
+            self._outbox.__enter__()
+            self._events += self._kept.load()
+        self._thread = threading.Thread(target=self._work, name="delegation", daemon=True)
+        self._thread.start()
         self._connection.__enter__()
         return self
 
@@ -88,113 +113,189 @@ class MqttBackground:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        """What is kept stays kept; the workers need not go on with anything else."""
         with self._lock:
-            open_ids = [name for name, request in self._open.items() if request.open]
-        for name in open_ids:
-            self._publish_cancel(name)
+            names = [name for name, out in self._open.items() if out.state.open]
+        for name in names:
+            if not self._keeps(name):
+                self._publish_cancel(name)
         self._connection.__exit__(kind, error, trace)
-        self._outbox.put(None)
-        if self._sender is not None:
-            self._sender.join(timeout=2)
+        self._tasks.put(None)
+        if self._thread is not None:
+            self._thread.join(timeout=2)
+        if self._outbox is not None:
+            self._outbox.__exit__(kind, error, trace)
 
     @property
     def available(self) -> bool:
         return self._connection.connected and bool(self._workers)
 
+    @property
+    def workers(self) -> int:
+        """Those that say they are online."""
+        return len(self._workers)
+
+    # -- the loop's side -------------------------------------------------------
+
     def submit(self, request: Request) -> None:
         """Raises BackgroundError where no more can wait."""
-        name = self._wire_id(request.id)
+        if self._tasks.qsize() >= MAX_UNSENT:
+            raise BackgroundError("too many questions at once")
+        name = self._wire_id(request)
         deadline_ns = self._clock.now_ns() + int(request.deadline_s * 1e9)
+        out = _Out(DelegatedRequest(request.id, deadline_ns), request)
         with self._lock:
-            self._open[name] = DelegatedRequest(request.id, deadline_ns)
-        try:
-            self._outbox.put_nowait((name, request))
-        except queue.Full:
-            with self._lock:
-                del self._open[name]
-            raise BackgroundError("too many questions at once") from None
+            self._open[name] = out
+        self._hold(request)
+        self._tasks.put(partial(self._send, name, request))
+
+    def keep(self, request: Request) -> None:
+        """Keep it without sending it, until it is promised or cancelled."""
+        self._hold(request)
+        self._tasks.put(partial(self._packed, request))
+
+    def promise(self, request_id: str) -> None:
+        """No one could answer it now: tell KEPT, and send it when that is possible. FAILED where
+        it could not be kept."""
+        self._tasks.put(partial(self._promise, request_id))
 
     def cancel(self, request_id: str) -> None:
-        name = self._wire_id(request_id)
         with self._lock:
-            request = self._open.pop(name, None)
+            name = request_id if request_id in self._open else self._named(request_id)
+            out = self._open.pop(name, None)
             self._events = [event for event in self._events if event.id != request_id]
-        if request is not None:
-            request.cancel()
+            if self._kept is not None:
+                self._kept.forget(request_id)
+        if out is not None:
+            out.state.cancel()
             self._publish_cancel(name)
 
+    def spoken(self, request_id: str) -> None:
+        """Its answer has begun to be spoken: it is kept no longer."""
+        with self._lock:
+            if self._kept is not None:
+                self._kept.forget(request_id)
+
     def poll(self) -> Sequence[Event]:
+        self._connection.watch(self._patience_s, self._topics.probe if self._open else None)
         now_ns = self._clock.now_ns()
         with self._lock:
-            for request in self._open.values():
-                self._events += request.expire(now_ns)
-            self._open = {name: one for name, one in self._open.items() if one.open}
+            for name, out in self._open.items():
+                if out.accept_by_ns is not None and now_ns > out.accept_by_ns:
+                    self._lose(name, out, "no worker has taken it")
+                self._tell(out.state.expire(now_ns))
+                if out.state.state is RequestState.EXPIRED:
+                    self._abandon(name)
+            self._open = {name: one for name, one in self._open.items() if one.state.open}
+            self._send_due(now_ns)
             events, self._events = self._events, []
         return events
 
-    def _wire_id(self, request_id: str) -> str:
+    def _send_due(self, now_ns: int) -> None:
+        if self._kept is None or not self.available:
+            return
+        for name in self._kept.due(now_ns):
+            out = _Out(DelegatedRequest(name, now_ns + KEPT_DEADLINE_NS))
+            self._open[name] = out
+            self._tasks.put(partial(self._send_kept, name, out))
+
+    def _tell(self, events: Iterable[Event]) -> None:
+        if self._kept is not None:
+            events = self._kept.settle(events, self._clock.now_ns())
+        self._events += events
+
+    def _wire_id(self, request: Request) -> str:
+        return request.id if self._kept is not None and request.keep else self._named(request.id)
+
+    def _named(self, request_id: str) -> str:
         return f"{self._boot}-{request_id}"
 
-    # -- sending ---------------------------------------------------------------
+    def _keeps(self, name: str) -> bool:
+        return self._kept is not None and name in self._kept
 
-    def _send_all(self) -> None:
-        while (entry := self._outbox.get()) is not None:
-            name, request = entry
+    def _hold(self, request: Request) -> None:
+        if self._kept is None or not request.keep:
+            return
+        with self._lock:
+            superseded = self._kept.hold(request.id, request.transcript)
+        for request_id in superseded:
+            log.info("%s takes the place of %s", request.id, request_id)
+            self.cancel(request_id)
+
+    # -- a thread of its own ---------------------------------------------------
+
+    def _work(self) -> None:
+        while (task := self._tasks.get()) is not None:
             try:
-                self._send(name, request)
-            except Exception as error:
-                log.warning("%s could not be sent: %s", request.id, error)
-                with self._lock:
-                    waiting = self._open.get(name)
-                    self._events += waiting.lost("it was not sent") if waiting else []
+                task()
+            except Exception:
+                log.warning("a step of a delegation failed", exc_info=True)
 
     def _send(self, name: str, request: Request) -> None:
-        payload = wire.encode(self._message(name, request))
-        if len(payload) > wire.MAX_REQUEST_BYTES:
-            raise BackgroundError(f"{len(payload)} bytes are more than a worker takes")
         with self._lock:
-            waiting = self._open.get(name)
-            if waiting is None:
+            out = self._open.get(name)
+        if out is None:
+            return
+        try:
+            payload = self._packed(request)
+            self._publish(name, out, payload, request.deadline_s)
+        except Exception as error:
+            log.warning("%s could not be sent: %s", request.id, error)
+            with self._lock:
+                self._tell(out.state.lost("it was not sent"))
+
+    def _send_kept(self, name: str, out: _Out) -> None:
+        assert self._kept is not None
+        found = self._kept.message(name)
+        if found is None:
+            self.cancel(name)
+            return
+        try:
+            payload = repack(*found, self._time())
+            self._publish(name, out, payload, KEPT_DEADLINE_NS / 1e9)
+        except Exception as error:
+            log.warning("the kept request %s could not be sent: %s", name, error)
+            with self._lock:
+                self._tell(out.state.lost("it was not sent"))
+
+    def _publish(self, name: str, out: _Out, payload: bytes, expiry_s: float) -> None:
+        allowed_s = self._patience_s + len(payload) / SLOWEST_BYTES_S
+        with self._lock:
+            if self._open.get(name) is not out:
                 return
-            waiting.sent()
-        sent = self._connection.publish(
-            Message(
-                self._topics.requests,
-                payload,
-                expiry_s=request.deadline_s,
-                response_topic=self._topics.replies,
-                correlation=name.encode(),
-            )
+            out.state.sent()
+            out.accept_by_ns = self._clock.now_ns() + int(allowed_s * 1e9)
+        message = Message(
+            self._topics.requests,
+            payload,
+            expiry_s=expiry_s,
+            response_topic=self._topics.replies,
+            correlation=name.encode(),
         )
-        if not sent:
+        if not self._connection.publish(message):
             raise BackgroundError("there is no connection")
 
-    def _message(self, name: str, request: Request) -> wire.RequestMessage:
-        return wire.RequestMessage(
-            id=name,
-            device=self._abilities.device,
-            deadline_s=request.deadline_s,
-            transcript=request.transcript,
-            conversation=tuple(
-                wire.Said(
-                    speaker=one.speaker,
-                    text=one.text,
-                    age_s=max(0.0, one.age_s),
-                    interrupted=one.interrupted,
-                )
-                for one in request.conversation
-            ),
-            unsaid=request.unsaid,
-            audio=wire.pack_audio(request.audio),
-            frame=None if request.frame is None else _jpeg(request.frame),
-            actions=tuple(wire.Ability(name=action) for action in self._abilities.actions),
-            language=request.language,
-            local_time=self._local_time().isoformat(timespec="seconds"),
-        )
+    def _packed(self, request: Request) -> bytes:
+        """As it goes out; on the disk by then, if it is to be kept."""
+        payload = pack(self._wire_id(request), request, self._abilities, self._time())
+        if self._kept is not None and request.keep and not self._kept.write(request.id, payload):
+            with self._lock:
+                self._kept.forget(request.id)
+        return payload
+
+    def _promise(self, request_id: str) -> None:
+        with self._lock:
+            kept = self._kept is not None and self._kept.promise(request_id)
+            kind = EventKind.KEPT if kept else EventKind.FAILED
+            self._events.append(Event(kind, request_id, "" if kept else "it could not be kept"))
+
+    def _time(self) -> str:
+        return self._local_time().isoformat(timespec="seconds")
 
     def _publish_cancel(self, name: str) -> None:
         payload = wire.encode(wire.CancelMessage(id=name))
-        self._connection.publish(Message(self._topics.cancel, payload, expiry_s=60))
+        if not self._connection.publish(Message(self._topics.cancel, payload, expiry_s=60)):
+            self._abandoned.add(name)
 
     # -- on the network thread -------------------------------------------------
 
@@ -208,11 +309,15 @@ class MqttBackground:
             if reply.id.startswith(TIMER):
                 self._on_timer(reply)
                 return
-            request = self._open.get(reply.id)
-            if request is None:
+            out = self._open.get(reply.id)
+            if out is None:
                 log.debug("a late or unknown reply: %s", reply.id)
                 return
-            self._events += request.receive(reply)
+            out.accept_by_ns = None
+            if reply.kind is wire.ReplyKind.FAILED and reply.again:
+                self._lose(reply.id, out, reply.text)
+            else:
+                self._tell(out.state.receive(reply))
 
     def _on_timer(self, reply: wire.ReplyMessage) -> None:
         key = (reply.worker, reply.id)
@@ -232,41 +337,60 @@ class MqttBackground:
         with self._lock:
             (self._workers.add if online else self._workers.discard)(worker)
             self._tell_link()
-        if status is None or status.state == "offline":
-            self._lose(lambda request: request.worker == worker, "the worker has gone")
+            if status is None or status.state == "offline":
+                for name, out in self._open.items():
+                    if out.state.worker == worker:
+                        self._lose(name, out, "the worker has gone")
 
     def _on_connection(self, state: ConnectionState) -> None:
         with self._lock:
             if state is not ConnectionState.CONNECTED:
                 self._workers.clear()  # the retained statuses come again
             self._tell_link()
-        if state is ConnectionState.WAITING:
-            self._lose(
-                lambda request: request.state is not RequestState.CREATED, "the link is down"
-            )
+            if state is ConnectionState.WAITING:
+                for name, out in self._open.items():
+                    if out.state.state is not RequestState.CREATED:
+                        self._lose(name, out, "the link is down")
 
     def _tell_link(self) -> None:
-        if self.available != self._told_link:
-            self._told_link = self.available
-            kind = EventKind.LINK_UP if self._told_link else EventKind.LINK_DOWN
-            self._events.append(Event(kind))
+        if self.available == self._told_link:
+            return
+        self._told_link = self.available
+        self._events.append(Event(EventKind.LINK_UP if self._told_link else EventKind.LINK_DOWN))
+        if self._told_link:
+            if self._kept is not None:
+                self._kept.link_up()
+            self._tasks.put(self._cancel_abandoned)
 
-    def _lose(self, affected: Callable[[DelegatedRequest], bool], reason: str) -> None:
+    def _cancel_abandoned(self) -> None:
         with self._lock:
-            for request in self._open.values():
-                if request.open and affected(request):
-                    self._events += request.lost(reason)
+            names, self._abandoned = self._abandoned, set()
+        for name in names:
+            self._publish_cancel(name)
+
+    def _lose(self, name: str, out: _Out, reason: str) -> None:
+        """Whoever had it is gone: another worker is asked, if there is one and no answer has begun,
+        or it has failed."""
+        out.accept_by_ns = None
+        request, others = out.request, self._workers - {out.state.worker}
+        if not out.state.worker:
+            others = self._workers if len(self._workers) > 1 else set()
+        may_ask = bool(others) and out.tries < TRIES
+        if request is not None and may_ask and (events := out.state.again()):
+            log.info("%s: %s; another worker is asked", name, reason)
+            out.tries += 1
+            self._tell(events)
+            self._tasks.put(partial(self._send, name, request))
+        elif out.state.open:
+            self._tell(out.state.lost(reason))
+            self._abandon(name)
+
+    def _abandon(self, name: str) -> None:
+        """No one waits for it now. One that is kept will be: a worker may go on with it."""
+        if not self._keeps(name):
+            self._tasks.put(partial(self._publish_cancel, name))
 
     def _count_bad(self, topic: str, error: WireError) -> None:
         self.bad_payloads += 1
         level = logging.WARNING if self.bad_payloads == 1 else logging.DEBUG
         log.log(level, "a payload on %s was ignored: %s", topic, error)
-
-
-def _jpeg(frame: Frame) -> str:
-    import cv2
-
-    done, data = cv2.imencode(".jpg", cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))
-    if not done:
-        raise BackgroundError("the picture could not be packed")
-    return base64.b64encode(data.tobytes()).decode()

@@ -1,7 +1,8 @@
 """The life of one delegated request, as a pure state machine: replies and time in, events out.
 
     CREATED -> SENT -> ACCEPTED -> ANSWERING -> DONE
-                 \\________\\___________\\_____-> FAILED | CANCELLED | EXPIRED
+        ^        \\________\\___________\\_____-> FAILED | CANCELLED | EXPIRED
+        \\_________\\________\\ asked again: another worker shall answer
 
 Replies carry a sequence number per worker. They are told in order and once, whatever the network
 did to them. Nothing leaves a final state.
@@ -61,6 +62,14 @@ class DelegatedRequest:
     def cancel(self) -> None:
         if self.open:
             self.state = RequestState.CANCELLED
+
+    def again(self) -> list[Event]:
+        """It will be sent to another worker; only before the answer has begun."""
+        if not self.open or self.answering:
+            return []
+        self.state = RequestState.CREATED
+        self.worker, self._next, self._ahead = "", 0, {}
+        return [Event(EventKind.PROGRESS, self.id, "asking another worker")]
 
     def receive(self, reply: ReplyMessage) -> list[Event]:
         """The events that this reply, and those that waited for it, lead to."""

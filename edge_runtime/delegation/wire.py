@@ -26,6 +26,8 @@ MAX_REPLY_BYTES = 2_000_000
 MAX_CANCEL_BYTES = MAX_STATUS_BYTES = 2_000
 MAX_AUDIO_S = 60.0
 """Longer sound is refused: a small file can unpack to hours."""
+OPUS_LEVEL = 0.8
+"""libsndfile's compression: half the processor time of its default, for twice the bytes."""
 MAX_TEXT = 20_000
 MAX_TURNS = 200
 WORKER_GROUP = "background"
@@ -77,6 +79,8 @@ class RequestMessage(_Payload):
     local_time: str = Field("", max_length=40, description="ISO 8601 with the device's offset")
     keep: bool = False
     """Worth answering however late."""
+    waited_s: Seconds = 0.0
+    """How long ago the person asked: a kept request waits until the link is back."""
 
 
 class ReplyKind(str, Enum):
@@ -101,6 +105,8 @@ class ReplyMessage(_Payload):
     """To be spoken (partial, result), or for people and logs (progress, failed)."""
     action: str | None = Field(None, pattern=r"^[a-z][a-z0-9_]{0,63}$")
     worker: str = Field("", max_length=128)
+    again: bool = False
+    """With `failed`: nothing is wrong with the request, and another worker may answer it."""
 
 
 class CancelMessage(_Payload):
@@ -136,6 +142,8 @@ class Topics:
         root = f"edge/{topic_level(device, 'the device name')}"
         self.status, self.requests = f"{root}/status", f"{root}/requests"
         self.replies, self.cancel = f"{root}/replies", f"{root}/cancel"
+        self.probe = f"{root}/probe"
+        """Empty, for nobody: that the broker acknowledges it shows that the link is there."""
 
 
 ALL_REQUESTS = f"$share/{WORKER_GROUP}/edge/+/requests"
@@ -175,7 +183,14 @@ def pack_audio(pcm: Pcm) -> str:
         return ""
     buffer = io.BytesIO()
     clipped = np.clip(np.nan_to_num(pcm), -1.0, 1.0)
-    soundfile.write(buffer, clipped, SAMPLE_RATE_HZ, format="OGG", subtype="OPUS")
+    soundfile.write(
+        buffer,
+        clipped,
+        SAMPLE_RATE_HZ,
+        format="OGG",
+        subtype="OPUS",
+        compression_level=OPUS_LEVEL,
+    )
     return base64.b64encode(buffer.getvalue()).decode()
 
 

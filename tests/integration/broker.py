@@ -21,8 +21,11 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from typing_extensions import Self
 
+from edge_runtime.delegation.broker import BrokerSettings
+
 MOSQUITTO = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin")
 needs_mosquitto = pytest.mark.skipif(MOSQUITTO is None, reason="mosquitto is not installed")
+COMMON = "allow_anonymous true\nmax_queued_messages 10000\n"
 PATIENCE_S = 30
 """How long a test waits for something that comes at once."""
 
@@ -30,20 +33,29 @@ PATIENCE_S = 30
 class Broker:
     """MQTT 5, anyone may do anything, nothing is kept over a restart. The port stays the same."""
 
-    def __init__(self, folder: Path, port: int | None = None) -> None:
-        self.port = port or free_port()
-        self.url = f"mqtt://127.0.0.1:{self.port}"
+    def __init__(self, folder: Path, port: int | None = None, host: str = "127.0.0.1") -> None:
+        self.port, self.host = port or free_port(), host
+        self.url = f"mqtt://{host}:{self.port}"
         self._folder = folder
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         """Returns once it listens."""
-        settings = self._folder / "mosquitto.conf"
-        settings.write_text(f"listener {self.port} 127.0.0.1\nallow_anonymous true\n")
-        assert MOSQUITTO is not None, "mark the test with needs_mosquitto"
+        (self._folder / "mosquitto.conf").write_text(self.settings_text())
         with (self._folder / "mosquitto.log").open("ab") as log:
-            self._process = subprocess.Popen([MOSQUITTO, "-c", settings], stdout=log, stderr=log)
+            self._process = subprocess.Popen(self.command(), stdout=log, stderr=log)
         wait_until(self._listens)
+
+    def command(self) -> list[str]:
+        assert MOSQUITTO is not None, "mark the test with needs_mosquitto"
+        return [MOSQUITTO, "-c", str(self._folder / "mosquitto.conf")]
+
+    def send_signal(self, number: int) -> None:
+        assert self._process is not None
+        self._process.send_signal(number)
+
+    def settings_text(self) -> str:
+        return f"listener {self.port} {self.host}\n{COMMON}"
 
     def kill(self) -> None:
         if self._process is not None:
@@ -59,7 +71,7 @@ class Broker:
         assert self._process is not None
         assert self._process.poll() is None, (self._folder / "mosquitto.log").read_text()
         try:
-            socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
+            socket.create_connection((self.host, self.port), timeout=1).close()
         except OSError:
             return False
         return True
@@ -107,8 +119,15 @@ class Message:
 class Device:
     """Sends what a test wants, and keeps everything that arrives on `patterns`."""
 
-    def __init__(self, broker: Broker, name: str = "kiosk", patterns: tuple[str, ...] = ()) -> None:
-        self.name, self._port = name, broker.port
+    def __init__(
+        self,
+        broker: Broker,
+        name: str = "kiosk",
+        patterns: tuple[str, ...] = (),
+        settings: BrokerSettings | None = None,
+    ) -> None:
+        """`settings` say who it is, where the broker wants to know."""
+        self.name, self._broker = name, broker
         self._patterns = patterns or (f"edge/{name}/replies", "background/+/status")
         self._arrived = threading.Condition()
         self.messages: list[Message] = []
@@ -125,9 +144,14 @@ class Device:
         self._client.on_subscribe = lambda *_: self._ready.set()
         self._client.on_disconnect = lambda *_: self._ready.clear()
         self._client.reconnect_delay_set(1, 1)
+        if settings is not None:
+            self._client.username_pw_set(settings.user, settings.password())
+            self._client.tls_set_context(settings.tls())
 
     def __enter__(self) -> Self:
-        self._client.connect("127.0.0.1", self._port)
+        # Not by its number: a certificate is for a name.
+        host = "localhost" if self._broker.host == "127.0.0.1" else self._broker.host
+        self._client.connect(host, self._broker.port)
         self._client.loop_start()
         self.await_ready()
         return self
@@ -150,14 +174,18 @@ class Device:
         payload: bytes,
         response_topic: str | None = None,
         correlation: bytes | None = None,
+        wait: bool = True,
+        retain: bool = False,
     ) -> None:
+        """Until the broker has it, unless it need not `wait`."""
         properties = Properties(PacketTypes.PUBLISH)
         if response_topic is not None:
             properties.ResponseTopic = response_topic
         if correlation is not None:
             properties.CorrelationData = correlation
-        info = self._client.publish(topic, payload, qos=1, properties=properties)
-        info.wait_for_publish(PATIENCE_S)
+        info = self._client.publish(topic, payload, 1, retain, properties)
+        if wait:
+            info.wait_for_publish(PATIENCE_S)
 
     def ask(self, id: str, transcript: str = "", deadline_s: float = 60, **more: object) -> None:
         content = {"id": id, "device": self.name, "deadline_s": deadline_s, **more}

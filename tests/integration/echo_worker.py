@@ -8,7 +8,7 @@ import threading
 
 from edge_runtime.background.answerer import Reply
 from edge_runtime.background.worker import Worker
-from edge_runtime.delegation.mqtt import BrokerSettings
+from edge_runtime.delegation.broker import BrokerSettings
 from edge_runtime.delegation.wire import ReplyKind, RequestMessage
 from edge_runtime.micro_turn import Pcm
 
@@ -20,6 +20,8 @@ HOLD = "hold"
 class Echo:
     def __init__(self) -> None:
         self.go = threading.Event()
+        self.broken = True
+        """Whether `raise` does."""
         self.asked: list[RequestMessage] = []
         self.stopped = threading.Semaphore(0)
         """Counts the requests that were cancelled while it held them."""
@@ -32,7 +34,7 @@ class Echo:
         self, request: RequestMessage, pcm: Pcm, cancelled: threading.Event, reply: Reply
     ) -> None:
         self.asked.append(request)
-        if request.transcript == "raise":
+        if request.transcript == "raise" and self.broken:
             raise RuntimeError("the kettle is broken")
         if request.transcript == "silence":
             return

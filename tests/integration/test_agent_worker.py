@@ -13,8 +13,9 @@ import pytest
 from broker import needs_mosquitto, running_broker, wait_until
 from chat_server import ChatServer
 
-from edge_runtime.delegation.mqtt import BrokerSettings
-from edge_runtime.delegation.remote import Abilities, MqttBackground
+from edge_runtime.delegation.broker import BrokerSettings
+from edge_runtime.delegation.packing import Abilities
+from edge_runtime.delegation.remote import MqttBackground
 from edge_runtime.micro_turn import Event, EventKind, Request
 from edge_runtime.pacing import MonotonicClock
 

@@ -4,89 +4,26 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
 import pytest
+from asker import Asker, asking, working
 from broker import Broker, Device, needs_mosquitto, running_broker, wait_until
-from echo_worker import HOLD, Echo
-from typing_extensions import Self
+from echo_worker import HOLD
 
-from edge_runtime.background.worker import Worker
-from edge_runtime.delegation.fallback import FallbackBackground
-from edge_runtime.delegation.mqtt import BrokerSettings
-from edge_runtime.delegation.remote import Abilities, MqttBackground
-from edge_runtime.micro_turn import Event, EventKind, Request, Said
+from edge_runtime.delegation.broker import BrokerSettings
+from edge_runtime.delegation.packing import Abilities
+from edge_runtime.delegation.remote import MqttBackground
+from edge_runtime.micro_turn import EventKind
 from edge_runtime.pacing import MonotonicClock
 
 pytestmark = needs_mosquitto
-SOUND = (0.1 * np.random.default_rng(0).standard_normal(16_000)).astype(np.float32)
-
-
-class Skills:
-    """The device's own background model: answers at once."""
-
-    def __init__(self) -> None:
-        self.events: list[Event] = []
-
-    def submit(self, request: Request) -> None:
-        self.events.append(Event(EventKind.RESULT, request.id, "from the device itself"))
-
-    def cancel(self, request_id: str) -> None:
-        self.events = [event for event in self.events if event.id != request_id]
-
-    def poll(self) -> list[Event]:
-        events, self.events = self.events, []
-        return events
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None: ...
-
-
-class Asker:
-    """Polls as the loop does, and keeps what it was told."""
-
-    def __init__(self, remote: MqttBackground) -> None:
-        self.remote = remote
-        self.background = FallbackBackground(remote, Skills())
-        self.told: list[Event] = []
-
-    def ask(self, name: str, transcript: str = "tea", deadline_s: float = 20.0) -> None:
-        said = (Said("device", "Hello!", 3.0),)
-        self.background.submit(
-            Request(name, SOUND, transcript, deadline_s=deadline_s, conversation=said)
-        )
-
-    def kinds(self, name: str) -> list[str]:
-        self.told += self.background.poll()
-        return [event.kind.value for event in self.told if event.id == name]
-
-    def await_kind(self, name: str, kind: EventKind) -> Event:
-        wait_until(lambda: kind.value in self.kinds(name))
-        return next(one for one in self.told if one.id == name and one.kind is kind)
 
 
 @pytest.fixture
 def broker(tmp_path: Path) -> Iterator[Broker]:
     with running_broker(tmp_path) as broker:
         yield broker
-
-
-@contextmanager
-def asking(broker: Broker) -> Iterator[Asker]:
-    abilities = Abilities("kiosk", ("wave",))
-    with MqttBackground(BrokerSettings(broker.url), abilities, MonotonicClock()) as remote:
-        yield Asker(remote)
-
-
-@contextmanager
-def working(broker: Broker, name: str = "worker", echo: Echo | None = None) -> Iterator[Echo]:
-    echo = echo or Echo()
-    with Worker(BrokerSettings(broker.url), name, echo, slots=2, grace_s=0.1):
-        yield echo
 
 
 def test_a_question_goes_to_a_worker_with_all_it_needs_and_comes_back(broker: Broker) -> None:

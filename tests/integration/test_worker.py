@@ -14,7 +14,7 @@ from echo_worker import HOLD, PATIENCE_S, Echo
 from edge_runtime.background.answerer import Ears, SkillsAnswerer
 from edge_runtime.background.transcribe import PocketSphinxTranscriber
 from edge_runtime.background.worker import Worker
-from edge_runtime.delegation.mqtt import BrokerSettings
+from edge_runtime.delegation.broker import BrokerSettings
 
 pytestmark = needs_mosquitto
 

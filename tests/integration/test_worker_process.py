@@ -18,7 +18,7 @@ from echo_worker import HOLD, Echo
 
 from edge_runtime.background.worker import Worker
 from edge_runtime.delegation import wire
-from edge_runtime.delegation.mqtt import BrokerSettings
+from edge_runtime.delegation.broker import BrokerSettings
 from edge_runtime.micro_turn import Pcm
 from edge_runtime.voice.espeak import EspeakSynthesizer
 

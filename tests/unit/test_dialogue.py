@@ -302,3 +302,48 @@ def test_only_known_actions_of_the_background_model_are_done() -> None:
     dialogue.poll()
     assert [action.name for action in dialogue.asked_actions()] == ["wave"]
     assert dialogue.asked_actions() == ()
+
+
+@pytest.fixture
+def keeper(answers: Answers) -> Dialogue:
+    return Dialogue(answers, lambda act: f"words for {act}", keep=lambda transcript: True)
+
+
+def test_a_question_to_be_kept_has_an_id_like_no_other(answers: Answers, keeper: Dialogue) -> None:
+    names = {ask(keeper) for _ in range(3)}
+    assert len(names) == 3 and all(name.startswith("kept-") for name in names)
+    assert all(request.keep for request in answers.submitted)
+
+
+def test_a_new_question_does_not_take_the_place_of_one_that_is_kept(
+    answers: Answers, keeper: Dialogue
+) -> None:
+    first, second = ask(keeper), ask(keeper)
+    assert answers.cancelled == []
+    answers.told = [Event(EventKind.FAILED, first, "no"), result(second), result(first, "late")]
+    assert keeper.poll() == [result(second), result(first, "late")]
+
+
+def test_that_a_question_is_kept_is_told_as_a_result_and_its_answer_later(
+    answers: Answers, keeper: Dialogue
+) -> None:
+    name = ask(keeper)
+    answers.told = [Event(EventKind.KEPT, name)]
+    assert keeper.poll() == [result(f"{name}-notice", "words for kept")]
+    assert keeper.state() == READY
+    notice = keeper.utterance(DELIVER, TURN)
+    assert notice is not None and notice.request_id == f"{name}-notice"
+    assert keeper.state() == NOTHING
+    answers.told = [Event(EventKind.PROGRESS, name), result(name)]
+    assert keeper.poll() == [result(name)]
+    said = keeper.utterance(DELIVER, TURN)
+    assert said is not None and (said.text, said.request_id) == ("It is noon.", name)
+
+
+def test_a_cancel_lets_go_of_what_is_kept(answers: Answers, keeper: Dialogue) -> None:
+    told, pending = ask(keeper), ask(keeper)
+    answers.told = [result(told)]
+    keeper.poll()
+    keeper.delegate(CANCEL, TURN)
+    assert answers.cancelled == [pending, told]
+    assert keeper.utterance(DELIVER, TURN) is None

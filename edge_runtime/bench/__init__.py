@@ -1,0 +1,1 @@
+"""Figures for the documentation, measured where they are asked for."""

@@ -1,0 +1,158 @@
+"""Kept requests while the device runs: which are asked again when, and what has become of each.
+
+The outbox has them on the disk; this decides. A kept request is in the foreground while the person
+waits for it, and is promised once they were told that it is kept. Only promised ones are sent
+again.
+"""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from types import TracebackType
+
+from typing_extensions import Self
+
+from edge_runtime.delegation.outbox import Outbox
+from edge_runtime.micro_turn import Event, EventKind, TurnRecord
+
+log = logging.getLogger(__name__)
+RETRY_NS = 30_000_000_000
+"""After a worker has failed. A link that comes back is worth trying at once."""
+MAX_OUT = 4
+"""Kept requests at a worker at the same time: there may be people who wait for theirs."""
+
+
+@dataclass
+class _Entry:
+    transcript: str
+    promised: bool = False
+    out: bool = False
+    answered: bool = False
+    next_ns: int = 0
+    pieces: list[str] = field(default_factory=list)
+
+
+class Kept:
+    """Everything but `write` and what is given to `later` is called under the caller's lock.
+
+    `later` runs a call on the thread that owns the outbox, in order: a disk may take its time.
+    """
+
+    def __init__(self, outbox: Outbox, later: Callable[[Callable[[], object]], None]) -> None:
+        self._outbox, self._later = outbox, later
+        self._entries: dict[str, _Entry] = {}
+
+    def load(self) -> list[Event]:
+        """What an earlier run left: its unspoken answers come at once, the rest is asked again."""
+        events = []
+        for row in self._outbox.rows():
+            self._entries[row.id] = _Entry(
+                row.transcript, promised=True, answered=row.answer is not None
+            )
+            if row.answer is not None:
+                events.append(Event(EventKind.RESULT, row.id, row.answer))
+        return events
+
+    def __contains__(self, id: str) -> bool:
+        return id in self._entries
+
+    def hold(self, id: str, transcript: str) -> list[str]:
+        """A new request, in the foreground. Returns those that it takes the place of: the same
+        thing asked again, while the older one is unanswered."""
+        superseded = [
+            name
+            for name, entry in self._entries.items()
+            if transcript and entry.transcript == transcript and not entry.answered
+        ]
+        self._entries[id] = _Entry(transcript, out=True)
+        return superseded
+
+    def write(self, id: str, message: bytes) -> bool:
+        """On the outbox's thread: whether the request is on the disk now."""
+        entry = self._entries.get(id)
+        if entry is None:
+            return False
+        try:
+            self._outbox.add(id, entry.transcript, message)
+        except sqlite3.Error as error:
+            log.warning("%s is not kept: %s", id, error)
+            return False
+        return True
+
+    def promise(self, id: str) -> bool:
+        """The person is told that it is kept; False if it is not."""
+        entry = self._entries.get(id)
+        if entry is None:
+            return False
+        entry.promised, entry.out = True, False
+        return True
+
+    def due(self, now_ns: int) -> list[str]:
+        """Those to be sent now; each counts as out until `settle` sees its end."""
+        out = sum(entry.out for entry in self._entries.values())
+        found: list[str] = []
+        for id, entry in self._entries.items():
+            waits = entry.promised and not entry.out and not entry.answered
+            if waits and entry.next_ns <= now_ns and out + len(found) < MAX_OUT:
+                entry.out = True
+                found.append(id)
+        return found
+
+    def link_up(self) -> None:
+        for entry in self._entries.values():
+            entry.next_ns = 0
+
+    def message(self, id: str) -> tuple[bytes, float] | None:
+        """On the outbox's thread: what `write` was given, and its age in seconds."""
+        return self._outbox.message(id)
+
+    def settle(self, events: Iterable[Event], now_ns: int) -> list[Event]:
+        """Notes answers and failures; returns what the person shall hear of them."""
+        return [event for event in events if self._matters(event, now_ns)]
+
+    def _matters(self, event: Event, now_ns: int) -> bool:
+        entry = self._entries.get(event.id)
+        if entry is None:
+            return True
+        if event.kind is EventKind.FAILED and entry.promised:
+            entry.out, entry.next_ns, entry.pieces = False, now_ns + RETRY_NS, []
+            return False
+        if event.kind in (EventKind.PARTIAL, EventKind.RESULT):
+            entry.pieces += [event.text] if event.text else []
+        if event.kind is EventKind.RESULT:
+            answer = " ".join(entry.pieces)
+            entry.answered, entry.out = True, False
+            self._later(lambda: self._outbox.answered(event.id, answer))
+        return event.kind is not EventKind.PROGRESS or not entry.promised
+
+    def forget(self, id: str) -> bool:
+        """It was spoken, cancelled or answered otherwise; False if it was not kept."""
+        if self._entries.pop(id, None) is None:
+            return False
+        self._later(lambda: self._outbox.remove(id))
+        return True
+
+
+class Spoken:
+    """A sink: an answer that has begun to be spoken is kept no longer."""
+
+    def __init__(self, told: Callable[[str], None]) -> None:
+        self._told = told
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        return None
+
+    def publish(self, record: TurnRecord) -> None:
+        if record.said is not None and record.said.request_id is not None:
+            self._told(record.said.request_id)

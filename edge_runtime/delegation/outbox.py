@@ -1,0 +1,144 @@
+"""Requests that must not get lost, in a SQLite file, until their answer has begun to be spoken.
+
+What a method has written is on the disk when it returns: the journal is a write-ahead log, and
+`synchronous=FULL` syncs it with every change. So it survives `kill -9` and a power cut, as far as
+the disk tells the truth about a sync. A file that is damaged is moved aside, never deleted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import sqlite3
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+from typing_extensions import Self
+
+from edge_runtime.errors import ConfigError
+
+log = logging.getLogger(__name__)
+MAX_KEPT = 100
+"""More are not kept: someone must have lost sight of them."""
+LAYOUT = 1
+TABLE = """CREATE TABLE IF NOT EXISTS kept (
+    id TEXT PRIMARY KEY, asked_s REAL NOT NULL, transcript TEXT NOT NULL,
+    message BLOB NOT NULL, answer TEXT) STRICT"""
+
+
+@dataclass(frozen=True)
+class Row:
+    id: str
+    transcript: str
+    answer: str | None
+    """Of a worker, and not spoken yet; None while there is none."""
+
+
+class Outbox:
+    """For one thread at a time. `keep_for_s` is how long a request matters.
+
+    `wall_s` is the time of day in seconds, which goes on while the device is off; where the clock
+    was set back meanwhile, a request counts as new.
+    """
+
+    def __init__(
+        self, path: Path, keep_for_s: float, wall_s: Callable[[], float] = time.time
+    ) -> None:
+        self._path, self._keep_for_s, self._wall_s = path, keep_for_s, wall_s
+        self._file: sqlite3.Connection | None = None
+
+    def __enter__(self) -> Self:
+        """Raises ConfigError where the file can be neither read nor made."""
+        try:
+            try:
+                self._open()
+            except sqlite3.DatabaseError as error:
+                if not _damaged(error):
+                    raise
+                self._set_aside(error)
+                self._open()
+        except (OSError, sqlite3.Error) as error:
+            self.__exit__(None, None, None)
+            raise ConfigError(
+                f"The outbox {self._path} cannot be used: {error}. Check that its folder exists "
+                "and that this user may write there, or leave out delegation.outbox."
+            ) from error
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        file, self._file = self._file, None
+        if file is not None:
+            file.close()
+
+    def add(self, id: str, transcript: str, message: bytes) -> None:
+        """Raises sqlite3.Error: nothing was kept then. The same id again replaces what there is."""
+        file = self._opened()
+        (count,) = file.execute("SELECT count(*) FROM kept WHERE id != ?", (id,)).fetchone()
+        if count >= MAX_KEPT:
+            raise sqlite3.OperationalError(f"{MAX_KEPT} requests are waiting already")
+        row = (id, self._wall_s(), transcript, message)
+        file.execute("INSERT OR REPLACE INTO kept VALUES (?, ?, ?, ?, NULL)", row)
+
+    def message(self, id: str) -> tuple[bytes, float] | None:
+        """What `add` was given, and how many seconds ago; None if it has gone or is too old."""
+        query = "SELECT message, asked_s FROM kept WHERE id = ?"
+        found = self._opened().execute(query, (id,)).fetchone()
+        if found is None or (waited_s := self._wall_s() - found[1]) > self._keep_for_s:
+            return None
+        return bytes(found[0]), max(0.0, waited_s)
+
+    def answered(self, id: str, answer: str) -> None:
+        self._opened().execute("UPDATE kept SET answer = ? WHERE id = ?", (answer, id))
+
+    def remove(self, id: str) -> None:
+        self._opened().execute("DELETE FROM kept WHERE id = ?", (id,))
+
+    def rows(self) -> list[Row]:
+        """Those that still matter, oldest first; the others are dropped."""
+        file = self._opened()
+        oldest_s = self._wall_s() - self._keep_for_s
+        dropped = file.execute("DELETE FROM kept WHERE asked_s < ?", (oldest_s,)).rowcount
+        if dropped:
+            log.warning("%d kept requests have become too old and are dropped", dropped)
+        query = "SELECT id, transcript, answer FROM kept ORDER BY asked_s, rowid"
+        return [Row(*found) for found in file.execute(query)]
+
+    def _opened(self) -> sqlite3.Connection:
+        assert self._file is not None, "enter it first"
+        return self._file
+
+    def _open(self) -> None:
+        # What people said is nobody else's business; SQLite gives its other files the same rights.
+        os.close(os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600))
+        self._file = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
+        self._file.execute("PRAGMA journal_mode = WAL")
+        self._file.execute("PRAGMA synchronous = FULL")
+        (layout,) = self._file.execute("PRAGMA user_version").fetchone()
+        if layout > LAYOUT:
+            raise sqlite3.OperationalError("a newer version has written it")
+        self._file.execute(TABLE)
+        self._file.execute(f"PRAGMA user_version = {LAYOUT}")
+        self._file.execute("SELECT count(*) FROM kept").fetchone()
+
+    def _set_aside(self, error: sqlite3.DatabaseError) -> None:
+        if self._file is not None:
+            self._file.close()
+        aside = self._path.with_name(f"{self._path.name}.damaged-{int(self._wall_s())}")
+        log.error("the outbox %s is damaged (%s): moved to %s", self._path, error, aside)
+        self._path.rename(aside)
+        for rest in ("-wal", "-shm"):
+            with contextlib.suppress(FileNotFoundError):
+                self._path.with_name(self._path.name + rest).unlink()
+
+
+def _damaged(error: sqlite3.DatabaseError) -> bool:
+    return not isinstance(error, sqlite3.OperationalError)

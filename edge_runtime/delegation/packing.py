@@ -1,0 +1,73 @@
+"""A request as the message that a worker gets."""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass
+
+from edge_runtime.delegation import wire
+from edge_runtime.errors import BackgroundError, WireError
+from edge_runtime.micro_turn import Frame, Request
+
+
+@dataclass(frozen=True)
+class Abilities:
+    """What a device tells the workers about itself."""
+
+    device: str
+    actions: tuple[str, ...] = ()
+
+
+def pack(name: str, request: Request, abilities: Abilities, local_time: str) -> bytes:
+    """`local_time` is ISO 8601. Raises BackgroundError: more than a worker takes."""
+    message = wire.RequestMessage(
+        id=name,
+        device=abilities.device,
+        deadline_s=request.deadline_s,
+        transcript=request.transcript,
+        conversation=tuple(
+            wire.Said(
+                speaker=one.speaker,
+                text=one.text,
+                age_s=max(0.0, one.age_s),
+                interrupted=one.interrupted,
+            )
+            for one in request.conversation
+        ),
+        unsaid=request.unsaid,
+        audio=wire.pack_audio(request.audio),
+        frame=None if request.frame is None else _jpeg(request.frame),
+        actions=tuple(wire.Ability(name=action) for action in abilities.actions),
+        language=request.language,
+        local_time=local_time,
+        keep=request.keep,
+    )
+    return checked(wire.encode(message))
+
+
+def repack(payload: bytes, waited_s: float, local_time: str) -> bytes:
+    """A kept message as it is sent later. Raises BackgroundError: it is not what was kept."""
+    try:
+        message = wire.decode(wire.RequestMessage, payload, wire.MAX_REQUEST_BYTES)
+    except WireError as error:
+        raise BackgroundError(f"a kept request cannot be read: {error}") from None
+    return checked(
+        wire.encode(
+            message.model_copy(update={"waited_s": round(waited_s, 1), "local_time": local_time})
+        )
+    )
+
+
+def checked(payload: bytes) -> bytes:
+    if len(payload) > wire.MAX_REQUEST_BYTES:
+        raise BackgroundError(f"{len(payload)} bytes are more than a worker takes")
+    return payload
+
+
+def _jpeg(frame: Frame) -> str:
+    import cv2
+
+    done, data = cv2.imencode(".jpg", cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))
+    if not done:
+        raise BackgroundError("the picture could not be packed")
+    return base64.b64encode(data.tobytes()).decode()

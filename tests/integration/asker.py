@@ -1,0 +1,90 @@
+"""A device that asks: delegation with a stand-in for the device's own skills, without a loop."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+from broker import PATIENCE_S, Broker, wait_until
+from echo_worker import Echo
+from typing_extensions import Self
+
+from edge_runtime.background.worker import Worker
+from edge_runtime.delegation.broker import BrokerSettings
+from edge_runtime.delegation.fallback import FallbackBackground
+from edge_runtime.delegation.outbox import Outbox
+from edge_runtime.delegation.packing import Abilities
+from edge_runtime.delegation.remote import MqttBackground
+from edge_runtime.interfaces import Background, Clock
+from edge_runtime.micro_turn import Event, EventKind, Request, Said
+from edge_runtime.pacing import MonotonicClock
+
+SOUND = (0.1 * np.random.default_rng(0).standard_normal(16_000)).astype(np.float32)
+
+
+class Skills:
+    """The device's own background model: answers at once, but not what is to be kept."""
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+
+    def submit(self, request: Request) -> None:
+        kind = EventKind.FAILED if request.keep else EventKind.RESULT
+        self.events.append(Event(kind, request.id, "from the device itself"))
+
+    def cancel(self, request_id: str) -> None:
+        self.events = [event for event in self.events if event.id != request_id]
+
+    def poll(self) -> list[Event]:
+        events, self.events = self.events, []
+        return events
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+
+class Asker:
+    """Polls as the loop does, and keeps what it was told."""
+
+    def __init__(self, remote: MqttBackground, local: Background | None = None) -> None:
+        self.remote = remote
+        self.background = FallbackBackground(remote, local or Skills())
+        self.told: list[Event] = []
+
+    def ask(
+        self, name: str, transcript: str = "tea", deadline_s: float = 20.0, keep: bool = False
+    ) -> None:
+        said = (Said("device", "Hello!", 3.0),)
+        self.background.submit(
+            Request(name, SOUND, transcript, deadline_s=deadline_s, conversation=said, keep=keep)
+        )
+
+    def kinds(self, name: str) -> list[str]:
+        self.told += self.background.poll()
+        return [event.kind.value for event in self.told if event.id == name]
+
+    def await_kind(self, name: str, kind: EventKind) -> Event:
+        wait_until(lambda: kind.value in self.kinds(name))
+        return next(one for one in self.told if one.id == name and one.kind is kind)
+
+
+@contextmanager
+def asking(
+    broker: Broker, outbox: Outbox | None = None, clock: Clock | None = None
+) -> Iterator[Asker]:
+    """Nobody is given up before its time: a busy machine may be slow."""
+    abilities = Abilities("kiosk", ("wave",))
+    settings = BrokerSettings(broker.url)
+    clock = clock or MonotonicClock()
+    with MqttBackground(settings, abilities, clock, PATIENCE_S, outbox) as remote:
+        yield Asker(remote)
+
+
+@contextmanager
+def working(broker: Broker, name: str = "worker", echo: Echo | None = None) -> Iterator[Echo]:
+    echo = echo or Echo()
+    with Worker(BrokerSettings(broker.url), name, echo, slots=2, grace_s=0.1):
+        yield echo

@@ -1,0 +1,277 @@
+"""What must not get lost is kept through dead links, failing workers and power cuts; told once."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from asker import Asker, asking, working
+from broker import PATIENCE_S, Broker, needs_mosquitto, wait_until
+from echo_worker import HOLD, Echo
+
+from edge_runtime.background.local import LocalBackground
+from edge_runtime.background.transcribe import Transcript
+from edge_runtime.delegation.outbox import Outbox, Row
+from edge_runtime.micro_turn import EventKind, Pcm
+from edge_runtime.pacing import MonotonicClock, VirtualClock
+
+pytestmark = needs_mosquitto
+HOUR_S = 3600.0
+KEPT, RESULT = EventKind.KEPT, EventKind.RESULT
+DEVICE = """
+import sys, time
+from pathlib import Path
+import numpy as np
+from edge_runtime.delegation.broker import BrokerSettings
+from edge_runtime.delegation.outbox import Outbox
+from edge_runtime.delegation.packing import Abilities
+from edge_runtime.delegation.remote import MqttBackground
+from edge_runtime.micro_turn import Request
+from edge_runtime.pacing import MonotonicClock
+
+url, path, until = sys.argv[1:]
+settings, abilities = BrokerSettings(url), Abilities("kiosk")
+outbox = Outbox(Path(path), 3600)
+with MqttBackground(settings, abilities, MonotonicClock(), 30, outbox) as remote:
+    request = Request("kept-1", np.zeros(3200, np.float32), "remind me", keep=True)
+    if until == "result":
+        while not remote.available:
+            time.sleep(0.01)
+        remote.submit(request)
+    else:
+        remote.keep(request)
+        remote.promise("kept-1")
+    told = []
+    while until not in told:
+        told += [event.kind.value for event in remote.poll()]
+        time.sleep(0.01)
+    print(until, flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[Broker]:
+    """It does not run yet."""
+    broker = Broker(tmp_path)
+    yield broker
+    broker.kill()
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "outbox.db"
+
+
+@contextmanager
+def keeping(broker: Broker, path: Path, clock: VirtualClock | None = None) -> Iterator[Asker]:
+    with asking(broker, Outbox(path, HOUR_S), clock) as device:
+        yield device
+
+
+def rows(path: Path) -> list[Row]:
+    """What another program finds in the outbox at this moment."""
+    with Outbox(path, HOUR_S) as outbox:
+        return outbox.rows()
+
+
+def test_a_request_without_a_link_is_kept_sent_later_and_told_once(
+    broker: Broker, path: Path
+) -> None:
+    with keeping(broker, path) as device:
+        device.ask("kept-1", "remind me", keep=True)
+        device.await_kind("kept-1", KEPT)
+        assert rows(path) == [Row("kept-1", "remind me", None)]
+        broker.start()
+        with working(broker) as echo:
+            assert device.await_kind("kept-1", RESULT).text == "kiosk said remind me"
+            device.ask("request-1")
+            device.await_kind("request-1", RESULT)
+        assert device.kinds("kept-1") == ["kept", "result"]
+        assert echo.asked[0].keep and echo.asked[0].id == "kept-1"
+        wait_until(lambda: rows(path) == [Row("kept-1", "remind me", "kiosk said remind me")])
+        device.remote.spoken("kept-1")
+        wait_until(lambda: rows(path) == [])
+
+
+def test_a_request_with_a_link_is_answered_at_once_and_kept_until_it_is_spoken(
+    broker: Broker, path: Path
+) -> None:
+    broker.start()
+    with working(broker) as echo, keeping(broker, path) as device:
+        wait_until(lambda: device.remote.available)
+        device.ask("kept-1", HOLD, keep=True)
+        wait_until(lambda: bool(echo.asked))
+        assert [row.id for row in rows(path)] == ["kept-1"], "it is written before it is sent"
+        echo.go.set()
+        device.await_kind("kept-1", RESULT)
+        assert device.kinds("kept-1") == ["progress", "progress", "result"]
+        device.remote.spoken("kept-1")
+        wait_until(lambda: rows(path) == [])
+
+
+@contextmanager
+def killed_device(broker: Broker, path: Path, until: str) -> Iterator[None]:
+    """A device that has a kept request, and is killed once it was told `until`."""
+    command = [sys.executable, "-c", DEVICE, broker.url, str(path), until]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline().strip() == until
+        yield
+        process.kill()
+        assert process.wait(PATIENCE_S) == -signal.SIGKILL
+
+
+def test_a_power_cut_loses_no_kept_request_and_its_answer_is_told_once(
+    broker: Broker, path: Path
+) -> None:
+    with killed_device(broker, path, "kept"):
+        pass
+    broker.start()
+    with working(broker) as echo, keeping(broker, path) as device:
+        assert device.await_kind("kept-1", RESULT).text == "kiosk said remind me"
+        assert device.kinds("kept-1") == ["result"]
+        assert echo.ids == ["kept-1"]
+        device.remote.spoken("kept-1")
+        wait_until(lambda: rows(path) == [])
+    with working(broker) as echo, keeping(broker, path) as device:
+        wait_until(lambda: device.remote.available)
+        device.ask("request-1")
+        device.await_kind("request-1", RESULT)
+        assert device.kinds("kept-1") == [] and len(echo.asked) == 1
+
+
+def test_an_answer_that_was_not_spoken_before_a_power_cut_is_told_after_it(
+    broker: Broker, path: Path
+) -> None:
+    broker.start()
+    with working(broker) as echo:
+        with killed_device(broker, path, "result"):
+            wait_until(lambda: [row.answer for row in rows(path)] == ["kiosk said remind me"])
+        with keeping(broker, path) as device:
+            assert device.kinds("kept-1") == ["result"], "it need not be asked again"
+            wait_until(lambda: device.remote.available)
+            device.ask("request-1")
+            device.await_kind("request-1", RESULT)
+            assert device.kinds("kept-1") == ["result"]
+        assert echo.ids[0] == "kept-1" and len(echo.ids) == 2
+
+
+def test_a_link_lost_in_the_middle_costs_nothing_and_the_work_is_done_once(
+    broker: Broker, path: Path
+) -> None:
+    broker.start()
+    with working(broker) as echo, keeping(broker, path) as device:
+        wait_until(lambda: device.remote.available)
+        device.ask("kept-1", HOLD, keep=True)
+        wait_until(lambda: bool(echo.asked))
+        broker.kill()
+        device.await_kind("kept-1", KEPT)
+        broker.start()
+        wait_until(lambda: device.remote.available)
+        echo.go.set()
+        device.await_kind("kept-1", RESULT)
+        device.ask("request-1")
+        device.await_kind("request-1", RESULT)
+        assert device.kinds("kept-1").count("result") == 1
+        assert echo.ids[0] == "kept-1" and len(echo.ids) == 2
+
+
+def test_what_the_device_can_do_itself_needs_no_worker(broker: Broker, path: Path) -> None:
+    class Written:
+        """A recogniser that believes the interaction model's spelling."""
+
+        def load(self) -> None: ...
+
+        def transcribe(self, pcm: Pcm, rough: str = "") -> Transcript:
+            return Transcript(rough, True, 1.0)
+
+    clock = MonotonicClock()
+    with LocalBackground(Written(), clock) as local, keeping(broker, path) as device:
+        here = Asker(device.remote, local)
+        here.ask("kept-1", "remind me in five minutes to call anna", keep=True)
+        assert "remind you in five minutes" in here.await_kind("kept-1", RESULT).text
+        here.ask("kept-2", "remind me when the moon is full", keep=True)
+        here.await_kind("kept-2", KEPT)
+        wait_until(lambda: [row.id for row in rows(path)] == ["kept-2"])
+        broker.start()
+        with working(broker) as echo:
+            here.await_kind("kept-2", RESULT)
+            assert echo.ids == ["kept-2"]
+
+
+def test_a_cancelled_request_is_kept_no_longer(broker: Broker, path: Path) -> None:
+    with keeping(broker, path) as device:
+        for name in ("kept-1", "kept-2"):
+            device.ask(name, f"remind me of {name}", keep=True)
+            device.await_kind(name, KEPT)
+        device.background.cancel("kept-1")
+        wait_until(lambda: [row.id for row in rows(path)] == ["kept-2"])
+        broker.start()
+        with working(broker) as echo:
+            device.await_kind("kept-2", RESULT)
+            assert echo.ids == ["kept-2"]
+
+
+def test_the_same_asked_again_takes_the_place_of_the_first(broker: Broker, path: Path) -> None:
+    with keeping(broker, path) as device:
+        for name in ("kept-1", "kept-2"):
+            device.ask(name, "remind me", keep=True)
+            device.await_kind(name, KEPT)
+        wait_until(lambda: [row.id for row in rows(path)] == ["kept-2"])
+        broker.start()
+        with working(broker) as echo:
+            device.await_kind("kept-2", RESULT)
+            assert echo.ids == ["kept-2"]
+        assert device.kinds("kept-1") == ["kept"]
+
+
+def test_what_has_waited_too_long_is_not_asked(broker: Broker, path: Path) -> None:
+    with Outbox(path, HOUR_S, wall_s=lambda: 1_000_000.0) as outbox:
+        outbox.add("kept-1", "remind me", b"long ago")
+    with keeping(broker, path) as device:
+        broker.start()
+        with working(broker) as echo:
+            wait_until(lambda: device.remote.available)
+            device.ask("request-1")
+            device.await_kind("request-1", RESULT)
+            assert len(echo.asked) == 1 and device.kinds("kept-1") == []
+    assert rows(path) == []
+
+
+def test_a_worker_that_fails_is_asked_again_after_a_while(broker: Broker, path: Path) -> None:
+    broker.start()
+    clock, echo = VirtualClock(), Echo()
+    with working(broker, echo=echo), keeping(broker, path, clock) as device:
+        wait_until(lambda: device.remote.available)
+        device.ask("kept-1", "raise", keep=True)
+        device.await_kind("kept-1", KEPT)  # It was asked again at once, and failed again.
+        wait_until(lambda: bool(device.kinds("kept-1")) and len(echo.asked) == 2)
+        echo.broken = False
+        clock.sleep_until(29_000_000_000)
+        device.ask("request-1")
+        device.await_kind("request-1", RESULT)
+        assert len(echo.asked) == 3 and "result" not in device.kinds("kept-1")
+        clock.sleep_until(62_000_000_000)
+        assert device.await_kind("kept-1", RESULT).text == "kiosk said raise"
+    assert device.kinds("kept-1").count("result") == 1
+
+
+def test_a_full_disk_is_no_reason_to_stay_silent(broker: Broker, path: Path) -> None:
+    with keeping(broker, path) as device:
+        full = device.remote._outbox
+        assert full is not None
+        full._opened().execute("PRAGMA max_page_count = 3")
+        device.ask("kept-1", "remind me", keep=True)
+        device.await_kind("kept-1", EventKind.FAILED)
+        assert device.kinds("kept-1") == ["failed"], "nothing is promised that is not kept"
+        broker.start()
+        with working(broker):
+            wait_until(lambda: device.remote.available)
+            device.ask("kept-2", "remind me", keep=True)
+            device.await_kind("kept-2", RESULT)

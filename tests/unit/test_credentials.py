@@ -1,0 +1,48 @@
+"""Secrets come from files, and from systemd's credentials where there are some."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from edge_runtime.credentials import located, secret
+from edge_runtime.errors import ConfigError
+
+
+@pytest.fixture
+def credentials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "credentials"
+    folder.mkdir()
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(folder))
+    return folder
+
+
+def test_a_relative_name_is_a_credential_of_the_service(credentials: Path) -> None:
+    (credentials / "broker.password").write_text("opensesame\n")
+    assert secret(Path("broker.password")) == "opensesame"
+
+
+def test_other_names_are_files_as_ever(credentials: Path, tmp_path: Path) -> None:
+    (credentials / "password").write_text("not this one")
+    (tmp_path / "password").write_text("this one")
+    assert secret(tmp_path / "password") == "this one"
+    assert located(Path("elsewhere")) == Path("elsewhere")
+
+
+def test_without_systemd_a_relative_name_is_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CREDENTIALS_DIRECTORY", raising=False)
+    monkeypatch.chdir(tmp_path)
+    Path("password").write_text("opensesame")
+    assert secret(Path("password")) == "opensesame"
+
+
+@pytest.mark.parametrize("content", [None, b"", b"\n", b"two\nlines", b"\xff\xfe"])
+def test_what_is_no_secret_is_refused_and_not_shown(tmp_path: Path, content: bytes | None) -> None:
+    if content is not None:
+        (tmp_path / "password").write_bytes(content)
+    with pytest.raises(ConfigError, match="password") as refused:
+        secret(tmp_path / "password")
+    assert "two" not in str(refused.value)

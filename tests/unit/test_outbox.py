@@ -1,0 +1,128 @@
+"""The outbox: what was written is there again, whoever ended the program and how."""
+
+from __future__ import annotations
+
+import signal
+import sqlite3
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from edge_runtime.delegation.outbox import MAX_KEPT, Outbox, Row
+from edge_runtime.errors import ConfigError
+
+HOUR_S = 3600.0
+WRITE_AND_DIE = """
+import os, signal, sys
+from pathlib import Path
+from edge_runtime.delegation.outbox import Outbox
+
+outbox = Outbox(Path(sys.argv[1]), 3600).__enter__()
+outbox.add("a", "remind me", b"message a")
+outbox.add("b", "remind him", b"message b")
+outbox.answered("b", "Done.")
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+class Wall:
+    """The time of day, set by the test."""
+
+    s = 1_000_000.0
+
+    def __call__(self) -> float:
+        return self.s
+
+
+def test_what_was_written_survives_a_kill(tmp_path: Path) -> None:
+    path = tmp_path / "outbox.db"
+    died = subprocess.run([sys.executable, "-c", WRITE_AND_DIE, str(path)], timeout=60)
+    assert died.returncode == -signal.SIGKILL
+    with Outbox(path, HOUR_S) as outbox:
+        assert outbox.rows() == [Row("a", "remind me", None), Row("b", "remind him", "Done.")]
+        message = outbox.message("a")
+        assert message is not None and message[0] == b"message a"
+
+
+def test_every_change_is_synced_to_the_disk(tmp_path: Path) -> None:
+    with Outbox(tmp_path / "outbox.db", HOUR_S) as outbox:
+        ask = outbox._opened().execute
+        assert ask("PRAGMA journal_mode").fetchone() == ("wal",)
+        assert ask("PRAGMA synchronous").fetchone() == (2,), "2 is FULL: a sync with each change"
+
+
+def test_only_its_user_may_read_what_people_said(tmp_path: Path) -> None:
+    with Outbox(tmp_path / "outbox.db", HOUR_S) as outbox:
+        outbox.add("a", "", b"message")
+        modes = {stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()}
+    assert modes == {0o600}
+
+
+def test_what_is_removed_is_gone(tmp_path: Path) -> None:
+    with Outbox(tmp_path / "outbox.db", HOUR_S) as outbox:
+        outbox.add("a", "", b"message")
+        outbox.remove("a")
+        outbox.answered("a", "too late")
+        assert outbox.rows() == [] and outbox.message("a") is None
+
+
+def test_what_no_longer_matters_is_dropped(tmp_path: Path) -> None:
+    wall = Wall()
+    with Outbox(tmp_path / "outbox.db", HOUR_S, wall) as outbox:
+        outbox.add("old", "", b"message")
+        wall.s += 600
+        outbox.add("new", "", b"message")
+        assert outbox.message("old") == (b"message", 600.0)
+        wall.s += HOUR_S - 300
+        assert outbox.message("old") is None
+        assert [row.id for row in outbox.rows()] == ["new"]
+
+
+def test_a_clock_that_was_set_back_loses_nothing(tmp_path: Path) -> None:
+    wall = Wall()
+    with Outbox(tmp_path / "outbox.db", HOUR_S, wall) as outbox:
+        outbox.add("a", "", b"message")
+        wall.s = 0.0
+        assert outbox.message("a") == (b"message", 0.0)
+        assert len(outbox.rows()) == 1
+
+
+def test_it_does_not_grow_without_end(tmp_path: Path) -> None:
+    with Outbox(tmp_path / "outbox.db", HOUR_S) as outbox:
+        for number in range(MAX_KEPT):
+            outbox.add(str(number), "", b"message")
+        with pytest.raises(sqlite3.Error, match="waiting already"):
+            outbox.add("more", "", b"message")
+        outbox.add("0", "", b"again")
+        assert len(outbox.rows()) == MAX_KEPT
+
+
+@pytest.mark.parametrize(
+    "content", [b"no database at all" * 300, b"SQLite format 3\0" + b"\7" * 9000]
+)
+def test_a_damaged_file_is_moved_aside(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "outbox.db"
+    path.write_bytes(content)
+    with Outbox(path, HOUR_S) as outbox:
+        outbox.add("a", "", b"message")
+        assert [row.id for row in outbox.rows()] == ["a"]
+    (aside,) = tmp_path.glob("outbox.db.damaged-*")
+    assert aside.read_bytes() == content
+
+
+def test_a_file_of_a_newer_version_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "outbox.db"
+    with sqlite3.connect(path) as newer:
+        newer.execute("PRAGMA user_version = 99")
+    newer.close()
+    with pytest.raises(ConfigError, match="newer version"), Outbox(path, HOUR_S):
+        pass
+    assert [one.name for one in tmp_path.glob("*damaged*")] == []
+
+
+def test_a_place_that_cannot_be_used_is_refused_with_a_remedy(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"leave out delegation\.outbox"):
+        Outbox(tmp_path / "missing" / "outbox.db", HOUR_S).__enter__()
