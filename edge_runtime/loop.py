@@ -73,6 +73,7 @@ class Loop:
             told_to_stop = p.dialogue.obey(p.control.take())
             said, played = self._speak(decision, turn, told_to_stop)
             waiting = list(p.voice.events())
+            p.dialogue.voiced(waiting)
             p.dialogue.listen(turn, decision)
             p.dialogue.delegate(decision, turn)
             if said is not None and said.act not in ASIDES:

@@ -89,6 +89,10 @@ class AgentConfig(_Section):
     )
     max_tool_calls: int = Field(8, ge=0, le=100, description="For one answer.")
     pictures: bool = Field(False, description="The model can see: give it the request's picture.")
+    sound: bool = Field(
+        False,
+        description="The model can hear: give it the request's sound, and use no recogniser.",
+    )
     mcp_servers: dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,30}$")], McpServer] = Field(
         default_factory=dict, description="By name; the names of its tools begin with it."
     )

@@ -110,17 +110,23 @@ class Model(_Part):
 
 
 class Beep:
-    """Speaks every text as the same short tone."""
+    """Speaks every word as a tone of 50 ms, and not more than `words` of them."""
+
+    def __init__(self, words: int) -> None:
+        self._words = words
 
     def check(self) -> None: ...
 
     def synthesize(self, text: str) -> BeepSynthesis:
-        return BeepSynthesis()
+        return BeepSynthesis(min(self._words, len(text.split())))
 
 
 class BeepSynthesis:
+    def __init__(self, words: int) -> None:
+        self._words = words
+
     def __iter__(self) -> Iterator[Pcm]:
-        yield np.full(TURN_SAMPLES // 2, 0.1, np.float32)
+        yield np.full(self._words * TURN_SAMPLES // 4, 0.1, np.float32)
 
     def close(self) -> None: ...
 
@@ -213,15 +219,19 @@ def talking(
     outbox: Outbox | None = None,
     keep: Callable[[str], bool] = lambda transcript: False,
     actions: Sequence[str] = (),
+    words: int = 2,
 ) -> Iterator[TalkingDevice]:
-    """A device that runs until the end of the block, and must not miss a micro-turn in it."""
+    """A device that runs until the end of the block, and must not miss a micro-turn in it.
+
+    It speaks for so many `words` at most: most tests have nothing to wait for.
+    """
     clock, stop = MonotonicClock(), threading.Event()
     settings, abilities = BrokerSettings(url), Abilities("kiosk", tuple(actions))
     model, records = Model(), Records()
     with (
         LocalBackground(Written(), clock) as local,
         MqttBackground(settings, abilities, clock, PATIENCE_IN_TESTS_S, outbox) as remote,
-        Mouth(Beep()) as voice,
+        Mouth(Beep(words)) as voice,
     ):
         background = Noted(remote, local)
         dialogue = Dialogue(background, str, actions=actions, keep=keep)

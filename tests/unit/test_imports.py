@@ -15,6 +15,7 @@ import edge_runtime
 VENDORS = (
     "cv2",
     "cyclonedds",
+    "faster_whisper",
     "matplotlib",
     "mcap",
     "num2words",
