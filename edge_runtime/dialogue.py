@@ -246,6 +246,7 @@ class Dialogue:
         self._pending = self._answering = None
 
     def _forget_answers(self) -> None:
+        self._unsaid()
         for request_id in self._answers.clear():
             if request_id.startswith(KEPT):
                 self._background.cancel(request_id)

@@ -195,6 +195,15 @@ class TalkingDevice:
     def events(self) -> list[tuple[str, str]]:
         return [(e.kind.value, e.id) for record in self._records.all for e in record.turn.events]
 
+    def unsaid(self) -> list[str]:
+        """What was left of each utterance that was interrupted."""
+        happened = [event for record in self._records.all for event in record.turn.events]
+        return [one.text for one in happened if one.kind is EventKind.UTTERANCE_INTERRUPTED]
+
+    @property
+    def speaking(self) -> bool:
+        return self._records.all[-1].turn.voice.speaking
+
     def await_turns(self, count: int) -> None:
         """Let the conversation go on for so long."""
         end = self.now + count
