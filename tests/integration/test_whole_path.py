@@ -72,10 +72,10 @@ def held(url: str, question: Path, folder: Path, last_words: str) -> Path:
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as device:
         assert device.stdout is not None
         try:
-            told = []
-            while not told or (told[-1] and last_words not in told[-1]):
+            told = [device.stdout.readline()]
+            while told[-1] and not ("deliver" in told[-1] and last_words in told[-1]):
                 told.append(device.stdout.readline())
-            assert last_words in told[-1], "".join(told)
+            assert told[-1], "".join(told)
             device.send_signal(signal.SIGINT)
             summary, _ = device.communicate(timeout=60)
         finally:
