@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import queue
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -23,6 +22,7 @@ from edge_runtime.delegation.mqtt import Outgoing as Message
 from edge_runtime.delegation.outbox import Outbox
 from edge_runtime.delegation.packing import Abilities, pack, repack
 from edge_runtime.delegation.request import DelegatedRequest, RequestState
+from edge_runtime.delegation.tasks import Tasks
 from edge_runtime.errors import BackgroundError, WireError
 from edge_runtime.interfaces import Clock
 from edge_runtime.micro_turn import Event, EventKind, Request
@@ -92,8 +92,7 @@ class MqttBackground:
         self._timers_told: set[tuple[str, str]] = set()
         self._abandoned: set[str] = set()
         """Given up without a link: the broker may still hand them to a worker."""
-        self._tasks: queue.Queue[Callable[[], object] | None] = queue.Queue()
-        self._thread: threading.Thread | None = None
+        self._tasks = Tasks("delegation")
         self._outbox = outbox
         self._kept = None if outbox is None else Kept(outbox, self._tasks.put)
         self.bad_payloads = 0
@@ -102,8 +101,7 @@ class MqttBackground:
         if self._outbox is not None and self._kept is not None:
             self._outbox.__enter__()
             self._events += self._kept.load()
-        self._thread = threading.Thread(target=self._work, name="delegation", daemon=True)
-        self._thread.start()
+        self._tasks.__enter__()
         self._connection.__enter__()
         return self
 
@@ -120,9 +118,7 @@ class MqttBackground:
             if not self._keeps(name):
                 self._publish_cancel(name)
         self._connection.__exit__(kind, error, trace)
-        self._tasks.put(None)
-        if self._thread is not None:
-            self._thread.join(timeout=2)
+        self._tasks.__exit__(kind, error, trace)
         if self._outbox is not None:
             self._outbox.__exit__(kind, error, trace)
 
@@ -139,7 +135,7 @@ class MqttBackground:
 
     def submit(self, request: Request) -> None:
         """Raises BackgroundError where no more can wait."""
-        if self._tasks.qsize() >= MAX_UNSENT:
+        if len(self._tasks) >= MAX_UNSENT:
             raise BackgroundError("too many questions at once")
         name = self._wire_id(request)
         deadline_ns = self._clock.now_ns() + int(request.deadline_s * 1e9)
@@ -161,13 +157,14 @@ class MqttBackground:
 
     def cancel(self, request_id: str) -> None:
         with self._lock:
-            name = request_id if request_id in self._open else self._named(request_id)
+            kept = self._kept is not None and self._kept.forget(request_id)
+            own_name = kept or request_id in self._open
+            name = request_id if own_name else self._named(request_id)
             out = self._open.pop(name, None)
             self._events = [event for event in self._events if event.id != request_id]
-            if self._kept is not None:
-                self._kept.forget(request_id)
         if out is not None:
             out.state.cancel()
+        if out is not None or kept:
             self._publish_cancel(name)
 
     def spoken(self, request_id: str) -> None:
@@ -223,13 +220,6 @@ class MqttBackground:
             self.cancel(request_id)
 
     # -- a thread of its own ---------------------------------------------------
-
-    def _work(self) -> None:
-        while (task := self._tasks.get()) is not None:
-            try:
-                task()
-            except Exception:
-                log.warning("a step of a delegation failed", exc_info=True)
 
     def _send(self, name: str, request: Request) -> None:
         with self._lock:
