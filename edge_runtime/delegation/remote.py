@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
+import uuid
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -81,7 +82,7 @@ class MqttBackground:
         )
         self._connection.subscribe(self._topics.replies, self._on_reply)
         self._connection.subscribe(wire.ALL_WORKERS, self._on_worker)
-        self._boot = f"{time.time_ns():x}"
+        self._boot = uuid.uuid4().hex[:8]
         """Part of every id: a reply to a question before a restart must not answer one after."""
         self._lock = threading.RLock()
         self._open: dict[str, _Out] = {}
@@ -94,15 +95,19 @@ class MqttBackground:
         """Given up without a link: the broker may still hand them to a worker."""
         self._tasks = Tasks("delegation")
         self._outbox = outbox
+        self._entered = ExitStack()
         self._kept = None if outbox is None else Kept(outbox, self._tasks.put)
         self.bad_payloads = 0
 
     def __enter__(self) -> Self:
-        if self._outbox is not None and self._kept is not None:
-            self._outbox.__enter__()
-            self._events += self._kept.load()
-        self._tasks.__enter__()
-        self._connection.__enter__()
+        """Raises ConfigError: the outbox, a password or a certificate cannot be used."""
+        with ExitStack() as stack:
+            if self._outbox is not None and self._kept is not None:
+                stack.enter_context(self._outbox)
+                self._events += self._kept.load()
+            stack.enter_context(self._tasks)
+            stack.enter_context(self._connection)
+            self._entered = stack.pop_all()
         return self
 
     def __exit__(
@@ -117,10 +122,7 @@ class MqttBackground:
         for name in names:
             if not self._keeps(name):
                 self._publish_cancel(name)
-        self._connection.__exit__(kind, error, trace)
-        self._tasks.__exit__(kind, error, trace)
-        if self._outbox is not None:
-            self._outbox.__exit__(kind, error, trace)
+        self._entered.close()
 
     @property
     def available(self) -> bool:
