@@ -1,4 +1,4 @@
-"""The measurement of delegation, in small: every question is counted, once, as what became of it."""
+"""The measurement of delegation, in small: every question is counted once, as what it became."""
 
 from __future__ import annotations
 
