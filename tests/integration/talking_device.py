@@ -6,8 +6,10 @@ what it is told to ask, says so when the link is gone, and delivers a result onc
 
 from __future__ import annotations
 
+import os
 import queue
 import threading
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import TracebackType
@@ -222,6 +224,17 @@ class Noted(FallbackBackground):
         self.asked.append(request.id)
 
 
+def assert_none_missed(missed: int, turns: int) -> None:
+    """A machine with far more to do than processors misses turns whatever the device does: then
+    they are told, and not judged."""
+    said = f"{missed} of {turns} micro-turns were missed"
+    load, processors = os.getloadavg()[0], os.cpu_count() or 1
+    if missed and load > 2 * processors:
+        warnings.warn(f"{said}; the load is {load:.1f} on {processors} processors", stacklevel=2)
+        return
+    assert missed == 0, said
+
+
 @contextmanager
 def talking(
     url: str,
@@ -259,7 +272,7 @@ def talking(
         device = TalkingDevice(remote, model, records, background.asked)
         try:
             yield device
-            assert device.missed == 0, f"{device.missed} of {device.now} micro-turns were missed"
+            assert_none_missed(device.missed, device.now)
         finally:
             stop.set()
             thread.join(PATIENCE_S)
