@@ -145,5 +145,5 @@ class LocalBackground:
             if request.id not in self._open:
                 return None
         said = self._skills.reply(heard.text, request.unsaid)
-        log.info("%s: heard %r -> %s: %s", request.id, heard.text, said.skill, said.text)
+        log.debug("%s: heard %r -> %s: %s", request.id, heard.text, said.skill, said.text)
         return said
