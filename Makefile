@@ -13,7 +13,7 @@ SETUP := scripts/setup.sh
 WANTED := pyproject.toml $(SETUP)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint bench train clean
+.PHONY: help demo test check lint audit soak bench train clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*##  *\(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST)
@@ -24,13 +24,19 @@ demo: $(VENV)/.ready-demo  ## 90 s of conversation with the reference model; fil
 test: $(VENV)/.ready-$(if $(TORCH),train,dev)  ## the tests
 	$(VENV)/bin/python -m pytest -q $(ARGS)
 
-check: lint test  ## lint and test: all that a change must pass
+check: lint audit test  ## lint, audit and test: all that a change must pass
 
 lint: $(VENV)/.ready-dev  ## style, types and import contracts only
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
+
+audit: $(VENV)/.ready-dev  ## known vulnerabilities of the dependencies, where the data can be reached
+	$(VENV)/bin/python scripts/audit.py
+
+soak: $(VENV)/.ready-dev  ## 24 hours of service in minutes with faults, 1,000 starts, fuzzing
+	$(VENV)/bin/python -m pytest -q -s -m soak $(ARGS)
 
 bench: $(VENV)/.ready-demo  ## cost of a micro-turn, memory over a two-hour run, delegation
 	$(VENV)/bin/edge-runtime bench $(ARGS)

@@ -13,7 +13,7 @@ from edge_runtime import __version__
 from edge_runtime.assemble import Assembler
 from edge_runtime.background.local import LocalBackground
 from edge_runtime.background.transcribe import PocketSphinxTranscriber, ProcessTranscriber
-from edge_runtime.config import Config
+from edge_runtime.config import Config, Recording
 from edge_runtime.decide import FloorDecider
 from edge_runtime.delegation.broker import BrokerSettings
 from edge_runtime.delegation.fallback import FallbackBackground
@@ -22,22 +22,27 @@ from edge_runtime.delegation.kept import Spoken
 from edge_runtime.delegation.outbox import Outbox
 from edge_runtime.delegation.packing import Abilities
 from edge_runtime.delegation.remote import MqttBackground
+from edge_runtime.device_status import DeviceStatus
 from edge_runtime.dialogue import KEPT_WORDS, Dialogue
-from edge_runtime.errors import SourceError
+from edge_runtime.errors import ConfigError, SourceError
 from edge_runtime.health import HealthMonitor
 from edge_runtime.inference.manifest import Manifest
 from edge_runtime.inference.onnx import OnnxEngine
-from edge_runtime.interfaces import AudioSource, Background, Clock, FrameSource, Sink
+from edge_runtime.interfaces import AudioSource, Background, Clock, FrameSource, Sink, Switchable
 from edge_runtime.loop import Loop, Parts
 from edge_runtime.machine_health import MachineHealth
 from edge_runtime.pacing import MonotonicClock, VirtualClock
 from edge_runtime.reference_engine import reference_engine_folder
 from edge_runtime.remote_control import RemoteControl
 from edge_runtime.sinks.conversation import ConversationFile
+from edge_runtime.sinks.home_assistant import HomeAssistant, HomeSettings
+from edge_runtime.sinks.metrics import Metrics
 from edge_runtime.sinks.queue import QueueSink
 from edge_runtime.sinks.recorder import Recorder
+from edge_runtime.sinks.rotation import Limits, Rotation
 from edge_runtime.sinks.statistics import Statistics
 from edge_runtime.sinks.turn_health import TurnHealth, Watched
+from edge_runtime.sinks.web import WebServer
 from edge_runtime.sources.camera import CameraSource
 from edge_runtime.sources.microphone import MicrophoneSource
 from edge_runtime.sources.recording import RecordingSource
@@ -156,6 +161,15 @@ def device(
         all_sinks: list[Sink] = [statistics, _health(config, senses, health, control, enter)]
         all_sinks += [*noted, *sinks]
         all_sinks += [enter(sink) for sink in _files(config, engine.identity, out, senses.realtime)]
+        all_sinks += _shown(
+            config,
+            senses,
+            DeviceStatus(config.device.name, health, control),
+            manifest.vocabularies.floor,
+            all_sinks,
+            enter,
+        )
+        _connect_switches(senses, control)
         parts = Parts(
             audio=audio,
             assembler=Assembler(senses.frames, config.video.max_age_ms),
@@ -221,11 +235,12 @@ def _background(
     chosen = config.delegation
     if chosen.broker is None or not _delegates(config, senses):
         return local, []
-    settings = BrokerSettings.configured(chosen, chosen.broker)
     abilities = Abilities(config.device.name, tuple(actions))
     outbox = None if chosen.outbox is None else Outbox(chosen.outbox, chosen.keep_hours * 3600)
     remote = enter(
-        MqttBackground(settings, abilities, senses.clock, chosen.patience_s, outbox=outbox)
+        MqttBackground(
+            broker_for(config), abilities, senses.clock, chosen.patience_s, outbox=outbox
+        )
     )
     return FallbackBackground(remote, local), [Spoken(remote.spoken)]
 
@@ -233,6 +248,68 @@ def _background(
 def _delegates(config: Config, senses: Senses) -> bool:
     """On a virtual clock nothing is: what a network does is not repeatable."""
     return config.delegation.broker is not None and senses.realtime
+
+
+def broker_for(config: Config) -> BrokerSettings:
+    """Raises ConfigError where none is configured."""
+    chosen = config.delegation
+    if chosen.broker is None:
+        raise ConfigError("This needs a broker: give delegation.broker, mqtt://HOST.")
+    return BrokerSettings.configured(chosen, chosen.broker)
+
+
+def _connect_switches(senses: Senses, control: RemoteControl) -> None:
+    """Only who really captures can be told to stop it."""
+    if isinstance(senses.audio, Switchable):
+        control.connect(microphone=senses.audio.switch)
+    if isinstance(senses.frames, Switchable):
+        control.connect(camera=senses.frames.switch)
+
+
+def _shown(
+    config: Config,
+    senses: Senses,
+    status: DeviceStatus,
+    floors: Sequence[str],
+    sinks: Sequence[Sink],
+    enter: Callable[[Any], Any],
+) -> list[Sink]:
+    """What shows the device to others, as far as the configuration wants it; in real time only."""
+    shown: list[Sink] = []
+    if not senses.realtime:
+        return shown
+    health, control = status.health, status.control
+    metrics: Metrics | None = None
+    if config.http.metrics:
+        queues = [sink for sink in sinks if isinstance(sink, QueueSink)]
+        metrics = enter(Metrics(health, control, queues, senses.audio, config.loop.fade_ms))
+        shown.append(metrics)
+    if config.http.port is not None:
+        pages = metrics.text if metrics is not None else None
+        enter(WebServer(config.http.address, config.http.port, status.as_dict, pages))
+    if config.home_assistant.enabled:
+        chosen = config.home_assistant
+        settings = HomeSettings(
+            config.device.name,
+            chosen.prefix,
+            tuple(floors),
+            chosen.tell_heard,
+            chosen.tell_said,
+            isinstance(senses.audio, Switchable),
+            isinstance(senses.frames, Switchable),
+        )
+        home = HomeAssistant(broker_for(config), settings, control, health)
+        shown.append(enter(QueueSink(home, "home-assistant")))
+    return shown
+
+
+def _limits(recording: Recording) -> Limits:
+    return Limits(
+        max_bytes=recording.max_mb * 1e6,
+        max_s=recording.max_hours * 3600,
+        keep_bytes=recording.keep_mb * 1e6,
+        keep_s=recording.keep_days * 86_400,
+    )
 
 
 def _files(
@@ -247,7 +324,13 @@ def _files(
             "config": config.model_dump(mode="json"),
             "version": __version__,
         }
-        files.append((Recorder(path, notes, config.recording.frames), "recording"))
+        frames = config.recording.frames
+        recorder: Sink = Recorder(path, notes, frames)
+        if config.recording.path is not None and realtime:
+            recorder = Rotation(
+                lambda where: Recorder(where, notes, frames), path, _limits(config.recording)
+            )
+        files.append((recorder, "recording"))
     if out is not None:
         files.append((ConversationFile(out / "conversation.wav"), "conversation"))
     if not realtime:

@@ -24,8 +24,11 @@ from edge_runtime.commands.common import (
     errors,
     stop_on_signals,
 )
+from edge_runtime.commands.privacy import privacy
+from edge_runtime.commands.service import install_service, serve, status, uninstall_service
 from edge_runtime.config import Config, load_config
 from edge_runtime.errors import EdgeRuntimeError
+from edge_runtime.journal import JournalHandler, goes_to_the_journal
 
 app = typer.Typer(
     add_completion=False,
@@ -162,6 +165,11 @@ def bench(
 
 app.command()(background)
 app.command()(bench_delegation)
+app.command()(serve)
+app.command()(status)
+app.command()(install_service)
+app.command()(uninstall_service)
+app.command()(privacy)
 
 
 @app.command()
@@ -175,12 +183,21 @@ def main() -> None:
     # These libraries write to standard error by themselves; what matters of it is in our errors.
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
-    handler = RichHandler(console=errors, show_path=False, rich_tracebacks=False)
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[handler])
+    in_journal = goes_to_the_journal()
+    handler: logging.Handler = (
+        JournalHandler()
+        if in_journal
+        else RichHandler(console=errors, show_path=False, rich_tracebacks=False)
+    )
+    level = logging.INFO if in_journal else logging.WARNING
+    logging.basicConfig(level=level, format="%(message)s", handlers=[handler])
     try:
         app()
     except EdgeRuntimeError as error:
-        errors.print(f"[red]error:[/red] {escape(str(error))}", soft_wrap=True)
+        if in_journal:
+            logging.getLogger(__name__).error("%s", error)
+        else:
+            errors.print(f"[red]error:[/red] {escape(str(error))}", soft_wrap=True)
         sys.exit(error.exit_code)
 
 

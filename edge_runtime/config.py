@@ -3,18 +3,40 @@
 from __future__ import annotations
 
 import difflib
+import logging
+import stat
 import types
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from edge_runtime import strict_yaml
+from edge_runtime.credentials import located
 from edge_runtime.errors import ConfigError
 
+log = logging.getLogger(__name__)
 Settings = TypeVar("Settings", bound=BaseModel)
+
+
+def _mode(path: Path) -> int:
+    """The permissions of a file; 0 where there is none, or no such name can be."""
+    try:
+        status = path.stat()
+    except (OSError, ValueError):
+        return 0
+    return status.st_mode if stat.S_ISREG(status.st_mode) else 0
+
+
+def _for_its_owner(path: Path) -> Path:
+    if _mode(located(path)) & stat.S_IROTH:
+        log.warning("everybody on this machine can read the secret %s: chmod 600 it", path)
+    return path
+
+
+SecretFile = Annotated[Path, AfterValidator(_for_its_owner)]
 
 
 class _Section(BaseModel):
@@ -89,10 +111,12 @@ class DelegationConfig(_Section):
         None, description="mqtt://HOST[:PORT], or mqtts:// for TLS; without it all stays here."
     )
     user: str | None = Field(None, description="Of the broker.")
-    password_file: Path | None = Field(None, strict=False, description="Its password is read here.")
+    password_file: SecretFile | None = Field(
+        None, strict=False, description="Its password is read here."
+    )
     ca_file: Path | None = Field(None, strict=False, description="Signs the broker's certificate.")
     cert_file: Path | None = Field(None, strict=False, description="The device's certificate.")
-    key_file: Path | None = Field(None, strict=False, description="The device's private key.")
+    key_file: SecretFile | None = Field(None, strict=False, description="The device's private key.")
     send_frame: bool = Field(False, description="Let a picture go with a question.")
     patience_s: float = Field(
         0.5,
@@ -125,6 +149,27 @@ class Recording(_Section):
         None, strict=False, description="Write an MCAP recording of the run here."
     )
     frames: bool = Field(True, description="Keep the pictures in it.")
+    max_mb: float = Field(1000.0, gt=0, description="Then a new file is begun.")
+    max_hours: float = Field(24.0, gt=0, description="Then a new file is begun.")
+    keep_mb: float = Field(5000.0, ge=0, description="Of all: beyond it the oldest are removed.")
+    keep_days: float = Field(7.0, ge=0, description="Older ones are removed.")
+
+
+class HttpConfig(_Section):
+    port: int | None = Field(
+        None, ge=0, le=65535, description="Serve /health there; default: nothing listens."
+    )
+    address: str = Field("127.0.0.1", description="Another one opens it to the network.")
+    metrics: bool = Field(False, description="Serve /metrics for Prometheus (extra `metrics`).")
+
+
+class HomeAssistantConfig(_Section):
+    enabled: bool = Field(False, description="Appear in Home Assistant, over delegation.broker.")
+    prefix: str = Field(
+        "homeassistant", pattern=r"^[A-Za-z0-9_.-]{1,64}$", description="Its discovery prefix."
+    )
+    tell_said: bool = Field(True, description="Show the last thing that was said.")
+    tell_heard: bool = Field(False, description="Show what is heard.")
 
 
 class HealthConfig(_Section):
@@ -136,6 +181,10 @@ class HealthConfig(_Section):
 
 class LoopConfig(_Section):
     fade_ms: float = Field(20.0, ge=0, le=20, description="Fade-out when the device yields.")
+    realtime_priority: int | None = Field(
+        None, ge=1, le=20, description="`serve`: ask the kernel for it (SCHED_RR)."
+    )
+    lock_memory: bool = Field(False, description="`serve`: keep it from being paged out.")
 
 
 class Config(_Section):
@@ -152,6 +201,8 @@ class Config(_Section):
     actions: dict[str, ActionConfig] = Field(default_factory=dict)
     recording: Recording = Recording()
     health: HealthConfig = HealthConfig()
+    http: HttpConfig = HttpConfig()
+    home_assistant: HomeAssistantConfig = HomeAssistantConfig()
     loop: LoopConfig = LoopConfig()
 
 
@@ -164,6 +215,7 @@ def load(path: Path | None, kind: type[Settings]) -> Settings:
     """The configuration in `path`, or the defaults. Raises ConfigError with one clear message."""
     if path is None:
         return kind()
+    _check_who_may_change(path)
     try:
         data = strict_yaml.parse(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -183,6 +235,12 @@ def load(path: Path | None, kind: type[Settings]) -> Settings:
     except ValidationError as error:
         lines = dict.fromkeys(_explain(problem, kind) for problem in error.errors())
         raise ConfigError("\n".join([f"{path}:", *lines])) from None
+
+
+def _check_who_may_change(path: Path) -> None:
+    """Whoever can change the configuration decides where sound and pictures go."""
+    if _mode(path) & stat.S_IWOTH:
+        raise ConfigError(f"{path} can be changed by everybody on this machine: chmod o-w {path}")
 
 
 def _position(error: yaml.YAMLError) -> str:

@@ -222,3 +222,24 @@ def test_a_value_of_another_type_is_refused_in_one_line(
     with pytest.raises(ConfigError) as caught:
         load_config(path)
     assert len([line for line in str(caught.value).splitlines() if key in line]) == 1
+
+
+class TestSecrets:
+    @pytest.mark.parametrize(("mode", "warned"), [(0o600, False), (0o640, False), (0o644, True)])
+    def test_a_secret_that_everybody_can_read_is_warned_of(
+        self, tmp_path: Path, caplog: pytest.LogCaptureFixture, mode: int, warned: bool
+    ) -> None:
+        secret = tmp_path / "password"
+        secret.write_text("geheim")
+        secret.chmod(mode)
+        (tmp_path / "edge.yaml").write_text(f"delegation: {{password_file: {secret}}}")
+        load_config(tmp_path / "edge.yaml")
+        assert ("chmod 600" in caplog.text) == warned
+        assert "geheim" not in caplog.text
+
+    def test_a_configuration_that_everybody_can_change_is_refused(self, tmp_path: Path) -> None:
+        path = tmp_path / "edge.yaml"
+        path.write_text("device: {name: kiosk}")
+        path.chmod(0o646)
+        with pytest.raises(ConfigError, match="chmod o-w"):
+            load_config(path)

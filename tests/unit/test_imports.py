@@ -21,6 +21,7 @@ VENDORS = (
     "onnxruntime",
     "paho",
     "pocketsphinx",
+    "prometheus_client",
     "pyaudio",
     "pycuda",
     "rclpy",
