@@ -396,7 +396,8 @@ def test_a_day_of_service_with_faults(tmp_path: Path) -> None:
     )
     assert set(ends) <= {"stopped", "engine error", "no recording"}
     assert checked > 100 * HOURS
-    assert slope < 1.0
+    if HOURS >= 12:  # the first hours fill what is bounded
+        assert slope < 1.0
     assert log_mb_a_day < 1.0
     kept = sum(path.stat().st_size for path in tmp_path.glob("last*.mcap*"))
     assert kept < 40e6
