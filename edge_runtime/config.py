@@ -11,7 +11,15 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
+from typing_extensions import Self
 
 from edge_runtime import strict_yaml
 from edge_runtime.credentials import located
@@ -161,6 +169,12 @@ class HttpConfig(_Section):
     )
     address: str = Field("127.0.0.1", description="Another one opens it to the network.")
     metrics: bool = Field(False, description="Serve /metrics for Prometheus (extra `metrics`).")
+
+    @model_validator(mode="after")
+    def _metrics_have_a_port(self) -> Self:
+        if self.metrics and self.port is None:
+            raise ValueError("`metrics` needs a `port`, such as 9100")
+        return self
 
 
 class HomeAssistantConfig(_Section):

@@ -44,8 +44,7 @@ class DeviceStatus:
             "version": __version__,
             **self.health.snapshot().as_dict(),
             "mode": self.control.mode.value,
-            "microphone_on": self.control.microphone_on,
-            "camera_on": self.control.camera_on,
+            "capture": {name: "on" if on else "off" for name, on in self.control.capture.items()},
         }
 
 
@@ -90,6 +89,7 @@ class StatusFile:
         content = self._status.as_dict() | {"pid": os.getpid(), "written_at_s": time.time()}
         temporary = self._path.with_name(self._path.name + ".part")
         temporary.write_text(json.dumps(content), encoding="utf-8")
+        temporary.chmod(0o644)  # whoever is on this machine may know how the device is
         os.replace(temporary, self._path)
 
 

@@ -79,10 +79,8 @@ def status(
             values = ", ".join(f"{key} {value}" for key, value in part["values"].items())
             said = "; ".join(text for text in (part["reason"], values) if text)
             console.print(f"  {name}: {part['state']}" + (f" ({escape(said)})" if said else ""))
-        console.print(
-            f"  mode {one['mode']}; microphone {_on(one['microphone_on'])}, "
-            f"camera {_on(one['camera_on'])}"
-        )
+        capture = "".join(f", {name} {state}" for name, state in one["capture"].items())
+        console.print(f"  mode {one['mode']}{capture}")
     if any(one["state"] == State.FAILED.value for one in found):
         raise typer.Exit(1)
 
@@ -159,7 +157,3 @@ def _show_commands(plan: Plan) -> None:
 
 def _say_how_it_ended(applied: bool) -> None:
     console.print("Done." if applied else "Nothing was changed. To do it, add --apply.")
-
-
-def _on(on: bool) -> str:
-    return "on" if on else "off"

@@ -109,8 +109,8 @@ class Metrics:
             state.add_metric([part.name], part.state.severity)
         yield state
         on = GaugeMetricFamily("edge_capture_on", "1: captures; 0: switched off.", labels=["what"])
-        on.add_metric(["microphone"], self._control.microphone_on)
-        on.add_metric(["camera"], self._control.camera_on)
+        for name, is_on in self._control.capture.items():
+            on.add_metric([name], is_on)
         yield on
         depth = GaugeMetricFamily("edge_queue_depth", "Micro-turns that wait.", labels=["queue"])
         lost = CounterMetricFamily("edge_queue_dropped", "Micro-turns dropped.", labels=["queue"])

@@ -224,6 +224,12 @@ def test_a_value_of_another_type_is_refused_in_one_line(
     assert len([line for line in str(caught.value).splitlines() if key in line]) == 1
 
 
+def test_metrics_without_a_port_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "edge.yaml").write_text("http: {metrics: true}")
+    with pytest.raises(ConfigError, match=r"http: .*needs a `port`"):
+        load_config(tmp_path / "edge.yaml")
+
+
 class TestSecrets:
     @pytest.mark.parametrize(("mode", "warned"), [(0o600, False), (0o640, False), (0o644, True)])
     def test_a_secret_that_everybody_can_read_is_warned_of(

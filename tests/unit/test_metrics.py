@@ -94,7 +94,7 @@ def health() -> HealthMonitor:
 @pytest.fixture
 def run(health: HealthMonitor) -> Iterator[Run]:
     control = RemoteControl()
-    control.connect(camera=lambda on: None)
+    control.connect(microphone=lambda on: None, camera=lambda on: None)
     control.switch_camera(False)
     with Metrics(health, control, [QueueSink(Statistics(), "recording")], Sound()) as sink:
         yield Run(sink)
