@@ -77,6 +77,9 @@ class HomeAssistant:
         self._connection.subscribe(topics.commands, self._on_command)
         self._connection.subscribe(topics.birth, self._on_birth)
         self._lock = threading.Lock()
+        """Guards what was seen."""
+        self._showing = threading.Lock()
+        """Held while a state is made and published: an older one never follows a newer one."""
         self._seen: dict[str, Any] = {
             "floor": settings.floors[0] if settings.floors else "listen",
             "direction": None,
@@ -144,15 +147,16 @@ class HomeAssistant:
 
     def _show(self, at_once: bool = False) -> None:
         """Publish the state where it has changed, and not too often."""
-        now_s = self._now_s()
-        if not at_once and now_s - self._published_s < EVERY_S:
-            return
-        state = self._state()
-        if state == self._published or not self._connection.connected:
-            return
-        payload = json.dumps(state, ensure_ascii=False).encode()
-        if self._connection.publish(Outgoing(self._topics.state, payload, retain=True)):
-            self._published, self._published_s = state, now_s
+        with self._showing:
+            now_s = self._now_s()
+            if not at_once and now_s - self._published_s < EVERY_S:
+                return
+            state = self._state()
+            if state == self._published or not self._connection.connected:
+                return
+            payload = json.dumps(state, ensure_ascii=False).encode()
+            if self._connection.publish(Outgoing(self._topics.state, payload, retain=True)):
+                self._published, self._published_s = state, now_s
 
     # -- on the network thread -------------------------------------------------
 
@@ -177,7 +181,8 @@ class HomeAssistant:
         )
         message = json.dumps(payload, ensure_ascii=False).encode()
         self._connection.publish(Outgoing(self._topics.discovery, message, retain=True))
-        self._published = {}
+        with self._showing:
+            self._published = {}
         self._show(at_once=True)
 
     def _on_command(self, arrival: Arrival) -> None:

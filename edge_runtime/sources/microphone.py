@@ -148,6 +148,7 @@ class MicrophoneSource:
         self, portaudio: Any, microphone: AudioDevice, loudspeaker: AudioDevice, form: StreamFormat
     ) -> None:
         """The switch's thread: opening a device may take a second, which nobody shall wait for."""
+        failures = 0
         while True:
             with self._switched:
                 self._switched.wait_for(
@@ -161,10 +162,12 @@ class MicrophoneSource:
                 ears = microphone if on else None
                 self._stream = self._stream_of(portaudio, ears, loudspeaker, form)
                 self._stream.start_stream()
-                self._deaf = not on
+                self._deaf, failures = not on, 0
                 log.info("the microphone is %s", "on" if on else "off, and closed")
             except (OSError, ValueError) as error:
-                log.warning("the sound devices cannot be opened again: %s", error)
+                level = logging.DEBUG if failures else logging.WARNING
+                failures += 1
+                log.log(level, "the sound devices cannot be opened again: %s", error)
                 self._close_stream()
                 with self._switched:
                     self._switched.wait_for(lambda: self._closing, RETRY_S)
