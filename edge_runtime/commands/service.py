@@ -79,7 +79,7 @@ def status(
             values = ", ".join(f"{key} {value}" for key, value in part["values"].items())
             said = "; ".join(text for text in (part["reason"], values) if text)
             console.print(f"  {name}: {part['state']}" + (f" ({escape(said)})" if said else ""))
-        capture = "".join(f", {name} {state}" for name, state in one["capture"].items())
+        capture = "".join(f", {name} {state}" for name, state in one.get("capture", {}).items())
         console.print(f"  mode {one['mode']}{capture}")
     if any(one["state"] == State.FAILED.value for one in found):
         raise typer.Exit(1)
