@@ -25,8 +25,11 @@ from edge_runtime.delegation.remote import MqttBackground
 from edge_runtime.dialogue import KEPT_WORDS, Dialogue
 from edge_runtime.errors import SourceError
 from edge_runtime.health import HealthMonitor
+from edge_runtime.inference.engine import ModelEngine
 from edge_runtime.inference.manifest import Manifest
-from edge_runtime.inference.onnx import OnnxEngine
+from edge_runtime.inference.onnx import OnnxEngine, OnnxOptions
+from edge_runtime.inference.plan import default_cache
+from edge_runtime.inference.tensorrt import TensorRtEngine, TensorRtOptions
 from edge_runtime.interfaces import AudioSource, Background, Clock, FrameSource, Sink
 from edge_runtime.loop import Loop, Parts
 from edge_runtime.machine_health import MachineHealth
@@ -63,9 +66,25 @@ class Senses:
     """Lines that say what was done with the inputs; known once they are open."""
 
 
-def engine_for(config: Config) -> OnnxEngine:
-    folder = config.engine.folder or reference_engine_folder()
-    return OnnxEngine(folder, config.engine.threads)
+def engine_for(config: Config) -> ModelEngine:
+    chosen = config.engine
+    folder = chosen.folder or reference_engine_folder()
+    if chosen.backend == "tensorrt":
+        return TensorRtEngine(
+            folder,
+            TensorRtOptions(
+                chosen.precision or "fp16",
+                chosen.cache or default_cache(),
+                chosen.workspace_mb,
+                chosen.optimization_level,
+            ),
+        )
+    precision = chosen.precision or "fp32"
+    cache = chosen.cache or default_cache()
+    return OnnxEngine(
+        folder,
+        OnnxOptions(chosen.threads, chosen.provider, precision, cache, chosen.workspace_mb),
+    )
 
 
 def decider_for(config: Config, manifest: Manifest) -> FloorDecider:

@@ -24,6 +24,7 @@ from edge_runtime.commands.common import (
     errors,
     stop_on_signals,
 )
+from edge_runtime.commands.engine import engine_app
 from edge_runtime.config import Config, load_config
 from edge_runtime.errors import EdgeRuntimeError
 
@@ -117,7 +118,7 @@ def replay(
         settings = settings.model_copy(update={"decision": decision})
     with engine_for(settings) as ready:
         decider = decider_for(settings, ready.manifest)
-        report = replay_recording(recording, ready, decider, ready.manifest.model.sha256)
+        report = replay_recording(recording, ready, decider, ready.identity["sha256"])
     if not report.same_engine:
         console.print("[yellow]The recording was made with another model.[/yellow]")
     if report.difference is None:
@@ -162,6 +163,7 @@ def bench(
 
 app.command()(background)
 app.command()(bench_delegation)
+app.add_typer(engine_app)
 
 
 @app.command()

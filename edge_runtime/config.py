@@ -44,8 +44,23 @@ class EngineConfig(_Section):
     folder: Path | None = Field(
         None, strict=False, description="A model folder; default: the reference model."
     )
-    backend: Literal["onnx"] = Field("onnx", description="What runs the graph.")
+    backend: Literal["onnx", "tensorrt"] = Field(
+        "onnx", description="What runs the graph: ONNX Runtime, or TensorRT on a Jetson."
+    )
+    precision: Literal["fp32", "fp16", "int8"] | None = Field(
+        None, description="Of the graph; default: fp32 for onnx, fp16 for tensorrt."
+    )
     threads: int = Field(1, ge=1, le=64, description="Of the engine; measure before raising it.")
+    provider: Literal["cpu", "cuda", "tensorrt"] = Field(
+        "cpu", description="Where ONNX Runtime runs; all but cpu need onnxruntime-gpu."
+    )
+    cache: Path | None = Field(
+        None, strict=False, description="Folder of built plans; default: the user's cache."
+    )
+    workspace_mb: int = Field(512, ge=1, description="The most a TensorRT layer uses for itself.")
+    optimization_level: int = Field(
+        3, ge=0, le=5, description="Of TensorRT's builder: 0 builds quickly, 5 searches longest."
+    )
 
 
 class DecisionConfig(_Section):

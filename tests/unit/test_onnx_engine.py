@@ -14,7 +14,7 @@ from onnx import TensorProto, helper
 from tiny_model import INITIAL_SUM, MISSING, write_tiny_model
 
 from edge_runtime.errors import EngineError, ManifestError
-from edge_runtime.inference.onnx import OnnxEngine
+from edge_runtime.inference.onnx import OnnxEngine, OnnxOptions
 from edge_runtime.micro_turn import TURN_SAMPLES, EngineOutput, Event, EventKind, MicroTurn
 
 GraphEdit = Callable[[onnx.GraphProto], None]
@@ -88,7 +88,7 @@ class TestStep:
 
     def test_two_engines_share_nothing(self, tmp_path: Path) -> None:
         folder = write_tiny_model(tmp_path)
-        with OnnxEngine(folder) as one, OnnxEngine(folder, threads=2) as other:
+        with OnnxEngine(folder) as one, OnnxEngine(folder, OnnxOptions(threads=2)) as other:
             assert sums(one, [1.0, 1.0]) == [11.0, 12.0]
             assert sums(other, [0.25]) == [10.25]
 

@@ -1,0 +1,173 @@
+"""`edge-runtime engine`: from an ONNX graph to a plan that is known to be right."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any, Optional
+
+import typer
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from edge_runtime.commands.common import ConfigOption, console
+from edge_runtime.config import Config, load_config
+from edge_runtime.errors import ConfigError
+
+engine_app = typer.Typer(
+    name="engine",
+    no_args_is_help=True,
+    help="Check a model's graph, build a TensorRT plan of it, and compare the two.",
+)
+EngineOption = Annotated[Optional[Path], typer.Option("--engine", help="A model folder.")]  # noqa: UP045
+
+
+@engine_app.command()
+def lint(
+    model: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Argument(help="An ONNX file or a model folder; default: the reference model."),
+    ] = None,
+) -> None:
+    """What TensorRT 10.3 would not take of a graph; exit 1 if there is an error."""
+    from edge_runtime.inference.lint import lint as lint_graph
+
+    errors = 0
+    for path in _graphs(model):
+        findings = lint_graph(path)
+        errors += sum(finding.severity == "error" for finding in findings)
+        if not findings:
+            console.print(f"{escape(str(path))}: nothing found.", soft_wrap=True)
+            continue
+        table = Table("", "where", "problem", "source", title=escape(str(path)))
+        for found in findings:
+            colour = "red" if found.severity == "error" else "yellow"
+            table.add_row(
+                f"[{colour}]{found.severity}[/{colour}]",
+                escape(found.where),
+                escape(found.problem),
+                escape(found.source),
+            )
+        console.print(table)
+    if errors:
+        raise typer.Exit(1)
+
+
+def _graphs(model: Path | None) -> list[Path]:
+    from edge_runtime.inference.manifest import load_manifest
+    from edge_runtime.reference_engine import reference_engine_folder
+
+    if model is not None and model.is_file():
+        return [model]
+    manifest = load_manifest(model or reference_engine_folder())
+    files = [manifest.model, *manifest.variants.values()]
+    return [manifest.folder / file.file for file in files]
+
+
+@engine_app.command()
+def build(
+    config: ConfigOption = None,
+    engine: EngineOption = None,
+    precision: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="fp32, fp16 or int8; default: the configured one, or fp16."),
+    ] = None,
+    workspace_mb: Annotated[Optional[int], typer.Option(help="Of a layer.")] = None,  # noqa: UP045
+    optimization: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(help="0 builds quickly .. 5 searches longest."),
+    ] = None,
+    cache: Annotated[Optional[Path], typer.Option(help="Folder of plans.")] = None,  # noqa: UP045
+    force: Annotated[bool, typer.Option("--force", help="Build also where one matches.")] = False,
+) -> None:
+    """Build the TensorRT plan for this machine, so that `run` finds it."""
+    from edge_runtime.app import engine_for
+    from edge_runtime.inference.plan import read_sidecar
+    from edge_runtime.inference.tensorrt import TensorRtEngine
+
+    changes = {
+        "folder": engine,
+        "precision": precision,
+        "workspace_mb": workspace_mb,
+        "optimization_level": optimization,
+        "cache": cache,
+    }
+    settings = on_tensorrt(load_config(config), changes)
+    ready = engine_for(settings)
+    assert isinstance(ready, TensorRtEngine)
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()
+    with Progress(*columns, TimeElapsedColumn(), console=console, transient=True) as shown:
+        tasks: dict[str, Any] = {}
+
+        def progress(phase: str, done: int, total: int) -> None:
+            if phase not in tasks:
+                tasks[phase] = shown.add_task(escape(phase), total=total)
+            shown.update(tasks[phase], completed=done, total=total)
+
+        path = ready.build(progress, force)
+    sidecar = read_sidecar(path)
+    assert sidecar is not None
+    key = sidecar.key
+    console.print(
+        f"{escape(str(path))}: {sidecar.plan_bytes / 1e6:.1f} MB, {key.precision}, TensorRT "
+        f"{key.tensorrt}, {escape(key.gpu)}, built in {sidecar.build_s:.0f} s",
+        soft_wrap=True,
+    )
+
+
+def on_tensorrt(config: Config, changes: dict[str, Any]) -> Config:
+    """The configuration with TensorRT as its backend and what the command line says."""
+    given = {key: value for key, value in changes.items() if value is not None}
+    engine = {**config.engine.model_dump(), **given, "backend": "tensorrt"}
+    return with_engine(config, engine)
+
+
+def with_engine(config: Config, engine: dict[str, Any]) -> Config:
+    """The configuration with another section `engine`, checked. Raises ConfigError."""
+    try:
+        checked = type(config.engine).model_validate(engine)
+    except ValueError as error:
+        raise ConfigError(f"The engine cannot be so: {error}") from None
+    return config.model_copy(update={"engine": checked})
+
+
+@engine_app.command()
+def inspect(
+    plan: Annotated[Path, typer.Argument(help="A plan that `engine build` wrote.")],
+    as_json: Annotated[bool, typer.Option("--json", help="All that TensorRT tells.")] = False,
+) -> None:
+    """A plan's layers with their types, its tensors, and what it was built for."""
+    from edge_runtime.inference.plan import read_sidecar
+    from edge_runtime.inference.tensorrt import inspect_plan
+
+    try:
+        data = plan.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"The plan {plan} cannot be read: {error.strerror}.") from error
+    told = json.loads(inspect_plan(data))
+    sidecar = read_sidecar(plan)
+    if as_json:
+        about = None if sidecar is None else sidecar.model_dump(mode="json")
+        console.print_json(json.dumps({"sidecar": about, "plan": told}))
+        return
+    if sidecar is not None:
+        for name, value in sidecar.key:
+            console.print(f"{name:20} {value}", soft_wrap=True, markup=False)
+        tensors = Table("tensor", "", "dtype", "shape", title="inputs and outputs")
+        for tensor in sidecar.tensors:
+            tensors.add_row(tensor.name, tensor.mode, tensor.dtype, str(list(tensor.shape)))
+        console.print(tensors)
+    layers = Table("layer", "type", "gives", title=f"{len(told.get('Layers', []))} layers")
+    for layer in told.get("Layers", []):
+        layers.add_row(*map(escape, _layer(layer)))
+    console.print(layers)
+
+
+def _layer(layer: Any) -> tuple[str, str, str]:
+    """Name, type and what it gives; a plan built with little detail has names only."""
+    if not isinstance(layer, dict):
+        return str(layer), "", ""
+    outputs = layer.get("Outputs", [])
+    formats = {str(out.get("Format/Datatype", "")) for out in outputs if isinstance(out, dict)}
+    return str(layer.get("Name", "")), str(layer.get("LayerType", "")), ", ".join(sorted(formats))
