@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from edge_runtime.commands.common import ConfigOption, console
+from edge_runtime.commands.common import ConfigOption, console, errors
 from edge_runtime.config import Config, load_config
 from edge_runtime.errors import ConfigError
 
@@ -33,10 +33,10 @@ def lint(
     """What TensorRT 10.3 would not take of a graph; exit 1 if there is an error."""
     from edge_runtime.inference.lint import lint as lint_graph
 
-    errors = 0
+    wrong = 0
     for path in _graphs(model):
         findings = lint_graph(path)
-        errors += sum(finding.severity == "error" for finding in findings)
+        wrong += sum(finding.severity == "error" for finding in findings)
         if not findings:
             console.print(f"{escape(str(path))}: nothing found.", soft_wrap=True)
             continue
@@ -50,7 +50,7 @@ def lint(
                 escape(found.source),
             )
         console.print(table)
-    if errors:
+    if wrong:
         raise typer.Exit(1)
 
 
@@ -97,7 +97,7 @@ def build(
     ready = engine_for(settings)
     assert isinstance(ready, TensorRtEngine)
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()
-    with Progress(*columns, TimeElapsedColumn(), console=console, transient=True) as shown:
+    with Progress(*columns, TimeElapsedColumn(), console=errors) as shown:
         tasks: dict[str, Any] = {}
 
         def progress(phase: str, done: int, total: int) -> None:

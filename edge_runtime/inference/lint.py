@@ -242,7 +242,7 @@ def _interface(graph: _Graph) -> Iterator[Finding]:
 def _uint8_inside(graph: _Graph) -> Iterator[Finding]:
     for name, node in graph.makers.items():
         dtype = graph.dtype(name)
-        if dtype in ("uint8", "float64") and node.op_type != "Constant":
+        if dtype in ("uint8", "double") and node.op_type != "Constant":
             what = f"gives {dtype}, which exists at the inputs only, if at all"
             yield Finding("error", graph.label(node), what, MATRIX)
 

@@ -237,6 +237,7 @@ def _write(path: Path, data: bytes) -> None:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
+        os.chmod(name, 0o644)  # the service may run as another user than who built
         os.replace(name, path)
     except OSError:
         Path(name).unlink(missing_ok=True)

@@ -1,8 +1,9 @@
 """What the stand-in's library asks: a graph's tensors, whether a plan can be built, a run's result.
 
-ONNX Runtime answers, so a plan gives exactly what ONNX Runtime gives. STAND_IN_FAULT makes one thing
-go wrong: `build` (out of memory), `execute:N` (the N-th run returns False), `deserialize` (a plan
-that was just built is refused).
+ONNX Runtime answers, so a plan gives exactly what ONNX Runtime gives. STAND_IN_FAULT makes one
+thing go wrong: `build` (out of memory), or `execute:N` (the N-th run returns False).
+STAND_IN_BUILD_LOG is a file that gets a line for every build; STAND_IN_BUILD_UNTIL one that a build
+waits for.
 """
 
 from __future__ import annotations

@@ -23,7 +23,11 @@ static atomic_long allocations, streams, retained;
 /* Allocations, streams and retained contexts that nobody has released yet. */
 long stand_in_cuda_live(void) { return allocations + streams + retained; }
 
-int cuInit(unsigned flags) { (void)flags; return getenv("STAND_IN_GPU") ? OK : NO_DEVICE; }
+int cuInit(unsigned flags) {
+    (void)flags;
+    const char *gpu = getenv("STAND_IN_GPU");
+    return gpu && *gpu ? OK : NO_DEVICE;
+}
 int cuDriverGetVersion(int *version) { *version = 12060; return OK; }
 int cuGetErrorString(int error, const char **text) {
     *text = error == INVALID_CONTEXT ? "invalid device context"

@@ -1,6 +1,7 @@
 """Runs a model folder through the bindings and compares with ONNX Runtime; prints JSON.
 
-exercise.py FOLDER CACHE PRECISION TURNS CYCLES
+exercise.py FOLDER CACHE PRECISION TURNS SMALL_FOLDER CYCLES: turns through the first model, cycles
+of loading and unloading the second.
 """
 
 from __future__ import annotations
@@ -87,7 +88,8 @@ def in_another_thread(what: Any) -> Any:
 
 def main() -> None:
     folder, cache = Path(sys.argv[1]), Path(sys.argv[2])
-    precision, count, cycles = sys.argv[3], int(sys.argv[4]), int(sys.argv[5])
+    precision, count = sys.argv[3], int(sys.argv[4])
+    small, cycles = Path(sys.argv[5]), int(sys.argv[6])
     options: Any = TensorRtOptions(precision, cache)  # type: ignore[arg-type]
     objects = ctypes.CDLL(os.environ["STAND_IN_LIBRARY"]).stand_in_live
     memory = ctypes.CDLL(os.environ["LD_PRELOAD"]).stand_in_cuda_live
@@ -112,7 +114,7 @@ def main() -> None:
     first_phases, phases[:] = list(phases), []
     live = []
     for _ in range(cycles):
-        with TensorRtEngine(folder, options) as again:
+        with TensorRtEngine(small, options) as again:
             again.step(stream[0])
         live.append([objects(), memory()])
     with TensorRtEngine(folder, options, on_phase=phases.append):
