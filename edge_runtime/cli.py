@@ -16,6 +16,7 @@ from rich.markup import escape
 from edge_runtime import __version__
 from edge_runtime.commands.background import background
 from edge_runtime.commands.bench_delegation import bench_delegation
+from edge_runtime.commands.calibrate import calibrate
 from edge_runtime.commands.common import (
     ConfigOption,
     OutOption,
@@ -163,6 +164,7 @@ def bench(
 
 app.command()(background)
 app.command()(bench_delegation)
+app.command()(calibrate)
 app.add_typer(engine_app)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any, Optional
+from typing import TYPE_CHECKING, Annotated, Any, Optional, cast
 
 import typer
 from rich.markup import escape
@@ -14,6 +14,11 @@ from rich.table import Table
 from edge_runtime.commands.common import ConfigOption, console, errors
 from edge_runtime.config import Config, load_config
 from edge_runtime.errors import ConfigError
+
+if TYPE_CHECKING:
+    from edge_runtime.inference.engine import ModelEngine
+    from edge_runtime.inference.manifest import Precision
+    from edge_runtime.inference.verify import Report
 
 engine_app = typer.Typer(
     name="engine",
@@ -171,3 +176,85 @@ def _layer(layer: Any) -> tuple[str, str, str]:
     outputs = layer.get("Outputs", [])
     formats = {str(out.get("Format/Datatype", "")) for out in outputs if isinstance(out, dict)}
     return str(layer.get("Name", "")), str(layer.get("LayerType", "")), ", ".join(sorted(formats))
+
+
+@engine_app.command()
+def verify(
+    recording: Annotated[
+        list[Path], typer.Option(help="A recording.mcap of a run; may be given several times.")
+    ],
+    config: ConfigOption = None,
+    engine: EngineOption = None,
+    candidate: Annotated[
+        str, typer.Option(help="What is examined: BACKEND:PRECISION.")
+    ] = "tensorrt:fp16",
+    reference: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option(help="What it is held against; default: onnx:fp32, for int8 onnx:int8 too."),
+    ] = None,
+    out: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option("--json", help="Write all figures here."),
+    ] = None,
+) -> None:
+    """Compare two engines of a model on recorded micro-turns; exit 1 beyond the limits."""
+    from edge_runtime.inference.verify import LIMITS, REFERENCES
+    from edge_runtime.inference.verify import verify as compare
+    from edge_runtime.replay import read
+
+    settings = load_config(config)
+    streams = [[recorded.turn for recorded in read(path)] for path in recording]
+    examined = _chosen(settings, engine, candidate)
+    precision = candidate.partition(":")[2]
+    limits_by_name = {(str(one), str(other)): limits for (one, other), limits in LIMITS.items()}
+    against = reference or [f"onnx:{name}" for name in REFERENCES[cast("Precision", precision)]]
+    reports = []
+    for name in against:
+        limits = limits_by_name.get((name.partition(":")[2], precision))
+        if limits is None:
+            raise ConfigError(f"There are no limits for {candidate} against {name}.")
+        with _chosen(settings, engine, name) as one, examined as other:
+            reports.append(compare(one, other, streams, limits))
+        _show(f"{candidate} against {name}", reports[-1])
+    if out is not None:
+        out.write_text(json.dumps([report.as_dict() for report in reports], indent=1))
+    if not all(report.passed for report in reports):
+        raise typer.Exit(1)
+
+
+def _chosen(config: Config, folder: Path | None, name: str) -> ModelEngine:
+    """`tensorrt:fp16` and the like as an engine, not yet active. Raises ConfigError."""
+    from edge_runtime.app import engine_for
+
+    backend, _, precision = name.partition(":")
+    engine = {**config.engine.model_dump(), "backend": backend, "precision": precision}
+    if folder is not None:
+        engine["folder"] = folder
+    return engine_for(with_engine(config, engine))
+
+
+def _show(title: str, report: Report) -> None:
+    """One table of errors, and what matters in the end in a few lines."""
+    table = Table("output", title=f"{escape(title)}, {report.turns} micro-turns")
+    for mode in ("one turn", "running free"):
+        for figure in ("max", "p99", "cosine"):
+            table.add_column(f"{mode}\n{figure}", justify="right")
+    for name in report.free:
+        figures = [report.forced[name], report.free[name]]
+        cells = [f"{f[key]:.4g}" for f in figures for key in ("max", "p99", "cosine")]
+        table.add_row(escape(name), *cells)
+    console.print(table)
+    decisions, latency = report.decisions["free"], report.latency_ms
+    console.print(
+        f"decisions alike {decisions['share']:.2%}, transcript alike {decisions['heard']:.2%}; "
+        f"deterministic: {_yes(report.deterministic)}; resets: {_yes(report.resets)}; compute p50 "
+        f"{latency['p50']:.2f} ms, p99 {latency['p99']:.2f} ms, max {latency['max']:.2f} ms",
+        soft_wrap=True,
+    )
+    for violation in report.violations:
+        console.print(f"[red]{escape(violation)}[/red]", soft_wrap=True)
+    console.print("[green]within its limits[/green]" if report.passed else "[red]refused[/red]")
+
+
+def _yes(value: bool) -> str:
+    return "yes" if value else "no"

@@ -189,6 +189,9 @@ def _session(manifest: Manifest, chosen: OnnxOptions) -> Any:
     options = ort.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = chosen.threads, 1
     options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
+    if chosen.precision == "int8" and chosen.provider == "cpu":
+        # Quantize and dequantize as they stand: the fused integer kernels are several times slower.
+        options.add_session_config_entry("session.disable_quant_qdq", "1")
     graph = graph_bytes(manifest, chosen.precision)
     try:
         session = ort.InferenceSession(graph, options, providers=_providers(chosen))

@@ -36,14 +36,14 @@ def half(graph: bytes) -> bytes:
         ) from None
     model = onnx.load_from_string(graph)
     converted = convert_float_to_float16(
-        model, keep_io_types=True, node_block_list=sorted(_before_logarithms(model.graph))
+        model, keep_io_types=True, node_block_list=sorted(before_logarithms(model.graph))
     )
     OnnxModel.graph_topological_sort(converted.graph, is_deterministic=True)  # casts come last
     data: bytes = converted.SerializeToString()
     return data
 
 
-def _before_logarithms(graph: Any) -> set[str]:
+def before_logarithms(graph: Any) -> set[str]:
     """Names of the Log nodes and of all that they depend on."""
     makers = {name: node for node in graph.node for name in node.output}
     waiting = [node for node in graph.node if node.op_type == "Log"]
