@@ -24,12 +24,12 @@ from edge_runtime.delegation.packing import Abilities
 from edge_runtime.delegation.remote import MqttBackground
 from edge_runtime.dialogue import KEPT_WORDS, Dialogue
 from edge_runtime.errors import SourceError
-from edge_runtime.health import HealthMonitor
+from edge_runtime.health import ENGINE, HealthMonitor, State
 from edge_runtime.inference.engine import ModelEngine
 from edge_runtime.inference.manifest import Manifest
 from edge_runtime.inference.onnx import OnnxEngine, OnnxOptions
 from edge_runtime.inference.plan import default_cache
-from edge_runtime.inference.tensorrt import TensorRtEngine, TensorRtOptions
+from edge_runtime.inference.tensorrt import Phase, TensorRtEngine, TensorRtOptions
 from edge_runtime.interfaces import AudioSource, Background, Clock, FrameSource, Sink
 from edge_runtime.loop import Loop, Parts
 from edge_runtime.machine_health import MachineHealth
@@ -66,7 +66,8 @@ class Senses:
     """Lines that say what was done with the inputs; known once they are open."""
 
 
-def engine_for(config: Config) -> ModelEngine:
+def engine_for(config: Config, on_phase: Callable[[Phase], None] | None = None) -> ModelEngine:
+    """Not yet active. `on_phase` is told when it builds a plan, loads it and is ready."""
     chosen = config.engine
     folder = chosen.folder or reference_engine_folder()
     if chosen.backend == "tensorrt":
@@ -78,6 +79,7 @@ def engine_for(config: Config) -> ModelEngine:
                 chosen.workspace_mb,
                 chosen.optimization_level,
             ),
+            on_phase,
         )
     precision = chosen.precision or "fp32"
     cache = chosen.cache or default_cache()
@@ -151,7 +153,7 @@ def device(
     keeps = _delegates(config, senses) and config.delegation.outbox is not None
     with ExitStack() as stack:
         enter = stack.enter_context
-        engine = enter(engine_for(config))
+        engine = enter(engine_for(config, lambda phase: _tell(health, phase)))
         manifest = engine.manifest
         phrases = Phrases.load(
             config.voice.phrases,
@@ -198,6 +200,16 @@ def device(
         )
         loop = Loop(parts)
         yield Device(loop, statistics, health, control, senses.notes(), manifest, engine.identity)
+
+
+def _tell(health: HealthMonitor, phase: Phase) -> None:
+    """What the engine does before the first micro-turn; after that, the turns speak for it."""
+    if phase == "building":
+        health.report(ENGINE, State.DEGRADED, "it builds its plan, which can take minutes")
+    elif phase == "failed":
+        health.report(ENGINE, State.FAILED, "it could not be started")
+    elif phase in ("loading", "ready"):
+        health.report(ENGINE, State.OK)
 
 
 def _health(

@@ -1,8 +1,8 @@
 """What a graph in another precision costs on the headline figures, not only on tensors.
 
-`python -m calibration.int8.cost --out calibration/int8/cost.json`. The graphs that ship are run turn
-by turn over the same held-out conversations and measured as in `engines.reference.measure`. Exits
-with 1 when a headline figure is more than two points worse.
+`python -m calibration.int8.cost --out calibration/int8/cost.json`. The graphs that ship are run
+turn by turn over the same held-out conversations and measured as in `engines.reference.measure`.
+Exits with 1 when a headline figure is more than two points worse.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Draw conversations from the training corpus as recordings, for `edge-runtime calibrate`.
 
-`python -m calibration.int8.draw --out build/calibration`. Each conversation is composed as in
-training, from a seed, and becomes a recording.mcap like one of a real device: the float32 model heard
-it and decided. The last one is of voices that were not trained on, to check with.
+`python -m calibration.int8.draw --out build/calibration`. Conversations are composed as in
+training, from a seed, and become recordings like those of a real device: the float32 model heard
+them and decided. `check.mcap` is of voices that were not trained on.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from edge_runtime.micro_turn import (
 )
 from edge_runtime.sinks.recorder import Recorder
 from engines.reference.corpus.conversation import Conversation
-from engines.reference.corpus.factory import build_composer
+from engines.reference.corpus.factory import build_composers
 from engines.reference.train import Settings
 
 TENSORS = ("audio", "frames", "frame_valid", "events", "status")
@@ -96,7 +96,7 @@ def main() -> None:
     parts = (("draw", "train", chosen.count), ("check", "test_unseen", chosen.checks))
     with OnnxEngine(chosen.engine) as engine:
         for name, split, count in parts:
-            composer = build_composer(settings, print, split)
+            composer = build_composers(settings, print, split)["duplex"]
             seeds = range(FIRST_SEED, FIRST_SEED + count)
             path = chosen.out / f"{name}.mcap"
             turns = record([composer.compose(seed) for seed in seeds], engine, path)
