@@ -13,7 +13,7 @@ SETUP := scripts/setup.sh
 WANTED := pyproject.toml $(SETUP)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint bench train clean
+.PHONY: help demo test check lint bench train quantize clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*##  *\(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST)
@@ -38,6 +38,14 @@ bench: $(VENV)/.ready-demo  ## cost of a micro-turn, memory over a two-hour run,
 
 train: $(VENV)/.ready-train  ## train the reference model (CPU or CUDA); ARGS=--help says how
 	$(VENV)/bin/python -m engines.reference.train $(ARGS)
+
+# ARGS='--data DIR' adds human speech to what is calibrated on and measured.
+quantize: $(VENV)/.ready-train  ## the reference model's int8 graph for TensorRT, and what it costs
+	$(VENV)/bin/python -m calibration.int8.draw --out build/calibration $(ARGS)
+	$(VENV)/bin/edge-runtime calibrate --recording build/calibration/draw.mcap \
+	  --recording build/calibration/check.mcap --json calibration/int8/report.json
+	$(VENV)/bin/edge-runtime engine lint
+	$(VENV)/bin/python -m calibration.int8.cost $(ARGS)
 
 clean:  ## remove what demo, tests and builds wrote; .venv, runs/ and training/ stay
 	rm -rf demo-out build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

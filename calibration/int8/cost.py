@@ -40,14 +40,13 @@ class GraphModel:
     def __init__(self, engine: OnnxEngine) -> None:
         self._engine = engine
 
-    def __call__(self, *conversations: Tensor) -> Outputs:
-        """Audio, frames, frame_valid, events and status as `InteractionModel.forward` takes them.
-
-        Heads that the graph does not have come back empty.
-        """
+    def __call__(
+        self, audio: Tensor, pictures: Tensor, picture_of: Tensor, *others: Tensor
+    ) -> Outputs:
+        """Shapes as of `InteractionModel.forward`. Heads that the graph does not have are empty."""
         rows = [
-            self._run(*(tensor[row] for tensor in conversations))
-            for row in range(len(conversations[0]))
+            self._run(sound, pictures[seen], *rest)
+            for sound, seen, *rest in zip(audio, picture_of, *others, strict=True)
         ]
         heads = {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
         return Outputs(**{field: heads.get(field, torch.zeros(0)) for field in Outputs._fields})

@@ -258,3 +258,43 @@ def _show(title: str, report: Report) -> None:
 
 def _yes(value: bool) -> str:
     return "yes" if value else "no"
+
+
+@engine_app.command()
+def estimate(
+    model: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Argument(help="A model folder; default: the reference model."),
+    ] = None,
+) -> None:
+    """What a micro-turn costs at least on the boards of the Jetson family (roofline)."""
+    from edge_runtime.inference.estimate import BOARDS, LAUNCH_US, cost
+    from edge_runtime.inference.manifest import load_manifest
+    from edge_runtime.reference_engine import reference_engine_folder
+
+    manifest = load_manifest(model or reference_engine_folder())
+    wanted: list[Precision] = ["fp32", "fp16"]
+    wanted += list(manifest.variants)
+    costs = [cost(manifest, precision) for precision in wanted]
+    parts = Table("precision", title="a micro-turn")
+    for name in ("weights MB", "states MB", "million operations", "kernels at most"):
+        parts.add_column(name, justify="right")
+    for one in costs:
+        parts.add_row(
+            one.precision,
+            f"{one.weight_bytes / 1e6:.2f}",
+            f"{one.state_bytes / 1e6:.2f}",
+            f"{one.operations / 1e6:.1f}",
+            str(one.kernels),
+        )
+    console.print(parts)
+    table = Table("board", "precision", title="in microseconds")
+    for name in ("memory", "arithmetic", "at least", f"kernels at {LAUNCH_US:g} us, at most"):
+        table.add_column(name, justify="right")
+    for board in BOARDS:
+        for one in costs:
+            memory, compute = one.memory_us(board), one.compute_us(board)
+            launches = f"{one.kernels * LAUNCH_US:.0f}"
+            cells = (f"{memory:.0f}", f"{compute:.1f}", f"{one.at_least_us(board):.0f}", launches)
+            table.add_row(board.name, one.precision, *cells)
+    console.print(table)

@@ -16,7 +16,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,6 +41,9 @@ from edge_runtime.inference.manifest import (
 from edge_runtime.inference.plan import BuiltPlan, PlanCache, PlanKey, PlanTensor
 from edge_runtime.inference.precision import graph_bytes
 from edge_runtime.micro_turn import EngineOutput, MicroTurn
+
+if TYPE_CHECKING:
+    import tensorrt as trt
 
 log = logging.getLogger(__name__)
 Phase = Literal["inactive", "building", "loading", "ready", "failed"]
@@ -92,7 +95,7 @@ class TensorRtEngine:
         self._key: PlanKey | None = None
         self._resources = ExitStack()
         self._gpu: _Gpu | None = None
-        self._context: Any = None
+        self._context: trt.IExecutionContext | None = None
         self._stream: Any = None
 
     @property
@@ -116,15 +119,15 @@ class TensorRtEngine:
         return known
 
     def __enter__(self) -> Self:
-        trt, cuda = _vendors()
+        version, cuda = _vendors()
         graph = graph_bytes(self.manifest, self.options.precision)
         try:
             self._cuda = cuda
             with _as_engine_error(cuda, "CUDA could not be started"):
                 self._gpu = _Gpu(cuda)
-            self._key = _key(self.manifest, self.options, graph, trt.__version__, self._gpu)
+            self._key = _key(self.manifest, self.options, graph, version, self._gpu)
             with self._current("The engine could not be started"):
-                self._activate(trt, graph)
+                self._activate(graph)
             self.reset()
             with self._current("The plan loads but does not run"):
                 for _ in range(WARM_UP_TURNS):
@@ -172,13 +175,13 @@ class TensorRtEngine:
 
         Raises as `build_plan`, and EngineError when the plan cannot be kept.
         """
-        trt, cuda = _vendors()
+        version, cuda = _vendors()
         graph = graph_bytes(self.manifest, self.options.precision)
         self._cuda = cuda
         try:
             with _as_engine_error(cuda, "CUDA could not be started"):
                 self._gpu = _Gpu(cuda)
-            key = _key(self.manifest, self.options, graph, trt.__version__, self._gpu)
+            key = _key(self.manifest, self.options, graph, version, self._gpu)
             with self._current("No plan was built"):
                 return self.cache.ensure(
                     key,
@@ -193,9 +196,11 @@ class TensorRtEngine:
         if self._on_phase is not None:
             self._on_phase(phase)
 
-    def _activate(self, trt: Any, graph: bytes) -> None:
+    def _activate(self, graph: bytes) -> None:
         """Runtime, plan, execution context, stream and buffers, in this order."""
-        logger = _logger(trt)
+        import tensorrt as trt
+
+        logger = _logger()
         engine = self._load(trt.Runtime(logger), graph, logger)
         described = _tensors(engine)
         check_tensors(self.manifest, f"The plan of {self.folder}", *_sides(described))
@@ -218,7 +223,7 @@ class TensorRtEngine:
         for name, made in (self._inputs | self._outputs).items():
             self._bind(name, made)
 
-    def _load(self, runtime: Any, graph: bytes, logger: Any) -> Any:
+    def _load(self, runtime: trt.Runtime, graph: bytes, logger: Any) -> trt.ICudaEngine:
         """The plan as an engine; built anew, once, when TensorRT refuses one that matches."""
         assert self._key is not None
 
@@ -241,6 +246,7 @@ class TensorRtEngine:
         )
 
     def _bind(self, name: str, buffer: _Buffer) -> None:
+        assert self._context is not None
         if not self._context.set_tensor_address(name, buffer.address):
             raise EngineError(f"TensorRT refuses the buffer of the tensor {name}.")
 
@@ -269,6 +275,7 @@ class TensorRtEngine:
         return finite_output(turn.index, {name: b.host for name, b in self._outputs.items()})
 
     def _run(self) -> None:
+        assert self._context is not None
         read, write = self._states[self._turn], self._states[1 - self._turn]
         for state, before, after in zip(self.manifest.states, read, write, strict=True):
             self._bind(state.input, before)
@@ -354,7 +361,7 @@ def build_plan(
     """
     import tensorrt as trt
 
-    logger = _logger(trt)
+    logger = _logger()
     builder = trt.Builder(logger)
     network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
     parser = trt.OnnxParser(network, logger)
@@ -375,7 +382,7 @@ def build_plan(
     config.builder_optimization_level = options.optimization_level
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
     if progress is not None:
-        config.progress_monitor = _monitor(trt, progress)
+        config.progress_monitor = _monitor(progress)
     known = config.create_timing_cache(cache.timing_cache())
     if known is None or not config.set_timing_cache(known, False):
         config.set_timing_cache(config.create_timing_cache(b""), False)
@@ -388,17 +395,19 @@ def build_plan(
     measured = config.get_timing_cache()
     if measured is not None and (kept := measured.serialize()) is not None:
         cache.store_timing_cache(bytes(kept))
-    return _checked(trt, manifest, bytes(serialized), logger)
+    return _checked(manifest, bytes(serialized), logger)
 
 
 def inspect_plan(plan: bytes) -> str:
     """Layers with their types and formats, as TensorRT's inspector tells them: JSON."""
-    trt, cuda = _vendors()
+    _, cuda = _vendors()
+    import tensorrt as trt
+
     with _as_engine_error(cuda, "The plan could not be inspected"):
         gpu = _Gpu(cuda)
         try:
             with gpu.current():
-                logger = _logger(trt)
+                logger = _logger()
                 engine = trt.Runtime(logger).deserialize_cuda_engine(plan)
                 if engine is None:
                     raise EngineError(
@@ -412,8 +421,10 @@ def inspect_plan(plan: bytes) -> str:
             gpu.release()
 
 
-def _checked(trt: Any, manifest: Manifest, plan: bytes, logger: Any) -> BuiltPlan:
+def _checked(manifest: Manifest, plan: bytes, logger: Any) -> BuiltPlan:
     """Only what loads and is as described is worth keeping."""
+    import tensorrt as trt
+
     engine = trt.Runtime(logger).deserialize_cuda_engine(plan)
     if engine is None:
         raise EngineError(f"TensorRT does not load the plan that it has built: {logger.said()}.")
@@ -422,7 +433,7 @@ def _checked(trt: Any, manifest: Manifest, plan: bytes, logger: Any) -> BuiltPla
     return BuiltPlan(plan, tensors)
 
 
-def _tensors(engine: Any) -> tuple[PlanTensor, ...]:
+def _tensors(engine: trt.ICudaEngine) -> tuple[PlanTensor, ...]:
     names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
     return tuple(
         PlanTensor(
@@ -460,8 +471,8 @@ def _key(
     )
 
 
-def _vendors() -> tuple[Any, Any]:
-    """tensorrt and pycuda.driver. Raises ConfigError that says what to install."""
+def _vendors() -> tuple[str, Any]:
+    """TensorRT's version, and pycuda.driver. Raises ConfigError that says what to install."""
     try:
         import pycuda.driver
         import tensorrt
@@ -471,7 +482,7 @@ def _vendors() -> tuple[Any, Any]:
             "JetPack (python3-libnvinfer); pycuda with pip install 'edge-runtime[jetson]'. On any "
             "other machine set engine.backend to onnx."
         ) from None
-    return tensorrt, pycuda.driver
+    return str(tensorrt.__version__), pycuda.driver
 
 
 @contextlib.contextmanager
@@ -487,8 +498,10 @@ def _as_engine_error(cuda: Any, what: str) -> Iterator[None]:
         raise EngineError(f"{what}: {error}") from error
 
 
-def _logger(trt: Any) -> Any:
+def _logger() -> Any:
     """TensorRT's log as ours, and its last errors for a message."""
+    import tensorrt as trt
+
     levels = {0: logging.ERROR, 1: logging.ERROR, 2: logging.INFO, 3: logging.DEBUG}
 
     class Logger(trt.ILogger):  # type: ignore[misc]
@@ -496,7 +509,7 @@ def _logger(trt: Any) -> Any:
             trt.ILogger.__init__(self)
             self._errors: deque[str] = deque(maxlen=3)
 
-        def log(self, severity: Any, msg: str) -> None:
+        def log(self, severity: trt.ILogger.Severity, msg: str) -> None:
             level = levels.get(int(severity), logging.DEBUG)
             if level == logging.ERROR:
                 self._errors.append(msg)
@@ -508,7 +521,9 @@ def _logger(trt: Any) -> Any:
     return Logger()
 
 
-def _monitor(trt: Any, progress: Progress) -> Any:
+def _monitor(progress: Progress) -> Any:
+    import tensorrt as trt
+
     class Monitor(trt.IProgressMonitor):  # type: ignore[misc]
         def __init__(self) -> None:
             trt.IProgressMonitor.__init__(self)

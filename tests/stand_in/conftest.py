@@ -14,14 +14,18 @@ from prepare import BINDINGS, Missing, environment
 
 sys.path.append(str(Path(__file__).parent.parent / "unit"))  # for the tiny model
 
-Run = Callable[..., subprocess.CompletedProcess[str]]
-
 
 def made(version: str) -> dict[str, str]:
     try:
         return environment(version)
     except Missing as reason:
         pytest.skip(str(reason))
+
+
+@pytest.fixture(scope="session")
+def make_environment() -> Callable[[str], dict[str, str]]:
+    """For one version of the bindings; skips where it cannot be made."""
+    return made
 
 
 @pytest.fixture(scope="session", params=BINDINGS)

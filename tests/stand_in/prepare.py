@@ -51,10 +51,9 @@ def environment(version: str) -> dict[str, str]:
     for tool in ("gcc", "g++", "nm"):
         if shutil.which(tool) is None:
             raise Missing(f"the stand-in is compiled: there is no {tool}")
-    root = _cache()
-    pycuda = _once(root / f"pycuda-{_tag()}", _build_pycuda)
-    site = _once(root / f"tensorrt-{version}-{_tag()}", lambda to: _unpack_bindings(version, to))
-    driver = _compile_driver(pycuda, root / f"driver-{_tag()}")
+    pycuda = folder_for("pycuda", _build_pycuda)
+    site = folder_for(f"tensorrt-{version}", lambda to: _unpack_bindings(version, to))
+    driver = _compile_driver(pycuda, _cache() / f"driver-{_tag()}")
     _compile_libraries(version, site / "tensorrt")
     path = [str(HERE), str(site), str(pycuda), os.environ.get("PYTHONPATH", "")]
     return {
@@ -66,10 +65,9 @@ def environment(version: str) -> dict[str, str]:
     }
 
 
-def unpacked_bindings(version: str) -> Path:
-    """A folder in which `import tensorrt` works, for generating stubs."""
-    environment(version)
-    return _cache() / f"tensorrt-{version}-{_tag()}"
+def folder_for(name: str, make: Callable[[Path], None]) -> Path:
+    """A folder of this interpreter's in the cache, made by `make`, whole or not at all."""
+    return _once(_cache() / f"{name}-{_tag()}", make)
 
 
 def _cache() -> Path:
