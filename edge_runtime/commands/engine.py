@@ -203,8 +203,8 @@ def verify(
     from edge_runtime.replay import read
 
     settings = load_config(config)
-    streams = [[recorded.turn for recorded in read(path)] for path in recording]
     examined = _chosen(settings, engine, candidate)
+    streams = [[recorded.turn for recorded in read(path)] for path in recording]
     precision = candidate.partition(":")[2]
     limits_by_name = {(str(one), str(other)): limits for (one, other), limits in LIMITS.items()}
     against = reference or [f"onnx:{name}" for name in REFERENCES[cast("Precision", precision)]]

@@ -343,3 +343,53 @@ class TestRun:
         assert [turn.decision.stop for turn in recorded] == [False] * 4 + [True]
         assert [action.name for action in recorded[-1].decision.actions] == ["stop_motion"]
         assert dict(recorded[-1].output.tensors) == {}
+
+
+class TestVerify:
+    def verified(
+        self, environment: dict[str, str], where: Path, candidate: str
+    ) -> tuple[Result, list[dict[str, Any]]]:
+        assert run_sound(environment, where, 24.0).returncode == 0
+        options = ("--recording", "out/recording.mcap", "--json", "figures.json")
+        result = edge(
+            environment, where, "engine", "verify", "--config", "edge.yaml",
+            "--candidate", candidate, *options,
+        )  # fmt: skip
+        return result, json.loads((where / "figures.json").read_text())
+
+    @needs_espeak
+    def test_a_plan_that_is_right(
+        self, stand_in: dict[str, str], tmp_path: Path, model: Path
+    ) -> None:
+        """The stand-in computes with ONNX Runtime: nothing differs."""
+        result, (figures,) = self.verified(stand_in, tmp_path, "tensorrt:fp32")
+        assert result.returncode == 0, said(result)
+        assert "within its limits" in said(result)
+        assert figures["turns"] == 120
+        assert figures["forced"]["floor"]["max"] == figures["free"]["floor"]["max"] == 0.0
+        assert figures["candidate"]["tensorrt"] == "10.3.0"
+        assert figures["deterministic"] and figures["resets"]
+
+    @needs_espeak
+    def test_a_plan_that_is_not_exact_enough(
+        self, stand_in: dict[str, str], tmp_path: Path, model: Path
+    ) -> None:
+        """A state that float16 cannot hold: it counts in steps of 4 from 5000."""
+        write_tiny_model(model, {"states.0.initial": 5000.0})
+        result, (figures,) = self.verified(stand_in, tmp_path, "tensorrt:fp16")
+        assert result.returncode == 1
+        assert "floor: error" in said(result)
+        assert "refused" in said(result)
+        assert figures["passed"] is False
+
+    def test_an_engine_that_does_not_exist(
+        self, stand_in: dict[str, str], tmp_path: Path, model: Path
+    ) -> None:
+        (tmp_path / "r.mcap").write_bytes(b"")
+        options = ("--config", "edge.yaml", "--recording", "r.mcap")
+        for candidate, word in (("abacus:fp32", "abacus"), ("tensorrt:fp64", "fp64")):
+            result = edge(
+                stand_in, tmp_path, "engine", "verify", *options, "--candidate", candidate
+            )
+            assert result.returncode == 2
+            assert word in said(result)
