@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Optional, cast
 
 import typer
+from pydantic import ValidationError
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -132,8 +133,11 @@ def with_engine(config: Config, engine: dict[str, Any]) -> Config:
     """The configuration with another section `engine`, checked. Raises ConfigError."""
     try:
         checked = type(config.engine).model_validate(engine)
-    except ValueError as error:
-        raise ConfigError(f"The engine cannot be so: {error}") from None
+    except ValidationError as error:
+        problem = error.errors()[0]
+        key = ".".join(map(str, problem["loc"]))
+        given = problem.get("input")
+        raise ConfigError(f"engine.{key}: {problem['msg']}; given: {given!r}.") from None
     return config.model_copy(update={"engine": checked})
 
 
