@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -20,7 +21,13 @@ from edge_runtime.inference.engine import (
     finite_output,
     initial_state,
 )
-from edge_runtime.inference.manifest import Manifest, Precision, check_tensors, load_manifest
+from edge_runtime.inference.manifest import (
+    Manifest,
+    Precision,
+    Tensors,
+    check_tensors,
+    load_manifest,
+)
 from edge_runtime.inference.precision import graph_bytes
 from edge_runtime.micro_turn import EngineOutput, MicroTurn
 
@@ -82,8 +89,7 @@ class OnnxEngine:
         manifest = self.manifest
         session = _session(manifest, self.options)
         what = str(manifest.folder / manifest.graph(self.options.precision).file)
-        inputs = {n.name: (_DTYPES.get(n.type, n.type), tuple(n.shape)) for n in _in(session)}
-        outputs = {n.name: (_DTYPES.get(n.type, n.type), tuple(n.shape)) for n in _out(session)}
+        inputs, outputs = _tensors(session.get_inputs()), _tensors(session.get_outputs())
         check_tensors(manifest, what, inputs, outputs)
         self._session = session
         self._encoder = Encoder(manifest)
@@ -225,12 +231,8 @@ def _providers(chosen: OnnxOptions) -> list[tuple[str, dict[str, str]]]:
     return [(_PROVIDERS["tensorrt"], options), cuda, cpu]
 
 
-def _in(session: Any) -> Any:
-    return session.get_inputs()
-
-
-def _out(session: Any) -> Any:
-    return session.get_outputs()
+def _tensors(nodes: Iterable[Any]) -> Tensors:
+    return {node.name: (_DTYPES.get(node.type, node.type), tuple(node.shape)) for node in nodes}
 
 
 def _bind(bind: Any, name: str, array: NDArray[Any]) -> None:

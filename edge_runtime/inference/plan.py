@@ -13,6 +13,7 @@ import hashlib
 import json
 import logging
 import os
+import re
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -52,7 +53,7 @@ class PlanKey(_Closed):
     def stem(self) -> str:
         """Of the file's name."""
         digest = hashlib.sha256(self.model_dump_json().encode()).hexdigest()
-        return f"{self.model.replace('/', '_')}-{self.precision}-{digest[:12]}"
+        return f"{re.sub(r'[^A-Za-z0-9.-]', '_', self.model)}-{self.precision}-{digest[:12]}"
 
 
 class PlanTensor(_Closed):

@@ -34,13 +34,20 @@ def half(graph: bytes) -> bytes:
             f"fp16 is made with the package onnx ({error}): pip install 'edge-runtime[engine]', or "
             "choose the precision fp32."
         ) from None
-    model = onnx.load_from_string(graph)
+    model = named(onnx.load_from_string(graph))
     converted = convert_float_to_float16(
         model, keep_io_types=True, node_block_list=sorted(before_logarithms(model.graph))
     )
     OnnxModel.graph_topological_sort(converted.graph, is_deterministic=True)  # casts come last
     data: bytes = converted.SerializeToString()
     return data
+
+
+def named(model: Any) -> Any:
+    """Every node with a name of its own, since converters tell nodes apart by it."""
+    for index, node in enumerate(model.graph.node):
+        node.name = node.name or f"{node.op_type}_{index}"
+    return model
 
 
 def before_logarithms(graph: Any) -> set[str]:

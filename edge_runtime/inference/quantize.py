@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_runtime.errors import ManifestError
-from edge_runtime.inference.precision import before_logarithms
+from edge_runtime.inference.precision import before_logarithms, named
 
 OPERATORS = ("Conv", "MatMul", "Gemm")
 SENSITIVITY_TURNS = 16
@@ -60,7 +60,7 @@ class Quantizer:
             ) from None
         if not self._feeds:
             raise ManifestError("There is no micro-turn to calibrate on. Give --recording.")
-        self._model = _named(onnx.load_from_string(self._graph))
+        self._model = named(onnx.load_from_string(self._graph))
         self.layers = _layers(self._model.graph)
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "model.onnx"
@@ -155,13 +155,6 @@ class _Reader:
     def get_next(self) -> dict[str, NDArray[Any]] | None:
         feed = next(self._feeds, None)
         return None if feed is None else dict(feed)
-
-
-def _named(model: Any) -> Any:
-    """Every node with a name, since layers are told apart by it."""
-    for index, node in enumerate(model.graph.node):
-        node.name = node.name or f"{node.op_type}_{index}"
-    return model
 
 
 def _layers(graph: Any) -> dict[str, str]:

@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
@@ -123,7 +124,7 @@ class TensorRtEngine:
         graph = graph_bytes(self.manifest, self.options.precision)
         try:
             self._cuda = cuda
-            with _as_engine_error(cuda, "CUDA could not be started"):
+            with _as_engine_error("CUDA could not be started"):
                 self._gpu = _Gpu(cuda)
             self._key = _key(self.manifest, self.options, graph, version, self._gpu)
             with self._current("The engine could not be started"):
@@ -167,7 +168,7 @@ class TensorRtEngine:
         """The GPU's context in this thread; errors of CUDA as EngineError. Raises when inactive."""
         if self._gpu is None:
             raise EngineError(INACTIVE)
-        with self._gpu.current(), _as_engine_error(self._cuda, what):
+        with self._gpu.current(), _as_engine_error(what):
             yield
 
     def build(self, progress: Progress | None = None, force: bool = False) -> Path:
@@ -179,7 +180,7 @@ class TensorRtEngine:
         graph = graph_bytes(self.manifest, self.options.precision)
         self._cuda = cuda
         try:
-            with _as_engine_error(cuda, "CUDA could not be started"):
+            with _as_engine_error("CUDA could not be started"):
                 self._gpu = _Gpu(cuda)
             key = _key(self.manifest, self.options, graph, version, self._gpu)
             with self._current("No plan was built"):
@@ -283,7 +284,8 @@ class TensorRtEngine:
         for buffer in self._inputs.values():
             buffer.to_device(self._stream)
         if not self._context.execute_async_v3(self._stream.handle):
-            raise EngineError("TensorRT's execute_async_v3 returned False")
+            said = _the_logger().said()
+            raise EngineError(f"TensorRT's execute_async_v3 returned False: {said}")
         for buffer in self._outputs.values():
             buffer.host.fill(np.nan)  # what is not written by this turn must not pass for a result
             buffer.to_host(self._stream)
@@ -403,7 +405,7 @@ def inspect_plan(plan: bytes) -> str:
     _, cuda = _vendors()
     import tensorrt as trt
 
-    with _as_engine_error(cuda, "The plan could not be inspected"):
+    with _as_engine_error("The plan could not be inspected"):
         gpu = _Gpu(cuda)
         try:
             with gpu.current():
@@ -486,7 +488,7 @@ def _vendors() -> tuple[str, Any]:
 
 
 @contextlib.contextmanager
-def _as_engine_error(cuda: Any, what: str) -> Iterator[None]:
+def _as_engine_error(what: str) -> Iterator[None]:
     """Whatever goes wrong inside as EngineError; what is one of ours already gets its place."""
     try:
         yield
@@ -499,7 +501,18 @@ def _as_engine_error(cuda: Any, what: str) -> Iterator[None]:
 
 
 def _logger() -> Any:
-    """TensorRT's log as ours, and its last errors for a message."""
+    """The log, with nothing said yet."""
+    logger = _the_logger()
+    logger.errors.clear()
+    return logger
+
+
+@lru_cache(maxsize=1)
+def _the_logger() -> Any:
+    """TensorRT's log as ours, and its last errors for a message.
+
+    One for the process and for good: TensorRT keeps using the first one that it was given.
+    """
     import tensorrt as trt
 
     levels = {0: logging.ERROR, 1: logging.ERROR, 2: logging.INFO, 3: logging.DEBUG}
@@ -507,16 +520,16 @@ def _logger() -> Any:
     class Logger(trt.ILogger):  # type: ignore[misc]
         def __init__(self) -> None:
             trt.ILogger.__init__(self)
-            self._errors: deque[str] = deque(maxlen=3)
+            self.errors: deque[str] = deque(maxlen=3)
 
         def log(self, severity: trt.ILogger.Severity, msg: str) -> None:
             level = levels.get(int(severity), logging.DEBUG)
             if level == logging.ERROR:
-                self._errors.append(msg)
+                self.errors.append(msg)
             log.log(min(level, logging.INFO), "TensorRT: %s", msg)
 
         def said(self) -> str:
-            return "; ".join(self._errors) or "it gave no reason"
+            return "; ".join(self.errors) or "it gave no reason"
 
     return Logger()
 
