@@ -16,14 +16,15 @@ import os
 import re
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from edge_runtime.errors import EngineError
-from edge_runtime.inference.manifest import Precision
+from edge_runtime.inference.manifest import Precision, Tensors
 
 log = logging.getLogger(__name__)
 TIMING_CACHE = "timing.cache"
@@ -58,10 +59,17 @@ class PlanKey(_Closed):
 
 class PlanTensor(_Closed):
     name: str
-    mode: str
-    """`input` or `output`."""
+    mode: Literal["input", "output"]
     dtype: str
     shape: tuple[int, ...]
+
+
+def sides(tensors: Iterable[PlanTensor]) -> tuple[Tensors, Tensors]:
+    """Inputs and outputs, as `check_tensors` wants them."""
+    by_mode: dict[str, dict[str, tuple[str, tuple[int, ...]]]] = {"input": {}, "output": {}}
+    for tensor in tensors:
+        by_mode[tensor.mode][tensor.name] = (tensor.dtype, tensor.shape)
+    return by_mode["input"], by_mode["output"]
 
 
 class Sidecar(_Closed):

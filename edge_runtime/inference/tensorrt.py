@@ -20,7 +20,6 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from typing_extensions import Self
 
 from edge_runtime.errors import ConfigError, EdgeRuntimeError, EngineError, ManifestError
@@ -32,14 +31,14 @@ from edge_runtime.inference.engine import (
     finite_output,
     initial_state,
 )
+from edge_runtime.inference.gpu import Buffer, Gpu
 from edge_runtime.inference.manifest import (
     Manifest,
     Precision,
-    Tensors,
     check_tensors,
     load_manifest,
 )
-from edge_runtime.inference.plan import BuiltPlan, PlanCache, PlanKey, PlanTensor
+from edge_runtime.inference.plan import BuiltPlan, PlanCache, PlanKey, PlanTensor, sides
 from edge_runtime.inference.precision import graph_bytes
 from edge_runtime.micro_turn import EngineOutput, MicroTurn
 
@@ -95,7 +94,7 @@ class TensorRtEngine:
         self._manifest: Manifest | None = None
         self._key: PlanKey | None = None
         self._resources = ExitStack()
-        self._gpu: _Gpu | None = None
+        self._gpu: Gpu | None = None
         self._context: trt.IExecutionContext | None = None
         self._stream: Any = None
 
@@ -125,7 +124,7 @@ class TensorRtEngine:
         try:
             self._cuda = cuda
             with _as_engine_error("CUDA could not be started"):
-                self._gpu = _Gpu(cuda)
+                self._gpu = Gpu(cuda)
             self._key = _key(self.manifest, self.options, graph, version, self._gpu)
             with self._current("The engine could not be started"):
                 self._activate(graph)
@@ -181,7 +180,7 @@ class TensorRtEngine:
         self._cuda = cuda
         try:
             with _as_engine_error("CUDA could not be started"):
-                self._gpu = _Gpu(cuda)
+                self._gpu = Gpu(cuda)
             key = _key(self.manifest, self.options, graph, version, self._gpu)
             with self._current("No plan was built"):
                 return self.cache.ensure(
@@ -204,7 +203,7 @@ class TensorRtEngine:
         logger = _logger()
         engine = self._load(trt.Runtime(logger), graph, logger)
         described = _tensors(engine)
-        check_tensors(self.manifest, f"The plan of {self.folder}", *_sides(described))
+        check_tensors(self.manifest, f"The plan of {self.folder}", *sides(described))
         self._context = engine.create_execution_context()
         if self._context is None:
             raise EngineError(
@@ -215,8 +214,8 @@ class TensorRtEngine:
         self._encoder = Encoder(self.manifest)
         shapes = {t.name: (t.shape, np.dtype(t.dtype)) for t in described}
 
-        def buffer(name: str) -> _Buffer:
-            return _Buffer(self._cuda, *shapes[name], self._resources)
+        def buffer(name: str) -> Buffer:
+            return Buffer(self._cuda, *shapes[name], self._resources)
 
         self._inputs = {t.name: buffer(t.name) for t in self.manifest.inputs}
         self._outputs = {t.name: buffer(t.name) for t in self.manifest.outputs}
@@ -246,7 +245,7 @@ class TensorRtEngine:
             "libraries do not belong together; install TensorRT again."
         )
 
-    def _bind(self, name: str, buffer: _Buffer) -> None:
+    def _bind(self, name: str, buffer: Buffer) -> None:
         assert self._context is not None
         if not self._context.set_tensor_address(name, buffer.address):
             raise EngineError(f"TensorRT refuses the buffer of the tensor {name}.")
@@ -291,62 +290,6 @@ class TensorRtEngine:
             buffer.to_host(self._stream)
         self._stream.synchronize()
         self._turn = 1 - self._turn
-
-
-class _Gpu:
-    """The first device's primary context, which all of a process's CUDA users share."""
-
-    def __init__(self, cuda: Any) -> None:
-        self._cuda = cuda
-        cuda.init()
-        device = cuda.Device(0)
-        self.name: str = device.name()
-        self.compute_capability: tuple[int, int] = device.compute_capability()
-        self._context = device.retain_primary_context()
-
-    @contextlib.contextmanager
-    def current(self) -> Iterator[None]:
-        """Current in this thread, and what was current before afterwards."""
-        self._context.push()
-        try:
-            yield
-        finally:
-            self._cuda.Context.pop()
-
-    def release(self) -> None:
-        self._context.detach()
-
-
-class _Buffer:
-    """One tensor in page-locked host memory and on the device, freed by `acquired`."""
-
-    def __init__(
-        self, cuda: Any, shape: tuple[int, ...], dtype: np.dtype[Any], acquired: ExitStack
-    ) -> None:
-        self._cuda = cuda
-        self.host: NDArray[Any] = cuda.pagelocked_empty(shape, dtype)
-        acquired.callback(self.host.base.free)
-        self._device = cuda.mem_alloc(self.host.nbytes)
-        acquired.callback(self._device.free)
-        self.host.fill(0)
-
-    @property
-    def address(self) -> int:
-        return int(self._device)
-
-    def to_device(self, stream: Any) -> None:
-        self._cuda.memcpy_htod_async(self._device, self.host, stream)
-
-    def to_host(self, stream: Any) -> None:
-        self._cuda.memcpy_dtoh_async(self.host, self._device, stream)
-
-    def read(self) -> NDArray[np.float32]:
-        array: NDArray[np.float32] = np.empty(self.host.shape, self.host.dtype)
-        self._cuda.memcpy_dtoh(array, self._device)
-        return array
-
-    def write(self, array: NDArray[np.float32]) -> None:
-        self._cuda.memcpy_htod(self._device, np.ascontiguousarray(array, self.host.dtype))
 
 
 def build_plan(
@@ -406,7 +349,7 @@ def inspect_plan(plan: bytes) -> str:
     import tensorrt as trt
 
     with _as_engine_error("The plan could not be inspected"):
-        gpu = _Gpu(cuda)
+        gpu = Gpu(cuda)
         try:
             with gpu.current():
                 logger = _logger()
@@ -431,16 +374,18 @@ def _checked(manifest: Manifest, plan: bytes, logger: Any) -> BuiltPlan:
     if engine is None:
         raise EngineError(f"TensorRT does not load the plan that it has built: {logger.said()}.")
     tensors = _tensors(engine)
-    check_tensors(manifest, f"The plan of {manifest.folder}", *_sides(tensors))
+    check_tensors(manifest, f"The plan of {manifest.folder}", *sides(tensors))
     return BuiltPlan(plan, tensors)
 
 
 def _tensors(engine: trt.ICudaEngine) -> tuple[PlanTensor, ...]:
+    import tensorrt as trt
+
     names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
     return tuple(
         PlanTensor(
             name=name,
-            mode=engine.get_tensor_mode(name).name.lower(),
+            mode="input" if engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT else "output",
             dtype=_DTYPES.get(engine.get_tensor_dtype(name).name, "other"),
             shape=tuple(engine.get_tensor_shape(name)),
         )
@@ -448,17 +393,8 @@ def _tensors(engine: trt.ICudaEngine) -> tuple[PlanTensor, ...]:
     )
 
 
-def _sides(tensors: tuple[PlanTensor, ...]) -> tuple[Tensors, Tensors]:
-    """Inputs and outputs, as `check_tensors` wants them."""
-    by_mode = {
-        mode: {t.name: (t.dtype, t.shape) for t in tensors if t.mode == mode}
-        for mode in ("input", "output")
-    }
-    return by_mode["input"], by_mode["output"]
-
-
 def _key(
-    manifest: Manifest, options: TensorRtOptions, graph: bytes, version: str, gpu: _Gpu
+    manifest: Manifest, options: TensorRtOptions, graph: bytes, version: str, gpu: Gpu
 ) -> PlanKey:
     return PlanKey(
         model=f"{manifest.name}-{manifest.version}",

@@ -174,6 +174,24 @@ class TestCalibrate:
             load_manifest(folder).graph("int8")
 
 
+def test_the_graph_that_ships(repository: Path) -> None:
+    manifest = load_manifest(repository / "engines" / "reference")
+    if "int8" not in manifest.variants:
+        pytest.skip("this checkout has no int8 graph: make quantize")
+    model = onnx.load_from_string(read_graph(manifest, "int8"))
+    assert lint_model(model) == []
+    constants = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
+    weights = [
+        (constants[node.input[0]], constants[node.input[1]])
+        for node in model.graph.node
+        if node.op_type == "DequantizeLinear" and node.input[0] in constants
+    ]
+    assert len(weights) > 20
+    for coded, scales in weights:
+        assert coded.dtype == np.int8
+        assert scales.size in coded.shape and scales.size > 1, "a scale a channel"
+
+
 def test_what_is_calibrated_on_is_not_what_is_checked() -> None:
     one, two, three = stream(4), stream(6), stream(8)
     assert split([one, two, three]) == ([one, two], [three])
