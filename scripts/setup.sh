@@ -68,6 +68,9 @@ system_packages() {
     # The factory's third synthesizer; flite and espeak-ng come as libraries of what is above.
     missing+=(festival festvox-kallpc16k festvox-kdlpc16k festvox-us-slt-hts)
   fi
+  if [[ ",$extras," == *,dev,* ]] && ! command -v g++ >/dev/null; then
+    missing+=(g++ python3-dev) # the tests of TensorRT compile what stands in for its libraries
+  fi
   if [[ ",$extras," == *,audio,* && ! -e /usr/include/portaudio.h ]]; then
     missing+=(portaudio19-dev gcc libc6-dev python3-dev) # pyaudio is compiled on the spot
     needed=1
