@@ -212,6 +212,7 @@ def verify(
     precision = candidate.partition(":")[2]
     limits_by_name = {(str(one), str(other)): limits for (one, other), limits in LIMITS.items()}
     against = reference or [f"onnx:{name}" for name in REFERENCES[cast("Precision", precision)]]
+    against = [name for name in against if name != candidate] or against
     reports = []
     for name in against:
         limits = limits_by_name.get((name.partition(":")[2], precision))

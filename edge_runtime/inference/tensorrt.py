@@ -451,7 +451,7 @@ def _the_logger() -> Any:
     """
     import tensorrt as trt
 
-    levels = {0: logging.ERROR, 1: logging.ERROR, 2: logging.INFO, 3: logging.DEBUG}
+    errors, details = 1, 3  # severities: up to the first an error, from the second on mere detail
 
     class Logger(trt.ILogger):  # type: ignore[misc]
         def __init__(self) -> None:
@@ -459,10 +459,10 @@ def _the_logger() -> Any:
             self.errors: deque[str] = deque(maxlen=3)
 
         def log(self, severity: trt.ILogger.Severity, msg: str) -> None:
-            level = levels.get(int(severity), logging.DEBUG)
-            if level == logging.ERROR:
+            if int(severity) <= errors:
                 self.errors.append(msg)
-            log.log(min(level, logging.INFO), "TensorRT: %s", msg)
+            if int(severity) < details:
+                log.info("TensorRT: %s", msg)
 
         def said(self) -> str:
             return "; ".join(self.errors) or "it gave no reason"

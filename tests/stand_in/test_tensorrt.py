@@ -127,6 +127,15 @@ class TestPlans:
         assert build(environment, tmp_path).returncode == 0
         assert len((tmp_path / "built").read_text().splitlines()) == 1
 
+    def test_timings_of_another_version_are_measured_anew(
+        self, stand_in: dict[str, str], tmp_path: Path, model: Path
+    ) -> None:
+        timings = tmp_path / "plans" / "timing.cache"
+        timings.parent.mkdir()
+        timings.write_bytes(b"of another version")
+        assert build(stand_in, tmp_path).returncode == 0
+        assert timings.read_bytes() == b"stand-in timings"
+
     @pytest.mark.parametrize("honest", [False, True])
     def test_garbage_in_place_of_a_plan(
         self, stand_in: dict[str, str], tmp_path: Path, model: Path, honest: bool
