@@ -15,11 +15,17 @@ from prepare import BINDINGS, Missing, environment
 sys.path.append(str(Path(__file__).parent.parent / "unit"))  # for the tiny model
 
 
+_reasons: dict[str, str] = {}
+"""Why a version cannot be had: without a network, finding out takes a while."""
+
+
 def made(version: str) -> dict[str, str]:
-    try:
-        return environment(version)
-    except Missing as reason:
-        pytest.skip(str(reason))
+    if version not in _reasons:
+        try:
+            return environment(version)
+        except Missing as reason:
+            _reasons[version] = str(reason)
+    pytest.skip(_reasons[version])
 
 
 @pytest.fixture(scope="session")

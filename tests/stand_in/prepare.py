@@ -40,6 +40,7 @@ CUresult cuProfilerStop(void);
 """
 """The one header that pycuda includes and the package above lacks."""
 GPU = "Stand-in GPU"
+PIP = (sys.executable, "-m", "pip", "--retries", "1", "--timeout", "30")
 
 
 class Missing(Exception):
@@ -113,7 +114,7 @@ def _run(*command: str | Path, environment: dict[str, str] | None = None, what: 
 def _download(package: str, to: Path) -> Path:
     """A wheel, unpacked into `to`."""
     with tempfile.TemporaryDirectory() as temporary:
-        pip = (sys.executable, "-m", "pip", "download", "-q", "--no-deps")
+        pip = (*PIP, "download", "-q", "--no-deps")
         _run(*pip, "--only-binary", ":all:", "-d", temporary, package, what=f"no {package}")
         wheel = next(Path(temporary).glob("*.whl"))
         with zipfile.ZipFile(wheel) as archive:
@@ -147,11 +148,10 @@ def _build_pycuda(to: Path) -> None:
         config = os.environ.get("XDG_CONFIG_HOME") or str(Path.home() / ".config")
         flags = {"CFLAGS": "-O0 -w", "CXXFLAGS": "-O0 -w"}
         env = {**os.environ, **flags, "HOME": temporary, "XDG_CONFIG_HOME": config}
-        pip = (sys.executable, "-m", "pip")
-        build = (*pip, "wheel", "-q", "--no-deps", "--no-binary", "pycuda", "-w", work, PYCUDA)
+        build = (*PIP, "wheel", "-q", "--no-deps", "--no-binary", "pycuda", "-w", work, PYCUDA)
         _run(*build, environment=env, what="pycuda does not build here")
         wheel = next(work.glob("pycuda*.whl"))
-        install = (*pip, "install", "-q", "--no-deps", "--target", to, wheel)
+        install = (*PIP, "install", "-q", "--no-deps", "--target", to, wheel)
         _run(*install, what="pycuda does not install")
 
 
