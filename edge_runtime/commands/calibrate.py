@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Optional
 
@@ -11,7 +10,7 @@ from rich.markup import escape
 from rich.progress import Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from edge_runtime.commands.common import console, errors
+from edge_runtime.commands.common import console, errors, write_json
 
 
 def calibrate(
@@ -70,5 +69,4 @@ def calibrate(
         soft_wrap=True,
     )
     if report is not None:
-        report.parent.mkdir(parents=True, exist_ok=True)
-        report.write_text(json.dumps(made.as_dict(), indent=1))
+        write_json(report, made.as_dict())

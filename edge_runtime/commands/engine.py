@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from edge_runtime.commands.common import ConfigOption, console, errors
+from edge_runtime.commands.common import ConfigOption, console, errors, write_json
 from edge_runtime.config import Config, load_config
 from edge_runtime.errors import ConfigError
 
@@ -222,7 +222,7 @@ def verify(
             reports.append(compare(one, other, streams, limits))
         _show(f"{candidate} against {name}", reports[-1])
     if out is not None:
-        out.write_text(json.dumps([report.as_dict() for report in reports], indent=1))
+        write_json(out, [report.as_dict() for report in reports])
     if not all(report.passed for report in reports):
         raise typer.Exit(1)
 

@@ -66,9 +66,9 @@ class TensorRtOptions:
     precision: Precision
     cache: Path
     """Where plans are kept."""
-    workspace_mb: int = 512
+    workspace_mb: int
     """The most that one layer may use for itself while it runs."""
-    optimization_level: int = 3
+    optimization_level: int
     """0 builds quickly .. 5 searches longest."""
 
 

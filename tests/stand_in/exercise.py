@@ -90,7 +90,7 @@ def main() -> None:
     folder, cache = Path(sys.argv[1]), Path(sys.argv[2])
     precision, count = sys.argv[3], int(sys.argv[4])
     small, cycles = Path(sys.argv[5]), int(sys.argv[6])
-    options: Any = TensorRtOptions(precision, cache)  # type: ignore[arg-type]
+    options: Any = TensorRtOptions(precision, cache, 512, 3)  # type: ignore[arg-type]
     objects = ctypes.CDLL(os.environ["STAND_IN_LIBRARY"]).stand_in_live
     memory = ctypes.CDLL(os.environ["LD_PRELOAD"]).stand_in_cuda_live
     objects.restype = memory.restype = ctypes.c_long

@@ -107,7 +107,8 @@ def _run(*command: str | Path, environment: dict[str, str] | None = None, what: 
         check=False,
     )
     if result.returncode:
-        raise Missing(f"{what}: {(result.stderr or result.stdout).strip()[-300:]}")
+        said = (result.stderr or result.stdout).strip().splitlines() or ["it said nothing"]
+        raise Missing(f"{what}: {said[-1]}")
     return result.stdout
 
 
