@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from edge_runtime import __version__
 from edge_runtime.assemble import Assembler
@@ -34,19 +34,26 @@ from edge_runtime.pacing import MonotonicClock, VirtualClock
 from edge_runtime.reference_engine import reference_engine_folder
 from edge_runtime.remote_control import RemoteControl
 from edge_runtime.sinks.conversation import ConversationFile
+from edge_runtime.sinks.dds import DdsWire
+from edge_runtime.sinks.diagnostics import diagnostics
+from edge_runtime.sinks.messages import TurnMessages, action_topics
 from edge_runtime.sinks.queue import QueueSink
 from edge_runtime.sinks.recorder import Recorder
 from edge_runtime.sinks.statistics import Statistics
+from edge_runtime.sinks.topics_sink import TopicsSink
 from edge_runtime.sinks.turn_health import TurnHealth, Watched
 from edge_runtime.sources.camera import CameraSource
 from edge_runtime.sources.microphone import MicrophoneSource
 from edge_runtime.sources.recording import RecordingSource
+from edge_runtime.sources.ros_topics import StampClock, TopicCamera, TopicMicrophone
 from edge_runtime.voice.espeak import EspeakSynthesizer
 from edge_runtime.voice.mouth import Mouth
 from edge_runtime.voice.phrases import Phrases
 
 log = logging.getLogger(__name__)
 MICROPHONE = "microphone"
+TOPICS = "ros"
+"""As a source: ROS topics, fed by the ROS node."""
 RECORDER_QUEUE = 256
 """Turns that may wait for the disk: 51 s."""
 
@@ -75,6 +82,11 @@ def decider_for(config: Config, manifest: Manifest) -> FloorDecider:
 def senses_for(config: Config, realtime: bool, tail_turns: int = 0) -> Senses:
     """Microphone and camera, or recordings of both. Raises SourceError for other mixtures."""
     ear, eye = config.audio.source, config.video.source
+    if TOPICS in (ear, eye):
+        raise SourceError(
+            "Sound and pictures come from ROS topics in the ROS node only: ros2 launch "
+            "edge_interaction interaction.launch.py. Give another audio.source and video.source."
+        )
     pictures = Path(eye) if isinstance(eye, str) and Path(eye).exists() else None
     if ear == MICROPHONE and (realtime or pictures is None):
         if not realtime:
@@ -97,6 +109,22 @@ def _live_senses(config: Config) -> Senses:
     microphone = MicrophoneSource(chosen.input_device, chosen.output_device, chosen.volume)
     camera = None if config.video.source is None else CameraSource(config.video.source)
     return Senses(microphone, camera, MonotonicClock(), True)
+
+
+def topic_senses_for(config: Config, stamps: StampClock) -> Senses:
+    """In the ROS node: what its subscriptions feed, where the configuration says `ros`, beside a
+    microphone or a camera of this machine; or recordings. Raises SourceError."""
+    ear, eye = config.audio.source, config.video.source
+    if TOPICS not in (ear, eye):
+        return senses_for(config, realtime=True)
+    if ear not in (TOPICS, MICROPHONE):
+        raise SourceError(f"Pictures from topics go with sound from topics, not with {ear!r}.")
+    if isinstance(eye, str) and eye != TOPICS and Path(eye).exists():
+        raise SourceError(f"Sound from topics goes with pictures from topics, not with {eye!r}.")
+    live = _live_senses(config)
+    audio = TopicMicrophone(config.ros.playback_latency_ms, stamps) if ear == TOPICS else live.audio
+    frames = TopicCamera(stamps) if eye == TOPICS else live.frames
+    return Senses(audio, frames, live.clock, True)
 
 
 @dataclass(frozen=True)
@@ -155,6 +183,8 @@ def device(
         # Files last: what cannot run leaves none behind.
         all_sinks: list[Sink] = [statistics, _health(config, senses, health, control, enter)]
         all_sinks += [*noted, *sinks]
+        if config.ros.dds:
+            all_sinks.append(_dds_topics(config, health, control, senses.realtime, enter))
         all_sinks += [enter(sink) for sink in _files(config, engine.identity, out, senses.realtime)]
         parts = Parts(
             audio=audio,
@@ -233,6 +263,33 @@ def _background(
 def _delegates(config: Config, senses: Senses) -> bool:
     """On a virtual clock nothing is: what a network does is not repeatable."""
     return config.delegation.broker is not None and senses.realtime
+
+
+def _dds_topics(
+    config: Config,
+    health: HealthMonitor,
+    control: RemoteControl,
+    realtime: bool,
+    enter: Callable[[Any], Any],
+) -> TopicsSink:
+    """The ROS 2 topics where no ROS is installed."""
+    chosen, name = config.ros, config.device.name
+    wire = DdsWire(
+        chosen.domain,
+        chosen.namespace,
+        chosen.node_name,
+        action_topics(config.actions),
+        chosen.show_node,
+        on_ack=lambda action_id: sink.acknowledge(action_id),
+    )
+    sink = TopicsSink(
+        wire,
+        TurnMessages(config.actions, chosen.frame_id, lambda: control.mode),
+        realtime,
+        diagnose=lambda stamp_ns: diagnostics(name, health.snapshot(), stamp_ns),
+    )
+    enter(wire)
+    return cast(TopicsSink, enter(sink))
 
 
 def _files(

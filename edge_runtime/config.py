@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import types
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
@@ -27,7 +27,9 @@ class Device(_Section):
 
 
 class Audio(_Section):
-    source: str = Field("microphone", description="`microphone`, or a sound file.")
+    source: str = Field(
+        "microphone", description="`microphone`, a sound file, or in the ROS node `ros`."
+    )
     input_device: str | None = Field(None, description="Part of the microphone's name.")
     output_device: str | None = Field(None, description="Part of the loudspeaker's name.")
     volume: float = Field(1.0, ge=0.0, le=1.0, description="Of the loudspeaker.")
@@ -35,7 +37,9 @@ class Audio(_Section):
 
 class Video(_Section):
     source: str | int | None = Field(
-        None, description="A camera's number or name, a video file, a folder of frames, or nothing."
+        None,
+        description="A camera's number or name, a video file, a folder of frames, nothing, or in "
+        "the ROS node `ros`.",
     )
     max_age_ms: float = Field(600.0, gt=0, description="An older picture counts as none.")
 
@@ -116,8 +120,48 @@ class DelegationConfig(_Section):
 
 
 class ActionConfig(_Section):
-    ros_topic: str | None = Field(None, description="ROS 2 topic this action is published on.")
+    ros_topic: str | None = Field(
+        None, min_length=1, description="ROS 2 topic for it, beside `action`."
+    )
+    ros_type: Literal["std_msgs/String", "geometry_msgs/Twist", "geometry_msgs/PointStamped"] = (
+        Field("std_msgs/String", description="Of what is published there.")
+    )
+    text: str | None = Field(None, description="What String says; default: the action's name.")
+    forward_m_s: float = Field(0.0, ge=-3, le=3, description="Twist: speed ahead.")
+    turn_rad_s: float = Field(0.0, ge=-6, le=6, description="Twist: turn, left positive.")
+    distance_m: float = Field(1.5, gt=0, le=100, description="PointStamped: how far away.")
+    height_m: float = Field(0.0, ge=-5, le=5, description="PointStamped: above the frame.")
+    bearing_rad: float | None = Field(
+        None, ge=-3.15, le=3.15, description="Where to, if the sound tells no bearing."
+    )
+    valid_ms: float = Field(2000.0, gt=0, le=60_000, description="Not to be begun later.")
     mqtt_topic: str | None = Field(None, description="MQTT topic this action is published on.")
+
+
+class RosConfig(_Section):
+    dds: bool = Field(
+        False, description="Publish the ROS 2 topics without a ROS installation (extra `dds`)."
+    )
+    domain: int | None = Field(
+        None, ge=0, le=232, description="Without ROS; default: ROS_DOMAIN_ID, or 0."
+    )
+    namespace: str = Field(
+        "/", pattern=r"^/?$|^(/?[A-Za-z_]\w*)+$", description="Without ROS: of the topics."
+    )
+    node_name: str = Field(
+        "edge_runtime", pattern=r"^[A-Za-z_]\w*$", description="Without ROS: in node lists."
+    )
+    show_node: bool = Field(
+        True, description="Without ROS: be in node lists; false where ROS 2 Humble listens."
+    )
+    audio_rate_hz: int = Field(
+        16_000, ge=8_000, le=192_000, description="Of audio_common_msgs, which does not tell it."
+    )
+    audio_channels: int = Field(1, ge=1, le=16, description="The same.")
+    frame_id: str = Field("base_link", description="What bearings are measured from (REP-103).")
+    playback_latency_ms: float = Field(
+        0.0, ge=0, le=1000, description="From `speech_audio` to the sound in `audio_in`."
+    )
 
 
 class Recording(_Section):
@@ -150,20 +194,34 @@ class Config(_Section):
     background: BackgroundConfig = BackgroundConfig()
     delegation: DelegationConfig = DelegationConfig()
     actions: dict[str, ActionConfig] = Field(default_factory=dict)
+    ros: RosConfig = RosConfig()
     recording: Recording = Recording()
     health: HealthConfig = HealthConfig()
     loop: LoopConfig = LoopConfig()
 
 
-def load_config(path: Path | None) -> Config:
-    """A device's configuration, or the defaults. Raises ConfigError with one clear message."""
-    return load(path, Config)
+def load_config(path: Path | None, overrides: Mapping[str, Any] | None = None) -> Config:
+    """A device's configuration, or the defaults. Raises ConfigError with one clear message.
+
+    `overrides` are keys from elsewhere, such as `voice.rate_wpm`, that stand above those of the
+    file.
+    """
+    if not overrides:
+        return load(path, Config)
+    data = {} if path is None else _read(path)
+    for key, value in overrides.items():
+        section, _, name = key.rpartition(".")
+        data[section] = {**(data.get(section) or {}), name: value}
+    return _validated(data, Config, "parameters" if path is None else f"{path} and parameters")
 
 
 def load(path: Path | None, kind: type[Settings]) -> Settings:
     """The configuration in `path`, or the defaults. Raises ConfigError with one clear message."""
-    if path is None:
-        return kind()
+    return kind() if path is None else _validated(_read(path), kind, str(path))
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """The sections of a file. Raises ConfigError."""
     try:
         data = strict_yaml.parse(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -175,14 +233,18 @@ def load(path: Path | None, kind: type[Settings]) -> Settings:
     except (OSError, ValueError) as error:  # PyYAML raises ValueError for an impossible date
         raise ConfigError(f"{path} cannot be read: {error}.") from error
     if data is None:
-        return kind()
+        return {}
     if not isinstance(data, dict):
         raise ConfigError(f"{path} must be a mapping of sections, not a {type(data).__name__}.")
+    return data
+
+
+def _validated(data: Mapping[str, Any], kind: type[Settings], where: str) -> Settings:
     try:
         return kind.model_validate({k: v for k, v in data.items() if v is not None})
     except ValidationError as error:
         lines = dict.fromkeys(_explain(problem, kind) for problem in error.errors())
-        raise ConfigError("\n".join([f"{path}:", *lines])) from None
+        raise ConfigError("\n".join([f"{where}:", *lines])) from None
 
 
 def _position(error: yaml.YAMLError) -> str:
