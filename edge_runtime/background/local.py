@@ -48,6 +48,7 @@ class LocalBackground:
         """Deadline by request that has not been answered."""
         self._events: list[tuple[int, Event]] = []
         self._thread: threading.Thread | None = None
+        self._closing = threading.Event()
 
     def __enter__(self) -> Self:
         if self._block:
@@ -65,6 +66,7 @@ class LocalBackground:
     ) -> None:
         if self._thread is None:
             return
+        self._closing.set()
         with self._lock:
             self._open.clear()
         with contextlib.suppress(queue.Empty):  # The thread takes from it at the same time.
@@ -115,7 +117,8 @@ class LocalBackground:
         try:
             self._transcriber.load()
         except Exception:
-            log.warning("the recogniser cannot be loaded; questions will fail", exc_info=True)
+            if not self._closing.is_set():  # ended while it was loading: nobody asks any more
+                log.warning("the recogniser cannot be loaded; questions will fail", exc_info=True)
         while (request := self._requests.get()) is not None:
             self._handle(request, self._clock.now_ns())
 
