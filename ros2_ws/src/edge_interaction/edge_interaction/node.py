@@ -58,8 +58,8 @@ class InteractionNode(LifecycleNode):
         self._wire: RosWire | None = None
         self._sink: TopicsSink | None = None
         self._runtime: Runtime | None = None
-        self._subscriptions_: Subscriptions | None = None
-        self._services_: Services | None = None
+        self._heard_topics: Subscriptions | None = None
+        self._offered_services: Services | None = None
         self._active = False
         self.failed = False
         """It was to run by itself, and cannot: the process shall end, for somebody to restart."""
@@ -142,20 +142,20 @@ class InteractionNode(LifecycleNode):
         )
         self._runtime = Runtime(config, senses, [self._sink], control)
         self._runtime.acquire()
-        self._subscriptions_ = Subscriptions(self, config, senses, self._sink)
-        self._services_ = Services(self, control, lambda: self._active)
+        self._heard_topics = Subscriptions(self, config, senses, self._sink)
+        self._offered_services = Services(self, control, lambda: self._active)
 
     def _release(self) -> None:
         """Everything that configure acquired, and nothing twice."""
         self._active = False
-        for held in (self._services_, self._subscriptions_):
+        for held in (self._offered_services, self._heard_topics):
             if held is not None:
                 held.close()
         if self._runtime is not None:
             self._runtime.release()
         if self._wire is not None:
             self._wire.close()
-        self._services_ = self._subscriptions_ = self._runtime = None
+        self._offered_services = self._heard_topics = self._runtime = None
         self._wire = self._sink = self._config = None
 
     def _halt(self) -> None:

@@ -11,14 +11,18 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("rclpy", reason="ROS 2 is not installed")
+rclpy = pytest.importorskip("rclpy", reason="ROS 2 is not installed")
 launch_pytest = pytest.importorskip("launch_pytest", reason="launch_pytest is not installed")
 pytest.importorskip("edge_interaction_msgs", reason="the workspace is not built and sourced")
 
 from launch import LaunchDescription  # noqa: E402
 from launch_ros.actions import LifecycleNode  # noqa: E402
+from rclpy.executors import SingleThreadedExecutor  # noqa: E402
+from rclpy.lifecycle import TransitionCallbackReturn  # noqa: E402
 from robot import PATIENCE_S, Robot  # noqa: E402
 
+from edge_interaction.node import InteractionNode  # noqa: E402
+from edge_runtime.errors import EngineError  # noqa: E402
 from edge_runtime.sinks import topics  # noqa: E402
 
 SIGNALS = int(os.environ.get("EDGE_SIGNAL_RUNS", "2"))
@@ -78,6 +82,36 @@ def test_the_first_signal_ends_it(number: signal.Signals, attempt: int, tmp_path
     finally:
         process.kill()
     assert "Traceback" not in log.read_text()
+
+
+def test_a_loop_that_fails_stops_the_body_and_may_be_configured_again() -> None:
+    """In this process: no file makes a good engine fail later."""
+
+    def fail(stop: object) -> int:
+        raise EngineError("the model is gone")
+
+    context = rclpy.Context()
+    rclpy.init(args=["--ros-args", "-p", "audio.source:=ros"], context=context)
+    node = InteractionNode(context=context)
+    executor = SingleThreadedExecutor(context=context)
+    executor.add_node(node)
+    try:
+        with Robot() as robot:
+            actions = robot.listen(topics.ACTION)
+            assert node.trigger_configure() == TransitionCallbackReturn.SUCCESS
+            node._runtime.device.loop.run = fail
+            assert node.trigger_activate() == TransitionCallbackReturn.SUCCESS
+            for _ in range(int(PATIENCE_S / 0.05)):
+                executor.spin_once(timeout_sec=0.05)
+                if node._runtime is None:
+                    break
+            robot.wait_until(lambda: bool(actions), "a stop")
+        assert {one.name for one in actions} == {"stop_motion"}
+        assert node.trigger_configure() == TransitionCallbackReturn.SUCCESS
+        node.leave()
+    finally:
+        node.destroy_node()
+        rclpy.shutdown(context=context)
 
 
 def test_a_node_that_cannot_start_by_itself_ends_with_an_error(tmp_path: Path) -> None:
