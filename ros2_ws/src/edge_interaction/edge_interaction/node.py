@@ -11,6 +11,7 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 from rclpy.parameter import Parameter
 
 from edge_interaction import parameters
+from edge_interaction.hri import HriWire
 from edge_interaction.runtime import Runtime
 from edge_interaction.senses import Subscriptions
 from edge_interaction.services import Services
@@ -23,7 +24,7 @@ from edge_runtime.remote_control import RemoteControl
 from edge_runtime.sinks import topics
 from edge_runtime.sinks.diagnostics import diagnostics
 from edge_runtime.sinks.messages import TurnMessages, action_topics
-from edge_runtime.sinks.topics_sink import TopicsSink
+from edge_runtime.sinks.topics_sink import TopicsSink, Wire
 from edge_runtime.sources.ros_topics import StampClock
 
 SUCCESS = TransitionCallbackReturn.SUCCESS
@@ -56,6 +57,7 @@ class InteractionNode(LifecycleNode):
         self.create_timer(1.0, self._on_second, clock=Clock(clock_type=ClockType.STEADY_TIME))
         self._config: Config | None = None
         self._wire: RosWire | None = None
+        self._hri: HriWire | None = None
         self._sink: TopicsSink | None = None
         self._runtime: Runtime | None = None
         self._heard_topics: Subscriptions | None = None
@@ -136,7 +138,7 @@ class InteractionNode(LifecycleNode):
         control = RemoteControl()
         self._wire = RosWire(self, [*TABLE, *action_topics(config.actions)])
         self._sink = TopicsSink(
-            self._wire,
+            self._with_hri(self._wire, config.device.language),
             TurnMessages(config.actions, config.ros.frame_id, lambda: control.mode),
             wall_ns=now_ns,
         )
@@ -144,6 +146,14 @@ class InteractionNode(LifecycleNode):
         self._runtime.acquire()
         self._heard_topics = Subscriptions(self, config, senses, self._sink)
         self._offered_services = Services(self, control, lambda: self._active)
+
+    def _with_hri(self, wire: RosWire, language: str) -> Wire:
+        try:
+            self._hri = HriWire(self, wire, language)
+        except ModuleNotFoundError:
+            self.get_logger().debug("hri_msgs is not installed")
+            return wire
+        return self._hri
 
     def _release(self) -> None:
         """Everything that configure acquired, and nothing twice."""
@@ -153,10 +163,11 @@ class InteractionNode(LifecycleNode):
                 held.close()
         if self._runtime is not None:
             self._runtime.release()
-        if self._wire is not None:
-            self._wire.close()
+        for wire in (self._hri, self._wire):
+            if wire is not None:
+                wire.close()
         self._offered_services = self._heard_topics = self._runtime = None
-        self._wire = self._sink = self._config = None
+        self._hri = self._wire = self._sink = self._config = None
 
     def _halt(self) -> None:
         if self._sink is not None:
