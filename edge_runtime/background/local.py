@@ -130,7 +130,8 @@ class LocalBackground:
         try:
             said = self._answer(request)
         except Exception as error:
-            log.warning("request %s failed", request.id, exc_info=True)
+            if not self._closing.is_set():
+                log.warning("request %s failed", request.id, exc_info=True)
             self._close(request.id, EventKind.FAILED, str(error) or repr(error), due_ns)
             return
         if said is not None:

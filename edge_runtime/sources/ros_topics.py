@@ -35,6 +35,7 @@ LONGEST_GAP_S = 1.0
 """A longer gap is a new stream: nobody wants seconds of silence made up."""
 OLDEST_S, NEWEST_S = 5.0, 0.5
 """How far a stamp may be in the past and in the future; beyond, the time of arrival counts."""
+MAX_DRIFT_NS = 2_000_000
 RATES_HZ, CHANNELS = range(8_000, 192_001), range(1, 17)
 
 
@@ -47,13 +48,15 @@ class StampClock:
         monotonic_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         self._wall_ns, self._monotonic_ns = wall_ns, monotonic_ns
+        self._offset_ns: int | None = None
         self.bad_stamps = 0
         """Stamps that were unset, far in the past or in the future."""
 
     def monotonic(self, stamp: Any, more_ns: int = 0) -> int:
         """The monotonic time of `more_ns` after a stamp; the present for a bad stamp."""
         ns: int = stamp.sec * 10**9 + stamp.nanosec + more_ns
-        age_s = (self._wall_ns() - ns) / 1e9
+        now_ns = self._monotonic_ns()
+        age_s = (now_ns + self._offset(now_ns) - ns) / 1e9
         if not -NEWEST_S <= age_s <= OLDEST_S:
             level = logging.DEBUG if self.bad_stamps else logging.WARNING
             self.bad_stamps += 1
@@ -63,8 +66,16 @@ class StampClock:
                 "keep the same clock?",
                 age_s,
             )
-            return self._monotonic_ns()
-        return self._monotonic_ns() - round(age_s * 1e9)
+            return now_ns
+        return ns - self._offset(now_ns)
+
+    def _offset(self, now_ns: int) -> int:
+        """From monotonic to wall time. It stays as it is until the wall clock is set or drifts:
+        two stamps that are equal must be so on the monotonic clock too."""
+        offset_ns = self._wall_ns() - now_ns
+        if self._offset_ns is None or abs(offset_ns - self._offset_ns) > MAX_DRIFT_NS:
+            self._offset_ns = offset_ns
+        return self._offset_ns
 
 
 class TopicMicrophone:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import array
+import itertools
 import logging
 import math
 from types import SimpleNamespace
@@ -196,6 +197,19 @@ class TestStamps:
     def test_an_age_is_the_same_on_both_clocks(self, age_ns: int) -> None:
         stamp = stamped(NOW_NS - age_ns).stamp
         assert clock().monotonic(stamp) == pytest.approx(UP_NS - age_ns, abs=1_000)
+
+    def test_equal_stamps_stay_equal_however_long_a_look_at_the_clocks_takes(self) -> None:
+        walls = itertools.count(NOW_NS, 150_000)
+        stamps = StampClock(lambda: next(walls), lambda: UP_NS)
+        assert len({stamps.monotonic(stamped(NOW_NS - 1_000).stamp) for _ in range(5)}) == 1
+
+    def test_a_wall_clock_that_is_set_is_followed(self) -> None:
+        wall_ns = [NOW_NS]
+        stamps = StampClock(lambda: wall_ns[0], lambda: UP_NS)
+        assert stamps.monotonic(stamped(NOW_NS).stamp) == UP_NS
+        wall_ns[0] += 3_600 * 10**9
+        assert stamps.monotonic(stamped(wall_ns[0] - 500).stamp) == UP_NS - 500
+        assert stamps.bad_stamps == 0
 
     @pytest.mark.parametrize("ns", [0, NOW_NS - 6 * 10**9, NOW_NS + 10**9])
     def test_a_stamp_that_cannot_be_is_the_present(

@@ -44,6 +44,8 @@ def generate_launch_description():
         + [("image/compressed", [LaunchConfiguration("image"), "/compressed"])],
         respawn=LaunchConfiguration("respawn"),
         respawn_delay=5.0,
+        # It may have to end the recogniser in the middle of its work.
+        sigterm_timeout="10",
         output="screen",
     )
     declared = [
