@@ -17,6 +17,9 @@ from edge_runtime.errors import ConfigError
 Settings = TypeVar("Settings", bound=BaseModel)
 
 
+_ROS_NAME = r"^/?[A-Za-z_][A-Za-z0-9_]*(/[A-Za-z_][A-Za-z0-9_]*)*$"
+
+
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
@@ -121,7 +124,7 @@ class DelegationConfig(_Section):
 
 class ActionConfig(_Section):
     ros_topic: str | None = Field(
-        None, min_length=1, description="ROS 2 topic for it, beside `action`."
+        None, pattern=_ROS_NAME, description="ROS 2 topic for it, beside `action`."
     )
     ros_type: Literal["std_msgs/String", "geometry_msgs/Twist", "geometry_msgs/PointStamped"] = (
         Field("std_msgs/String", description="Of what is published there.")
@@ -146,10 +149,12 @@ class RosConfig(_Section):
         None, ge=0, le=232, description="Without ROS; default: ROS_DOMAIN_ID, or 0."
     )
     namespace: str = Field(
-        "/", pattern=r"^/?$|^(/?[A-Za-z_]\w*)+$", description="Without ROS: of the topics."
+        "/", pattern=rf"^/$|{_ROS_NAME}", description="Without ROS: of the topics."
     )
     node_name: str = Field(
-        "edge_runtime", pattern=r"^[A-Za-z_]\w*$", description="Without ROS: in node lists."
+        "edge_runtime",
+        pattern=r"^[A-Za-z_][A-Za-z0-9_]*$",
+        description="Without ROS: in node lists.",
     )
     show_node: bool = Field(
         True, description="Without ROS: be in node lists; false where ROS 2 Humble listens."
@@ -211,7 +216,9 @@ def load_config(path: Path | None, overrides: Mapping[str, Any] | None = None) -
     data = {} if path is None else _read(path)
     for key, value in overrides.items():
         section, _, name = key.rpartition(".")
-        data[section] = {**(data.get(section) or {}), name: value}
+        kept = data.get(section) or {}
+        if isinstance(kept, dict):  # anything else is refused as it is
+            data[section] = {**kept, name: value}
     return _validated(data, Config, "parameters" if path is None else f"{path} and parameters")
 
 

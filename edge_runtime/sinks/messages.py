@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_runtime.config import ActionConfig
+from edge_runtime.errors import ConfigError
 from edge_runtime.micro_turn import (
     SAMPLE_RATE_HZ,
     Action,
@@ -55,8 +56,22 @@ class Publication(NamedTuple):
 
 
 def action_topics(actions: Mapping[str, ActionConfig]) -> list[topics.Topic]:
-    """The topics that the configuration gives to actions, beside those of the table."""
-    wanted = {one.ros_topic: one.ros_type for one in actions.values() if one.ros_topic is not None}
+    """The topics that the configuration gives to actions, beside those of the table.
+
+    Raises ConfigError where one is taken already, or is to carry two types.
+    """
+    known = {topic.name: topic.type for topic in (*topics.PUBLISHED, *topics.SUBSCRIBED)}
+    wanted: dict[str, str] = {}
+    for action, chosen in actions.items():
+        name, kind = chosen.ros_topic, chosen.ros_type
+        if name is None:
+            continue
+        if name in known or wanted.get(name, kind) != kind:
+            taken = known.get(name) or wanted[name]
+            raise ConfigError(
+                f"actions.{action}.ros_topic: {name} carries {taken} already; give another topic."
+            )
+        wanted[name] = kind
     return [topics.Topic(name, kind, topics.EVENTS) for name, kind in wanted.items()]
 
 

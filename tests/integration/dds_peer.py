@@ -59,6 +59,9 @@ class Peer:
         for reader in self._readers.values():
             self.wait_until(lambda reader=reader: bool(reader.get_matched_publications()))
 
+    def has_writers(self) -> bool:
+        return any(reader.get_matched_publications() for reader in self._readers.values())
+
     def wait_until(self, true: Callable[[], bool]) -> None:
         with self._arrived:
             for _ in range(int(PATIENCE_S / 0.02)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 
 import numpy as np
@@ -172,6 +173,24 @@ def test_a_bad_domain_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ROS_DOMAIN_ID", "lots")
     with pytest.raises(ConfigError, match="ROS_DOMAIN_ID is 'lots'"), DdsWire(None, "/", "edge"):
         pass
+
+
+def test_without_cyclonedds_the_message_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "cyclonedds.core", None)
+    with pytest.raises(ConfigError, match=r"edge-runtime\[dds\]"), DdsWire(DOMAIN, "/", "edge"):
+        pass
+
+
+def test_after_it_is_left_nothing_is_written() -> None:
+    with listening(topics.UTTERANCE) as peer:
+        wire = DdsWire(DOMAIN, "/", "edge")
+        with wire:
+            peer.await_writers()
+        wire.write(TurnMessages({}, "head").halt("halt-1", 0)[0])
+        peer.wait_until(lambda: not peer.has_writers())
+    assert peer.counts() == {"utterance": 0}
 
 
 def test_events_of_a_run_are_told_in_their_order(sink: TopicsSink) -> None:

@@ -245,6 +245,7 @@ class TestOverrides:
             ({"voice.rate_wpm": 9999}, "voice.rate_wpm: .*450; given: 9999"),
             ({"voice.rate": 1}, "voice.rate: unknown key. Did you mean `rate_wpm`"),
             ({"video.source": 1.5}, "video.source: a text or a number"),
+            ({"ros.namespace": "a b"}, "ros.namespace: .*pattern"),
         ],
     )
     def test_a_bad_one_is_told_like_one_of_the_file(
@@ -253,3 +254,12 @@ class TestOverrides:
         with pytest.raises(ConfigError, match=message) as told:
             load_config(None, overrides)
         assert str(told.value).startswith("parameters:")
+
+    def test_they_do_not_hide_a_section_that_is_none(self, tmp_path: Path) -> None:
+        path = written(tmp_path, "voice: loud")
+        with pytest.raises(ConfigError, match=r"voice: .*given: 'loud'"):
+            load_config(path, {"voice.pitch": 40})
+
+    @pytest.mark.parametrize("name", ["/", "kiosk", "/robot/head", "a_1/b"])
+    def test_a_namespace_is_one_of_ros(self, name: str) -> None:
+        assert load_config(None, {"ros.namespace": name}).ros.namespace == name

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from turn_records import RECORDS, a_record, assert_conforms
 
 from edge_runtime.config import ActionConfig
+from edge_runtime.errors import ConfigError
 from edge_runtime.health import Health, Part, State
 from edge_runtime.micro_turn import (
     TURN_SAMPLES,
@@ -177,6 +178,19 @@ def test_the_topics_of_actions_are_known_beforehand() -> None:
         "gesture": "std_msgs/String",
         "look_at": "geometry_msgs/PointStamped",
     }
+
+
+@pytest.mark.parametrize(
+    ("topic", "kind", "taken"),
+    [
+        ("utterance", "std_msgs/String", "edge_interaction_msgs/Utterance"),
+        ("cmd_vel", "std_msgs/String", "geometry_msgs/Twist"),
+    ],
+)
+def test_a_topic_carries_one_type(topic: str, kind: Any, taken: str) -> None:
+    wrong = {**ACTIONS, "nod": ActionConfig(ros_topic=topic, ros_type=kind)}
+    with pytest.raises(ConfigError, match=f"actions.nod.ros_topic: {topic} carries {taken}"):
+        action_topics(wrong)
 
 
 def test_an_utterance_is_told_from_its_decision_to_its_end() -> None:
