@@ -103,10 +103,13 @@ class Peer:
         return Topic(self.participant, name, idl_type(topic.type))
 
     def _read(self) -> None:
+        from cyclonedds.internal import InvalidSample
+
         pause = threading.Event()
         while not self._closing:
             for name, reader in self._readers.items():
-                found = [one for one in reader.take(N=100) if hasattr(one, "__dataclass_fields__")]
+                taken = reader.take(N=100)
+                found = [one for one in taken if not isinstance(one, InvalidSample)]
                 if found:
                     with self._arrived:
                         self.messages[name] += found

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
 from dds_peer import DOMAIN, LOOPBACK, Peer, listening, plain
+from program import edge, needs_espeak, spoken, written
 from turn_records import a_record
 
 from edge_runtime.config import ActionConfig
@@ -181,6 +183,21 @@ def test_without_cyclonedds_the_message_says_what_to_install(
     monkeypatch.setitem(sys.modules, "cyclonedds.core", None)
     with pytest.raises(ConfigError, match=r"edge-runtime\[dds\]"), DdsWire(DOMAIN, "/", "edge"):
         pass
+
+
+@needs_espeak
+def test_a_device_is_on_the_topics_where_its_configuration_says_so(tmp_path: Path) -> None:
+    config = written(
+        tmp_path / "edge.yaml", f"ros: {{dds: true, domain: {DOMAIN}, namespace: {NAMESPACE}}}"
+    )
+    sound = spoken(tmp_path / "talk.wav", seconds=4.0)
+    wanted = (topics.MICRO_TURN, topics.SPEECH_AUDIO, topics.DIAGNOSTICS)
+    with listening(*wanted, namespace=NAMESPACE) as peer:
+        result = edge("run", "--config", config, "--audio", sound, "--tail", "0", cwd=tmp_path)
+        assert result.returncode == 0, result.stderr
+        peer.wait_until(lambda: all(peer.counts().values()))
+    names = {status.name for one in peer.messages["/diagnostics"] for status in one.status}
+    assert {"edge: loop", "edge: microphone"} <= names
 
 
 def test_after_it_is_left_nothing_is_written() -> None:
