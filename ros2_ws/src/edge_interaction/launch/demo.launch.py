@@ -22,6 +22,12 @@ from launch_ros.substitutions import FindPackageShare
 SHARE = FindPackageShare("edge_interaction")
 
 
+def _end(event, context):
+    """With the person, and only once: a second Shutdown would fail."""
+    if not context.is_shutdown:
+        return [EmitEvent(event=Shutdown(reason="the person has left"))]
+
+
 def generate_launch_description():
     person = Node(
         package="edge_interaction",
@@ -46,9 +52,7 @@ def generate_launch_description():
             "respawn": "false",
         }.items(),
     )
-    over = OnProcessExit(
-        target_action=person, on_exit=[EmitEvent(event=Shutdown(reason="the person has left"))]
-    )
+    over = OnProcessExit(target_action=person, on_exit=_end)
     return LaunchDescription(
         [
             DeclareLaunchArgument("namespace", default_value="", description="Of both nodes."),
