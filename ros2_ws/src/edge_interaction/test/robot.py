@@ -36,6 +36,14 @@ class Robot:
         self.node = rclpy.create_node("robot", context=self._context)
         self._executor = SingleThreadedExecutor(context=self._context)
         self._executor.add_node(self.node)
+        # Early: an answer is lost on a client that the node has not discovered yet.
+        self._clients: dict[str, Any] = {}
+        for kind, service in (
+            (GetState, "get_state"),
+            (ChangeState, "change_state"),
+            (SetParameters, "set_parameters"),
+        ):
+            self._client(kind, f"{name}/{service}")
         self._closing = False
         self._thread = threading.Thread(target=self._spin, daemon=True)
         self._thread.start()
@@ -61,12 +69,16 @@ class Robot:
             pause.wait(0.02)
 
     def call(self, kind: Any, name: str, request: Any) -> Any:
-        client = self.node.create_client(kind, name)
+        client = self._client(kind, name)
         assert client.wait_for_service(PATIENCE_S), f"there is no service {name}"
         answer = client.call_async(request)
         self.wait_until(answer.done, f"an answer of {name}")
-        self.node.destroy_client(client)
         return answer.result()
+
+    def _client(self, kind: Any, name: str) -> Any:
+        if name not in self._clients:
+            self._clients[name] = self.node.create_client(kind, name)
+        return self._clients[name]
 
     def ask(self, service: str, **fields: Any) -> Any:
         """One of our own services."""
@@ -86,8 +98,21 @@ class Robot:
 
     @property
     def state(self) -> str:
-        answer = self.call(GetState, f"{self._name}/get_state", GetState.Request())
-        return str(answer.current_state.label)
+        client = self._client(GetState, f"{self._name}/get_state")
+        assert client.wait_for_service(PATIENCE_S), "there is no node"
+        answers = []
+
+        def asked_and_answered() -> bool:
+            """Ask again now and then: the very first answer may be lost."""
+            if len(answers) < ticks[0] // 100 + 1:
+                answers.append(client.call_async(GetState.Request()))
+            ticks[0] += 1
+            return any(answer.done() for answer in answers)
+
+        ticks = [0]
+        self.wait_until(asked_and_answered, "an answer of get_state")
+        newest = [answer for answer in answers if answer.done()][-1]
+        return str(newest.result().current_state.label)
 
     def set(self, **values: Any) -> Any:
         """Set parameters; a `__` stands for the dot. Returns the first result."""
