@@ -19,7 +19,7 @@ setup(
     tests_require=["pytest"],  # without it colcon finds no test
     zip_safe=True,
     maintainer="edge_runtime contributors",
-    maintainer_email="edge-runtime@users.noreply.github.com",
+    maintainer_email="maintainers@edge-runtime.example",
     description="A lifecycle node that hosts edge_runtime: speech and actions as topics.",
     license="Apache-2.0",
     entry_points={
