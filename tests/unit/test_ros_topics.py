@@ -17,12 +17,11 @@ from hypothesis import strategies as st
 
 from edge_runtime.errors import WireError
 from edge_runtime.micro_turn import SAMPLE_RATE_HZ, TURN_SAMPLES, Frame
+from edge_runtime.sources.ros_pictures import compressed_picture, picture
 from edge_runtime.sources.ros_topics import (
     StampClock,
     TopicCamera,
     TopicMicrophone,
-    compressed_picture,
-    picture,
     sound,
 )
 
