@@ -27,7 +27,7 @@ from edge_runtime.errors import SourceError
 from edge_runtime.health import HealthMonitor
 from edge_runtime.inference.manifest import Manifest
 from edge_runtime.inference.onnx import OnnxEngine
-from edge_runtime.interfaces import AudioSource, Background, Clock, FrameSource, Sink
+from edge_runtime.interfaces import AudioSource, Background, Clock, FrameSource, Sink, Voice
 from edge_runtime.loop import Loop, Parts
 from edge_runtime.machine_health import MachineHealth
 from edge_runtime.pacing import MonotonicClock, VirtualClock
@@ -110,6 +110,7 @@ class Device:
     notes: Sequence[str]
     manifest: Manifest
     engine: Mapping[str, Any]
+    voice: Voice
 
 
 @contextmanager
@@ -178,7 +179,9 @@ def device(
             control=control,
         )
         loop = Loop(parts)
-        yield Device(loop, statistics, health, control, senses.notes(), manifest, engine.identity)
+        yield Device(
+            loop, statistics, health, control, senses.notes(), manifest, engine.identity, voice
+        )
 
 
 def _health(
