@@ -24,6 +24,7 @@ from edge_runtime.commands.common import (
     errors,
     stop_on_signals,
 )
+from edge_runtime.commands.evaluate import evaluate
 from edge_runtime.config import Config, load_config
 from edge_runtime.errors import EdgeRuntimeError
 
@@ -162,6 +163,7 @@ def bench(
 
 app.command()(background)
 app.command()(bench_delegation)
+app.command()(evaluate)
 
 
 @app.command()
