@@ -13,7 +13,7 @@ SETUP := scripts/setup.sh
 WANTED := pyproject.toml $(SETUP)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint bench train clean
+.PHONY: help demo test check lint bench evaluate train clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*##  *\(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST)
@@ -36,11 +36,14 @@ bench: $(VENV)/.ready-demo  ## cost of a micro-turn, memory over a two-hour run,
 	$(VENV)/bin/edge-runtime bench $(ARGS)
 	$(VENV)/bin/edge-runtime bench-delegation
 
+evaluate: $(VENV)/.ready-evaluate  ## judge the model beside its baselines; the report is in evaluation-out/
+	$(VENV)/bin/edge-runtime evaluate --out evaluation-out $(ARGS)
+
 train: $(VENV)/.ready-train  ## train the reference model (CPU or CUDA); ARGS=--help says how
 	$(VENV)/bin/python -m engines.reference.train $(ARGS)
 
 clean:  ## remove what demo, tests and builds wrote; .venv, runs/ and training/ stay
-	rm -rf demo-out build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf demo-out evaluation-out build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find edge_runtime engines tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # A larger set contains the smaller ones, so its stamp counts for them too.
@@ -50,6 +53,10 @@ $(VENV)/.ready-demo: $(WANTED)
 
 $(VENV)/.ready-dev: $(WANTED)
 	$(SETUP) demo,dev
+	touch $(VENV)/.ready-demo $@
+
+$(VENV)/.ready-evaluate: $(WANTED)
+	$(SETUP) evaluate
 	touch $(VENV)/.ready-demo $@
 
 $(VENV)/.ready-train: $(WANTED)

@@ -64,7 +64,7 @@ system_packages() {
   if [[ ",$extras," == *,dev,* && ! -x /usr/sbin/mosquitto ]] && ! command -v mosquitto >/dev/null; then
     missing+=(mosquitto) # the tests of delegation talk to a real broker
   fi
-  if [[ ",$extras," == *,train,* ]] && ! command -v festival >/dev/null; then
+  if [[ ",$extras," =~ ,(train|evaluate), ]] && ! command -v festival >/dev/null; then
     # The factory's third synthesizer; flite and espeak-ng come as libraries of what is above.
     missing+=(festival festvox-kallpc16k festvox-kdlpc16k festvox-us-slt-hts)
   fi
