@@ -13,7 +13,7 @@ SETUP := scripts/setup.sh
 WANTED := pyproject.toml $(SETUP)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint bench train clean
+.PHONY: help demo test check lint audit soak bench evaluate train quantize clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*##  *\(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST)
@@ -24,7 +24,7 @@ demo: $(VENV)/.ready-demo  ## 90 s of conversation with the reference model; fil
 test: $(VENV)/.ready-$(if $(TORCH),train,dev)  ## the tests
 	$(VENV)/bin/python -m pytest -q $(ARGS)
 
-check: lint test  ## lint and test: all that a change must pass
+check: lint audit test  ## lint, audit and test: all that a change must pass
 
 lint: $(VENV)/.ready-dev  ## style, types and import contracts only
 	$(VENV)/bin/ruff check .
@@ -32,15 +32,32 @@ lint: $(VENV)/.ready-dev  ## style, types and import contracts only
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
 
+audit: $(VENV)/.ready-dev  ## known vulnerabilities of the dependencies, where the data can be reached
+	$(VENV)/bin/python scripts/audit.py
+
+soak: $(VENV)/.ready-dev  ## 24 hours of service in minutes with faults, 1,000 starts, fuzzing
+	$(VENV)/bin/python -m pytest -q -s -m soak $(ARGS)
+
 bench: $(VENV)/.ready-demo  ## cost of a micro-turn, memory over a two-hour run, delegation
 	$(VENV)/bin/edge-runtime bench $(ARGS)
 	$(VENV)/bin/edge-runtime bench-delegation
 
+evaluate: $(VENV)/.ready-evaluate  ## judge the model beside its baselines; the report is in evaluation-out/
+	$(VENV)/bin/edge-runtime evaluate --out evaluation-out $(ARGS)
+
 train: $(VENV)/.ready-train  ## train the reference model (CPU or CUDA); ARGS=--help says how
 	$(VENV)/bin/python -m engines.reference.train $(ARGS)
 
+# ARGS='--data DIR' adds human speech to what is calibrated on and measured.
+quantize: $(VENV)/.ready-train  ## the reference model's int8 graph for TensorRT, and what it costs
+	$(VENV)/bin/python -m calibration.int8.draw --out build/calibration $(ARGS)
+	$(VENV)/bin/edge-runtime calibrate --recording build/calibration/draw.mcap \
+	  --recording build/calibration/check.mcap --json calibration/int8/report.json
+	$(VENV)/bin/edge-runtime engine lint
+	$(VENV)/bin/python -m calibration.int8.cost $(ARGS)
+
 clean:  ## remove what demo, tests and builds wrote; .venv, runs/ and training/ stay
-	rm -rf demo-out build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf demo-out evaluation-out build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find edge_runtime engines tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # A larger set contains the smaller ones, so its stamp counts for them too.
@@ -50,6 +67,10 @@ $(VENV)/.ready-demo: $(WANTED)
 
 $(VENV)/.ready-dev: $(WANTED)
 	$(SETUP) demo,dev
+	touch $(VENV)/.ready-demo $@
+
+$(VENV)/.ready-evaluate: $(WANTED)
+	$(SETUP) evaluate
 	touch $(VENV)/.ready-demo $@
 
 $(VENV)/.ready-train: $(WANTED)

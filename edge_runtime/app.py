@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from edge_runtime import __version__
 from edge_runtime.assemble import Assembler
 from edge_runtime.background.local import LocalBackground
 from edge_runtime.background.transcribe import PocketSphinxTranscriber, ProcessTranscriber
-from edge_runtime.config import Config
+from edge_runtime.config import Config, Recording
 from edge_runtime.decide import FloorDecider
 from edge_runtime.delegation.broker import BrokerSettings
 from edge_runtime.delegation.fallback import FallbackBackground
@@ -22,31 +22,54 @@ from edge_runtime.delegation.kept import Spoken
 from edge_runtime.delegation.outbox import Outbox
 from edge_runtime.delegation.packing import Abilities
 from edge_runtime.delegation.remote import MqttBackground
+from edge_runtime.device_status import DeviceStatus
 from edge_runtime.dialogue import KEPT_WORDS, Dialogue
-from edge_runtime.errors import SourceError
-from edge_runtime.health import HealthMonitor
+from edge_runtime.errors import ConfigError, SourceError
+from edge_runtime.health import ENGINE, HealthMonitor, State
+from edge_runtime.inference.engine import ModelEngine
 from edge_runtime.inference.manifest import Manifest
-from edge_runtime.inference.onnx import OnnxEngine
-from edge_runtime.interfaces import AudioSource, Background, Clock, FrameSource, Sink
+from edge_runtime.inference.onnx import OnnxEngine, OnnxOptions
+from edge_runtime.inference.plan import default_cache
+from edge_runtime.inference.tensorrt import Phase, TensorRtEngine, TensorRtOptions
+from edge_runtime.interfaces import (
+    AudioSource,
+    Background,
+    Clock,
+    FrameSource,
+    Sink,
+    Switchable,
+    Voice,
+)
 from edge_runtime.loop import Loop, Parts
 from edge_runtime.machine_health import MachineHealth
 from edge_runtime.pacing import MonotonicClock, VirtualClock
 from edge_runtime.reference_engine import reference_engine_folder
 from edge_runtime.remote_control import RemoteControl
 from edge_runtime.sinks.conversation import ConversationFile
+from edge_runtime.sinks.dds import DdsWire
+from edge_runtime.sinks.diagnostics import diagnostics
+from edge_runtime.sinks.home_assistant import HomeAssistant, HomeSettings
+from edge_runtime.sinks.messages import TurnMessages, action_topics
+from edge_runtime.sinks.metrics import Metrics
 from edge_runtime.sinks.queue import QueueSink
 from edge_runtime.sinks.recorder import Recorder
+from edge_runtime.sinks.rotation import Limits, Rotation
 from edge_runtime.sinks.statistics import Statistics
+from edge_runtime.sinks.topics_sink import TopicsSink
 from edge_runtime.sinks.turn_health import TurnHealth, Watched
+from edge_runtime.sinks.web import WebServer
 from edge_runtime.sources.camera import CameraSource
 from edge_runtime.sources.microphone import MicrophoneSource
 from edge_runtime.sources.recording import RecordingSource
+from edge_runtime.sources.ros_topics import StampClock, TopicCamera, TopicMicrophone
 from edge_runtime.voice.espeak import EspeakSynthesizer
 from edge_runtime.voice.mouth import Mouth
 from edge_runtime.voice.phrases import Phrases
 
 log = logging.getLogger(__name__)
 MICROPHONE = "microphone"
+TOPICS = "ros"
+"""As a source: ROS topics, fed by the ROS node."""
 RECORDER_QUEUE = 256
 """Turns that may wait for the disk: 51 s."""
 
@@ -63,9 +86,27 @@ class Senses:
     """Lines that say what was done with the inputs; known once they are open."""
 
 
-def engine_for(config: Config) -> OnnxEngine:
-    folder = config.engine.folder or reference_engine_folder()
-    return OnnxEngine(folder, config.engine.threads)
+def engine_for(config: Config, on_phase: Callable[[Phase], None] | None = None) -> ModelEngine:
+    """Not yet active. `on_phase` is told when it builds a plan, loads it and is ready."""
+    chosen = config.engine
+    folder = chosen.folder or reference_engine_folder()
+    if chosen.backend == "tensorrt":
+        return TensorRtEngine(
+            folder,
+            TensorRtOptions(
+                chosen.precision or "fp16",
+                chosen.cache or default_cache(),
+                chosen.workspace_mb,
+                chosen.optimization_level,
+            ),
+            on_phase,
+        )
+    precision = chosen.precision or "fp32"
+    cache = chosen.cache or default_cache()
+    return OnnxEngine(
+        folder,
+        OnnxOptions(chosen.threads, chosen.provider, precision, cache, chosen.workspace_mb),
+    )
 
 
 def decider_for(config: Config, manifest: Manifest) -> FloorDecider:
@@ -75,6 +116,11 @@ def decider_for(config: Config, manifest: Manifest) -> FloorDecider:
 def senses_for(config: Config, realtime: bool, tail_turns: int = 0) -> Senses:
     """Microphone and camera, or recordings of both. Raises SourceError for other mixtures."""
     ear, eye = config.audio.source, config.video.source
+    if TOPICS in (ear, eye):
+        raise SourceError(
+            "Sound and pictures come from ROS topics in the ROS node only: ros2 launch "
+            "edge_interaction interaction.launch.py. Give another audio.source and video.source."
+        )
     pictures = Path(eye) if isinstance(eye, str) and Path(eye).exists() else None
     if ear == MICROPHONE and (realtime or pictures is None):
         if not realtime:
@@ -99,6 +145,22 @@ def _live_senses(config: Config) -> Senses:
     return Senses(microphone, camera, MonotonicClock(), True)
 
 
+def topic_senses_for(config: Config, stamps: StampClock) -> Senses:
+    """In the ROS node: what its subscriptions feed, where the configuration says `ros`, beside a
+    microphone or a camera of this machine; or recordings. Raises SourceError."""
+    ear, eye = config.audio.source, config.video.source
+    if TOPICS not in (ear, eye):
+        return senses_for(config, realtime=True)
+    if ear not in (TOPICS, MICROPHONE):
+        raise SourceError(f"Pictures from topics go with sound from topics, not with {ear!r}.")
+    if isinstance(eye, str) and eye != TOPICS and Path(eye).exists():
+        raise SourceError(f"Sound from topics goes with pictures from topics, not with {eye!r}.")
+    live = _live_senses(config)
+    audio = TopicMicrophone(config.ros.playback_latency_ms, stamps) if ear == TOPICS else live.audio
+    frames = TopicCamera(stamps) if eye == TOPICS else live.frames
+    return Senses(audio, frames, live.clock, True)
+
+
 @dataclass(frozen=True)
 class Device:
     """Everything acquired and ready to run."""
@@ -110,6 +172,7 @@ class Device:
     notes: Sequence[str]
     manifest: Manifest
     engine: Mapping[str, Any]
+    voice: Voice
 
 
 @contextmanager
@@ -132,7 +195,7 @@ def device(
     keeps = _delegates(config, senses) and config.delegation.outbox is not None
     with ExitStack() as stack:
         enter = stack.enter_context
-        engine = enter(engine_for(config))
+        engine = enter(engine_for(config, lambda phase: _tell(health, phase)))
         manifest = engine.manifest
         phrases = Phrases.load(
             config.voice.phrases,
@@ -155,7 +218,18 @@ def device(
         # Files last: what cannot run leaves none behind.
         all_sinks: list[Sink] = [statistics, _health(config, senses, health, control, enter)]
         all_sinks += [*noted, *sinks]
+        if config.ros.dds:
+            all_sinks.append(_dds_topics(config, health, control, senses.realtime, enter))
         all_sinks += [enter(sink) for sink in _files(config, engine.identity, out, senses.realtime)]
+        all_sinks += _shown(
+            config,
+            senses,
+            DeviceStatus(config.device.name, health, control),
+            manifest.vocabularies.floor,
+            all_sinks,
+            enter,
+        )
+        _connect_switches(senses, control)
         parts = Parts(
             audio=audio,
             assembler=Assembler(senses.frames, config.video.max_age_ms),
@@ -178,7 +252,19 @@ def device(
             control=control,
         )
         loop = Loop(parts)
-        yield Device(loop, statistics, health, control, senses.notes(), manifest, engine.identity)
+        yield Device(
+            loop, statistics, health, control, senses.notes(), manifest, engine.identity, voice
+        )
+
+
+def _tell(health: HealthMonitor, phase: Phase) -> None:
+    """What the engine does before the first micro-turn; after that, the turns speak for it."""
+    if phase == "building":
+        health.report(ENGINE, State.DEGRADED, "it builds its plan, which can take minutes")
+    elif phase == "failed":
+        health.report(ENGINE, State.FAILED, "it could not be started")
+    elif phase in ("loading", "ready"):
+        health.report(ENGINE, State.OK)
 
 
 def _health(
@@ -221,11 +307,12 @@ def _background(
     chosen = config.delegation
     if chosen.broker is None or not _delegates(config, senses):
         return local, []
-    settings = BrokerSettings.configured(chosen, chosen.broker)
     abilities = Abilities(config.device.name, tuple(actions))
     outbox = None if chosen.outbox is None else Outbox(chosen.outbox, chosen.keep_hours * 3600)
     remote = enter(
-        MqttBackground(settings, abilities, senses.clock, chosen.patience_s, outbox=outbox)
+        MqttBackground(
+            broker_for(config), abilities, senses.clock, chosen.patience_s, outbox=outbox
+        )
     )
     return FallbackBackground(remote, local), [Spoken(remote.spoken)]
 
@@ -233,6 +320,95 @@ def _background(
 def _delegates(config: Config, senses: Senses) -> bool:
     """On a virtual clock nothing is: what a network does is not repeatable."""
     return config.delegation.broker is not None and senses.realtime
+
+
+def broker_for(config: Config) -> BrokerSettings:
+    """Raises ConfigError where none is configured."""
+    chosen = config.delegation
+    if chosen.broker is None:
+        raise ConfigError("This needs a broker: give delegation.broker, mqtt://HOST.")
+    return BrokerSettings.configured(chosen, chosen.broker)
+
+
+def _connect_switches(senses: Senses, control: RemoteControl) -> None:
+    """Only who really captures can be told to stop it."""
+    if isinstance(senses.audio, Switchable):
+        control.connect(microphone=senses.audio.switch)
+    if isinstance(senses.frames, Switchable):
+        control.connect(camera=senses.frames.switch)
+
+
+def _shown(
+    config: Config,
+    senses: Senses,
+    status: DeviceStatus,
+    floors: Sequence[str],
+    sinks: Sequence[Sink],
+    enter: Callable[[Any], Any],
+) -> list[Sink]:
+    """What shows the device to others, as far as the configuration wants it; in real time only."""
+    shown: list[Sink] = []
+    if not senses.realtime:
+        return shown
+    health, control = status.health, status.control
+    metrics: Metrics | None = None
+    if config.http.metrics:
+        queues = [sink for sink in sinks if isinstance(sink, QueueSink)]
+        metrics = enter(Metrics(health, control, queues, senses.audio, config.loop.fade_ms))
+        shown.append(metrics)
+    if config.http.port is not None:
+        pages = metrics.text if metrics is not None else None
+        enter(WebServer(config.http.address, config.http.port, status.as_dict, pages))
+    if config.home_assistant.enabled:
+        chosen = config.home_assistant
+        settings = HomeSettings(
+            config.device.name,
+            chosen.prefix,
+            tuple(floors),
+            chosen.tell_heard,
+            chosen.tell_said,
+            isinstance(senses.audio, Switchable),
+            isinstance(senses.frames, Switchable),
+        )
+        home = HomeAssistant(broker_for(config), settings, control, health)
+        shown.append(enter(QueueSink(home, "home-assistant")))
+    return shown
+
+
+def _limits(recording: Recording) -> Limits:
+    return Limits(
+        max_bytes=recording.max_mb * 1e6,
+        max_s=recording.max_hours * 3600,
+        keep_bytes=recording.keep_mb * 1e6,
+        keep_s=recording.keep_days * 86_400,
+    )
+
+
+def _dds_topics(
+    config: Config,
+    health: HealthMonitor,
+    control: RemoteControl,
+    realtime: bool,
+    enter: Callable[[Any], Any],
+) -> TopicsSink:
+    """The ROS 2 topics where no ROS is installed."""
+    chosen, name = config.ros, config.device.name
+    wire = DdsWire(
+        chosen.domain,
+        chosen.namespace,
+        chosen.node_name,
+        action_topics(config.actions),
+        chosen.show_node,
+        on_ack=lambda action_id: sink.acknowledge(action_id),
+    )
+    sink = TopicsSink(
+        wire,
+        TurnMessages(config.actions, chosen.frame_id, lambda: control.mode),
+        realtime,
+        diagnose=lambda stamp_ns: diagnostics(name, health.snapshot(), stamp_ns),
+    )
+    enter(wire)
+    return cast(TopicsSink, enter(sink))
 
 
 def _files(
@@ -247,7 +423,13 @@ def _files(
             "config": config.model_dump(mode="json"),
             "version": __version__,
         }
-        files.append((Recorder(path, notes, config.recording.frames), "recording"))
+        frames = config.recording.frames
+        recorder: Sink = Recorder(path, notes, frames)
+        if config.recording.path is not None and realtime:
+            recorder = Rotation(
+                lambda where: Recorder(where, notes, frames), path, _limits(config.recording)
+            )
+        files.append((recorder, "recording"))
     if out is not None:
         files.append((ConversationFile(out / "conversation.wav"), "conversation"))
     if not realtime:

@@ -16,6 +16,7 @@ from rich.markup import escape
 from edge_runtime import __version__
 from edge_runtime.commands.background import background
 from edge_runtime.commands.bench_delegation import bench_delegation
+from edge_runtime.commands.calibrate import calibrate
 from edge_runtime.commands.common import (
     ConfigOption,
     OutOption,
@@ -24,8 +25,13 @@ from edge_runtime.commands.common import (
     errors,
     stop_on_signals,
 )
+from edge_runtime.commands.engine import engine_app
+from edge_runtime.commands.evaluate import evaluate
+from edge_runtime.commands.privacy import privacy
+from edge_runtime.commands.service import install_service, serve, status, uninstall_service
 from edge_runtime.config import Config, load_config
 from edge_runtime.errors import EdgeRuntimeError
+from edge_runtime.journal import JournalHandler, goes_to_the_journal
 
 app = typer.Typer(
     add_completion=False,
@@ -117,7 +123,7 @@ def replay(
         settings = settings.model_copy(update={"decision": decision})
     with engine_for(settings) as ready:
         decider = decider_for(settings, ready.manifest)
-        report = replay_recording(recording, ready, decider, ready.manifest.model.sha256)
+        report = replay_recording(recording, ready, decider, ready.identity["sha256"])
     if not report.same_engine:
         console.print("[yellow]The recording was made with another model.[/yellow]")
     if report.difference is None:
@@ -162,6 +168,14 @@ def bench(
 
 app.command()(background)
 app.command()(bench_delegation)
+app.command()(serve)
+app.command()(status)
+app.command()(install_service)
+app.command()(uninstall_service)
+app.command()(privacy)
+app.command()(calibrate)
+app.add_typer(engine_app)
+app.command()(evaluate)
 
 
 @app.command()
@@ -175,12 +189,21 @@ def main() -> None:
     # These libraries write to standard error by themselves; what matters of it is in our errors.
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
-    handler = RichHandler(console=errors, show_path=False, rich_tracebacks=False)
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[handler])
+    in_journal = goes_to_the_journal()
+    handler: logging.Handler = (
+        JournalHandler()
+        if in_journal
+        else RichHandler(console=errors, show_path=False, rich_tracebacks=False)
+    )
+    level = logging.INFO if in_journal else logging.WARNING
+    logging.basicConfig(level=level, format="%(message)s", handlers=[handler])
     try:
         app()
     except EdgeRuntimeError as error:
-        errors.print(f"[red]error:[/red] {escape(str(error))}", soft_wrap=True)
+        if in_journal:
+            logging.getLogger(__name__).error("%s", error)
+        else:
+            errors.print(f"[red]error:[/red] {escape(str(error))}", soft_wrap=True)
         sys.exit(error.exit_code)
 
 

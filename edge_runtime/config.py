@@ -3,18 +3,51 @@
 from __future__ import annotations
 
 import difflib
+import logging
+import stat
 import types
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
+from typing_extensions import Self
 
 from edge_runtime import strict_yaml
+from edge_runtime.credentials import located
 from edge_runtime.errors import ConfigError
 
+log = logging.getLogger(__name__)
 Settings = TypeVar("Settings", bound=BaseModel)
+
+
+_ROS_NAME = r"^/?[A-Za-z_][A-Za-z0-9_]*(/[A-Za-z_][A-Za-z0-9_]*)*$"
+
+
+def _mode(path: Path) -> int:
+    """The permissions of a file; 0 where there is none, or no such name can be."""
+    try:
+        status = path.stat()
+    except (OSError, ValueError):
+        return 0
+    return status.st_mode if stat.S_ISREG(status.st_mode) else 0
+
+
+def _for_its_owner(path: Path) -> Path:
+    if _mode(located(path)) & stat.S_IROTH:
+        log.warning("everybody on this machine can read the secret %s: chmod 600 it", path)
+    return path
+
+
+SecretFile = Annotated[Path, AfterValidator(_for_its_owner)]
 
 
 class _Section(BaseModel):
@@ -27,7 +60,9 @@ class Device(_Section):
 
 
 class Audio(_Section):
-    source: str = Field("microphone", description="`microphone`, or a sound file.")
+    source: str = Field(
+        "microphone", description="`microphone`, a sound file, or in the ROS node `ros`."
+    )
     input_device: str | None = Field(None, description="Part of the microphone's name.")
     output_device: str | None = Field(None, description="Part of the loudspeaker's name.")
     volume: float = Field(1.0, ge=0.0, le=1.0, description="Of the loudspeaker.")
@@ -35,7 +70,9 @@ class Audio(_Section):
 
 class Video(_Section):
     source: str | int | None = Field(
-        None, description="A camera's number or name, a video file, a folder of frames, or nothing."
+        None,
+        description="A camera's number or name, a video file, a folder of frames, nothing, or in "
+        "the ROS node `ros`.",
     )
     max_age_ms: float = Field(600.0, gt=0, description="An older picture counts as none.")
 
@@ -44,8 +81,23 @@ class EngineConfig(_Section):
     folder: Path | None = Field(
         None, strict=False, description="A model folder; default: the reference model."
     )
-    backend: Literal["onnx"] = Field("onnx", description="What runs the graph.")
+    backend: Literal["onnx", "tensorrt"] = Field(
+        "onnx", description="What runs the graph: ONNX Runtime, or TensorRT on a Jetson."
+    )
+    precision: Literal["fp32", "fp16", "int8"] | None = Field(
+        None, description="Of the graph; default: fp32 for onnx, fp16 for tensorrt."
+    )
     threads: int = Field(1, ge=1, le=64, description="Of the engine; measure before raising it.")
+    provider: Literal["cpu", "cuda", "tensorrt"] = Field(
+        "cpu", description="Where ONNX Runtime runs; all but cpu need onnxruntime-gpu."
+    )
+    cache: Path | None = Field(
+        None, strict=False, description="Folder of built plans; default: the user's cache."
+    )
+    workspace_mb: int = Field(512, ge=1, description="The most a TensorRT layer uses for itself.")
+    optimization_level: int = Field(
+        3, ge=0, le=5, description="Of TensorRT's builder: 0 builds quickly, 5 searches longest."
+    )
 
 
 class DecisionConfig(_Section):
@@ -89,10 +141,12 @@ class DelegationConfig(_Section):
         None, description="mqtt://HOST[:PORT], or mqtts:// for TLS; without it all stays here."
     )
     user: str | None = Field(None, description="Of the broker.")
-    password_file: Path | None = Field(None, strict=False, description="Its password is read here.")
+    password_file: SecretFile | None = Field(
+        None, strict=False, description="Its password is read here."
+    )
     ca_file: Path | None = Field(None, strict=False, description="Signs the broker's certificate.")
     cert_file: Path | None = Field(None, strict=False, description="The device's certificate.")
-    key_file: Path | None = Field(None, strict=False, description="The device's private key.")
+    key_file: SecretFile | None = Field(None, strict=False, description="The device's private key.")
     send_frame: bool = Field(False, description="Let a picture go with a question.")
     patience_s: float = Field(
         0.5,
@@ -116,8 +170,50 @@ class DelegationConfig(_Section):
 
 
 class ActionConfig(_Section):
-    ros_topic: str | None = Field(None, description="ROS 2 topic this action is published on.")
+    ros_topic: str | None = Field(
+        None, pattern=_ROS_NAME, description="ROS 2 topic for it, beside `action`."
+    )
+    ros_type: Literal["std_msgs/String", "geometry_msgs/Twist", "geometry_msgs/PointStamped"] = (
+        Field("std_msgs/String", description="Of what is published there.")
+    )
+    text: str | None = Field(None, description="What String says; default: the action's name.")
+    forward_m_s: float = Field(0.0, ge=-3, le=3, description="Twist: speed ahead.")
+    turn_rad_s: float = Field(0.0, ge=-6, le=6, description="Twist: turn, left positive.")
+    distance_m: float = Field(1.5, gt=0, le=100, description="PointStamped: how far away.")
+    height_m: float = Field(0.0, ge=-5, le=5, description="PointStamped: above the frame.")
+    bearing_rad: float | None = Field(
+        None, ge=-3.15, le=3.15, description="Where to, if the sound tells no bearing."
+    )
+    valid_ms: float = Field(2000.0, gt=0, le=60_000, description="Not to be begun later.")
     mqtt_topic: str | None = Field(None, description="MQTT topic this action is published on.")
+
+
+class RosConfig(_Section):
+    dds: bool = Field(
+        False, description="Publish the ROS 2 topics without a ROS installation (extra `dds`)."
+    )
+    domain: int | None = Field(
+        None, ge=0, le=232, description="Without ROS; default: ROS_DOMAIN_ID, or 0."
+    )
+    namespace: str = Field(
+        "/", pattern=rf"^/$|{_ROS_NAME}", description="Without ROS: of the topics."
+    )
+    node_name: str = Field(
+        "edge_runtime",
+        pattern=r"^[A-Za-z_][A-Za-z0-9_]*$",
+        description="Without ROS: in node lists.",
+    )
+    show_node: bool = Field(
+        True, description="Without ROS: be in node lists; false where ROS 2 Humble listens."
+    )
+    audio_rate_hz: int = Field(
+        16_000, ge=8_000, le=192_000, description="Of audio_common_msgs, which does not tell it."
+    )
+    audio_channels: int = Field(1, ge=1, le=16, description="The same.")
+    frame_id: str = Field("base_link", description="What bearings are measured from (REP-103).")
+    playback_latency_ms: float = Field(
+        0.0, ge=0, le=1000, description="From `speech_audio` to the sound in `audio_in`."
+    )
 
 
 class Recording(_Section):
@@ -125,6 +221,33 @@ class Recording(_Section):
         None, strict=False, description="Write an MCAP recording of the run here."
     )
     frames: bool = Field(True, description="Keep the pictures in it.")
+    max_mb: float = Field(1000.0, gt=0, description="Then a new file is begun.")
+    max_hours: float = Field(24.0, gt=0, description="Then a new file is begun.")
+    keep_mb: float = Field(5000.0, ge=0, description="Of all: beyond it the oldest are removed.")
+    keep_days: float = Field(7.0, ge=0, description="Older ones are removed.")
+
+
+class HttpConfig(_Section):
+    port: int | None = Field(
+        None, ge=0, le=65535, description="Serve /health there; default: nothing listens."
+    )
+    address: str = Field("127.0.0.1", description="Another one opens it to the network.")
+    metrics: bool = Field(False, description="Serve /metrics for Prometheus (extra `metrics`).")
+
+    @model_validator(mode="after")
+    def _metrics_have_a_port(self) -> Self:
+        if self.metrics and self.port is None:
+            raise ValueError("`metrics` needs a `port`, such as 9100")
+        return self
+
+
+class HomeAssistantConfig(_Section):
+    enabled: bool = Field(False, description="Appear in Home Assistant, over delegation.broker.")
+    prefix: str = Field(
+        "homeassistant", pattern=r"^[A-Za-z0-9_.-]{1,64}$", description="Its discovery prefix."
+    )
+    tell_said: bool = Field(True, description="Show the last thing that was said.")
+    tell_heard: bool = Field(False, description="Show what is heard.")
 
 
 class HealthConfig(_Section):
@@ -136,6 +259,10 @@ class HealthConfig(_Section):
 
 class LoopConfig(_Section):
     fade_ms: float = Field(20.0, ge=0, le=20, description="Fade-out when the device yields.")
+    realtime_priority: int | None = Field(
+        None, ge=1, le=20, description="`serve`: ask the kernel for it (SCHED_RR)."
+    )
+    lock_memory: bool = Field(False, description="`serve`: keep it from being paged out.")
 
 
 class Config(_Section):
@@ -150,20 +277,39 @@ class Config(_Section):
     background: BackgroundConfig = BackgroundConfig()
     delegation: DelegationConfig = DelegationConfig()
     actions: dict[str, ActionConfig] = Field(default_factory=dict)
+    ros: RosConfig = RosConfig()
     recording: Recording = Recording()
     health: HealthConfig = HealthConfig()
+    http: HttpConfig = HttpConfig()
+    home_assistant: HomeAssistantConfig = HomeAssistantConfig()
     loop: LoopConfig = LoopConfig()
 
 
-def load_config(path: Path | None) -> Config:
-    """A device's configuration, or the defaults. Raises ConfigError with one clear message."""
-    return load(path, Config)
+def load_config(path: Path | None, overrides: Mapping[str, Any] | None = None) -> Config:
+    """A device's configuration, or the defaults. Raises ConfigError with one clear message.
+
+    `overrides` are keys from elsewhere, such as `voice.rate_wpm`, that stand above those of the
+    file.
+    """
+    if not overrides:
+        return load(path, Config)
+    data = {} if path is None else _read(path)
+    for key, value in overrides.items():
+        section, _, name = key.rpartition(".")
+        kept = data.get(section) or {}
+        if isinstance(kept, dict):  # anything else is refused as it is
+            data[section] = {**kept, name: value}
+    return _validated(data, Config, "parameters" if path is None else f"{path} and parameters")
 
 
 def load(path: Path | None, kind: type[Settings]) -> Settings:
     """The configuration in `path`, or the defaults. Raises ConfigError with one clear message."""
-    if path is None:
-        return kind()
+    return kind() if path is None else _validated(_read(path), kind, str(path))
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """The sections of a file. Raises ConfigError."""
+    _check_who_may_change(path)
     try:
         data = strict_yaml.parse(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -175,14 +321,24 @@ def load(path: Path | None, kind: type[Settings]) -> Settings:
     except (OSError, ValueError) as error:  # PyYAML raises ValueError for an impossible date
         raise ConfigError(f"{path} cannot be read: {error}.") from error
     if data is None:
-        return kind()
+        return {}
     if not isinstance(data, dict):
         raise ConfigError(f"{path} must be a mapping of sections, not a {type(data).__name__}.")
+    return data
+
+
+def _validated(data: Mapping[str, Any], kind: type[Settings], where: str) -> Settings:
     try:
         return kind.model_validate({k: v for k, v in data.items() if v is not None})
     except ValidationError as error:
         lines = dict.fromkeys(_explain(problem, kind) for problem in error.errors())
-        raise ConfigError("\n".join([f"{path}:", *lines])) from None
+        raise ConfigError("\n".join([f"{where}:", *lines])) from None
+
+
+def _check_who_may_change(path: Path) -> None:
+    """Whoever can change the configuration decides where sound and pictures go."""
+    if _mode(path) & stat.S_IWOTH:
+        raise ConfigError(f"{path} can be changed by everybody on this machine: chmod o-w {path}")
 
 
 def _position(error: yaml.YAMLError) -> str:

@@ -12,11 +12,14 @@ def located(path: Path) -> Path:
     """Where the file is: a relative path is looked up among systemd's credentials first.
 
     `LoadCredential=broker.password:/etc/edge/broker.password` in a unit makes `broker.password` a
-    file that only this service can read.
+    file that only this service can read. The units of this project load a whole folder under the
+    name `edge`, and systemd calls its files `edge_broker.password`.
     """
     folder = os.environ.get("CREDENTIALS_DIRECTORY")
-    if folder and not path.is_absolute() and (Path(folder) / path).is_file():
-        return Path(folder) / path
+    if folder and not path.is_absolute():
+        for there in (Path(folder) / path, Path(folder) / f"edge_{path}"):
+            if there.is_file():
+                return there
     return path
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import uuid
 from collections import deque
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 
 from edge_runtime.delegation.answers import Answers
@@ -71,6 +71,8 @@ class Dialogue:
         """The request whose answer has not begun."""
         self._answering: str | None = None
         """The request whose answer has begun and not ended."""
+        self._stopped: str | None = None
+        """The request whose answer was interrupted: what comes of it is for `go on`."""
         self._asked: list[Action] = []
         self._refused: list[Event] = []
         self._told: list[Event] = []
@@ -130,9 +132,15 @@ class Dialogue:
         unasked = event.kind in (EventKind.FAILED, EventKind.PROGRESS)
         return unasked or event.id.startswith(REQUEST)
 
-    def _add_answer(self, event: Event) -> Event:
-        """The beginning of an answer is a result to the model, what follows is not."""
+    def _add_answer(self, event: Event) -> Event | None:
+        """The beginning of an answer is a result to the model, what follows is not; and the rest
+        of one that was interrupted is not told at all."""
         complete = event.kind is EventKind.RESULT
+        if event.id == self._stopped:
+            self._unsaid(self._conversation.unsaid, event.text)
+            if complete:
+                self._settle(event.id)
+            return None
         fresh = self._answers.add(event.id, event.text, complete)
         self._settle(event.id)
         if not complete:
@@ -180,6 +188,7 @@ class Dialogue:
         if answer is None or not answer[1]:
             return None
         request_id, text = answer
+        self._unsaid()  # It takes the place of what was interrupted before.
         return self._say(text, DELIVER, turn, request_id)
 
     def _say(
@@ -194,16 +203,23 @@ class Dialogue:
         return utterance
 
     def listen(self, turn: MicroTurn, decision: Decision) -> None:
-        """Remember what was heard in this turn, and what was cut short before it."""
+        """Remember what was heard in this turn."""
         self._heard.add(turn, decision)
-        unsaid = [
-            event.text
-            for event in turn.events
-            if event.kind is EventKind.UTTERANCE_INTERRUPTED
-            and self._conversation.interrupted(event.id, event.text)
-        ]
-        if unsaid:
-            self._conversation.unsaid = " ".join([*unsaid, self._answers.interrupt()]).strip()
+
+    def voiced(self, events: Iterable[Event]) -> None:
+        """What the mouth tells, at once: the rest of what was cut short must not be said now."""
+        left = []
+        for event in events:
+            if event.kind is EventKind.UTTERANCE_INTERRUPTED:
+                answered = self._conversation.interrupted(event.id, event.text)
+                if answered is not None:
+                    self._stopped = answered
+                    left.append(event.text)
+        if left:
+            self._unsaid(*left, self._answers.interrupt())
+
+    def _unsaid(self, *pieces: str) -> None:
+        self._conversation.unsaid = " ".join(piece for piece in pieces if piece)
 
     def delegate(self, decision: Decision, turn: MicroTurn) -> Request | None:
         """Hand a question on or take one back; returns the request that went out."""
@@ -230,6 +246,7 @@ class Dialogue:
         self._pending = self._answering = None
 
     def _forget_answers(self) -> None:
+        self._unsaid()
         for request_id in self._answers.clear():
             if request_id.startswith(KEPT):
                 self._background.cancel(request_id)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from types import TracebackType
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from typing_extensions import Self
 
@@ -70,6 +70,18 @@ class AudioSource(Resource, Protocol):
 class FrameSource(Resource, Protocol):
     def latest(self, now_ns: int) -> FrameReading | None:
         """The newest frame captured at or before `now_ns`; None while there is none."""
+        ...
+
+
+@runtime_checkable
+class Switchable(Protocol):
+    """A source that captures, and can really stop to."""
+
+    def switch(self, on: bool) -> None:
+        """From this call on nothing captured is handed out, until it is switched on again.
+
+        Returns at once and raises nothing: the device is closed, or opened again, soon after.
+        """
         ...
 
 

@@ -52,16 +52,23 @@ class Loop:
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
+        self._turns = 0
+        self._waiting: list[Event] = []
+        """What the mouth has reported since the last micro-turn."""
 
     def run(self, stop: Callable[[], bool] = lambda: False, max_turns: int | None = None) -> int:
-        """Returns how many micro-turns ran. Raises EngineError after a safe stop."""
+        """Returns how many micro-turns have run. Raises EngineError after a safe stop.
+
+        May be called again after it was stopped: it goes on where it was, `silence` first.
+        """
         p, now = self._parts, self._parts.compute_clock.now_ns
-        waiting: list[Event] = []
-        for index in itertools.count():
+        self._waiting += p.voice.events()
+        for index in itertools.count(self._turns):
+            self._turns = index
             if stop() or index == max_turns or (reading := p.audio.read_turn()) is None:
                 return index
             begun_ns = now()
-            events = [*waiting, *p.dialogue.poll()]
+            events = [*self._waiting, *p.dialogue.poll()]
             turn = p.assembler.assemble(index, reading, events, p.voice.state(), p.dialogue.state())
             try:
                 output = p.engine.step(turn)
@@ -72,9 +79,10 @@ class Loop:
             decision = p.decider.decide(output, turn)
             told_to_stop = p.dialogue.obey(p.control.take())
             said, played = self._speak(decision, turn, told_to_stop)
-            waiting = list(p.voice.events())
+            self._waiting = list(p.voice.events())
+            p.dialogue.voiced(self._waiting)
             p.dialogue.listen(turn, decision)
-            p.dialogue.delegate(decision, turn)
+            request = p.dialogue.delegate(decision, turn)
             if said is not None and said.act not in ASIDES:
                 p.dialogue.answered()
             late_ms = (begun_ns - reading.captured_ns) / 1e6 if p.realtime else 0.0
@@ -85,9 +93,8 @@ class Loop:
                 total_ms=total_ms,
                 skipped=int(max(0.0, late_ms + total_ms) // TURN_MS) if p.realtime else 0,
             )
-            record = TurnRecord(
-                turn, output, decision, timings, said, played, p.dialogue.asked_actions()
-            )
+            asked = p.dialogue.asked_actions()
+            record = TurnRecord(turn, output, decision, timings, said, played, asked, request)
             for sink in p.sinks:
                 sink.publish(record)
         raise AssertionError("unreachable")
@@ -109,11 +116,16 @@ class Loop:
         p.audio.play(played)
         return said, played
 
-    def _safe_stop(self, turn: MicroTurn) -> None:
-        """The engine is gone: silence, and tell every sink to stop moving."""
+    def silence(self) -> None:
+        """Drop all that is being said; for a loop that is not running."""
         p = self._parts
         p.audio.flush(p.fade_ms)
         p.voice.flush(p.fade_ms)
+
+    def _safe_stop(self, turn: MicroTurn) -> None:
+        """The engine is gone: silence, and tell every sink to stop moving."""
+        p = self._parts
+        self.silence()
         halt = Decision(turn.index, "yield", stop=True, actions=(Action("stop_motion"),), heard="")
         output = EngineOutput(turn.index, {})
         record = TurnRecord(turn, output, halt, Timings())

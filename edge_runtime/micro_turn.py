@@ -244,3 +244,5 @@ class TurnRecord:
     """What the mouth will play next, float32 (3200,); None before the mouth was asked."""
     asked_actions: tuple[Action, ...] = ()
     """Actions that the background model asked for, beside those of the decision."""
+    request: Request | None = None
+    """The question that this decision handed on."""

@@ -148,6 +148,11 @@ class RemoteControl:
     def camera_on(self) -> bool:
         return self._on["camera"]
 
+    @property
+    def capture(self) -> dict[str, bool]:
+        """Of what captures and can be switched, by name: whether it is on."""
+        return {name: self._on[name] for name, switches in self._switches.items() if switches}
+
     # -- from inside -----------------------------------------------------------
 
     def connect(self, microphone: Switch | None = None, camera: Switch | None = None) -> None:

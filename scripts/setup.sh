@@ -64,9 +64,17 @@ system_packages() {
   if [[ ",$extras," == *,dev,* && ! -x /usr/sbin/mosquitto ]] && ! command -v mosquitto >/dev/null; then
     missing+=(mosquitto) # the tests of delegation talk to a real broker
   fi
-  if [[ ",$extras," == *,train,* ]] && ! command -v festival >/dev/null; then
+  if [[ ",$extras," == *,dev,* ]]; then
+    command -v openssl >/dev/null || missing+=(openssl) # ... with certificates
+    # ... over a network that they cut
+    [ -x /usr/sbin/tc ] || command -v tc >/dev/null || missing+=(iproute2)
+  fi
+  if [[ ",$extras," =~ ,(train|evaluate), ]] && ! command -v festival >/dev/null; then
     # The factory's third synthesizer; flite and espeak-ng come as libraries of what is above.
     missing+=(festival festvox-kallpc16k festvox-kdlpc16k festvox-us-slt-hts)
+  fi
+  if [[ ",$extras," == *,dev,* ]] && ! command -v g++ >/dev/null; then
+    missing+=(g++ python3-dev) # the tests of TensorRT compile what stands in for its libraries
   fi
   if [[ ",$extras," == *,audio,* && ! -e /usr/include/portaudio.h ]]; then
     missing+=(portaudio19-dev gcc libc6-dev python3-dev) # pyaudio is compiled on the spot

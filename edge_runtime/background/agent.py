@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from typing_extensions import Self
 
 from edge_runtime.background.agent_config import AgentConfig
-from edge_runtime.background.agent_message import message, picture
+from edge_runtime.background.agent_message import message, picture, sound
 from edge_runtime.background.agent_model import build, reason
 from edge_runtime.background.agent_tools import McpServers, own_tools
 from edge_runtime.background.answerer import Ears, Reply, local_time
@@ -130,7 +130,8 @@ class AgentAnswerer:
                 raise BackgroundError("the agent is stopping")
             if cancelled.is_set():
                 return
-            work = asyncio.run_coroutine_threadsafe(self._run(request, heard, steps.put), loop)
+            said = self._told(request, heard, pcm)
+            work = asyncio.run_coroutine_threadsafe(self._run(request, said, steps.put), loop)
         except Exception as error:
             log.warning("request %s cannot be answered: %s", request.id, self._clean(error))
             reply(ReplyKind.FAILED, "the agent is not ready")
@@ -194,7 +195,19 @@ class AgentAnswerer:
             await asyncio.gather(warming, return_exceptions=True)
             await self._servers.close()
 
-    async def _run(self, request: RequestMessage, heard: str, put: Callable[[_Step], None]) -> None:
+    def _told(self, request: RequestMessage, heard: str, pcm: Pcm) -> Any:
+        """What the model is given: text, and what it can see or hear."""
+        from pydantic_ai.messages import BinaryContent
+
+        hears = self._config.sound and len(pcm) > 0
+        said: list[Any] = [message(request, heard, hears)]
+        if hears:
+            said.append(BinaryContent(sound(pcm), media_type="audio/wav"))
+        if self._config.pictures and (seen := picture(request)):
+            said.append(BinaryContent(seen, media_type="image/jpeg"))
+        return said if len(said) > 1 else said[0]  # Small servers take a plain text only.
+
+    async def _run(self, request: RequestMessage, said: Any, put: Callable[[_Step], None]) -> None:
         from pydantic_ai import messages
         from pydantic_ai.usage import UsageLimits
 
@@ -214,10 +227,6 @@ class AgentAnswerer:
                     if event.part.tool_name not in actions:
                         put(_Step(ReplyKind.PROGRESS, f"using {event.part.tool_name}"))
 
-        text = message(request, heard)
-        said: Any = text  # Small servers take a plain text only.
-        if self._config.pictures and (seen := picture(request)):
-            said = [text, messages.BinaryContent(seen, media_type="image/jpeg")]
         limit = self._config.max_tool_calls
         async with AsyncExitStack() as stack:
             own = own_tools(

@@ -9,6 +9,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from typing_extensions import Self
 
+from edge_runtime.config import SecretFile
 from edge_runtime.credentials import secret
 from edge_runtime.errors import ConfigError
 
@@ -32,7 +33,7 @@ class McpServer(_Section):
     url: str | None = Field(
         None, pattern=r"^https?://", description="Of a server that runs elsewhere."
     )
-    token_file: Path | None = Field(
+    token_file: SecretFile | None = Field(
         None, strict=False, description="A file with the bearer token for the address."
     )
     start_timeout_s: float = Field(
@@ -68,7 +69,9 @@ class AgentConfig(_Section):
         description="A server with OpenAI's chat completions (llama.cpp, vLLM, Ollama), "
         "such as http://localhost:8080/v1.",
     )
-    api_key_file: Path | None = Field(None, strict=False, description="A file with the key only.")
+    api_key_file: SecretFile | None = Field(
+        None, strict=False, description="A file with the key only."
+    )
     api_key_env: str | None = Field(
         None,
         min_length=1,
@@ -89,6 +92,10 @@ class AgentConfig(_Section):
     )
     max_tool_calls: int = Field(8, ge=0, le=100, description="For one answer.")
     pictures: bool = Field(False, description="The model can see: give it the request's picture.")
+    sound: bool = Field(
+        False,
+        description="The model can hear: give it the request's sound, and use no recogniser.",
+    )
     mcp_servers: dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,30}$")], McpServer] = Field(
         default_factory=dict, description="By name; the names of its tools begin with it."
     )

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import base64
 import binascii
+import io
 
 from edge_runtime.delegation.wire import RequestMessage
+from edge_runtime.micro_turn import SAMPLE_RATE_HZ, Pcm
 
 MAX_CONVERSATION_CHARS = 12_000
 """Older turns are left out."""
 
 
-def message(request: RequestMessage, heard: str) -> str:
-    """What the model is told: one line for each turn, so that no text can pose as another."""
+def message(request: RequestMessage, heard: str, hears: bool = False) -> str:
+    """What the model is told: one line for each turn, so that no text can pose as another.
+
+    With `hears`, the sound of the question goes with it.
+    """
     lines = [f"Local time: {request.local_time or 'unknown'}", f"Language: {request.language}"]
     if request.waited_s >= 60:
         lines.append(
@@ -34,10 +39,12 @@ def message(request: RequestMessage, heard: str) -> str:
     if request.reason:
         lines.append(f"Why the device asks: {_line(request.reason)}")
     rough = _line(request.transcript)
-    best = _line(heard) or rough
+    best = "" if hears else _line(heard) or rough
     if rough and rough != best:
         lines.append(f"The device's own rough transcript: {rough}")
-    if best:
+    if hears:
+        lines.append("What the person says now is in the sound.")
+    elif best:
         lines.append(f"The person says now: {best}")
     else:
         lines.append("What the person says now could not be made out.")
@@ -46,6 +53,15 @@ def message(request: RequestMessage, heard: str) -> str:
 
 def _line(text: str) -> str:
     return " ".join(text.split())
+
+
+def sound(pcm: Pcm) -> bytes:
+    """float32 (n,), 16 kHz, as a WAV file: what providers take."""
+    import soundfile
+
+    buffer = io.BytesIO()
+    soundfile.write(buffer, pcm, SAMPLE_RATE_HZ, format="WAV", subtype="PCM_16")
+    return buffer.getvalue()
 
 
 def picture(request: RequestMessage) -> bytes:

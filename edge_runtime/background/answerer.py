@@ -121,7 +121,7 @@ class SkillsAnswerer:
             said = Skills(timers, lambda: now, request.device).reply(heard, request.unsaid)
             if not timers.running():
                 del self._timers[request.device]
-        log.info("%s: heard %r -> %s: %s", request.id, heard, said.skill, said.text)
+        log.debug("%s: heard %r -> %s: %s", request.id, heard, said.skill, said.text)
         reply(ReplyKind.RESULT, said.text)
 
     def due(self) -> Sequence[Reminder]:

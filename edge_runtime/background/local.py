@@ -48,6 +48,7 @@ class LocalBackground:
         """Deadline by request that has not been answered."""
         self._events: list[tuple[int, Event]] = []
         self._thread: threading.Thread | None = None
+        self._closing = threading.Event()
 
     def __enter__(self) -> Self:
         if self._block:
@@ -65,6 +66,7 @@ class LocalBackground:
     ) -> None:
         if self._thread is None:
             return
+        self._closing.set()
         with self._lock:
             self._open.clear()
         with contextlib.suppress(queue.Empty):  # The thread takes from it at the same time.
@@ -115,7 +117,8 @@ class LocalBackground:
         try:
             self._transcriber.load()
         except Exception:
-            log.warning("the recogniser cannot be loaded; questions will fail", exc_info=True)
+            if not self._closing.is_set():  # ended while it was loading: nobody asks any more
+                log.warning("the recogniser cannot be loaded; questions will fail", exc_info=True)
         while (request := self._requests.get()) is not None:
             self._handle(request, self._clock.now_ns())
 
@@ -127,7 +130,8 @@ class LocalBackground:
         try:
             said = self._answer(request)
         except Exception as error:
-            log.warning("request %s failed", request.id, exc_info=True)
+            if not self._closing.is_set():
+                log.warning("request %s failed", request.id, exc_info=True)
             self._close(request.id, EventKind.FAILED, str(error) or repr(error), due_ns)
             return
         if said is not None:
@@ -145,5 +149,5 @@ class LocalBackground:
             if request.id not in self._open:
                 return None
         said = self._skills.reply(heard.text, request.unsaid)
-        log.info("%s: heard %r -> %s: %s", request.id, heard.text, said.skill, said.text)
+        log.debug("%s: heard %r -> %s: %s", request.id, heard.text, said.skill, said.text)
         return said

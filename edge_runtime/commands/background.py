@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Optional
+from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 from rich.markup import escape
@@ -10,6 +10,10 @@ from rich.markup import escape
 from edge_runtime.commands.common import ConfigOption, console, stop_on_signals
 from edge_runtime.config import load
 from edge_runtime.errors import ConfigError
+
+if TYPE_CHECKING:
+    from edge_runtime.background.answerer import Ears
+    from edge_runtime.background.worker_config import RecogniserConfig, WorkerConfig
 
 
 def background(
@@ -28,37 +32,60 @@ def background(
 ) -> None:
     """A worker: answers the questions that devices hand on over an MQTT broker."""
     from edge_runtime.background.agent import AgentAnswerer
-    from edge_runtime.background.answerer import Ears, SkillsAnswerer
-    from edge_runtime.background.transcribe import ProcessTranscriber
+    from edge_runtime.background.answerer import SkillsAnswerer
     from edge_runtime.background.worker import Worker, host_name
     from edge_runtime.background.worker_config import WorkerConfig
     from edge_runtime.delegation.broker import BrokerSettings
 
     wanted = load(config, WorkerConfig)
-    chosen = wanted.delegation
-    url = broker or chosen.broker
+    url = broker or wanted.delegation.broker
     if url is None:
         raise ConfigError(
             "A worker needs a broker: give --broker mqtt://HOST, or delegation.broker in --config."
         )
-    settings = BrokerSettings.configured(chosen, url)
+    settings = BrokerSettings.configured(wanted.delegation, url)
     stop = stop_on_signals()
+    known_as = name or wanted.delegation.user or host_name()
     # What answers is chosen here, and nowhere else.
-    ears = Ears(ProcessTranscriber)
-    known_as = name or chosen.user or host_name()
     if wanted.agent is None:
-        skills = SkillsAnswerer(ears)
+        skills = SkillsAnswerer(_ears(wanted.recogniser))
         answerer: Any = skills
-        able = "understands English; knows time and date, sums, units and timers; no language model"
         worker = Worker(
             settings, known_as, skills, model="offline skills", slots=slots, reminders=skills.due
         )
     else:
+        ears = None if wanted.agent.sound else _ears(wanted.recogniser)
         answerer = AgentAnswerer(wanted.agent, ears)
-        able = f"answers with {wanted.agent.model}"
         worker = Worker(settings, known_as, answerer, model=wanted.agent.model, slots=slots)
     with answerer, worker:
         console.print(
-            f"Worker {worker.name} at {escape(url)}: {able}. Ctrl-C stops it.", soft_wrap=True
+            f"Worker {worker.name} at {escape(url)}: {escape(able(wanted))}. Ctrl-C stops it.",
+            soft_wrap=True,
         )
         stop.wait()
+
+
+def able(config: WorkerConfig) -> str:
+    """What a worker with this configuration can do, and what it cannot."""
+    if config.agent is None:
+        hears = "English" if config.recogniser.engine == "pocketsphinx" else "free speech"
+        return (
+            f"understands {hears}; knows time and date, sums, units and timers; no language model: "
+            "to anything else it says that it does not know"
+        )
+    heard_by = config.recogniser.engine
+    where = f" at {config.agent.base_url}" if config.agent.base_url else ""
+    tools = ", ".join(config.agent.mcp_servers) or "none but the device's actions and exact skills"
+    ears = "hears the question" if config.agent.sound else f"reads it from {heard_by}"
+    return f"answers with {config.agent.model}{where}, which {ears}; tools: {tools}"
+
+
+def _ears(chosen: RecogniserConfig) -> Ears:
+    from edge_runtime.background.answerer import Ears
+    from edge_runtime.background.transcribe import ProcessTranscriber
+    from edge_runtime.background.whisper import WhisperTranscriber
+
+    if chosen.engine == "whisper":
+        whisper = WhisperTranscriber(chosen.model, chosen.device, chosen.language)
+        return Ears(lambda: whisper)
+    return Ears(ProcessTranscriber)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import threading
 from enum import Enum
@@ -10,6 +11,8 @@ from typing import Annotated, Optional
 
 import typer
 from rich.console import Console
+
+from edge_runtime.errors import ConfigError
 
 console = Console(highlight=False)
 errors = Console(stderr=True, highlight=False)
@@ -29,3 +32,14 @@ def stop_on_signals() -> threading.Event:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
     return stop
+
+
+def write_json(path: Path, content: object) -> None:
+    """Figures for other programs. Raises ConfigError where the file cannot be written."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(
+            f"{path} cannot be written: {error.strerror}. Give --json another path."
+        ) from error

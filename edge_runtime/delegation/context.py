@@ -26,24 +26,27 @@ class Conversation:
     def __init__(self) -> None:
         self._said: deque[_Entry] = deque(maxlen=MAX_SAID)
         self.unsaid = ""
-        """What was left of the last answer when it was interrupted."""
+        """What was left of the last answer when it was interrupted; `go on` asks for it."""
 
     def person(self, text: str, index: int) -> None:
         if text:
             self._said.append(_Entry("person", text, index))
 
     def device(self, utterance: Utterance, index: int) -> None:
-        self._said.append(_Entry("device", utterance.text, index, utterance.id))
+        self._said.append(
+            _Entry("device", utterance.text, index, utterance.id, utterance.request_id)
+        )
 
-    def interrupted(self, utterance_id: str, unsaid: str) -> bool:
-        """Cut a remembered utterance to what was said of it; False if it is not known."""
+    def interrupted(self, utterance_id: str, unsaid: str) -> str | None:
+        """Cut a remembered utterance to what was said of it; the request that it answers, if it
+        is an answer."""
         for entry in reversed(self._said):
             if entry.utterance_id == utterance_id:
                 words, left = entry.text.split(), len(unsaid.split())
                 entry.text = " ".join(words[: max(0, len(words) - left)])
                 entry.interrupted = True
-                return True
-        return False
+                return entry.request_id
+        return None
 
     def until(self, index: int) -> tuple[Said, ...]:
         """Oldest first, with ages at micro-turn `index`."""
@@ -60,6 +63,7 @@ class _Entry:
     text: str
     index: int
     utterance_id: str = ""
+    request_id: str | None = None
     interrupted: bool = False
 
 

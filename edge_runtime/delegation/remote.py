@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-import queue
 import threading
-import time
+import uuid
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -23,6 +23,7 @@ from edge_runtime.delegation.mqtt import Outgoing as Message
 from edge_runtime.delegation.outbox import Outbox
 from edge_runtime.delegation.packing import Abilities, pack, repack
 from edge_runtime.delegation.request import DelegatedRequest, RequestState
+from edge_runtime.delegation.tasks import Tasks
 from edge_runtime.errors import BackgroundError, WireError
 from edge_runtime.interfaces import Clock
 from edge_runtime.micro_turn import Event, EventKind, Request
@@ -81,7 +82,7 @@ class MqttBackground:
         )
         self._connection.subscribe(self._topics.replies, self._on_reply)
         self._connection.subscribe(wire.ALL_WORKERS, self._on_worker)
-        self._boot = f"{time.time_ns():x}"
+        self._boot = uuid.uuid4().hex[:8]
         """Part of every id: a reply to a question before a restart must not answer one after."""
         self._lock = threading.RLock()
         self._open: dict[str, _Out] = {}
@@ -92,19 +93,21 @@ class MqttBackground:
         self._timers_told: set[tuple[str, str]] = set()
         self._abandoned: set[str] = set()
         """Given up without a link: the broker may still hand them to a worker."""
-        self._tasks: queue.Queue[Callable[[], object] | None] = queue.Queue()
-        self._thread: threading.Thread | None = None
+        self._tasks = Tasks("delegation")
         self._outbox = outbox
+        self._entered = ExitStack()
         self._kept = None if outbox is None else Kept(outbox, self._tasks.put)
         self.bad_payloads = 0
 
     def __enter__(self) -> Self:
-        if self._outbox is not None and self._kept is not None:
-            self._outbox.__enter__()
-            self._events += self._kept.load()
-        self._thread = threading.Thread(target=self._work, name="delegation", daemon=True)
-        self._thread.start()
-        self._connection.__enter__()
+        """Raises ConfigError: the outbox, a password or a certificate cannot be used."""
+        with ExitStack() as stack:
+            if self._outbox is not None and self._kept is not None:
+                stack.enter_context(self._outbox)
+                self._events += self._kept.load()
+            stack.enter_context(self._tasks)
+            stack.enter_context(self._connection)
+            self._entered = stack.pop_all()
         return self
 
     def __exit__(
@@ -119,12 +122,7 @@ class MqttBackground:
         for name in names:
             if not self._keeps(name):
                 self._publish_cancel(name)
-        self._connection.__exit__(kind, error, trace)
-        self._tasks.put(None)
-        if self._thread is not None:
-            self._thread.join(timeout=2)
-        if self._outbox is not None:
-            self._outbox.__exit__(kind, error, trace)
+        self._entered.close()
 
     @property
     def available(self) -> bool:
@@ -139,7 +137,7 @@ class MqttBackground:
 
     def submit(self, request: Request) -> None:
         """Raises BackgroundError where no more can wait."""
-        if self._tasks.qsize() >= MAX_UNSENT:
+        if len(self._tasks) >= MAX_UNSENT:
             raise BackgroundError("too many questions at once")
         name = self._wire_id(request)
         deadline_ns = self._clock.now_ns() + int(request.deadline_s * 1e9)
@@ -161,13 +159,14 @@ class MqttBackground:
 
     def cancel(self, request_id: str) -> None:
         with self._lock:
-            name = request_id if request_id in self._open else self._named(request_id)
+            kept = self._kept is not None and self._kept.forget(request_id)
+            own_name = kept or request_id in self._open
+            name = request_id if own_name else self._named(request_id)
             out = self._open.pop(name, None)
             self._events = [event for event in self._events if event.id != request_id]
-            if self._kept is not None:
-                self._kept.forget(request_id)
         if out is not None:
             out.state.cancel()
+        if out is not None or kept:
             self._publish_cancel(name)
 
     def spoken(self, request_id: str) -> None:
@@ -223,13 +222,6 @@ class MqttBackground:
             self.cancel(request_id)
 
     # -- a thread of its own ---------------------------------------------------
-
-    def _work(self) -> None:
-        while (task := self._tasks.get()) is not None:
-            try:
-                task()
-            except Exception:
-                log.warning("a step of a delegation failed", exc_info=True)
 
     def _send(self, name: str, request: Request) -> None:
         with self._lock:

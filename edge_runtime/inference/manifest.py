@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Annotated, Any, Literal
 
@@ -23,6 +23,9 @@ from edge_runtime.errors import ManifestError
 from edge_runtime.micro_turn import TURN_SAMPLES
 
 MANIFEST_FILE = "manifest.yaml"
+Precision = Literal["fp32", "fp16", "int8"]
+"""Of a graph. fp16 is made of the fp32 graph when it is wanted; int8 is a file of its own, since
+it takes a calibration."""
 InputRole = Literal["audio", "frame", "frame_valid", "events", "status"]
 OutputRole = Literal["floor", "act", "action", "delegate", "transcript"]
 Probability = Annotated[float, Field(gt=0.0, lt=1.0)]
@@ -102,6 +105,9 @@ class Manifest(_Closed):
     version: str
     licence: str
     model: ModelFile
+    """The float32 graph."""
+    variants: dict[Literal["int8"], ModelFile] = {}
+    """The same network, with the same inputs, outputs and states, in other precisions."""
     tick_ms: Literal[200]
     sample_rate_hz: Literal[16000]
     inputs: tuple[InputTensor, ...]
@@ -115,6 +121,17 @@ class Manifest(_Closed):
     @property
     def model_path(self) -> Path:
         return self.folder / self.model.file
+
+    def graph(self, precision: Precision = "fp32") -> ModelFile:
+        """The file that this precision is, or is made of. Raises ManifestError for int8 without."""
+        if precision != "int8":
+            return self.model
+        if "int8" not in self.variants:
+            raise ManifestError(
+                f"{self.folder} has no int8 graph (`variants` in its manifest). Make one with "
+                "`edge-runtime calibrate`, or choose the precision fp16 or fp32."
+            )
+        return self.variants["int8"]
 
     def input(self, role: InputRole) -> InputTensor | None:
         return next((tensor for tensor in self.inputs if tensor.role == role), None)
@@ -223,18 +240,61 @@ def _explain(path: Path, error: ValidationError) -> str:
     )
 
 
-def verify_hash(manifest: Manifest) -> None:
-    """Raises ManifestError when the model's file is missing or not the one that was described."""
-    path = manifest.model_path
+def read_graph(manifest: Manifest, precision: Precision = "fp32") -> bytes:
+    """The file of `manifest.graph(precision)`.
+
+    Raises ManifestError when it is missing or not the one that was described.
+    """
+    described = manifest.graph(precision)
+    path = manifest.folder / described.file
     try:
-        found = hashlib.sha256(path.read_bytes()).hexdigest()
+        graph = path.read_bytes()
     except OSError as error:
         raise ManifestError(
             f"The model file {path} cannot be read: {error}. Copy the whole folder again."
         ) from error
-    if found != manifest.model.sha256:
+    found = hashlib.sha256(graph).hexdigest()
+    if found != described.sha256:
         raise ManifestError(
             f"{path} is not the file its manifest describes: SHA-256 {found[:16]}..., expected "
-            f"{manifest.model.sha256[:16]}... The file is damaged or was replaced; copy the whole "
+            f"{described.sha256[:16]}... The file is damaged or was replaced; copy the whole "
             "folder again, or export the model anew so that manifest and graph belong together."
         )
+    return graph
+
+
+Tensors = Mapping[str, tuple[str, tuple[Any, ...]]]
+"""dtype and shape by name."""
+
+
+def check_tensors(manifest: Manifest, what: str, inputs: Tensors, outputs: Tensors) -> None:
+    """Raises ManifestError with every tensor of `what` that is not as the manifest says."""
+    described_in: dict[str, tuple[str, tuple[Any, ...]]] = {
+        t.name: (t.dtype, tuple(t.shape)) for t in manifest.inputs
+    }
+    described_in |= {s.input: (s.dtype, tuple(s.shape)) for s in manifest.states}
+    described_out: dict[str, tuple[str, tuple[Any, ...]]] = {
+        t.name: (t.dtype, tuple(t.shape)) for t in manifest.outputs
+    }
+    described_out |= {s.output: (s.dtype, tuple(s.shape)) for s in manifest.states}
+    problems: list[str] = []
+    sides = (("input", described_in, inputs), ("output", described_out, outputs))
+    for side, described, found in sides:
+        for name in sorted(described.keys() | found.keys()):
+            want, have = described.get(name), found.get(name)
+            if want != have:
+                problems.append(f"  {side} {name}: manifest {_show(want)}, graph {_show(have)}")
+    if problems:
+        raise ManifestError(
+            "\n".join(
+                [
+                    f"{what} and its manifest do not match:",
+                    *problems,
+                    "Export the model again so that both come from the same network.",
+                ]
+            )
+        )
+
+
+def _show(tensor: tuple[str, tuple[Any, ...]] | None) -> str:
+    return "has none" if tensor is None else f"{tensor[0]} {list(tensor[1])}"

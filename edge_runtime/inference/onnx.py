@@ -1,10 +1,12 @@
-"""ONNX Runtime on the CPU: the engine every machine has."""
+"""ONNX Runtime: the engine every machine has, on its CPU or on a desktop's GPU."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,23 +14,52 @@ from typing_extensions import Self
 
 from edge_runtime.errors import EngineError, ManifestError
 from edge_runtime.inference.encode import Encoder
-from edge_runtime.inference.manifest import Manifest, load_manifest, verify_hash
+from edge_runtime.inference.engine import (
+    INACTIVE,
+    WARM_UP_TURNS,
+    State,
+    finite_output,
+    initial_state,
+)
+from edge_runtime.inference.manifest import (
+    Manifest,
+    Precision,
+    Tensors,
+    check_tensors,
+    load_manifest,
+)
+from edge_runtime.inference.precision import graph_bytes
 from edge_runtime.micro_turn import EngineOutput, MicroTurn
 
-WARM_UP_TURNS = 3
+Provider = Literal["cpu", "cuda", "tensorrt"]
+_PROVIDERS = {
+    "cpu": "CPUExecutionProvider",
+    "cuda": "CUDAExecutionProvider",
+    "tensorrt": "TensorrtExecutionProvider",
+}
 _DTYPES = {"tensor(float)": "float32", "tensor(uint8)": "uint8"}
+
+
+@dataclass(frozen=True)
+class OnnxOptions:
+    threads: int = 1
+    """One by default: on graphs of this size a second one makes the slowest turns slower."""
+    provider: Provider = "cpu"
+    precision: Precision = "fp32"
+    cache: Path | None = None
+    """Where the provider `tensorrt` keeps its engines and timings; nowhere if None."""
+    workspace_mb: int = 512
 
 
 class OnnxEngine:
     """One interaction model in ONNX Runtime. Entering loads, checks and warms up.
 
-    State tensors live in two sets of buffers that swap each turn: a turn reads one and writes the
-    other, so no state is copied and none is allocated. One thread by default: on graphs of this
-    size a second one makes the slowest turns slower (measure before you add threads).
+    State tensors live in two sets of buffers on the provider's device that swap each turn: a turn
+    reads one and writes the other, so no state is copied and none is allocated.
     """
 
-    def __init__(self, folder: Path, threads: int = 1) -> None:
-        self.folder, self.threads = folder, threads
+    def __init__(self, folder: Path, options: OnnxOptions | None = None) -> None:
+        self.folder, self.options = folder, options or OnnxOptions()
         self._session: Any = None
         self._bindings: list[Any] = []
         self._manifest: Manifest | None = None
@@ -47,45 +78,33 @@ class OnnxEngine:
         return {
             "name": self.manifest.name,
             "version": self.manifest.version,
-            "sha256": self.manifest.model.sha256,
+            "sha256": self.manifest.graph(self.options.precision).sha256,
             "backend": "onnx",
+            "provider": self.options.provider,
+            "precision": self.options.precision,
             "onnxruntime": str(onnxruntime.__version__),
         }
 
     def __enter__(self) -> Self:
-        import onnxruntime as ort
-
         manifest = self.manifest
-        verify_hash(manifest)
-        options = ort.SessionOptions()
-        options.intra_op_num_threads, options.inter_op_num_threads = self.threads, 1
-        options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
-        try:
-            session = ort.InferenceSession(
-                str(manifest.model_path), options, providers=["CPUExecutionProvider"]
-            )
-        except Exception as error:  # ONNX Runtime raises bare and generated exception types
-            raise ManifestError(
-                f"{manifest.model_path} is not a graph that ONNX Runtime can load: {error}. "
-                "Export the model again, or update ONNX Runtime."
-            ) from error
-        _check_tensors(manifest, session)
+        session = _session(manifest, self.options)
+        what = str(manifest.folder / manifest.graph(self.options.precision).file)
+        inputs, outputs = _tensors(session.get_inputs()), _tensors(session.get_outputs())
+        check_tensors(manifest, what, inputs, outputs)
         self._session = session
         self._encoder = Encoder(manifest)
         self._inputs = self._encoder.arrays()
         self._outputs = {t.name: np.zeros(t.shape, np.float32) for t in manifest.outputs}
-        self._states = [
-            [np.zeros(state.shape, np.float32) for state in manifest.states] for _ in range(2)
-        ]
+        self._states = [self._allocate() for _ in range(2)]
         self._bindings = [self._bind(session, turn) for turn in range(2)]
-        self.reset()
         try:
+            self.reset()
             for _ in range(WARM_UP_TURNS):
                 self._run()
         except Exception as error:
             self.__exit__(None, None, None)
             raise ManifestError(
-                f"{manifest.model_path} loads but does not run: {error}. Export the model again."
+                f"{what} loads but does not run: {error}. Export the model again."
             ) from error
         self.reset()
         return self
@@ -96,85 +115,125 @@ class OnnxEngine:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._bindings, self._session = [], None
+        self._bindings, self._states, self._session = [], [], None
+
+    def _allocate(self) -> list[Any]:
+        """One set of state tensors on the provider's device, OrtValues."""
+        import onnxruntime as ort
+
+        device = "cpu" if self.options.provider == "cpu" else "cuda"
+        make = ort.OrtValue.ortvalue_from_numpy
+        return [make(np.zeros(s.shape, np.float32), device, 0) for s in self.manifest.states]
 
     def _bind(self, session: Any, turn: int) -> Any:
         """A binding that reads the states of set `turn` and writes those of the other."""
         binding = session.io_binding()
         read, write = self._states[turn], self._states[1 - turn]
-        for name, array in self._inputs.items():
-            _bind(binding.bind_input, name, array)
+        self._bind_inputs(binding)
         for name, array in self._outputs.items():
             _bind(binding.bind_output, name, array)
         for state, before, after in zip(self.manifest.states, read, write, strict=True):
-            _bind(binding.bind_input, state.input, before)
-            _bind(binding.bind_output, state.output, after)
+            binding.bind_ortvalue_input(state.input, before)
+            binding.bind_ortvalue_output(state.output, after)
         return binding
+
+    def _bind_inputs(self, binding: Any) -> None:
+        for name, array in self._inputs.items():
+            _bind(binding.bind_input, name, array)
 
     def reset(self) -> None:
         """Back to the initial state, as if nothing had been heard."""
-        if self._session is None:
-            raise EngineError("The engine is not active: use it inside a `with` block.")
+        self.restore(initial_state(self.manifest))
+
+    def state(self) -> State:
+        """What the next micro-turn will start from; copies."""
+        self._check_active()
+        now = self._states[self._turn]
+        return {
+            s.input: value.numpy().copy()
+            for s, value in zip(self.manifest.states, now, strict=True)
+        }
+
+    def restore(self, state: State) -> None:
+        """Let the next micro-turn start from what `state()` gave."""
+        self._check_active()
         self._turn = 0
-        for arrays in self._states:
-            for state, array in zip(self.manifest.states, arrays, strict=True):
-                array.fill(state.initial)
+        for described, value in zip(self.manifest.states, self._states[0], strict=True):
+            value.update_inplace(np.ascontiguousarray(state[described.input], np.float32))
 
     def step(self, turn: MicroTurn) -> EngineOutput:
         """One micro-turn. Raises EngineError when the run fails or gives NaN or infinity."""
-        if self._session is None:
-            raise EngineError("The engine is not active: use it inside a `with` block.")
+        self._check_active()
         try:
             self._encoder.encode(turn, self._inputs)
             self._run()
         except Exception as error:
             raise EngineError(f"The engine failed in micro-turn {turn.index}: {error}") from error
-        tensors = {name: array.copy() for name, array in self._outputs.items()}
-        broken = [name for name, array in tensors.items() if not np.isfinite(array).all()]
-        if broken:
-            names = ", ".join(broken)
-            raise EngineError(
-                f"The engine gave NaN or infinity in micro-turn {turn.index}: {names}"
-            )
-        return EngineOutput(turn.index, tensors)
+        return finite_output(turn.index, self._outputs)
 
     def _run(self) -> None:
-        self._session.run_with_iobinding(self._bindings[self._turn])
+        binding = self._bindings[self._turn]
+        if self.options.provider != "cpu":
+            self._bind_inputs(binding)  # a binding copies to the device once: when it is made
+        self._session.run_with_iobinding(binding)
         self._turn = 1 - self._turn
+
+    def _check_active(self) -> None:
+        if self._session is None:
+            raise EngineError(INACTIVE)
+
+
+def _session(manifest: Manifest, chosen: OnnxOptions) -> Any:
+    import onnxruntime as ort
+
+    name = _PROVIDERS[chosen.provider]
+    if name not in ort.get_available_providers():
+        raise ManifestError(
+            f"engine.provider is {chosen.provider}, but this ONNX Runtime has no {name}. Install "
+            "onnxruntime-gpu in place of onnxruntime, or choose the provider cpu."
+        )
+    options = ort.SessionOptions()
+    options.intra_op_num_threads, options.inter_op_num_threads = chosen.threads, 1
+    options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
+    if chosen.precision == "int8" and chosen.provider == "cpu":
+        # Quantize and dequantize as they stand: the fused integer kernels are several times slower.
+        options.add_session_config_entry("session.disable_quant_qdq", "1")
+    graph = graph_bytes(manifest, chosen.precision)
+    try:
+        session = ort.InferenceSession(graph, options, providers=_providers(chosen))
+    except Exception as error:  # ONNX Runtime raises bare and generated exception types
+        raise ManifestError(
+            f"{manifest.folder / manifest.graph(chosen.precision).file} is not a graph that ONNX "
+            f"Runtime can load: {error}. Export the model again, or update ONNX Runtime."
+        ) from error
+    if session.get_providers()[0] != name:  # it goes on with the CPU when a library is missing
+        raise ManifestError(
+            f"ONNX Runtime has {name} but could not start it: its CUDA or TensorRT libraries are "
+            "missing or of another version. Install those it names above, or choose cpu."
+        )
+    return session
+
+
+def _providers(chosen: OnnxOptions) -> list[tuple[str, dict[str, str]]]:
+    """The chosen provider first, then those that take what it does not."""
+    cuda = (_PROVIDERS["cuda"], {"device_id": "0"})
+    cpu: tuple[str, dict[str, str]] = (_PROVIDERS["cpu"], {})
+    if chosen.provider == "cpu":
+        return [cpu]
+    if chosen.provider == "cuda":
+        return [cuda, cpu]
+    options = {"device_id": "0", "trt_max_workspace_size": str(chosen.workspace_mb << 20)}
+    if chosen.cache is not None:
+        chosen.cache.mkdir(parents=True, exist_ok=True)
+        for kind in ("engine", "timing"):
+            options[f"trt_{kind}_cache_enable"] = "True"
+            options[f"trt_{kind}_cache_path"] = str(chosen.cache)
+    return [(_PROVIDERS["tensorrt"], options), cuda, cpu]
+
+
+def _tensors(nodes: Iterable[Any]) -> Tensors:
+    return {node.name: (_DTYPES.get(node.type, node.type), tuple(node.shape)) for node in nodes}
 
 
 def _bind(bind: Any, name: str, array: NDArray[Any]) -> None:
     bind(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
-
-
-def _check_tensors(manifest: Manifest, session: Any) -> None:
-    """Raises ManifestError with every tensor of the graph that is not as described."""
-    described_in = {t.name: (t.dtype, tuple(t.shape)) for t in manifest.inputs}
-    described_in |= {s.input: (s.dtype, tuple(s.shape)) for s in manifest.states}
-    described_out = {t.name: (str(t.dtype), tuple(t.shape)) for t in manifest.outputs}
-    described_out |= {s.output: (s.dtype, tuple(s.shape)) for s in manifest.states}
-    problems: list[str] = []
-    sides = (
-        ("input", described_in, session.get_inputs()),
-        ("output", described_out, session.get_outputs()),
-    )
-    for side, described, nodes in sides:
-        graph = {n.name: (_DTYPES.get(n.type, n.type), tuple(n.shape)) for n in nodes}
-        for name in sorted(described.keys() | graph.keys()):
-            want, have = described.get(name), graph.get(name)
-            if want != have:
-                problems.append(f"  {side} {name}: manifest {_show(want)}, graph {_show(have)}")
-    if problems:
-        raise ManifestError(
-            "\n".join(
-                [
-                    f"{manifest.model_path} and its manifest do not match:",
-                    *problems,
-                    "Export the model again so that both come from the same network.",
-                ]
-            )
-        )
-
-
-def _show(tensor: tuple[str, tuple[Any, ...]] | None) -> str:
-    return "has none" if tensor is None else f"{tensor[0]} {list(tensor[1])}"

@@ -49,6 +49,15 @@ class QueueSink:
             log.warning("%s: %d micro-turns dropped", self._name, self.dropped)
         self._sink.__exit__(kind, error, trace)
 
+    @property
+    def name(self) -> str:
+        return self._name
+
+    @property
+    def depth(self) -> int:
+        """Micro-turns that wait."""
+        return len(self._queue)
+
     def publish(self, record: TurnRecord) -> None:
         with self._changed:
             if len(self._queue) >= self._size:

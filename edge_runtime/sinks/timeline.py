@@ -21,6 +21,8 @@ ROW_S = 30.0
 MAX_TURNS = 3000
 """10 minutes; what comes later is not drawn, so that memory stays bounded."""
 THUMBNAIL_TURNS = 10
+THUMBNAIL_SHARE = 1.7 / 30
+"""Of a row's width."""
 COLOURS = {
     "listen": "#d9dee6",
     "backchannel": "#e9c46a",
@@ -39,9 +41,10 @@ class _Label:
 
 
 class Timeline:
-    """Collects a summary of each micro-turn; `draw` makes the picture."""
+    """Collects a summary of each micro-turn; `draw` makes the picture, in rows of `row_s`."""
 
-    def __init__(self) -> None:
+    def __init__(self, row_s: float = ROW_S) -> None:
+        self._row_s = row_s
         self._envelopes: list[NDArray[np.float32]] = []
         self._floor: list[Mapping[str, float]] = []
         self._labels: list[_Label] = []
@@ -78,12 +81,12 @@ class Timeline:
             self._thumbnails.append((end_s - TURN_S, turn.frame[::step, ::step].copy()))
 
     def draw(self, path: Path, scenes: Sequence[Mapping[str, Any]] = ()) -> None:
-        """Write a PNG: rows of 30 s; `scenes` have name, ok, start_s, end_s."""
+        """Write a PNG; `scenes` have name, ok, start_s, end_s."""
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
 
         total_s = max(len(self._floor) * TURN_S, 1.0)
-        rows = int(np.ceil(total_s / ROW_S))
+        rows = max(1, int(np.ceil(total_s / self._row_s - 1e-6)))
         figure = Figure(figsize=(16, 3.6 * rows), dpi=110)
         FigureCanvasAgg(figure)
         heights = [0.9, 1.6, 0.5]
@@ -92,7 +95,7 @@ class Timeline:
             top=0.985, bottom=0.01,
         )  # fmt: skip
         for row in range(rows):
-            span = (row * ROW_S, row * ROW_S + ROW_S)
+            span = (row * self._row_s, (row + 1) * self._row_s)
             top, wave, strip = (figure.add_subplot(grid[row * 4 + i]) for i in range(3))
             self._draw_pictures(top, span, scenes)
             self._draw_sound(wave, span)
@@ -107,7 +110,7 @@ class Timeline:
         axes.axis("off")
         for at_s, picture in self._thumbnails:
             if span[0] <= at_s < span[1]:
-                extent = (at_s, at_s + 1.7, 0.0, 0.72)
+                extent = (at_s, at_s + THUMBNAIL_SHARE * self._row_s, 0.0, 0.72)
                 axes.imshow(picture, extent=extent, aspect="auto", zorder=1)
         for scene in scenes:
             start_s, end_s = scene.get("start_s"), scene.get("end_s")

@@ -46,7 +46,7 @@ class CameraSource:
 
     The device is a number, a path such as /dev/video0, a stream's address, or a part of the
     camera's name. Entering waits for the first picture; it raises SourceError, with a remedy, when
-    the camera is missing, busy or mute.
+    the camera is missing, busy or mute. Switched off, the camera is closed.
     """
 
     def __init__(self, device: str | int, width: int = 640, height: int = 480) -> None:
@@ -57,6 +57,8 @@ class CameraSource:
         self._changed = threading.Condition()
         self._frames: deque[FrameReading] = deque(maxlen=KEPT_FRAMES)
         self._stopping = threading.Event()
+        self._on = True
+        """Guarded by `_changed`."""
         self._thread: threading.Thread | None = None
         self.frames = 0
         """Pictures taken."""
@@ -99,12 +101,21 @@ class CameraSource:
             taken = [reading for reading in self._frames if reading.captured_ns <= now_ns]
         return taken[-1] if taken else None
 
+    def switch(self, on: bool) -> None:
+        """Off: no picture is handed out from now on, and the camera is closed at once."""
+        with self._changed:
+            self._on = on
+            self._frames.clear()
+            self._changed.notify_all()
+
     def _wait_for_a_frame(self, timeout_s: float) -> bool:
         with self._changed:
             return self._changed.wait_for(lambda: bool(self._frames), timeout_s)
 
     def _stop(self) -> None:
-        self._stopping.set()
+        with self._changed:
+            self._stopping.set()
+            self._changed.notify_all()
         if self._thread is not None:
             self._thread.join()
             self._thread = None
@@ -125,15 +136,25 @@ class CameraSource:
         backoff_s = FIRST_BACKOFF_S
         while not self._stopping.is_set():
             if self._read_while_it_gives(capture):
-                log.warning("the camera %r stopped giving pictures; reopening it", self._device)
+                if self._on:
+                    log.warning("the camera %r stopped giving pictures; reopening it", self._device)
                 backoff_s = FIRST_BACKOFF_S
             capture.release()
-            if self._stopping.wait(backoff_s):
+            if not self._on:
+                self._wait_to_be_switched_on()
+            else:
+                self._stopping.wait(backoff_s)
+                backoff_s = min(2 * backoff_s, LONGEST_BACKOFF_S)
+            if self._stopping.is_set():
                 return
-            backoff_s = min(2 * backoff_s, LONGEST_BACKOFF_S)
             self.reopened += 1
             capture = self._reopen() or capture
         capture.release()
+
+    def _wait_to_be_switched_on(self) -> None:
+        log.info("the camera is off, and closed")
+        with self._changed:
+            self._changed.wait_for(lambda: self._on or self._stopping.is_set())
 
     def _reopen(self) -> cv2.VideoCapture | None:
         """A camera that comes back may have another number: it is looked up again."""
@@ -147,13 +168,15 @@ class CameraSource:
     def _read_while_it_gives(self, capture: cv2.VideoCapture) -> bool:
         """Whether it gave anything before it stopped."""
         any_frame = False
-        while not self._stopping.is_set() and capture.grab():
+        while self._on and not self._stopping.is_set() and capture.grab():
             captured_ns = time.monotonic_ns()
             decoded, picture = capture.retrieve()
             if not decoded:
                 break
             frame: Frame = np.ascontiguousarray(picture[:, :, ::-1], np.uint8)
             with self._changed:
+                if not self._on:
+                    break
                 self._frames.append(FrameReading(frame, captured_ns))
                 self.frames += 1
                 self._changed.notify_all()

@@ -66,8 +66,12 @@ class DuplexBuffer:
         self.underrun_samples = 0
         """Samples of silence played because the next block of `play` was late."""
 
-    def callback(self, heard: Pcm) -> Pcm:
-        """Take what the microphone gave, float32 (n,); return the next float32 (n,) to play."""
+    def callback(self, heard: Pcm, until_ns: int | None = None) -> Pcm:
+        """Take what the microphone gave, float32 (n,); return the next float32 (n,) to play.
+
+        `until_ns` is when the last sample was captured; None: now. A NaN is a sample that is known
+        to be missing: it is read as 0 and counted as lost.
+        """
         with self._changed:
             played = self._next_to_play(heard.size)
             self._on_its_way = np.concatenate([self._on_its_way, played])
@@ -76,7 +80,7 @@ class DuplexBuffer:
             both = np.stack([heard, reference])
             self._captured = np.concatenate([self._captured, both], axis=1)
             self._drop_captured(self._captured.shape[1] - self._capacity)
-            self._captured_until_ns = self._now_ns()
+            self._captured_until_ns = self._now_ns() if until_ns is None else until_ns
             self._changed.notify_all()
         return played
 
@@ -97,10 +101,14 @@ class DuplexBuffer:
             self._drop_captured((waiting // TURN_SAMPLES - 1) * TURN_SAMPLES)
             turn = self._captured[:, :TURN_SAMPLES]
             self._captured = self._captured[:, TURN_SAMPLES:]
+            missing = int(np.count_nonzero(np.isnan(turn[0])))
+            self.lost_samples += missing
+            turn = np.nan_to_num(turn, copy=True) if missing else turn
             if not arrived:
-                return self._filled_up(turn)
+                return self._filled_up(turn, missing)
             behind_ns = self._captured.shape[1] * 1_000_000_000 // SAMPLE_RATE_HZ
-            return AudioReading(np.ascontiguousarray(turn), 0, self._captured_until_ns - behind_ns)
+            captured_ns = self._captured_until_ns - behind_ns
+            return AudioReading(np.ascontiguousarray(turn), missing, captured_ns)
 
     def play(self, pcm: Pcm) -> None:
         """Queue float32 (n,), -1..1, after what is queued; never blocks.
@@ -150,12 +158,12 @@ class DuplexBuffer:
             self._captured = self._captured[:, count:]
             self.lost_samples += count
 
-    def _filled_up(self, turn: StereoPcm) -> AudioReading:
+    def _filled_up(self, turn: StereoPcm, missing: int) -> AudioReading:
         pcm = np.zeros((2, TURN_SAMPLES), np.float32)
         pcm[:, : turn.shape[1]] = turn
         lost = TURN_SAMPLES - turn.shape[1]
         self.lost_samples += lost
-        return AudioReading(pcm, lost, self._now_ns())
+        return AudioReading(pcm, missing + lost, self._now_ns())
 
 
 class RateAdapter:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any, Literal
 
@@ -14,12 +15,14 @@ import numpy as np
 from typing_extensions import Self
 
 from edge_runtime.errors import SourceError
-from edge_runtime.micro_turn import SAMPLE_RATE_HZ, AudioReading, Pcm
+from edge_runtime.micro_turn import SAMPLE_RATE_HZ, TURN_SAMPLES, AudioReading, Pcm
 from edge_runtime.sources.duplex_buffer import DuplexBuffer, RateAdapter
 
 log = logging.getLogger(__name__)
 BLOCK_MS = 20
 """What the device gives and takes at a time."""
+RETRY_S = 1.0
+"""Between attempts to open the devices again after a switch."""
 AudioKind = Literal["microphone", "loudspeaker"]
 _WITHOUT = "or run without one: --audio FILE."
 
@@ -48,6 +51,9 @@ class MicrophoneSource:
     Devices are chosen by a part of their names, as card numbers change; None is the system's
     default. Entering opens both and starts the stream; it raises SourceError, with a remedy, when
     PortAudio or a device is missing or busy, or a name fits none or several.
+
+    Switched off, the stream is closed, and one that only plays takes its place: the microphone is
+    not open any more, and the device still speaks.
     """
 
     def __init__(
@@ -59,6 +65,13 @@ class MicrophoneSource:
         self._buffer = DuplexBuffer()
         self._adapter: RateAdapter | None = None
         self._channels = 1
+        self._on = True
+        self._deaf = False
+        """The stream that is open has no microphone in it."""
+        self._switched = threading.Condition()
+        """Notified when it is switched, or left; the streams are opened and closed without it."""
+        self._closing = False
+        self._stream: Any = None
         self.description = ""
         """What was opened, and how; known once entered."""
         self.callback_errors = 0
@@ -71,13 +84,22 @@ class MicrophoneSource:
             microphone = choose(devices, "microphone", self._wanted_microphone)
             loudspeaker = choose(devices, "loudspeaker", self._wanted_loudspeaker)
             stream, form = self._open(portaudio, microphone, loudspeaker)
-            acquired.callback(stream.close)
+            acquired.callback(self._close_stream)
             self._prepare(form, stream.get_input_latency() + stream.get_output_latency())
             self.description = (
                 f"microphone {microphone.name}, loudspeaker {loudspeaker.name}: {form.rate_hz} Hz"
                 + ("" if self._adapter is None else f" -> {SAMPLE_RATE_HZ} Hz")
             )
+            self._stream, self._deaf, self._closing = stream, False, False
             stream.start_stream()
+            switcher = threading.Thread(
+                target=self._follow_the_switch,
+                args=(portaudio, microphone, loudspeaker, form),
+                name="microphone-switch",
+                daemon=True,
+            )
+            switcher.start()
+            acquired.callback(self._leave, switcher)
             self._resources = acquired.pop_all()
         return self
 
@@ -100,8 +122,19 @@ class MicrophoneSource:
         return self._buffer.underrun_samples
 
     def read_turn(self) -> AudioReading:
-        """Wait until 3,200 new samples have arrived; zero-filled when the device has stalled."""
-        return self._buffer.read_turn()
+        """Wait until 3,200 new samples have arrived; zero-filled when the device has stalled, and
+        while it is switched off."""
+        reading = self._buffer.read_turn()
+        if self._on and not self._deaf:
+            return reading
+        reading.pcm[0] = 0.0
+        return replace(reading, lost_samples=TURN_SAMPLES)
+
+    def switch(self, on: bool) -> None:
+        """Off: nothing heard is handed out from now on, and the microphone is closed at once."""
+        with self._switched:
+            self._on = on
+            self._switched.notify_all()
 
     def play(self, pcm: Pcm) -> None:
         """Queue float32 (n,), -1..1; never blocks."""
@@ -111,28 +144,52 @@ class MicrophoneSource:
         """Silence within `fade_ms`; returns how many samples were queued."""
         return self._buffer.flush(fade_ms)
 
+    def _follow_the_switch(
+        self, portaudio: Any, microphone: AudioDevice, loudspeaker: AudioDevice, form: StreamFormat
+    ) -> None:
+        """The switch's thread: opening a device may take a second, which nobody shall wait for."""
+        failures = 0
+        while True:
+            with self._switched:
+                self._switched.wait_for(
+                    lambda: self._closing or self._stream is None or self._deaf == self._on
+                )
+                if self._closing:
+                    return
+                on = self._on
+            self._close_stream()
+            try:
+                ears = microphone if on else None
+                self._stream = self._stream_of(portaudio, ears, loudspeaker, form)
+                self._stream.start_stream()
+                self._deaf, failures = not on, 0
+                log.info("the microphone is %s", "on" if on else "off, and closed")
+            except (OSError, ValueError) as error:
+                level = logging.DEBUG if failures else logging.WARNING
+                failures += 1
+                log.log(level, "the sound devices cannot be opened again: %s", error)
+                self._close_stream()
+                with self._switched:
+                    self._switched.wait_for(lambda: self._closing, RETRY_S)
+
+    def _close_stream(self) -> None:
+        stream, self._stream, self._deaf = self._stream, None, True
+        if stream is not None:
+            stream.close()
+
+    def _leave(self, switcher: threading.Thread) -> None:
+        with self._switched:
+            self._closing = True
+            self._switched.notify_all()
+        switcher.join()
+
     def _open(
         self, portaudio: Any, microphone: AudioDevice, loudspeaker: AudioDevice
     ) -> tuple[Any, StreamFormat]:
-        import pyaudio
-
         reason: Exception | None = None
         for form in formats(microphone, loudspeaker):
             try:
-                with _quiet():
-                    stream = portaudio.open(
-                        rate=form.rate_hz,
-                        channels=form.channels,
-                        format=pyaudio.paFloat32,
-                        input=True,
-                        output=True,
-                        input_device_index=microphone.index,
-                        output_device_index=loudspeaker.index,
-                        frames_per_buffer=form.rate_hz * BLOCK_MS // 1000,
-                        stream_callback=self._on_block,
-                        start=False,
-                    )
-                return stream, form
+                return self._stream_of(portaudio, microphone, loudspeaker, form), form
             except (OSError, ValueError) as error:
                 reason = reason or error
         raise SourceError(
@@ -142,6 +199,31 @@ class MicrophoneSource:
             "lists what there is."
         ) from reason
 
+    def _stream_of(
+        self,
+        portaudio: Any,
+        microphone: AudioDevice | None,
+        loudspeaker: AudioDevice,
+        form: StreamFormat,
+    ) -> Any:
+        """A stream that is not started yet; without a microphone it only plays."""
+        import pyaudio
+
+        ears = {} if microphone is None else {"input_device_index": microphone.index}
+        with _quiet():
+            return portaudio.open(
+                rate=form.rate_hz,
+                channels=form.channels,
+                format=pyaudio.paFloat32,
+                input=microphone is not None,
+                output=True,
+                output_device_index=loudspeaker.index,
+                frames_per_buffer=form.rate_hz * BLOCK_MS // 1000,
+                stream_callback=self._on_block,
+                start=False,
+                **ears,
+            )
+
     def _prepare(self, form: StreamFormat, device_latency_s: float) -> None:
         self._channels = form.channels
         latency = round(device_latency_s * SAMPLE_RATE_HZ)
@@ -150,11 +232,14 @@ class MicrophoneSource:
             latency += self._adapter.latency_samples
         self._buffer = DuplexBuffer(latency, volume=self._volume)
 
-    def _on_block(self, data: bytes, count: int, times: Any, status: int) -> tuple[bytes, int]:
-        """PortAudio's callback. An exception here would end the stream for good."""
+    def _on_block(
+        self, data: bytes | None, count: int, times: Any, status: int
+    ) -> tuple[bytes, int]:
+        """PortAudio's callback; `data` is None where the stream only plays. An exception here would
+        end the stream for good."""
         pa_continue = 0
         try:
-            return self._exchange(data), pa_continue
+            return self._exchange(data or bytes(4 * self._channels * count)), pa_continue
         except Exception:
             self.callback_errors += 1
             level = logging.WARNING if self.callback_errors == 1 else logging.DEBUG

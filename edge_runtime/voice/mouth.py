@@ -221,7 +221,7 @@ class Mouth:
                 self._synthesize(spoken)
             except Exception as error:  # the thread must outlive any one utterance
                 failed = True
-                log.warning("cannot say %r: %s", spoken.utterance.text, error)
+                log.warning("cannot say %s: %s", spoken.utterance.id, error)
             with self._changed:
                 spoken.complete, spoken.failed = True, failed
                 self._changed.notify_all()

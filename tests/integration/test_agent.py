@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 import logging
 import subprocess
@@ -14,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import soundfile
 from chat_server import Call, ChatServer, Refusal
 
 from edge_runtime.background.agent import AgentAnswerer
@@ -262,6 +264,30 @@ def test_a_picture_is_sent_only_to_a_model_that_sees() -> None:
             with AgentAnswerer(config(server, pictures=sees)) as agent:
                 answered(agent, frame=jpeg)
         assert [jpeg in json.dumps(body) for body in server.bodies] == [True, False]
+
+
+def test_the_sound_goes_to_a_model_that_hears_instead_of_to_a_recogniser() -> None:
+    question = (0.1 * np.sin(np.arange(3_200) / 5)).astype(np.float32)
+    with ChatServer(["Hi."]) as server, AgentAnswerer(config(server, sound=True)) as agent:
+        agent.answer(request(transcript="hau ar yu"), question, threading.Event(), Replies())
+        text, sound = server.bodies[0]["messages"][-1]["content"]
+    assert text["text"].splitlines()[-2:] == [
+        "The device's own rough transcript: hau ar yu",
+        "What the person says now is in the sound.",
+    ]
+    data = io.BytesIO(base64.b64decode(sound["input_audio"]["data"]))
+    assert sound["input_audio"]["format"] == "wav"
+    heard, rate_hz = soundfile.read(data, dtype="float32")
+    assert rate_hz == 16_000
+    np.testing.assert_allclose(heard, question, atol=1e-4)
+
+
+def test_a_question_that_had_to_wait_says_so() -> None:
+    with ChatServer(["Hi."], ["Hi."]) as server, AgentAnswerer(config(server)) as agent:
+        answered(agent, keep=True, waited_s=7_200.0)
+        assert "asked this 120 minutes ago" in server.said_by("user")[0]
+        answered(agent)
+        assert "minutes ago" not in server.said_by("user")[0]
 
 
 def test_a_model_that_cannot_be_set_up_says_why() -> None:

@@ -16,8 +16,11 @@ from edge_runtime.background.worker import Worker
 from edge_runtime.delegation.broker import BrokerSettings
 from edge_runtime.delegation.packing import Abilities
 from edge_runtime.delegation.remote import MqttBackground
+from edge_runtime.health import HealthMonitor
 from edge_runtime.micro_turn import EventKind
 from edge_runtime.pacing import MonotonicClock
+from edge_runtime.remote_control import Orders, RemoteControl
+from edge_runtime.sinks.home_assistant import HomeAssistant, HomeSettings, forget
 
 OPENSSL, PASSWD = shutil.which("openssl"), shutil.which("mosquitto_passwd")
 pytestmark = [
@@ -170,6 +173,30 @@ def test_a_device_has_its_own_topics_only(broker: SecuredBroker, worker: Echo) -
         thief.await_status(WORKER, state="online")
         assert_deaf_and_dumb(broker, thief)
         assert thief.status(WORKER)["state"] == "online"
+
+
+def test_a_device_may_appear_in_home_assistant_as_itself_and_leave_it(
+    broker: SecuredBroker,
+) -> None:
+    settings = broker.settings("kiosk")
+    control = RemoteControl()
+    own = {"homeassistant/device/edge_kiosk/config", "edge/kiosk/home/state"}
+
+    def told(observer: Device, topics: set[str], empty: bool = False) -> bool:
+        return topics <= {one.topic for one in observer.messages if bool(one.payload) != empty}
+
+    with someone(broker, OBSERVER) as observer:
+        home = HomeAssistant(settings, HomeSettings("kiosk"), control, HealthMonitor())
+        with home, someone(broker, "thief") as thief:
+            observer.await_any(lambda: told(observer, own))
+            thief.send("edge/kiosk/home/say/set", b"I am a thief.")
+            thief.send("homeassistant/device/edge_kiosk/config", b"{}")
+            thief.send("edge/thief/home/state", b"the last word")
+            observer.await_any(lambda: told(observer, {"edge/thief/home/state"}))
+        assert control.take() == Orders()
+        assert b"{}" not in [one.payload for one in observer.messages]
+        forget(settings, "kiosk", "homeassistant")
+        observer.await_any(lambda: told(observer, own, empty=True))
 
 
 def test_a_worker_asks_in_no_ones_name_and_is_no_other_worker(broker: SecuredBroker) -> None:

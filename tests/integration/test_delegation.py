@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 from asker import Asker, asking, working
 from broker import Broker, Device, needs_mosquitto, running_broker, wait_until
-from echo_worker import HOLD
+from echo_worker import HOLD, Echo
 
+from edge_runtime.background.worker import Worker
 from edge_runtime.delegation.broker import BrokerSettings
 from edge_runtime.delegation.packing import Abilities
 from edge_runtime.delegation.remote import MqttBackground
@@ -79,6 +80,26 @@ def test_a_worker_that_stops_in_the_middle_leaves_the_question_to_the_device(
             wait_until(lambda: bool(echo.asked))
         assert device.await_kind("request-1", EventKind.RESULT).text == "from the device itself"
         assert device.kinds("request-1").count("result") == 1
+
+
+def test_a_worker_without_room_leaves_the_question_to_another(broker: Broker) -> None:
+    settings, full, free = BrokerSettings(broker.url), Echo(), Echo()
+    with (
+        Worker(settings, "full", full, slots=1, waiting=0, grace_s=0.1),
+        asking(broker) as device,
+    ):
+        wait_until(lambda: device.remote.available)
+        device.ask("request-1", HOLD)
+        wait_until(lambda: bool(full.asked))
+        with working(broker, "free", free):
+            wait_until(lambda: device.remote.workers == 2)
+            names = [f"request-{number}" for number in range(2, 8)]
+            for name in names:
+                device.ask(name)
+                assert device.await_kind(name, EventKind.RESULT).text == "kiosk said tea"
+            asked_again = [event for event in device.told if "another worker" in event.text]
+            assert asked_again and len(free.asked) == len(names)
+        full.go.set()
 
 
 def test_an_answer_that_takes_too_long_is_left(broker: Broker) -> None:

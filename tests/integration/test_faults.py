@@ -302,7 +302,7 @@ def ends(device: Device) -> dict[str, list[str]]:
 def test_a_thousand_requests_in_a_burst(broker: Broker) -> None:
     names = [f"q{number}" for number in range(1000)]
     with (
-        working(broker) as echo,
+        worker_process(broker, "echo"),
         talking(broker.url) as device,
         Device(broker, "crowd") as crowd,
     ):
@@ -314,8 +314,7 @@ def test_a_thousand_requests_in_a_burst(broker: Broker) -> None:
         crowd.await_any(lambda: ends(crowd).keys() >= set(names))
         device.await_turns(SECOND)
         assert all(len(kinds) == 1 for kinds in ends(crowd).values())
-        answered = {name for name, kinds in ends(crowd).items() if kinds == ["result"]}
-        assert set(echo.ids) & set(names) == answered and answered
+        assert ["result"] in ends(crowd).values(), "the others were told that there is no room"
         wait_until(lambda: len(device.texts()) == 1)
         assert "tea" in device.texts()[0]
 

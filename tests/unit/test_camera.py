@@ -190,3 +190,38 @@ def test_a_machine_without_cameras(tmp_path: Path) -> None:
     assert cameras(tmp_path / "none") == []
     with pytest.raises(SourceError, match="Cameras found: none"):
         find_camera("brio", tmp_path / "none")
+
+
+def test_a_camera_that_is_switched_off_is_closed_and_gives_nothing(
+    video: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(camera_module, "FIRST_BACKOFF_S", 0.001)
+    opened: list[cv2.VideoCapture] = []
+    really_open = CameraSource._open
+
+    def noted(source: CameraSource) -> cv2.VideoCapture:
+        opened.append(really_open(source))
+        return opened[-1]
+
+    monkeypatch.setattr(CameraSource, "_open", noted)
+    with CameraSource(str(video)) as source:
+        wait_for(source, 5)
+        source.switch(False)
+        assert source.latest(10**18) is None
+        deadline = time.monotonic() + 30
+        while any(capture.isOpened() for capture in opened):
+            assert time.monotonic() < deadline, "the camera stays open"
+        taken, openings = source.frames, len(opened)
+        assert source.latest(10**18) is None
+        source.switch(True)
+        wait_for(source, taken + 3)
+        assert source.latest(10**18) is not None
+        assert len(opened) > openings
+
+
+def test_a_camera_that_is_off_can_be_left(video: Path) -> None:
+    with CameraSource(str(video)) as source:
+        source.switch(False)
+        thread = source._thread
+        assert thread is not None
+    assert not thread.is_alive()

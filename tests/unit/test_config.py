@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_runtime.config import Config, load_config
+from edge_runtime.config import ActionConfig, Config, load_config
 from edge_runtime.errors import ConfigError
 
 
@@ -135,7 +135,11 @@ class TestUnknownKeys:
         [
             ("xyzzy: 1", "xyzzy", ", ".join(sorted(Config.model_fields))),
             ("device: {xyzzy: 1}", "device.xyzzy", "language, name"),
-            ("actions: {nod: {xyzzy: 1}}", "actions.nod.xyzzy", "mqtt_topic, ros_topic"),
+            (
+                "actions: {nod: {xyzzy: 1}}",
+                "actions.nod.xyzzy",
+                ", ".join(sorted(ActionConfig.model_fields)),
+            ),
         ],
     )
     def test_a_strange_key_is_named_with_all_that_are_known(
@@ -222,3 +226,67 @@ def test_a_value_of_another_type_is_refused_in_one_line(
     with pytest.raises(ConfigError) as caught:
         load_config(path)
     assert len([line for line in str(caught.value).splitlines() if key in line]) == 1
+
+
+def test_metrics_without_a_port_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "edge.yaml").write_text("http: {metrics: true}")
+    with pytest.raises(ConfigError, match=r"http: .*needs a `port`"):
+        load_config(tmp_path / "edge.yaml")
+
+
+class TestSecrets:
+    @pytest.mark.parametrize(("mode", "warned"), [(0o600, False), (0o640, False), (0o644, True)])
+    def test_a_secret_that_everybody_can_read_is_warned_of(
+        self, tmp_path: Path, caplog: pytest.LogCaptureFixture, mode: int, warned: bool
+    ) -> None:
+        secret = tmp_path / "password"
+        secret.write_text("geheim")
+        secret.chmod(mode)
+        (tmp_path / "edge.yaml").write_text(f"delegation: {{password_file: {secret}}}")
+        load_config(tmp_path / "edge.yaml")
+        assert ("chmod 600" in caplog.text) == warned
+        assert "geheim" not in caplog.text
+
+    def test_a_configuration_that_everybody_can_change_is_refused(self, tmp_path: Path) -> None:
+        path = tmp_path / "edge.yaml"
+        path.write_text("device: {name: kiosk}")
+        path.chmod(0o646)
+        with pytest.raises(ConfigError, match="chmod o-w"):
+            load_config(path)
+
+
+class TestOverrides:
+    def test_they_stand_above_the_file(self, tmp_path: Path) -> None:
+        path = written(tmp_path, "voice: {rate_wpm: 150, pitch: 40}\ndevice: {name: kiosk}")
+        config = load_config(path, {"voice.rate_wpm": 180, "ros.frame_id": "head"})
+        assert (config.voice.rate_wpm, config.voice.pitch) == (180, 40)
+        assert (config.device.name, config.ros.frame_id) == ("kiosk", "head")
+
+    def test_they_stand_alone_too(self) -> None:
+        assert load_config(None, {"decision.eagerness": 1}).decision.eagerness == 1.0
+        assert load_config(None, {}) == Config()
+
+    @pytest.mark.parametrize(
+        ("overrides", "message"),
+        [
+            ({"voice.rate_wpm": 9999}, "voice.rate_wpm: .*450; given: 9999"),
+            ({"voice.rate": 1}, "voice.rate: unknown key. Did you mean `rate_wpm`"),
+            ({"video.source": 1.5}, "video.source: a text or a number"),
+            ({"ros.namespace": "a b"}, "ros.namespace: .*pattern"),
+        ],
+    )
+    def test_a_bad_one_is_told_like_one_of_the_file(
+        self, overrides: dict[str, object], message: str
+    ) -> None:
+        with pytest.raises(ConfigError, match=message) as told:
+            load_config(None, overrides)
+        assert str(told.value).startswith("parameters:")
+
+    def test_they_do_not_hide_a_section_that_is_none(self, tmp_path: Path) -> None:
+        path = written(tmp_path, "voice: loud")
+        with pytest.raises(ConfigError, match=r"voice: .*given: 'loud'"):
+            load_config(path, {"voice.pitch": 40})
+
+    @pytest.mark.parametrize("name", ["/", "kiosk", "/robot/head", "a_1/b"])
+    def test_a_namespace_is_one_of_ros(self, name: str) -> None:
+        assert load_config(None, {"ros.namespace": name}).ros.namespace == name

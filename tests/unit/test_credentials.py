@@ -23,6 +23,11 @@ def test_a_relative_name_is_a_credential_of_the_service(credentials: Path) -> No
     assert secret(Path("broker.password")) == "opensesame"
 
 
+def test_a_folder_of_credentials_is_looked_into_as_the_units_load_it(credentials: Path) -> None:
+    (credentials / "edge_broker.password").write_text("opensesame\n")
+    assert secret(Path("broker.password")) == "opensesame"
+
+
 def test_other_names_are_files_as_ever(credentials: Path, tmp_path: Path) -> None:
     (credentials / "password").write_text("not this one")
     (tmp_path / "password").write_text("this one")

@@ -239,9 +239,9 @@ def test_each_act_has_its_words_and_a_name_of_its_own(dialogue: Dialogue) -> Non
     ]
 
 
-def speaking(index: int = 1, events: tuple[Event, ...] = ()) -> MicroTurn:
+def speaking(index: int = 1) -> MicroTurn:
     sound = np.zeros((2, TURN_SAMPLES), np.float32)
-    return MicroTurn(index, 0, sound, events=events, voice=VoiceState("utterance-1", 1.0))
+    return MicroTurn(index, 0, sound, voice=VoiceState("utterance-1", 1.0))
 
 
 def test_a_long_answer_is_a_result_once_and_its_pieces_follow_while_the_mouth_speaks() -> None:
@@ -287,7 +287,7 @@ def test_the_rest_of_an_interrupted_answer_goes_with_the_next_question() -> None
     background.told = [Event(EventKind.RESULT, "request-1", "Four.")]
     dialogue.poll()
     cut = Event(EventKind.UTTERANCE_INTERRUPTED, "utterance-1", "three.")
-    dialogue.listen(speaking(2, (cut,)), Decision(2, "yield", stop=True))
+    dialogue.voiced([cut])
     request = dialogue.delegate(ASK, speaking(3))
     assert request is not None and request.unsaid == "three. Four."
     assert [(one.text, one.interrupted) for one in request.conversation] == [("One two", True)]
@@ -347,3 +347,46 @@ def test_a_cancel_lets_go_of_what_is_kept(answers: Answers, keeper: Dialogue) ->
     keeper.delegate(CANCEL, TURN)
     assert answers.cancelled == [pending, told]
     assert keeper.utterance(DELIVER, TURN) is None
+
+
+def test_what_still_comes_of_an_interrupted_answer_is_only_for_going_on() -> None:
+    background = Answers()
+    dialogue = Dialogue(background, str)
+    dialogue.delegate(ASK, TURN)
+    background.told = [Event(EventKind.PARTIAL, "request-1", "One two.")]
+    dialogue.poll()
+    dialogue.utterance(DELIVER, TURN)
+    background.told = [Event(EventKind.PARTIAL, "request-1", "Three.")]
+    dialogue.poll()
+    dialogue.voiced([Event(EventKind.UTTERANCE_INTERRUPTED, "utterance-1", "two.")])
+    background.told = [Event(EventKind.RESULT, "request-1", "Four.")]
+    assert dialogue.poll() == []
+    assert dialogue.state() == NOTHING
+    assert dialogue.utterance(Decision(1, "listen"), TURN) is None
+    request = dialogue.delegate(ASK, TURN)
+    assert request is not None and request.unsaid == "two. Three. Four."
+
+
+def test_going_on_is_possible_once() -> None:
+    background = Answers()
+    dialogue = Dialogue(background, str)
+    dialogue.delegate(ASK, TURN)
+    background.told = [result("request-1", "One two.")]
+    dialogue.poll()
+    dialogue.utterance(DELIVER, TURN)
+    dialogue.voiced([Event(EventKind.UTTERANCE_INTERRUPTED, "utterance-1", "two.")])
+    dialogue.delegate(ASK, TURN)
+    background.told = [result("request-2", "two.")]
+    dialogue.poll()
+    dialogue.utterance(DELIVER, TURN)
+    dialogue.delegate(ASK, TURN)
+    assert [request.unsaid for request in background.submitted] == ["", "two.", ""]
+
+
+def test_what_is_no_answer_is_not_gone_on_with() -> None:
+    background = Answers()
+    dialogue = Dialogue(background, str)
+    dialogue.utterance(Decision(0, "speak", say="working"), TURN)
+    dialogue.voiced([Event(EventKind.UTTERANCE_INTERRUPTED, "utterance-1", "working")])
+    dialogue.delegate(ASK, TURN)
+    assert background.submitted[0].unsaid == ""

@@ -49,6 +49,27 @@ class TestHearing:
         np.testing.assert_array_equal(np.concatenate(heard), count_up(0, 4 * TURN_SAMPLES))
         assert buffer.lost_samples == 0
 
+    def test_a_sample_that_is_known_to_be_missing_is_silence_and_counted(self) -> None:
+        buffer = DuplexBuffer()
+        gap = np.full(200, np.nan, np.float32)
+        buffer.callback(np.concatenate([count_up(1, 1_000), gap, count_up(1_201, 2_000)]))
+        reading = buffer.read_turn(timeout_s=0)
+        assert reading.lost_samples == buffer.lost_samples == 200
+        expected = np.concatenate([count_up(1, 1_000), silence(200), count_up(1_201, 2_000)])
+        np.testing.assert_array_equal(reading.pcm[0], expected)
+
+    def test_missing_samples_add_to_those_that_never_came(self) -> None:
+        buffer = DuplexBuffer()
+        buffer.callback(np.full(200, np.nan, np.float32))
+        reading = buffer.read_turn(timeout_s=0)
+        assert reading.lost_samples == buffer.lost_samples == TURN_SAMPLES
+        assert not reading.pcm.any()
+
+    def test_who_knows_when_it_was_captured_says_so(self) -> None:
+        buffer = DuplexBuffer(now_ns=lambda: 10 * TURN_NS)
+        buffer.callback(silence(TURN_SAMPLES + BLOCK), until_ns=5 * TURN_NS)
+        assert buffer.read_turn(timeout_s=0).captured_ns == 5 * TURN_NS - TURN_NS // 10
+
     def test_a_turn_waits_for_its_last_sample(self) -> None:
         buffer = DuplexBuffer()
         buffer.callback(count_up(0, TURN_SAMPLES - 1))

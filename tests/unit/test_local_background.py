@@ -304,6 +304,38 @@ def test_leaving_while_it_works_drops_what_waits_and_ends_the_thread(
     assert {event.kind for event in background.poll()} == {EventKind.PROGRESS}
 
 
+def test_leaving_while_it_loads_is_no_failure(caplog: pytest.LogCaptureFixture) -> None:
+    ears = Ears(held=True)
+    begun = threading.Event()
+
+    def load() -> None:
+        begun.set()
+        assert background._closing.wait(PATIENCE_S)
+        raise BackgroundError("its process was ended")
+
+    ears.load = load  # type: ignore[method-assign]
+    background = LocalBackground(ears, VirtualClock())
+    with background:
+        assert begun.wait(PATIENCE_S)
+    assert caplog.records == []
+
+
+def test_leaving_while_it_listens_is_no_failure(caplog: pytest.LogCaptureFixture) -> None:
+    ears = Ears(held=True)
+
+    def transcribe(pcm: Pcm, rough: str = "") -> Transcript:
+        ears.listening.release()
+        assert background._closing.wait(PATIENCE_S)
+        raise BackgroundError("its process was ended")
+
+    ears.transcribe = transcribe  # type: ignore[method-assign]
+    background = LocalBackground(ears, VirtualClock())
+    with background:
+        background.submit(request("request-1"))
+        ears.await_listening()
+    assert caplog.records == []
+
+
 def test_leaving_again_and_again_amid_quick_work_never_fails() -> None:
     for _ in range(50):
         with LocalBackground(Ears(*[SUM] * QUEUE_SIZE), VirtualClock()) as background:

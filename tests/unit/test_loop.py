@@ -367,6 +367,44 @@ def test_times_are_measured_from_the_sound_and_around_the_engine(stage: Stage) -
     ]
 
 
+def test_a_loop_that_was_stopped_goes_on_where_it_was(stage: Stage) -> None:
+    stage.decider.script, stage.decider.before = {}, {}
+    mouth = LoggedMouth(Tone(), block=True)
+    mouth.log = stage.log
+    with mouth as voice:
+        parts = Parts(
+            audio=stage.device,
+            assembler=Assembler(stage.device),
+            engine=stage.engine,
+            decider=stage.decider,
+            voice=voice,
+            dialogue=Dialogue(stage.answers, lambda act: act),
+            sinks=[stage.sink],
+            compute_clock=stage.clock,
+        )
+        loop = Loop(parts)
+        assert loop.run(max_turns=2) == 2
+        stage.decider.script = {2: {"say": "greet"}}
+        assert loop.run(max_turns=3) == 3
+        assert voice.state().speaking
+        loop.silence()
+        assert not voice.state().speaking
+        assert loop.run(max_turns=5) == 5
+    records = stage.sink.records
+    assert [record.turn.index for record in records] == [0, 1, 2, 3, 4]
+    assert [kinds(record) for record in records[2:]] == [
+        [],
+        ["utterance_started", "utterance_interrupted"],
+        [],
+    ]
+
+
+def test_a_question_that_goes_out_is_in_the_record(stage: Stage) -> None:
+    records = stage.run({1: ASK})
+    assert [record.request is None for record in records] == [True, False, True, True, True, True]
+    assert records[1].request is stage.answers.submitted[0]
+
+
 def test_turns_that_keep_their_deadline_skip_nothing(stage: Stage) -> None:
     stage.engine.work_ms = dict.fromkeys(range(6), 199.0)
     assert [record.timings.skipped for record in stage.run()] == [0] * 6

@@ -14,7 +14,7 @@ from onnx import TensorProto, helper
 from tiny_model import INITIAL_SUM, MISSING, write_tiny_model
 
 from edge_runtime.errors import EngineError, ManifestError
-from edge_runtime.inference.onnx import OnnxEngine
+from edge_runtime.inference.onnx import OnnxEngine, OnnxOptions, _providers
 from edge_runtime.micro_turn import TURN_SAMPLES, EngineOutput, Event, EventKind, MicroTurn
 
 GraphEdit = Callable[[onnx.GraphProto], None]
@@ -88,7 +88,7 @@ class TestStep:
 
     def test_two_engines_share_nothing(self, tmp_path: Path) -> None:
         folder = write_tiny_model(tmp_path)
-        with OnnxEngine(folder) as one, OnnxEngine(folder, threads=2) as other:
+        with OnnxEngine(folder) as one, OnnxEngine(folder, OnnxOptions(threads=2)) as other:
             assert sums(one, [1.0, 1.0]) == [11.0, 12.0]
             assert sums(other, [0.25]) == [10.25]
 
@@ -97,6 +97,51 @@ class TestStep:
         identity = engine.identity
         assert (identity["name"], identity["version"]) == ("tiny", "1.2.3")
         assert (identity["backend"], identity["sha256"]) == ("onnx", engine.manifest.model.sha256)
+
+
+class TestState:
+    def test_it_can_be_taken_and_given_back(self, tmp_path: Path) -> None:
+        with OnnxEngine(write_tiny_model(tmp_path)) as engine:
+            assert sums(engine, [1.0]) == [11.0]
+            kept = engine.state()
+            assert sums(engine, [1.0, 1.0]) == [12.0, 13.0]
+            assert kept["state_sum"] == 11.0, "it is a copy"
+            engine.restore(kept)
+            assert sums(engine, [1.0]) == [12.0]
+
+    def test_one_engine_goes_on_from_the_state_of_another(self, tmp_path: Path) -> None:
+        folder = write_tiny_model(tmp_path)
+        with OnnxEngine(folder) as one, OnnxEngine(folder) as other:
+            sums(one, [1.0, 1.0])
+            other.restore(one.state())
+            assert sums(other, [1.0]) == [13.0]
+
+
+class TestProviders:
+    @pytest.mark.parametrize("provider", ["cuda", "tensorrt"])
+    def test_one_that_is_not_installed_is_refused_with_a_remedy(
+        self, tmp_path: Path, provider: Any
+    ) -> None:
+        ort = pytest.importorskip("onnxruntime")
+        if any(name.startswith(("CUDA", "Tensorrt")) for name in ort.get_available_providers()):
+            pytest.skip("this ONNX Runtime has GPU providers")
+        engine = OnnxEngine(write_tiny_model(tmp_path), OnnxOptions(provider=provider))
+        with pytest.raises(ManifestError, match=f"{provider}.*onnxruntime-gpu"), engine:
+            pass
+
+    def test_the_gpu_comes_first_and_the_cpu_takes_the_rest(self, tmp_path: Path) -> None:
+        options = OnnxOptions(provider="tensorrt", cache=tmp_path / "cache", workspace_mb=64)
+        (first, settings), second, third = _providers(options)
+        assert [first, second[0], third[0]] == [
+            "TensorrtExecutionProvider",
+            "CUDAExecutionProvider",
+            "CPUExecutionProvider",
+        ]
+        assert settings["trt_max_workspace_size"] == str(64 << 20)
+        for kind in ("engine", "timing"):
+            assert settings[f"trt_{kind}_cache_enable"] == "True"
+            assert settings[f"trt_{kind}_cache_path"] == str(tmp_path / "cache")
+        assert (tmp_path / "cache").is_dir()
 
 
 class TestFailures:

@@ -1,4 +1,4 @@
-"""The reference model is found in a checkout and in an installed wheel."""
+"""The reference model, and other data, are found in a checkout and in an installed wheel."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def site_packages(repository: Path, tmp_path_factory: pytest.TempPathFactory) ->
     project = tmp_path_factory.mktemp("project")
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(repository / name, project)
-    for package in ("edge_runtime", "engines"):
+    for package in ("edge_runtime", "engines", "ros2_ws"):
         shutil.copytree(
             repository / package,
             project / package,
@@ -73,6 +73,27 @@ def test_an_installed_wheel_has_the_model(site_packages: Path) -> None:
     folder = Path(run.stdout.strip())
     assert site_packages in folder.parents
     assert {path.name: path.read_text() for path in folder.iterdir()} == MODEL
+
+
+def test_an_installed_wheel_has_the_message_files(site_packages: Path, repository: Path) -> None:
+    sources = repository / "ros2_ws" / "src" / "edge_interaction_msgs" / "msg"
+    installed = site_packages / "edge_runtime" / "message_files"
+    assert {path.name: path.read_text() for path in installed.iterdir()} == {
+        path.name: path.read_text() for path in sources.iterdir()
+    }
+    run = subprocess.run(
+        [
+            *(sys.executable, "-c"),
+            "from edge_runtime.sinks.message_types import *; print(message_folder())",
+        ],
+        env={"PYTHONPATH": str(site_packages)},
+        cwd=site_packages,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert Path(run.stdout.strip()) == installed
 
 
 def test_a_wheel_carries_the_package_and_its_data_only(

@@ -85,9 +85,11 @@ def test_switches_are_told_how_things_are_and_of_every_change(control: RemoteCon
 def test_what_is_not_there_cannot_be_switched_and_is_not_said_to_be_off(
     control: RemoteControl,
 ) -> None:
+    control.connect(microphone=lambda on: None)
     with pytest.raises(InputError, match="no camera"):
         control.switch_camera(False)
     assert control.camera_on
+    assert control.capture == {"microphone": True}
 
 
 def test_many_may_ask_at_the_same_time(control: RemoteControl) -> None:

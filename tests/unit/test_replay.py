@@ -108,7 +108,7 @@ def test_an_unchanged_recording_comes_out_the_same(tmp_path: Path) -> None:
 
 
 def test_a_real_model_comes_out_the_same_to_the_last_bit(tmp_path: Path) -> None:
-    with OnnxEngine(write_tiny_model(tmp_path / "tiny"), threads=1) as engine:
+    with OnnxEngine(write_tiny_model(tmp_path / "tiny")) as engine:
         path = recorded(tmp_path / "run.mcap", engine)
         report = replay(path, engine, FloorDecider(engine.manifest), SHA256)
     assert (report.turns, report.difference) == (TURNS, None)

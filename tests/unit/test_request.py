@@ -87,3 +87,20 @@ def test_a_failure_is_told_with_its_reason() -> None:
     request = sent()
     failed = ReplyMessage(id="x", seq=0, kind=ReplyKind.FAILED, text="busy", worker="w")
     assert request.receive(failed) == [Event(EventKind.FAILED, "request-1", "busy")]
+
+
+def test_asked_again_it_is_answered_from_the_start_by_whoever_takes_it() -> None:
+    request = sent()
+    assert told(request, replies("a")[:2]) == []
+    assert [event.kind for event in request.again()] == [EventKind.PROGRESS]
+    assert (request.state, request.worker) == (RequestState.CREATED, "")
+    request.sent()
+    assert told(request, replies("b")) == ["One.", "Two.", "Three."]
+
+
+@pytest.mark.parametrize("given", [3, 5], ids=["begun", "ended"])
+def test_an_answer_that_has_begun_or_ended_is_not_asked_for_again(given: int) -> None:
+    request = sent()
+    told(request, replies("a")[:given])
+    state = request.state
+    assert request.again() == [] and request.state is state

@@ -70,6 +70,18 @@ def test_it_is_a_png_with_a_row_for_each_half_minute(tmp_path: Path, turns: int,
     assert image.shape == (rows * ROW_HEIGHT, WIDTH, 3)
 
 
+@pytest.mark.parametrize("turns", [58, 59, 61])
+def test_a_row_can_be_as_long_as_the_run(tmp_path: Path, turns: int) -> None:
+    sink = Timeline(row_s=turns / 5)
+    for index in range(turns):
+        sink.publish(record(index, person=0.5))
+    sink.draw(tmp_path / "run.png")
+    image = cv2.imread(str(tmp_path / "run.png"))
+    assert image is not None and image.shape[0] == ROW_HEIGHT
+    xs = np.nonzero((image[..., ::-1] == list(bytes.fromhex(PERSON[1:]))).all(-1))[1]
+    assert np.ptp(xs) > 0.8 * WIDTH, "from the left to the right"
+
+
 def test_the_person_is_above_the_line_and_the_device_below_while_they_are_heard(
     tmp_path: Path,
 ) -> None:

@@ -1,0 +1,31 @@
+# edge_runtime on a Jetson with JetPack 6 (L4T 36): docker build -t edge-runtime .
+# TensorRT and CUDA come with the base image. Not built in this project's CI: it runs on arm64 with
+# the NVIDIA runtime only. Run it with the devices it shall use:
+#
+#   docker run --runtime nvidia --device /dev/snd --device /dev/video0 \
+#     -v /etc/edge-runtime:/etc/edge-runtime:ro -v edge-state:/var/lib/edge-runtime edge-runtime
+ARG BASE=nvcr.io/nvidia/l4t-tensorrt:r10.3.0-devel
+
+# pyaudio and pycuda are compiled on the target; the compilers stay in this stage.
+FROM ${BASE} AS build
+SHELL ["/bin/bash", "-o", "pipefail", "-c"]
+# hadolint ignore=DL3008
+RUN apt-get update \
+ && apt-get install -y --no-install-recommends gcc g++ python3-dev python3-venv portaudio19-dev \
+ && rm -rf /var/lib/apt/lists/*
+COPY . /src
+RUN python3 -m venv --system-site-packages /opt/edge-runtime \
+ && /opt/edge-runtime/bin/pip install --no-cache-dir '/src[audio,background,jetson,metrics]'
+
+FROM ${BASE}
+# hadolint ignore=DL3008
+RUN apt-get update \
+ && apt-get install -y --no-install-recommends espeak-ng libportaudio2 python3 \
+ && rm -rf /var/lib/apt/lists/* \
+ && useradd --system --uid 990 --home-dir /var/lib/edge-runtime --create-home \
+      --groups audio,video edge-runtime
+COPY --from=build /opt/edge-runtime /opt/edge-runtime
+USER 990
+WORKDIR /var/lib/edge-runtime
+ENTRYPOINT ["/opt/edge-runtime/bin/edge-runtime"]
+CMD ["serve", "--config", "/etc/edge-runtime/edge-runtime.yaml"]

@@ -1,0 +1,170 @@
+"""From recordings to the int8 graph of a model folder, and what it costs.
+
+Ranges are measured on some of the recorded micro-turns; the cost is measured on others. A layer
+that costs too much stays in float16: first those that do so alone, then, while the graph as a whole
+is beyond its limits, more and more of the most sensitive ones.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from edge_runtime.errors import EngineError, ManifestError
+from edge_runtime.inference.encode import Encoder
+from edge_runtime.inference.manifest import MANIFEST_FILE, load_manifest, read_graph
+from edge_runtime.inference.onnx import OnnxEngine, OnnxOptions
+from edge_runtime.inference.precision import half
+from edge_runtime.inference.quantize import Feed, Quantizer, Sensitivity
+from edge_runtime.inference.verify import LIMITS, Report, verify
+from edge_runtime.micro_turn import MicroTurn
+
+INT8_FILE = "model.int8.onnx"
+KEEP_ABOVE = 0.05
+"""Relative error of the outputs that one layer alone may cost."""
+Stream = Sequence[MicroTurn]
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What was done, for the report."""
+
+    turns: int
+    """Ranges were measured on so many."""
+    checked_turns: int
+    layers: int
+    kept: tuple[str, ...]
+    """Layers that are not quantized."""
+    sensitivities: tuple[Sensitivity, ...]
+    check: Report
+    """The int8 graph against float32, on turns that were not calibrated on."""
+
+    def as_dict(self) -> dict[str, Any]:
+        return {**asdict(self), "check": self.check.as_dict()}
+
+
+def calibrate(
+    folder: Path,
+    out: Path,
+    streams: Sequence[Stream],
+    turns: int,
+    keep: Sequence[str],
+    progress: Progress,
+) -> Calibration:
+    """Write `model.int8.onnx` and the manifest that names it into `out`, which may be `folder`.
+
+    `turns` at most are calibrated on; `keep` are names of layers to leave alone. Raises
+    ManifestError when a name is unknown or the material is too little, EngineError when even a
+    graph with half of its layers in float16 is beyond the limits.
+    """
+    calibrated, checked = split(streams)
+    progress("collecting micro-turns", 0, 1)
+    feeds = collect(folder, calibrated, turns)
+    graph = read_graph(load_manifest(folder))
+    outputs = [tensor.name for tensor in load_manifest(folder).outputs]
+    progress("measuring ranges", 0, 1)
+    with Quantizer(graph, feeds) as quantizer:
+        if unknown := sorted(set(keep) - set(quantizer.layers)):
+            raise ManifestError(
+                f"No layer that could be quantized is called {', '.join(unknown)}. There are: "
+                f"{', '.join(quantizer.layers)}."
+            )
+        costs = quantizer.sensitivities(
+            outputs, lambda done, total: progress("one layer at a time", done, total)
+        )
+        always = {*keep, *(one.layer for one in costs if one.error > KEEP_ABOVE)}
+        for more in _attempts(len(costs)):
+            kept = always | {one.layer for one in costs[:more]}
+            progress(f"checking, {len(kept)} layers in float16", 0, 1)
+            made = half(quantizer.graph(name for name in quantizer.layers if name not in kept))
+            report = _check(folder, made, checked)
+            if report.passed:
+                write(folder, out, made)
+                count = sum(len(stream) for stream in checked)
+                names = tuple(sorted(kept))
+                return Calibration(len(feeds), count, len(costs), names, tuple(costs), report)
+    raise EngineError(
+        f"With {len(kept)} of {len(costs)} layers in float16 the int8 graph is still beyond its "
+        f"limits: {'; '.join(report.violations)}. Use fp16, or calibrate on more recordings."
+    )
+
+
+def _attempts(layers: int) -> list[int]:
+    """How many of the most sensitive layers to keep: none, then more and more, up to half."""
+    doubled = [0, *(2**power for power in range(1, 16))]
+    return [count for count in doubled if count <= layers // 2]
+
+
+def split(streams: Sequence[Stream]) -> tuple[list[Stream], list[Stream]]:
+    """To calibrate on, and to check on: the last recording, or the second half of a single one."""
+    if len(streams) > 1:
+        return list(streams[:-1]), [streams[-1]]
+    (only,) = streams
+    return [only[: len(only) // 2]], [only[len(only) // 2 :]]
+
+
+def collect(folder: Path, streams: Sequence[Stream], turns: int) -> list[Feed]:
+    """At most `turns` micro-turns as tensors, evenly drawn, each with the state it met."""
+    every = max(1, -(-sum(len(stream) for stream in streams) // turns))
+    feeds: list[Feed] = []
+    with OnnxEngine(folder) as engine:
+        encoder = Encoder(engine.manifest)
+        for stream in streams:
+            engine.reset()
+            for index, turn in enumerate(stream):
+                if index % every == every // 2:
+                    arrays = encoder.arrays()
+                    encoder.encode(turn, arrays)
+                    feeds.append({**arrays, **engine.state()})
+                engine.step(turn)
+    return feeds
+
+
+def write(folder: Path, out: Path, graph: bytes) -> None:
+    """The graph, then the manifest that describes it, each atomically. Raises ManifestError."""
+    content = yaml.safe_load((folder / MANIFEST_FILE).read_text(encoding="utf-8"))
+    described = {
+        "file": INT8_FILE,
+        "sha256": hashlib.sha256(graph).hexdigest(),
+        "opset": content["model"]["opset"],
+    }
+    changed = {}
+    for key, value in content.items():
+        changed[key] = value
+        if key == "model":
+            changed["variants"] = {"int8": described}
+    text = yaml.safe_dump(changed, sort_keys=False, allow_unicode=True, width=100)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        if out.resolve() != folder.resolve():
+            shutil.copyfile(folder / content["model"]["file"], out / content["model"]["file"])
+        _replace(out / INT8_FILE, graph)
+        _replace(out / MANIFEST_FILE, text.encode())
+    except OSError as error:
+        raise ManifestError(
+            f"The int8 graph cannot be written into {out}: {error.strerror}. Give --out."
+        ) from error
+
+
+def _replace(path: Path, data: bytes) -> None:
+    temporary = path.with_name(f"{path.name}.tmp")
+    temporary.write_bytes(data)
+    os.replace(temporary, path)
+
+
+def _check(folder: Path, graph: bytes, streams: Sequence[Stream]) -> Report:
+    """The graph against float32, in a folder that is gone afterwards."""
+    int8 = OnnxOptions(precision="int8")
+    with tempfile.TemporaryDirectory() as temporary:
+        write(folder, Path(temporary), graph)
+        with OnnxEngine(folder) as reference, OnnxEngine(Path(temporary), int8) as candidate:
+            return verify(reference, candidate, streams, LIMITS["fp32", "int8"])

@@ -1,0 +1,159 @@
+"""`edge-runtime serve` and `status`, and what installs and removes the systemd services."""
+
+from __future__ import annotations
+
+import faulthandler
+import json
+import os
+import shutil
+import sys
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+from rich.markup import escape
+
+from edge_runtime.commands.common import ConfigOption, console, stop_on_signals
+from edge_runtime.config import load_config
+from edge_runtime.device_status import DeviceStatus, StatusFile, running, status_path
+from edge_runtime.errors import EdgeRuntimeError
+from edge_runtime.health import HealthMonitor, State
+from edge_runtime.remote_control import RemoteControl
+from edge_runtime.scheduling import ask_for_realtime, lock_memory
+from edge_runtime.service_files import (
+    CONFIGS,
+    Plan,
+    Service,
+    apply_install,
+    apply_removal,
+    plan_install,
+    plan_removal,
+)
+
+Apply = Annotated[
+    bool, typer.Option("--apply", help="Do it; without this it only shows what it would do.")
+]
+Root = Annotated[Path, typer.Option(help="A folder that stands for /: nothing else is touched.")]
+Worker = Annotated[bool, typer.Option("--background", help="The worker, not the device.")]
+
+
+def serve(config: ConfigOption = None) -> None:
+    """Run as a service: silent, watched by systemd, with what the configuration opens."""
+    from edge_runtime.app import device, senses_for
+    from edge_runtime.sinks.service_notify import ServiceNotifier
+
+    faulthandler.enable()  # the watchdog's SIGABRT leaves a trace of every thread in the journal
+    settings = load_config(config)
+    stop = stop_on_signals()
+    control, health = RemoteControl(), HealthMonitor()
+    with ExitStack() as stack:
+        notifier = stack.enter_context(ServiceNotifier(health.snapshot))
+        if (path := status_path()) is not None:
+            status = DeviceStatus(settings.device.name, health, control)
+            stack.enter_context(StatusFile(path, status))
+        senses = senses_for(settings, realtime=True)
+        ready = stack.enter_context(
+            device(settings, senses, [notifier], control=control, health=health)
+        )
+        if settings.loop.lock_memory:
+            lock_memory()
+        if settings.loop.realtime_priority is not None:
+            ask_for_realtime(settings.loop.realtime_priority)
+        ready.loop.run(stop.is_set)
+
+
+def status(
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON, with all figures.")] = False,
+) -> None:
+    """How the running service is; exit 1 unless all is ok or degraded."""
+    found = running()
+    if as_json:
+        console.print_json(json.dumps(found))
+    colours = {"ok": "green", "degraded": "yellow", "failed": "red"}
+    for one in [] if as_json else found:
+        colour = colours[one["state"]]
+        console.print(f"[bold]{escape(one['device'])}[/bold] [{colour}]{one['state']}[/{colour}]")
+        for name, part in one["parts"].items():
+            values = ", ".join(f"{key} {value}" for key, value in part["values"].items())
+            said = "; ".join(text for text in (part["reason"], values) if text)
+            console.print(f"  {name}: {part['state']}" + (f" ({escape(said)})" if said else ""))
+        capture = "".join(f", {name} {state}" for name, state in one.get("capture", {}).items())
+        console.print(f"  mode {one['mode']}{capture}")
+    if any(one["state"] == State.FAILED.value for one in found):
+        raise typer.Exit(1)
+
+
+def install_service(
+    apply: Apply = False,
+    now: Annotated[bool, typer.Option("--now", help="Start it too, or start it again.")] = False,
+    instance: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="One of several devices here: edge-runtime@NAME."),
+    ] = None,
+    worker: Worker = False,
+    root: Root = Path("/"),
+    executable: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(help="What the service runs; default: this program."),
+    ] = None,
+) -> None:
+    """Install the systemd service. A configuration that is there stays as it is."""
+    program = executable or this_program()
+    plan = plan_install(root, Service.WORKER if worker else Service.DEVICE, instance, program, now)
+    for step in plan.files:
+        console.print(f"{step.what:<10} {escape(str(step.path))}", soft_wrap=True)
+    _show_commands(plan)
+    if apply:
+        apply_install(plan)
+    _say_how_it_ended(apply)
+
+
+def uninstall_service(apply: Apply = False, worker: Worker = False, root: Root = Path("/")) -> None:
+    """Stop and remove the systemd service. Configuration, credentials and data stay."""
+    plan = plan_removal(root, Service.WORKER if worker else Service.DEVICE)
+    _show_commands(plan)
+    for step in plan.files:
+        console.print(f"{'remove':<10} {escape(str(step.path))}", soft_wrap=True)
+    if not plan.files:
+        console.print("There is nothing to remove.")
+        return
+    if apply:
+        apply_removal(plan, root)
+        if not worker and root == Path("/"):
+            _leave_home_assistant(sorted(CONFIGS.glob("*.yaml")))
+    _say_how_it_ended(apply)
+
+
+def _leave_home_assistant(configs: Sequence[Path]) -> None:
+    """Every device that was configured here is removed there. What does not work is said."""
+    from edge_runtime.app import broker_for
+    from edge_runtime.sinks.home_assistant import forget
+
+    os.environ.setdefault("CREDENTIALS_DIRECTORY", str(CONFIGS / "credentials"))
+    for path in configs:
+        try:
+            config = load_config(path)
+            if config.home_assistant.enabled:
+                forget(broker_for(config), config.device.name, config.home_assistant.prefix)
+                console.print(f"{config.device.name} is removed from Home Assistant.")
+        except EdgeRuntimeError as error:
+            if path.name != f"{Service.WORKER.value}.yaml":
+                console.print(f"[yellow]{escape(str(error))}[/yellow]", soft_wrap=True)
+
+
+def this_program() -> Path:
+    """The `edge-runtime` beside this interpreter: what a service shall run."""
+    beside = Path(sys.executable).parent / "edge-runtime"
+    found = shutil.which("edge-runtime")
+    return beside if beside.exists() or found is None else Path(found)
+
+
+def _show_commands(plan: Plan) -> None:
+    for command in plan.commands:
+        console.print(f"{'run':<10} {escape(' '.join(command))}", soft_wrap=True)
+
+
+def _say_how_it_ended(applied: bool) -> None:
+    console.print("Done." if applied else "Nothing was changed. To do it, add --apply.")

@@ -1,0 +1,127 @@
+"""The device's status as one plain value, and the file in which a running service keeps it."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from typing_extensions import Self
+
+from edge_runtime import __version__
+from edge_runtime.errors import InputError
+from edge_runtime.health import HealthMonitor
+from edge_runtime.remote_control import RemoteControl
+
+log = logging.getLogger(__name__)
+FILE = "status.json"
+RUN = Path("/run")
+"""Where the units' runtime folders are: edge-runtime, and edge-runtime@NAME for instances."""
+EVERY_S = 1.0
+STALE_S = 5.0
+"""A running service writes every second."""
+
+
+@dataclass(frozen=True)
+class DeviceStatus:
+    """What everybody outside is shown: health, mode, and what is switched off."""
+
+    name: str
+    health: HealthMonitor
+    control: RemoteControl
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON; no word of what was heard or said is in it."""
+        return {
+            "device": self.name,
+            "version": __version__,
+            **self.health.snapshot().as_dict(),
+            "mode": self.control.mode.value,
+            "capture": {name: "on" if on else "off" for name, on in self.control.capture.items()},
+        }
+
+
+class StatusFile:
+    """Writes the status once a second, in a thread of its own, and removes it at the end."""
+
+    def __init__(self, path: Path, status: DeviceStatus) -> None:
+        self._path, self._status = path, status
+        self._stopping = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def __enter__(self) -> Self:
+        self._thread = threading.Thread(target=self._keep, name="status-file", daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stopping.set()
+        if self._thread is not None:
+            self._thread.join(STALE_S)
+        self._path.unlink(missing_ok=True)
+
+    def _keep(self) -> None:
+        failures = 0
+        while True:
+            try:
+                self._write()
+                failures = 0
+            except OSError as error:
+                level = logging.DEBUG if failures else logging.WARNING
+                failures += 1
+                log.log(level, "%s cannot be written: %s", self._path, error)
+            if self._stopping.wait(EVERY_S):
+                return
+
+    def _write(self) -> None:
+        content = self._status.as_dict() | {"pid": os.getpid(), "written_at_s": time.time()}
+        temporary = self._path.with_name(self._path.name + ".part")
+        temporary.write_text(json.dumps(content), encoding="utf-8")
+        temporary.chmod(0o644)  # whoever is on this machine may know how the device is
+        os.replace(temporary, self._path)
+
+
+def status_path(environment: Mapping[str, str] = os.environ) -> Path | None:
+    """Where this process shall keep its status: in the folder that systemd gave it, if it did."""
+    folder = environment.get("RUNTIME_DIRECTORY")
+    return None if not folder else Path(folder.split(":")[0]) / FILE
+
+
+def running(run: Path = RUN) -> list[dict[str, Any]]:
+    """The statuses of the services on this machine, with `age_s` added.
+
+    One that has not been written for five seconds is not of a running service and says `failed`.
+    Raises InputError where there is none, or where it cannot be read.
+    """
+    found = []
+    for path in sorted(run.glob(f"edge-runtime*/{FILE}")):
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            continue
+        except (OSError, ValueError) as error:
+            raise InputError(f"{path} cannot be read: {error}.") from error
+        age_s = max(0.0, time.time() - content.pop("written_at_s"))
+        if age_s > STALE_S:
+            reason = f"it has given no sign for {age_s:.0f} s"
+            content |= {"state": "failed", "reasons": [f"service: {reason}"]}
+        found.append(content | {"age_s": round(age_s, 1)})
+    if not found:
+        raise InputError(
+            f"No service of edge-runtime is running here (nothing in {run / 'edge-runtime'}). "
+            "Start it: sudo systemctl start edge-runtime; install it: sudo edge-runtime "
+            "install-service --apply."
+        )
+    return found

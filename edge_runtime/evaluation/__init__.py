@@ -1,0 +1,1 @@
+"""How a model's conversation is judged: scenarios, baselines, metrics, proofs, report."""

@@ -1,0 +1,85 @@
+"""A report as a model's card shows it, and as its manifest keeps it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from edge_runtime.evaluation.report import (
+    HEADLINE,
+    MARKS,
+    MODEL_ONLY,
+    put,
+    read_report,
+)
+
+BESIDE = "silero_smart_turn"
+"""The strongest baseline as it ships: its column stands beside the model's."""
+
+
+def write_card(report_path: Path, out: Path) -> tuple[Path, Path]:
+    """Writes card.md (tables for a CARD.md) and evaluation.json (for a manifest's `evaluation`).
+
+    Raises InputError where the report cannot be read.
+    """
+    report = read_report(report_path)
+    out.mkdir(parents=True, exist_ok=True)
+    table, figures = out / "card.md", out / "evaluation.json"
+    table.write_text("\n".join(card_lines(report)) + "\n", encoding="utf-8")
+    kept = manifest_figures(report)
+    figures.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
+    return table, figures
+
+
+def manifest_figures(report: Mapping[str, Any]) -> dict[str, Any]:
+    """The model's row, its proofs, and where they come from."""
+    found: dict[str, Any] = {
+        material: {name: figure for name, figure in figures.items() if figure["n"]}
+        for material, figures in report["rows"]["model"].items()
+    }
+    if "proofs" in report:
+        found["proofs"] = {name: proof["holds"] for name, proof in report["proofs"].items()}
+    found["run"] = {name: report[name] for name in ("revision", "seed", "share")}
+    return found
+
+
+def card_lines(report: Mapping[str, Any]) -> Iterator[str]:
+    """Markdown: the headline beside a baseline, what only a model can do, the proofs."""
+    rows = report["rows"]
+    materials = list(rows["model"])
+    beside = BESIDE if BESIDE in rows else None
+    heads = [m.replace("_", " ") for m in materials]
+    if beside:
+        heads += [f"smart-turn, {m.replace('_', ' ')}" for m in materials]
+    yield from _table(heads, _lines(rows, materials, beside, HEADLINE))
+    yield ""
+    yield from _table(
+        [m.replace("_", " ") for m in materials], _lines(rows, materials, None, MODEL_ONLY)
+    )
+    if "proofs" in report:
+        yield ""
+        for name, proof in report["proofs"].items():
+            reason = f" ({proof['reason']})" if proof["reason"] else ""
+            yield f"- {MARKS[proof['holds']]} {name.replace('_', ' ')}: {proof['claim']}{reason}"
+
+
+def _lines(
+    rows: Mapping[str, Any],
+    materials: Sequence[str],
+    beside: str | None,
+    names: Sequence[tuple[str, str, str]],
+) -> Iterator[list[str]]:
+    for key, words, unit in names:
+        cells = [put(rows["model"][material].get(key), unit) for material in materials]
+        if beside:
+            cells += [put(rows[beside][material].get(key), unit) for material in materials]
+        yield [words, *cells]
+
+
+def _table(heads: Sequence[str], lines: Iterator[list[str]]) -> Iterator[str]:
+    yield f"| | {' | '.join(heads)} |"
+    yield "|---" * (len(heads) + 1) + "|"
+    for line in lines:
+        yield f"| {' | '.join(line)} |"

@@ -1,0 +1,204 @@
+"""Figures with their 95 % intervals, and the curves they are read from. Plain arithmetic."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Figure = dict[str, Any]
+"""`{"value": x or None, "n": n, "ci95": [low, high]}`"""
+Floats = NDArray[np.float64]
+Z95 = 1.96
+RESAMPLES = 400
+MATCHED_RATIO = 1.1
+"""Two items count as equally long when their lengths differ by less than a tenth."""
+
+
+def figure(value: float | None, n: float, low: float | None, high: float | None) -> Figure:
+    def short(number: float | None) -> float | None:
+        return None if number is None or not math.isfinite(number) else round(number, 4)
+
+    return {"value": short(value), "n": n, "ci95": [short(low), short(high)]}
+
+
+def nothing() -> Figure:
+    """What was not measured."""
+    return figure(None, 0, None, None)
+
+
+def share(hits: int, total: int) -> Figure:
+    """A share with Wilson's interval (Wilson 1927)."""
+    if total == 0:
+        return nothing()
+    part = hits / total
+    middle = part + Z95**2 / (2 * total)
+    spread = Z95 * math.sqrt(part * (1 - part) / total + Z95**2 / (4 * total**2))
+    scale = 1 + Z95**2 / total
+    low, high = max(0.0, (middle - spread) / scale), min(1.0, (middle + spread) / scale)
+    return figure(part, total, low, high)
+
+
+def rate(count: int, units: float) -> Figure:
+    """Events per unit with Byar's approximation of the Poisson interval; n is the units."""
+    if units <= 0:
+        return nothing()
+    low = 0.0
+    if count:
+        low = count * (1 - 1 / (9 * count) - Z95 / (3 * math.sqrt(count))) ** 3
+    more = count + 1
+    high = more * (1 - 1 / (9 * more) + Z95 / (3 * math.sqrt(more))) ** 3
+    return figure(count / units, round(units, 3), low / units, high / units)
+
+
+def percentile(values: Sequence[float], percent: float, seed: int = 0) -> Figure:
+    """A percentile, interval by bootstrap over the values."""
+    if not values:
+        return nothing()
+    array = np.asarray(values, np.float64)
+    rng = np.random.default_rng(seed)
+    picks = rng.integers(len(array), size=(RESAMPLES, len(array)))
+    low, high = np.percentile(np.percentile(array[picks], percent, axis=1), [2.5, 97.5])
+    return figure(float(np.percentile(array, percent)), len(array), float(low), float(high))
+
+
+def auc(positive: Floats, negative: Floats) -> float:
+    """Chance that a positive scores above a negative; a tie counts half (Mann and Whitney 1947)."""
+    ordered = np.sort(negative)
+    below = np.searchsorted(ordered, positive, "left")
+    upto = np.searchsorted(ordered, positive, "right")
+    return float((below + upto).sum() / (2 * len(positive) * len(negative)))
+
+
+def matched_auc(
+    positive: Floats, negative: Floats, positive_length: Floats, negative_length: Floats
+) -> float:
+    """The AUC over pairs of about equal length only; NaN without such a pair."""
+    distance = np.abs(np.log(positive_length)[:, None] - np.log(negative_length)[None])
+    pairs = distance < math.log(MATCHED_RATIO)
+    above = (positive[:, None] > negative[None]) + 0.5 * (positive[:, None] == negative[None])
+    return float(above[pairs].mean()) if pairs.any() else math.nan
+
+
+def auc_figure(
+    positive: Floats,
+    negative: Floats,
+    lengths: tuple[Floats, Floats] | None = None,
+    seed: int = 0,
+) -> Figure:
+    """An AUC, matched where lengths are given; interval by bootstrap over both classes."""
+    if not len(positive) or not len(negative):
+        return nothing()
+
+    def measure(ups: NDArray[np.int64], downs: NDArray[np.int64]) -> float:
+        if lengths is None:
+            return auc(positive[ups], negative[downs])
+        return matched_auc(positive[ups], negative[downs], lengths[0][ups], lengths[1][downs])
+
+    rng = np.random.default_rng(seed)
+    p, q = len(positive), len(negative)
+    found = [measure(rng.integers(p, size=p), rng.integers(q, size=q)) for _ in range(RESAMPLES)]
+    low, high = _spread(found)
+    return figure(measure(np.arange(p), np.arange(q)), p + q, low, high)
+
+
+def difference(values: Callable[[NDArray[np.int64]], float], n: int, seed: int = 0) -> Figure:
+    """Any figure of n items, such as a difference of two AUCs, with its bootstrap interval.
+
+    `values` computes it from the indices of the items drawn.
+    """
+    if n == 0:
+        return nothing()
+    rng = np.random.default_rng(seed)
+    low, high = _spread([values(rng.integers(n, size=n)) for _ in range(RESAMPLES)])
+    return figure(values(np.arange(n)), n, low, high)
+
+
+def _spread(found: Sequence[float]) -> tuple[float, float]:
+    kept = [value for value in found if math.isfinite(value)]
+    if not kept:
+        return math.nan, math.nan
+    low, high = np.percentile(kept, [2.5, 97.5])
+    return float(low), float(high)
+
+
+class Crossings:
+    """When each item's score first reaches a threshold: curves over all thresholds.
+
+    An item is a score over time since its gap began: `times_ms` and `scores`, float64 (k,), only
+    within the gap.
+    """
+
+    def __init__(self, items: Sequence[tuple[Floats, Floats]]) -> None:
+        self._times = [times for times, _ in items]
+        self._peaks = [np.maximum.accumulate(scores) for _, scores in items]
+
+    def __len__(self) -> int:
+        return len(self._times)
+
+    def first_ms(self, threshold: float) -> Floats:
+        """(items,): infinite where it is never reached."""
+        return np.array(
+            [
+                times[at] if (at := int(np.searchsorted(peaks, threshold))) < len(peaks) else np.inf
+                for times, peaks in zip(self._times, self._peaks, strict=True)
+            ]
+        )
+
+    def highest(self) -> Floats:
+        return np.array([peaks[-1] if len(peaks) else -np.inf for peaks in self._peaks])
+
+    def thresholds(self) -> Floats:
+        """Every score at which something changes."""
+        scores = [np.unique(peaks) for peaks in self._peaks if len(peaks)]
+        return np.unique(np.concatenate(scores)) if scores else np.zeros(0)
+
+
+def trade_off(
+    ends: Crossings, pauses: Crossings, points: int = 200
+) -> list[tuple[float, float, float, float]]:
+    """(threshold, share of pauses cut off, median latency in ms, share of ends taken).
+
+    The median counts a miss as infinite: whoever takes less than half of the turns has none.
+    """
+    known = np.unique(np.concatenate([ends.thresholds(), pauses.thresholds()]))
+    if not len(ends) or not len(pauses) or not len(known):
+        return []
+    picked = known[np.unique(np.linspace(0, len(known) - 1, points).round().astype(int))]
+    highest, curve = pauses.highest(), []
+    for threshold in picked:
+        latency = np.sort(ends.first_ms(threshold))
+        median = float(latency[(len(latency) - 1) // 2])
+        taken = float(np.isfinite(latency).mean())
+        curve.append((float(threshold), float((highest >= threshold).mean()), median, taken))
+    return curve
+
+
+def latency_at_cutoffs(
+    ends: Crossings, pauses: Crossings, allowed: float = 0.05, seed: int = 0
+) -> Figure:
+    """Median latency at the threshold that cuts off at most `allowed` of the pauses."""
+    if not len(ends) or not len(pauses):
+        return nothing()
+    highest = pauses.highest()
+    fine = [t for t in ends.thresholds() if (highest >= t).mean() <= allowed]
+    if not fine:
+        return figure(None, len(ends), None, None)
+    # A median over misses, which are infinite: an interpolated one would be no number.
+    latency = ends.first_ms(min(fine))
+    middle, n = (len(latency) - 1) // 2, len(latency)
+    rng = np.random.default_rng(seed)
+    drawn = np.sort(latency[rng.integers(n, size=(RESAMPLES, n))], axis=1)[:, middle]
+    low, high = np.sort(drawn)[[int(0.025 * RESAMPLES), int(0.975 * RESAMPLES)]]
+    return figure(float(np.sort(latency)[middle]), n, float(low), float(high))
+
+
+def cutoffs_at_latency(
+    curve: Sequence[tuple[float, float, float, float]], n: int, median_ms: float = 300.0
+) -> Figure:
+    """The least share of pauses cut off by anyone who answers in `median_ms` at the median."""
+    fast = [cut for _, cut, latency, _ in curve if latency <= median_ms]
+    return share(round(min(fast) * n), n) if fast else nothing()

@@ -1,0 +1,233 @@
+"""Where the people of the scenarios come from: synthesizers with held-out voices, and recordings.
+
+The utterances, rooms and noises are those of the factory in `engines/reference/corpus`, which a
+wheel does not carry: it is imported when it is needed.
+"""
+
+from __future__ import annotations
+
+import csv
+import importlib
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_runtime.demo.renderer import PersonRenderer
+from edge_runtime.errors import InputError
+
+CORPUS = "engines.reference.corpus"
+SEEN, UNSEEN, HUMAN = "generated_seen", "generated_unseen", "human"
+SPLITS = {SEEN: "test_seen", UNSEEN: "test_unseen"}
+MATERIALS = (SEEN, UNSEEN, HUMAN)
+
+
+class Segment(Protocol):
+    """Speech without a pause that matters: int16 (n,) at 16 kHz, its text and its phones."""
+
+    @property
+    def pcm(self) -> NDArray[np.int16]: ...
+    @property
+    def text(self) -> str: ...
+    @property
+    def phones(self) -> Sequence[tuple[int, float, float]]: ...
+
+
+class Spoken(Protocol):
+    """An utterance; pauses go between its segments."""
+
+    @property
+    def segments(self) -> tuple[Segment, ...]: ...
+    @property
+    def kind(self) -> str: ...
+    @property
+    def intent(self) -> str: ...
+    @property
+    def room(self) -> NDArray[np.float32] | None: ...
+    @property
+    def gap_is_natural(self) -> bool: ...
+
+
+@dataclass(frozen=True)
+class Material:
+    """One kind of people, none of whom was trained on."""
+
+    name: str
+    spoken: Mapping[str, Sequence[Spoken]]
+    """By kind: turn, incomplete, backchannel, interruption, cancel."""
+    device: Sequence[Spoken]
+    """What our own loudspeaker says."""
+    noises: Sequence[NDArray[Any]]
+    """int16 scale (n,): babble, music, noise."""
+    acoustics: Any
+    """The corpus's Acoustics."""
+    photographs: Any
+    """The corpus's Photographs of real faces, hands and rooms; None: people are drawn."""
+    labels: Callable[[str], Any]
+    fillers: frozenset[str]
+    corrections: tuple[str, ...]
+    seed: int
+    _orders: dict[str, NDArray[np.int64]] = field(default_factory=dict)
+
+    def has(self, kind: str) -> bool:
+        return bool(self.spoken.get(kind))
+
+    def count(self, kind: str) -> int:
+        return len(self.spoken.get(kind, ()))
+
+    def deal(self, kind: str, index: int) -> Spoken:
+        """The index-th utterance of a shuffled order; begins anew when all have been used."""
+        pool = self.spoken[kind]
+        if kind not in self._orders:
+            rng = np.random.default_rng([self.seed, len(kind), len(pool)])
+            self._orders[kind] = rng.permutation(len(pool))
+        return pool[int(self._orders[kind][index % len(pool)])]
+
+    @property
+    def asks(self) -> bool:
+        """It is known what its turns ask for, and there are words to cancel with."""
+        return self.has("cancel") and bool(self._asking("delegate") and self._asking("none"))
+
+    def deal_asking(self, delegate: str, index: int) -> Spoken:
+        """The index-th turn that is to be handed on (`delegate`) or not (`none`)."""
+        pool = self._asking(delegate)
+        return pool[index % len(pool)]
+
+    def _asking(self, delegate: str) -> Sequence[Spoken]:
+        turns = self.spoken.get("turn", ())
+        return [turn for turn in turns if self.labels(turn.intent).delegate == delegate]
+
+    def person(self, seed: int, size: int) -> PersonRenderer:
+        """Somebody to look at, in a square picture."""
+        if not self.photographs:
+            return PersonRenderer(seed, size, size)
+        person: PersonRenderer = _corpus("photographs").PhotographedPerson(
+            seed, size, self.photographs
+        )
+        return person
+
+    def room_tone(
+        self, rng: np.random.Generator, spoken: Spoken, samples: int
+    ) -> NDArray[np.float32]:
+        """The silence of an utterance's own recording; zeros for a synthesizer."""
+        if spoken.room is None:
+            return np.zeros(max(0, samples), np.float32)
+        tone: NDArray[np.float32] = _corpus("acoustics").room_tone(rng, spoken.room, samples)
+        return tone
+
+
+def load_materials(
+    data: Path | None, scale: float, seed: int, progress: Callable[[str], None]
+) -> list[Material]:
+    """All materials that this machine can make.
+
+    Raises InputError where the corpus, a synthesizer or the folder of recordings is missing.
+    """
+    bank_module = _corpus("bank")
+    banks = {}
+    for name, split in SPLITS.items():
+        progress(f"synthesizing voices that were never trained on: {name}")
+        banks[name] = _build(bank_module, seed, scale, split)
+    device = banks[SEEN]["device"]
+    materials = [_material(name, bank, device, None, seed) for name, bank in banks.items()]
+    if data is not None:
+        progress(f"reading recordings in {data}")
+        people = _people(data)
+        bank = {kind: [s for s in people if s.kind == kind] for kind in ("turn", "backchannel")}
+        materials.append(_material(HUMAN, bank, device, data, seed))
+    return materials
+
+
+def _corpus(name: str) -> Any:
+    try:
+        return importlib.import_module(f"{CORPUS}.{name}")
+    except ImportError as error:
+        raise InputError(
+            f"The scenarios are rendered by the reference model's factory, which is not complete "
+            f"here ({error}). Run from a checkout of the project after `make evaluate`, or install "
+            "what is missing: pip install 'edge-runtime[evaluate]'"
+        ) from error
+
+
+def _build(module: Any, seed: int, scale: float, split: str) -> Mapping[str, Sequence[Spoken]]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # one synthesizer less: the report's n says so
+        try:
+            bank: Mapping[str, Sequence[Spoken]] = module.Bank.build(
+                seed=seed, scale=scale, human_dir=None, split=split
+            )
+        except RuntimeError as error:
+            raise InputError(
+                f"A synthesizer for the scenarios is missing: {error}. On Debian and Ubuntu: "
+                "sudo apt-get install espeak-ng libflite1"
+            ) from error
+    return bank
+
+
+def splits(data: Path) -> list[str]:
+    """`dev` where the manifest has it, otherwise all there are."""
+    path = data / "manifest.csv"
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            found = sorted({row["split"] for row in csv.DictReader(file)})
+    except (OSError, KeyError) as error:
+        raise InputError(
+            f"{path} cannot be read as a list of recordings: {error!r}. --data names a folder "
+            "with a manifest.csv: file, kind, transcript_or_label, speaker, split, seconds."
+        ) from error
+    return ["dev"] if "dev" in found else found
+
+
+def _people(data: Path) -> list[Spoken]:
+    human = _corpus("human")
+    return [spoken for split in splits(data) for spoken in human.load_speech(data, split)]
+
+
+def _material(
+    name: str,
+    bank: Mapping[str, Sequence[Spoken]],
+    device: Sequence[Spoken],
+    data: Path | None,
+    seed: int,
+) -> Material:
+    acoustics, text = _corpus("acoustics"), _corpus("text")
+    grammar_file = Path(str(_corpus("bank").__file__)).parent / "grammar.yaml"
+    grammar = text.Grammar.load(grammar_file)
+    voices = [segment.pcm for spoken in bank["turn"] for segment in spoken.segments]
+    rng = np.random.default_rng([seed, len(name)])
+    noises = list(acoustics.generated_beds(rng, voices)) if voices else []
+    rooms: list[Any] = []
+    photographs: Any = None
+    if data is not None:
+        human = _corpus("human")
+        for split in splits(data):
+            noises += human.load_noises(data, split)
+            rooms += human.load_rirs(data, split)
+            photographs = photographs or _corpus("photographs").Photographs.load(data, split)
+    lists = _word_lists(grammar_file)
+    return Material(
+        name=name,
+        spoken=bank,
+        device=device,
+        noises=noises,
+        acoustics=acoustics.Acoustics(noises, rooms),
+        photographs=photographs,
+        labels=grammar.labels,
+        fillers=frozenset(lists["fillers"]),
+        corrections=tuple(lists["corrections"]),
+        seed=seed,
+    )
+
+
+def _word_lists(path: Path) -> dict[str, list[str]]:
+    import yaml
+
+    content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    return {
+        key: [str(word) for part in content[key].values() for word in part]
+        for key in ("fillers", "corrections")
+    }

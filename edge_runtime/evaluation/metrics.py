@@ -1,0 +1,301 @@
+"""Observations of decisions in clips, and the figures that they add up to (EVALUATION's names)."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+
+from edge_runtime.evaluation import figures
+from edge_runtime.evaluation.clip import (
+    FADE_MS,
+    MS,
+    RESPONSE_MS,
+    Clip,
+    Cue,
+    Trace,
+    first,
+)
+from edge_runtime.evaluation.figures import Figure
+from edge_runtime.evaluation.gaps import Gap, turn_figures
+from edge_runtime.micro_turn import SAMPLE_RATE_HZ
+
+TAKEN_WITHIN = 2 * SAMPLE_RATE_HZ
+STOPPED_WITHIN = 2 * SAMPLE_RATE_HZ
+AFTERMATH = SAMPLE_RATE_HZ * 6 // 10
+"""So long after a backchannel or a noise, stopping is still taken for an answer to it."""
+SPEAKS_FOR = 3 * SAMPLE_RATE_HZ
+"""Who has taken the floor cannot take it again for so long."""
+JUST_BEFORE = SAMPLE_RATE_HZ * 4 // 10
+"""Who is falling silent already when an interruption comes does not do so for it: no latency."""
+LONG_PAUSE = SAMPLE_RATE_HZ
+SHARES = (
+    "takeover_rate", "false_takeover_rate", "false_takeover_rate_long_pause", "stop_miss_rate",
+    "stopped_before_rate",
+    "selectivity", "selectivity_backchannel", "selectivity_side_talk", "selectivity_noise",
+    "selectivity_echo", "backchannels_in_pauses", "long_turn_took_floor", "vision_recall",
+    "vision_recall_arrival", "vision_recall_wave", "vision_recall_hand", "delegation_precision",
+    "delegation_recall", "premature_delegation_rate", "act_accuracy", "action_accuracy",
+    "weave_violation_rate", "weave_delivered_rate", "stale_delivery_rate", "cancel_recall",
+    "follow_up_answered",
+)  # fmt: skip
+RATES = (
+    "side_talk_answers_per_min", "noise_answers_per_min", "self_answers_per_min",
+    "self_interruptions_per_min", "speech_cut_ins_per_min", "backchannels_per_min",
+    "vision_false_per_hour",
+)  # fmt: skip
+PERCENTILES = {
+    "response_latency_ms": (50, 90),
+    "stop_latency_ms": (50, 95, 99),
+    "vision_latency_ms": (50,),
+    "weave_delay_ms": (50,),
+}
+SELECTIVE = {
+    "backchannel": "backchannel", "side talk heard": "side_talk", "noise burst": "noise",
+    "side talk": "side_talk", "noise": "noise", "echo": "echo",
+}  # fmt: skip
+GREET, DELIVER = "greet", "deliver"
+
+
+class Tally:
+    """Adds up what one of the judged did with one material."""
+
+    def __init__(self) -> None:
+        self.shares: dict[str, list[bool]] = defaultdict(list)
+        self.values: dict[str, list[float]] = defaultdict(list)
+        self.counts: dict[str, int] = defaultdict(int)
+        self.units: dict[str, float] = defaultdict(float)
+        self.gaps: list[Gap] = []
+        self.pauses: dict[str, list[bool]] = defaultdict(list)
+        """False takeovers by what goes before the pause."""
+        self.edits = {"cer": [0, 0], "wer": [0, 0]}
+
+    def add(self, clip: Clip, trace: Trace) -> None:
+        for cue in clip.cues:
+            handler = _HANDLERS.get(cue.kind)
+            if handler is not None:
+                handler(self, cue, clip, trace)
+        if clip.scenario == "turns":
+            self._words(clip, trace)
+            self._cut_ins(clip, trace)
+
+    # -- 1, 2, 9, 11: turns ----------------------------------------------------------------------
+
+    def _gap(self, cue: Cue, trace: Trace, ended: bool) -> None:
+        times_ms, scores = trace.within(cue.start, cue.end)
+        score = trace.gap_scores.get(cue.start, 0.0)
+        length = cue.end - cue.start
+        self.gaps.append(Gap(ended, cue.detail, cue.speech, length, score, times_ms, scores))
+
+    def pause(self, cue: Cue, clip: Clip, trace: Trace) -> None:
+        self._gap(cue, trace, False)
+        taken = first(trace.takes, cue.start, cue.end) is not None
+        self.shares["false_takeover_rate"].append(taken)
+        self.pauses[cue.detail].append(taken)
+        if cue.end - cue.start >= LONG_PAUSE:
+            self.shares["false_takeover_rate_long_pause"].append(taken)
+        early = _first_named(trace.delegations, "delegate", cue.start, cue.end)
+        self.shares["premature_delegation_rate"].append(early is not None)
+
+    def end(self, cue: Cue, clip: Clip, trace: Trace) -> None:
+        self._gap(cue, trace, True)
+        took = first(trace.takes, cue.start, cue.end)
+        in_time = took is not None and took <= cue.start + TAKEN_WITHIN
+        self.shares["takeover_rate"].append(in_time)
+        if took is not None:
+            self.values["response_latency_ms"].append((took - cue.start) / MS + RESPONSE_MS)
+        wanted = cue.facts
+        if "delegate" in wanted:
+            until = cue.start + TAKEN_WITHIN
+            given = _first_named(trace.delegations, "delegate", cue.start, until) is not None
+            if wanted["delegate"] == "delegate":
+                self.shares["delegation_recall"].append(given)
+            if given:
+                self.shares["delegation_precision"].append(wanted["delegate"] == "delegate")
+        if "act" in wanted and took is not None and in_time and took in trace.acts:
+            self.shares["act_accuracy"].append(trace.acts[took] == wanted["act"])
+        if wanted.get("action", "none") != "none":
+            done = _first_named(
+                trace.actions, wanted["action"], cue.start, cue.start + TAKEN_WITHIN
+            )
+            self.shares["action_accuracy"].append(done is not None)
+
+    def _cut_ins(self, clip: Clip, trace: Trace) -> None:
+        """Taking the floor while the person is speaking, away from the edges of the speech."""
+        for start, end, _ in clip.said:
+            inner = (start, end - SAMPLE_RATE_HZ * 2 // 10)
+            self.units["speech_cut_ins_per_min"] += max(0, inner[1] - inner[0]) / _MINUTE
+            self.counts["speech_cut_ins_per_min"] += spells(trace.takes, *inner)
+
+    def _words(self, clip: Clip, trace: Trace) -> None:
+        truth = " ".join(text for _, _, text in clip.said if text)
+        if not truth or not trace.heard:
+            return
+        until = clip.said[-1][1] + SAMPLE_RATE_HZ * 6 // 10
+        guess = "".join(text for at, text in trace.heard if clip.said[0][0] < at <= until).strip()
+        for name, wrong, total in (
+            ("cer", edits(truth, guess), len(truth)),
+            ("wer", edits(truth.split(), guess.split()), len(truth.split())),
+        ):
+            self.edits[name][0] += wrong
+            self.edits[name][1] += total
+
+    # -- 3, 4, 6: while we speak -----------------------------------------------------------------
+
+    def interruption(self, cue: Cue, clip: Clip, trace: Trace) -> None:
+        stopped = first(trace.stops, cue.start, cue.start + STOPPED_WITHIN)
+        self.shares["stop_miss_rate"].append(stopped is None)
+        already = first(trace.stops, cue.start - JUST_BEFORE, cue.start) is not None
+        self.shares["stopped_before_rate"].append(already)
+        if stopped is not None and not already:
+            latency_ms = (stopped - cue.start) / MS + RESPONSE_MS + FADE_MS
+            self.values["stop_latency_ms"].append(latency_ms)
+
+    def distraction(self, cue: Cue, clip: Clip, trace: Trace) -> None:
+        """Something that shall neither stop the device nor be answered."""
+        until = cue.end + (AFTERMATH if cue.kind in ("backchannel", "noise burst") else 0)
+        reacted = first(trace.stops, cue.start, until) or first(trace.takes, cue.start, until)
+        self.shares["selectivity"].append(reacted is None)
+        self.shares[f"selectivity_{SELECTIVE[cue.kind]}"].append(reacted is None)
+
+    def others(self, cue: Cue, clip: Clip, trace: Trace) -> None:
+        self.distraction(cue, clip, trace)
+        name = f"{SELECTIVE[cue.kind]}_answers_per_min"
+        self.units[name] += (cue.end - cue.start) / _MINUTE
+        self.counts[name] += spells(trace.takes, cue.start, cue.end)
+
+    def echo(self, cue: Cue, clip: Clip, trace: Trace) -> None:
+        self.distraction(cue, clip, trace)
+        minutes = (cue.end - cue.start) / _MINUTE
+        stops = spells(trace.stops, cue.start, cue.end)
+        after = min(cue.end + 2 * SAMPLE_RATE_HZ, clip.turns * 3200)
+        answers = spells(trace.takes, cue.start, after)
+        for name, count in (("self_interruptions", stops), ("self_answers", answers)):
+            self.units[f"{name}_per_min"] += minutes
+            self.counts[f"{name}_per_min"] += count
+
+    # -- 7, 8, 10 --------------------------------------------------------------------------------
+
+    def long_turn(self, cue: Cue, clip: Clip, trace: Trace) -> None:
+        placed = [at for at in trace.backchannels if cue.start < at <= cue.end]
+        breaths = clip.of("breath")
+        self.units["backchannels_per_min"] += (cue.end - cue.start) / _MINUTE
+        self.counts["backchannels_per_min"] += len(placed)
+        for at in placed:
+            inside = any(breath.start < at <= breath.end for breath in breaths)
+            self.shares["backchannels_in_pauses"].append(inside)
+        took = first(trace.takes, cue.start, cue.end)
+        self.shares["long_turn_took_floor"].append(took is not None)
+
+    def sight(self, cue: Cue, clip: Clip, trace: Trace) -> None:
+        found = reaction(cue, trace)
+        self.shares["vision_recall"].append(found is not None)
+        self.shares[f"vision_recall_{cue.kind}"].append(found is not None)
+        if found is not None:
+            self.values["vision_latency_ms"].append((found - cue.start) / MS + RESPONSE_MS)
+
+    def quiet(self, cue: Cue, clip: Clip, trace: Trace) -> None:
+        """Nothing to react to: whatever it does is a false alarm."""
+        moments = [*trace.takes, *(at for at, name in trace.actions if name != "look_at")]
+        self.units["vision_false_per_hour"] += (cue.end - cue.start) / _MINUTE / 60
+        self.counts["vision_false_per_hour"] += spells(sorted(moments), cue.start, cue.end)
+
+    def answer(self, cue: Cue, clip: Clip, trace: Trace) -> None:
+        """A result that waits: it is delivered, and soon."""
+        told = [at for at in trace.takes if trace.acts.get(at) == DELIVER]
+        took = first(told, cue.start, cue.end)
+        self.shares["weave_delivered_rate"].append(took is not None)
+        if took is not None:
+            self.values["weave_delay_ms"].append((took - cue.start) / MS + RESPONSE_MS)
+
+    def busy_floor(self, cue: Cue, clip: Clip, trace: Trace) -> None:
+        """A result is here and the person is speaking: wait."""
+        until = cue.end - SAMPLE_RATE_HZ * 2 // 10
+        talked_over = first(trace.takes, cue.start, until)
+        self.shares["weave_violation_rate"].append(talked_over is not None)
+
+    def no_answer(self, cue: Cue, clip: Clip, trace: Trace) -> None:
+        """There is nothing to deliver: the question was taken back, or failed."""
+        spoken = [trace.acts.get(at) for at in trace.takes if cue.start < at <= cue.end]
+        self.shares["stale_delivery_rate"].append(DELIVER in spoken)
+
+    def cancel(self, cue: Cue, clip: Clip, trace: Trace) -> None:
+        found = _first_named(trace.delegations, "cancel", cue.start, cue.end)
+        self.shares["cancel_recall"].append(found is not None)
+
+    def follow_up(self, cue: Cue, clip: Clip, trace: Trace) -> None:
+        self.shares["follow_up_answered"].append(first(trace.takes, cue.start, cue.end) is not None)
+
+    # -- figures ---------------------------------------------------------------------------------
+
+    def figures(self, seed: int) -> dict[str, Figure]:
+        found: dict[str, Figure] = {}
+        for name in SHARES:
+            hits = self.shares.get(name, [])
+            found[name] = figures.share(sum(hits), len(hits))
+        for name in RATES:
+            found[name] = figures.rate(self.counts.get(name, 0), self.units.get(name, 0.0))
+        for name, percents in PERCENTILES.items():
+            for percent in percents:
+                values = self.values.get(name, [])
+                found[f"{name}_p{percent}"] = figures.percentile(values, percent, seed)
+        for name, (wrong, total) in self.edits.items():
+            value = wrong / total if total else None
+            found[name] = figures.figure(value, total, None, None)
+        return found | turn_figures(self.gaps, seed)
+
+
+def reaction(cue: Cue, trace: Trace) -> int | None:
+    """When it first reacted to something seen as it should: a greeting, a wave, falling silent."""
+    if cue.kind == "arrival":
+        greetings = [at for at in trace.takes if trace.acts.get(at) == GREET]
+        return first(greetings, cue.start, cue.end)
+    if cue.kind == "wave":
+        return _first_named(trace.actions, "wave", cue.start, cue.end)
+    return first(trace.stops, cue.start, cue.end)
+
+
+def spells(moments: Sequence[int], start: int, end: int) -> int:
+    """How often something began between two samples; what comes soon after belongs to it."""
+    count, free = 0, start
+    for at in moments:
+        if start < at <= end and at >= free:
+            count, free = count + 1, at + SPEAKS_FOR
+    return count
+
+
+def edits(truth: Sequence[str], guess: Sequence[str]) -> int:
+    """Levenshtein distance."""
+    row = list(range(len(guess) + 1))
+    for i, a in enumerate(truth, 1):
+        previous, row[0] = row[0], i
+        for j, b in enumerate(guess, 1):
+            previous, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, previous + (a != b))
+    return row[-1]
+
+
+def _first_named(moments: Sequence[tuple[int, str]], name: str, start: int, end: int) -> int | None:
+    return next((at for at, found in moments if found == name and start < at <= end), None)
+
+
+_MINUTE = 60 * SAMPLE_RATE_HZ
+_HANDLERS: Mapping[str, Callable[[Tally, Cue, Clip, Trace], None]] = {
+    "pause": Tally.pause,
+    "end": Tally.end,
+    "interruption": Tally.interruption,
+    "backchannel": Tally.distraction,
+    "side talk heard": Tally.distraction,
+    "noise burst": Tally.distraction,
+    "side talk": Tally.others,
+    "noise": Tally.others,
+    "echo": Tally.echo,
+    "long turn": Tally.long_turn,
+    "arrival": Tally.sight,
+    "wave": Tally.sight,
+    "hand": Tally.sight,
+    "quiet": Tally.quiet,
+    "answer": Tally.answer,
+    "busy floor": Tally.busy_floor,
+    "no answer": Tally.no_answer,
+    "cancel": Tally.cancel,
+    "follow-up": Tally.follow_up,
+}

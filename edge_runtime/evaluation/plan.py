@@ -1,0 +1,68 @@
+"""What is played to whom, and how often."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from edge_runtime.evaluation.clip import Clip, Judged
+from edge_runtime.evaluation.scenarios import Casting, Render, clips
+from edge_runtime.evaluation.scenarios.answers import answer, follow_up
+from edge_runtime.evaluation.scenarios.others import noises, side_talk
+from edge_runtime.evaluation.scenarios.seen import seen
+from edge_runtime.evaluation.scenarios.speaking import aside, backchannel, echo, interruption
+from edge_runtime.evaluation.scenarios.turns import long_turn, turn
+
+TURNS_ONLY = ("speech_length", "silero_smart_turn_200ms")
+
+
+QUICK_SHARE = 0.1
+LEAST = 4
+"""Clips of a scenario, however small the run."""
+
+
+def portion(full: int, share: float) -> int:
+    """How many of the clips of a full run are played."""
+    return max(min(full, LEAST), round(full * share))
+
+
+@dataclass(frozen=True)
+class Part:
+    """A scenario: how many clips in a full run for each material, and whether a detector could do
+    anything in it at all."""
+
+    name: str
+    render: Render
+    full: int
+    for_baselines: bool = True
+
+    def play(self, casting: Casting, share: float) -> Iterator[Clip]:
+        return clips(self.render, casting, portion(self.full, share))
+
+    def judges(self, all_judges: Sequence[Judged]) -> list[Judged]:
+        if self.name == "turns":
+            return list(all_judges)
+        if not self.for_baselines:
+            return [judge for judge in all_judges if judge.name == "model"]
+        return [judge for judge in all_judges if judge.name not in TURNS_ONLY]
+
+
+PARTS = (
+    Part("turns", turn, 200),
+    Part("interruptions", interruption, 100),
+    Part("backchannels", backchannel, 100),
+    Part("asides", aside, 60),
+    Part("echo", echo, 40),
+    Part("side talk", side_talk, 40),
+    Part("noise", noises, 32),
+    Part("long turns", long_turn, 32, for_baselines=False),
+    Part("vision", seen, 96, for_baselines=False),
+    Part("answers", answer, 60, for_baselines=False),
+    Part("follow-ups", follow_up, 20, for_baselines=False),
+)
+BANK_SCALE, LEAST_BANK_SCALE = 0.05, 0.012
+"""Of the corpus's banks: 480 held-out turns of the synthesizers that were trained on, or 115."""
+
+
+def bank_scale(share: float) -> float:
+    return max(LEAST_BANK_SCALE, BANK_SCALE * min(share, 2.0))

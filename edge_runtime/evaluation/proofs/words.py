@@ -1,0 +1,285 @@
+"""Proofs 1, 2 and 6: it is the words that count, and they are heard while the device speaks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_runtime.evaluation import figures
+from edge_runtime.evaluation.baselines import chunk_ends
+from edge_runtime.evaluation.clip import SCORED_AFTER, Clip, score_at
+from edge_runtime.evaluation.figures import Figure, Floats
+from edge_runtime.evaluation.material import Material, Spoken
+from edge_runtime.evaluation.proofs import Bench, high, low, proof
+from edge_runtime.evaluation.proofs.envelopes import loudness, noise_like, share_envelope
+from edge_runtime.evaluation.scenarios import Casting, clips
+from edge_runtime.evaluation.scenarios.speaking import backchannel, interruption
+from edge_runtime.evaluation.scenarios.turns import Piece, Recut, turn
+from edge_runtime.evaluation.stage import samples
+from edge_runtime.micro_turn import SAMPLE_RATE_HZ, TURN_SAMPLES
+
+HEARD_S = 1.2
+"""After a word has begun, so long its effect on stopping is looked for."""
+FAINT_DB = -40.0
+CHANGE = 0.05
+"""Total variation between two distributions over the floor states that counts as a change."""
+Samples = NDArray[np.float32]
+
+
+# -- pairs ---------------------------------------------------------------------------------------
+
+
+def joined(spoken: Spoken) -> Samples:
+    return np.concatenate([segment.pcm for segment in spoken.segments]).astype(np.float32)
+
+
+def nearest(pcm: Samples, others: Sequence[Samples], used: set[int]) -> int:
+    """The unused one whose length is nearest."""
+    distance = [
+        np.inf if index in used else abs(len(other) - len(pcm))
+        for index, other in enumerate(others)
+    ]
+    return int(np.argmin(distance))
+
+
+def pairs(material: Material, kinds: tuple[str, str], count: int) -> Iterator[tuple[Samples, ...]]:
+    """Utterances of two kinds and about one length, with one envelope."""
+    first, second = ([joined(spoken) for spoken in whole(material, kind)] for kind in kinds)
+    used: set[int] = set()
+    for pcm in second[:count]:
+        if len(used) == len(first):
+            return
+        at = nearest(pcm, first, used)
+        used.add(at)
+        yield share_envelope(first[at], pcm)
+
+
+def whole(material: Material, kind: str) -> list[Spoken]:
+    """Of the turns, those that are said in one go; of the rest all."""
+    spoken = material.spoken[kind]
+    return [one for one in spoken if kind != "turn" or len(one.segments) == 1]
+
+
+def while_speaking(casting: Casting, index: int, pcm: Samples) -> tuple[Clip, int]:
+    """The device speaks, and from a sample on `pcm` (int16 scale) is said by the person.
+
+    All else follows from the index alone, so that two clips of one index differ in `pcm` only.
+    """
+    rng = casting.rng("word pairs", index)
+    start, at = samples(0.8), samples(rng.uniform(2.0, 3.5))
+    stage = casting.stage(rng, at / SAMPLE_RATE_HZ + 3.0)
+    stage.device(stage.long_utterance(at / SAMPLE_RATE_HZ + 2.6), start)
+    stage.say(said(pcm), at, visible=False)
+    return stage.finish("pairs"), at
+
+
+def said(pcm: Samples) -> Spoken:
+    piece = Piece(np.clip(pcm, -32000, 32000).astype(np.int16), "")
+    return Recut((piece,), "pair", "open", None, True)
+
+
+def after_a_turn(casting: Casting, index: int, pcm: Samples) -> tuple[Clip, int]:
+    """`pcm` is said, then there is silence; returns the sample where it begins."""
+    rng = casting.rng("turn pairs", index)
+    stage = casting.stage(rng, 1.5 + len(pcm) / SAMPLE_RATE_HZ + 1.0)
+    end = stage.say(said(pcm), samples(rng.uniform(1.0, 1.4)), visible=True)[-1][1]
+    return stage.finish("pairs"), end
+
+
+# -- 1 -------------------------------------------------------------------------------------------
+
+
+def energy_matched_pairs(bench: Bench) -> dict[str, Any]:
+    """Same envelope, other words: a model hears the difference, a detector cannot."""
+    count = bench.count(60)
+    found = {
+        "stop_against_mhm": _contrast(bench, ("interruption", "backchannel"), count),
+        "statement_against_trailing_off": _contrast(bench, ("turn", "incomplete"), count),
+    }
+    holds = all(
+        low(scores.get("model", figures.nothing())) > 0.5
+        and all(
+            low(scores[name]) <= 0.5 or scores[name]["value"] < low(scores["model"])
+            for name in ("energy", "silero")
+            if name in scores
+        )
+        for scores in found.values()
+    )
+    return proof(
+        "same envelope, other words: the model's AUC lies above chance, and no detector's does "
+        "or comes near it",
+        found,
+        holds,
+    )
+
+
+def _contrast(bench: Bench, kinds: tuple[str, str], count: int) -> dict[str, Figure]:
+    """AUC of the first kind against the second, by model and detectors, over all materials that
+    have both."""
+    scores: dict[str, tuple[list[float], list[float]]] = {}
+    for casting in bench.casts:
+        if not all(casting.material.has(kind) for kind in kinds):
+            continue
+        for index, pair in enumerate(pairs(casting.material, kinds, count)):
+            for side, pcm in enumerate(pair):
+                for name, value in _pair_scores(bench, casting, index, pcm, kinds[0]).items():
+                    scores.setdefault(name, ([], []))[side].append(value)
+    return {
+        name: figures.auc_figure(np.array(one), np.array(other), seed=bench.seed)
+        for name, (one, other) in scores.items()
+    }
+
+
+def _pair_scores(
+    bench: Bench, casting: Casting, index: int, pcm: Samples, kind: str
+) -> dict[str, float]:
+    if kind == "interruption":
+        clip, at = while_speaking(casting, index, pcm)
+        span = (at, at + samples(HEARD_S))
+        found = {"model": bench.model.run(clip).strongest_stop(*span)}
+        found["energy"] = loudness(clip.audio[0], *span)
+        sign = 1.0
+    else:
+        clip, at = after_a_turn(casting, index, pcm)
+        span = (at, at + SCORED_AFTER)
+        found = {"model": _speak_score(bench, clip, at)}
+        found["energy"] = -loudness(clip.audio[0], *span)
+        sign = -1.0
+    if bench.ears is not None:
+        confidence = bench.ears.listen(clip).confidence
+        ends = chunk_ends(len(confidence))
+        inside = (ends > span[0]) & (ends <= span[1])
+        found["silero"] = sign * float(confidence[inside].mean())
+    return found
+
+
+def _speak_score(bench: Bench, clip: Clip, gap: int) -> float:
+    trace = bench.model.run(clip)
+    return score_at(trace.times, trace.speak, gap + SCORED_AFTER)
+
+
+# -- 2 -------------------------------------------------------------------------------------------
+
+
+def envelope_ablation(bench: Bench) -> dict[str, Any]:
+    """Noise in the shape of the speech: what is left is what a detector would know."""
+    count = bench.count(100)
+    found: dict[str, Any] = {}
+    verdicts = []
+    for casting in bench.casts[:2]:
+        ends = _gap_table(bench, casting, count)
+        stops = _stop_table(bench, casting, count // 2)
+        found[casting.material.name] = {"turn": ends, "stop": stops}
+        for table in (ends, stops):
+            fell = low(table["intact_minus_noise"]) > 0
+            verdicts.append(fell and low(table["noise"]) <= max(0.5, high(table["energy"])))
+    return proof(
+        "with noise of the same envelope the scores fall, and fall to a detector's",
+        found,
+        all(verdicts) and bool(verdicts),
+    )
+
+
+def _gap_table(bench: Bench, casting: Casting, count: int) -> dict[str, Figure]:
+    """Turn AUC, matched on length, of the same gaps: intact, as noise, and by loudness."""
+    rows: list[tuple[bool, float, float, float, float]] = []
+    for index, clip in enumerate(clips(turn, casting, count)):
+        noisy = _as_noise(casting, clip, index)
+        intact, ablated = bench.model.run(clip), bench.model.run(noisy)
+        for cue in clip.of("end", "pause"):
+            if cue.end - cue.start < SCORED_AFTER:
+                continue
+            energy = -loudness(clip.audio[0], cue.start, cue.start + SCORED_AFTER)
+            scores = intact.gap_scores[cue.start], ablated.gap_scores[cue.start], energy
+            rows.append((cue.kind == "end", float(cue.speech), *scores))
+    return _table(np.array(rows, np.float64), bench.seed, matched=True)
+
+
+def _stop_table(bench: Bench, casting: Casting, count: int) -> dict[str, Figure]:
+    """AUC of real interruptions against backchannels, the same three ways."""
+    rows: list[tuple[bool, float, float, float, float]] = []
+    for wanted, render in ((True, interruption), (False, backchannel)):
+        for index, clip in enumerate(clips(render, casting, count)):
+            at = clip.of("interruption", "backchannel")[0].start
+            span = (at, at + samples(HEARD_S))
+            noisy = _as_noise(casting, clip, index)
+            scores = (
+                bench.model.run(clip).strongest_stop(*span),
+                bench.model.run(noisy).strongest_stop(*span),
+                loudness(clip.audio[0], *span),
+            )
+            rows.append((wanted, 1.0, *scores))
+    return _table(np.array(rows, np.float64), bench.seed, matched=False)
+
+
+def _as_noise(casting: Casting, clip: Clip, index: int) -> Clip:
+    rng = casting.rng("envelopes", index)
+    return clip.with_microphone(noise_like(clip.audio[0], rng))
+
+
+def _table(rows: Floats, seed: int, matched: bool) -> dict[str, Figure]:
+    """Columns: whether the event was real, length, score intact, score as noise, loudness."""
+    if not len(rows):
+        return {name: figures.nothing() for name in ("intact", "noise", "energy")} | {
+            "intact_minus_noise": figures.nothing()
+        }
+
+    def auc_of(column: int, items: NDArray[np.int64]) -> float:
+        real, length, score = rows[items, 0] > 0, rows[items, 1], rows[items, column]
+        if not real.any() or real.all():
+            return float("nan")
+        if matched:
+            return figures.matched_auc(score[real], score[~real], length[real], length[~real])
+        return figures.auc(score[real], score[~real])
+
+    names = {"intact": 2, "noise": 3, "energy": 4}
+    found = {
+        name: figures.difference(lambda items, c=column: auc_of(c, items), len(rows), seed)  # type: ignore[misc]
+        for name, column in names.items()
+    }
+    found["intact_minus_noise"] = figures.difference(
+        lambda items: auc_of(2, items) - auc_of(3, items), len(rows), seed
+    )
+    return found
+
+
+# -- 6 -------------------------------------------------------------------------------------------
+
+
+def listening_while_speaking(bench: Bench) -> dict[str, Any]:
+    """Another thing said in the middle of our utterance changes the outputs within two turns."""
+    casting, count = bench.casts[0], bench.count(40)
+    word: list[float] = []
+    faint: list[float] = []
+    for index in range(min(count, casting.material.count("interruption"))):
+        pcm = joined(casting.material.deal("interruption", index))
+        rng = casting.rng("faint noise", index)
+        hiss = noise_like(pcm, rng) * np.float32(10 ** (FAINT_DB / 20))
+        silent, at = while_speaking(casting, index, np.zeros_like(pcm))
+        outputs = bench.model.run(silent)
+        for other, distances in ((pcm, word), (hiss, faint)):
+            changed = bench.model.run(while_speaking(casting, index, other)[0])
+            distances.append(_distance(outputs.stop, changed.stop, at))
+    share = figures.share(sum(distance > CHANGE for distance in word), len(word))
+    found = {
+        "changed_within_two_turns": share,
+        "total_variation_word_p50": figures.percentile(word, 50, bench.seed),
+        "total_variation_faint_noise_p50": figures.percentile(faint, 50, bench.seed),
+    }
+    more = np.median(word) > np.median(faint) if word else False
+    return proof(
+        "a word said while the device speaks changes the distribution over the floor within two "
+        "turns, far more than faint noise does",
+        found,
+        low(share) > 0.5 and bool(more),
+    )
+
+
+def _distance(before: Floats, after: Floats, at: int) -> float:
+    """The largest change of P(yield) in the turn that contains `at` and the two after it: while
+    speaking there are two states, so this is the total variation."""
+    first = at // TURN_SAMPLES
+    return float(np.abs(before[first : first + 3] - after[first : first + 3]).max())

@@ -1,0 +1,150 @@
+"""report.json, and its headline on the console.
+
+`rows` maps who was judged (`model`, `silero_500`, ...) to materials (`generated_seen`,
+`generated_unseen`, `human`) to figures by name, each `{"value", "n", "ci95"}`; `proofs` has the
+seven, each with `claim`, `figures`, `holds` (null: not decided) and the `reason` for that; `system`
+has figures of the whole runtime by clock and material; `curves` what the pictures are drawn from.
+Beside them stand engine, revision, seed, the share of a full run, and what a micro-turn cost.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from edge_runtime.errors import InputError
+from edge_runtime.evaluation.figures import Figure
+
+REPORT = "report.json"
+MARKS = {True: "✓", False: "✗", None: "-"}
+
+
+def write_report(out: Path, report: Mapping[str, Any]) -> Path:
+    """Writes report.json atomically."""
+    path = out / REPORT
+    temporary = path.with_suffix(".json.part")
+    temporary.write_text(json.dumps(report, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    os.replace(temporary, path)
+    return path
+
+
+def read_report(path: Path) -> dict[str, Any]:
+    """Raises InputError where the file is no report of `edge-runtime evaluate`."""
+    try:
+        report = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"{path} cannot be read as a report: {error}. Write one with "
+            "edge-runtime evaluate --out DIR"
+        ) from error
+    if not isinstance(report, dict) or "model" not in report.get("rows", {}):
+        raise InputError(f"{path} has no row of a model. Write it anew: edge-runtime evaluate")
+    return report
+
+
+def check_can_draw() -> None:
+    """Before the run, not after it. Raises InputError."""
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError as error:
+        raise InputError(
+            f"The report is drawn with matplotlib ({error}). Install it: "
+            "pip install 'edge-runtime[evaluate]'"
+        ) from error
+
+
+# -- how figures are put -------------------------------------------------------------------------
+
+PERCENT, PER_MINUTE, PER_HOUR = "share", "per minute", "per hour"
+TIMES = {PER_MINUTE: " min", PER_HOUR: " h"}
+"""What n counts, where it counts time."""
+HEADLINE: Sequence[tuple[str, str, str]] = (
+    ("takeover_rate", "takes true ends in 2 s", PERCENT),
+    ("false_takeover_rate", "speaks into pauses", PERCENT),
+    ("turn_auc", "turn AUC, natural pauses", "number"),
+    ("turn_auc_matched", "… matched on length", "number"),
+    ("turn_auc_cut", "… mid-flow cuts", "number"),
+    ("response_latency_ms_p50", "response, median", "ms"),
+    ("response_latency_ms_p90", "response, 90 %", "ms"),
+    ("latency_ms_at_5pct_cutoffs", "response at 5 % cut-offs", "ms"),
+    ("stop_miss_rate", "misses an interruption", PERCENT),
+    ("stopped_before_rate", "… had stopped before it", PERCENT),
+    ("stop_latency_ms_p50", "stops after, median", "ms"),
+    ("stop_latency_ms_p95", "stops after, 95 %", "ms"),
+    ("selectivity", "selectivity", PERCENT),
+    ("side_talk_answers_per_min", "answers side talk, a minute", PER_MINUTE),
+    ("noise_answers_per_min", "answers noise, a minute", PER_MINUTE),
+    ("self_answers_per_min", "answers itself, a minute", PER_MINUTE),
+)
+MODEL_ONLY: Sequence[tuple[str, str, str]] = (
+    ("selectivity_backchannel", "selectivity: backchannels", PERCENT),
+    ("selectivity_side_talk", "selectivity: side talk", PERCENT),
+    ("selectivity_noise", "selectivity: noise", PERCENT),
+    ("selectivity_echo", "selectivity: own echo", PERCENT),
+    ("self_interruptions_per_min", "interrupts itself, a minute", PER_MINUTE),
+    ("false_takeover_rate_long_pause", "speaks into pauses of 1 s and more", PERCENT),
+    ("speech_cut_ins_per_min", "cuts into speech, a minute", PER_MINUTE),
+    ("backchannels_per_min", "backchannels a minute of long turns", PER_MINUTE),
+    ("backchannels_in_pauses", "… placed in pauses", PERCENT),
+    ("long_turn_took_floor", "takes the floor in a long turn", PERCENT),
+    ("vision_recall", "sees arrival, wave, hand", PERCENT),
+    ("vision_recall_arrival", "… arrival", PERCENT),
+    ("vision_recall_wave", "… wave", PERCENT),
+    ("vision_recall_hand", "… raised hand", PERCENT),
+    ("vision_latency_ms_p50", "… after, median", "ms"),
+    ("vision_false_per_hour", "false alarms an hour", PER_HOUR),
+    ("delegation_precision", "delegation, precision", PERCENT),
+    ("delegation_recall", "delegation, recall", PERCENT),
+    ("premature_delegation_rate", "hands on half a question", PERCENT),
+    ("act_accuracy", "the right act", PERCENT),
+    ("action_accuracy", "the right action", PERCENT),
+    ("weave_violation_rate", "result: talks over the person", PERCENT),
+    ("weave_delivered_rate", "result: delivered in 4 s", PERCENT),
+    ("weave_delay_ms_p50", "result: after the floor was free", "ms"),
+    ("stale_delivery_rate", "result: none, and delivered", PERCENT),
+    ("cancel_recall", "takes a cancel", PERCENT),
+    ("follow_up_answered", "answers while a question is out", PERCENT),
+    ("cer", "character error rate", "number"),
+    ("wer", "word error rate", "number"),
+)
+
+
+def put(figure: Figure | None, unit: str) -> str:
+    """A figure in words: `84 % (n 260)`, `-` where there is none."""
+    if figure is None or figure["value"] is None:
+        return "-"
+    value = figure["value"]
+    shown = {
+        PERCENT: f"{100 * value:.0f} %",
+        "ms": f"{value:.0f} ms",
+    }.get(unit, f"{value:.2f}")
+    return f"{shown} (n {figure['n']:g}{TIMES.get(unit, '')})"
+
+
+def interval(figure: Figure | None, unit: str) -> str:
+    if figure is None or figure["ci95"][0] is None or figure["ci95"][1] is None:
+        return ""
+    low, high = figure["ci95"]
+    if unit == PERCENT:
+        return f"{100 * low:.0f} … {100 * high:.0f} %"
+    return f"{low:.0f} … {high:.0f} ms" if unit == "ms" else f"{low:.2f} … {high:.2f}"
+
+
+def table(report: Mapping[str, Any], console: Console) -> None:
+    """The model's headline by material, and the proofs."""
+    rows = report["rows"]["model"]
+    shown = Table("", *rows, title="The model (baselines are in report.html)")
+    for name, words, unit in (*HEADLINE, *MODEL_ONLY):
+        shown.add_row(words, *(put(rows[material].get(name), unit) for material in rows))
+    console.print(shown)
+    for name, found in report.get("proofs", {}).items():
+        reason = f" ({found['reason']})" if found["reason"] else ""
+        words = f"{MARKS[found['holds']]} {name.replace('_', ' ')}{reason}"
+        console.print(escape(words), soft_wrap=True)

@@ -1,0 +1,257 @@
+"""`edge-runtime evaluate`: all scenarios, all who are judged, and the report."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from edge_runtime.app import decider_for, engine_for
+from edge_runtime.config import Config
+from edge_runtime.decide import EAGERNESS_LOGITS
+from edge_runtime.evaluation.baselines import (
+    TURN_ROWS,
+    Always,
+    Ears,
+    SileroTimeout,
+    SmartTurn,
+    SpeechLength,
+)
+from edge_runtime.evaluation.clip import Judged
+from edge_runtime.evaluation.detectors import Detectors
+from edge_runtime.evaluation.figures import nothing
+from edge_runtime.evaluation.gaps import curve, eagerness_curve
+from edge_runtime.evaluation.material import HUMAN, Material, load_materials, splits
+from edge_runtime.evaluation.metrics import Tally
+from edge_runtime.evaluation.model_level import Model
+from edge_runtime.evaluation.page import write_page
+from edge_runtime.evaluation.plan import PARTS, QUICK_SHARE, bank_scale, portion
+from edge_runtime.evaluation.proofs import PROOFS, Bench, prove
+from edge_runtime.evaluation.proofs.ticks import check_ticks
+from edge_runtime.evaluation.report import check_can_draw, table, write_report
+from edge_runtime.evaluation.scenarios import Casting
+from edge_runtime.evaluation.system_level import Played, SystemLevel
+from edge_runtime.inference.manifest import Manifest
+
+DEFAULT_FRAME_PX = 96
+
+
+@dataclass(frozen=True)
+class Order:
+    """What is asked for."""
+
+    config: Config
+    out: Path
+    data: Path | None = None
+    baselines: bool = True
+    share: float = 1.0
+    """Of the clips of a full run."""
+    seed: int = 1
+    ticks: Path | None = None
+    proofs: bool = True
+    system: bool = True
+
+
+@dataclass
+class Results:
+    """Tallies by row and material, and who was played with what."""
+
+    tallies: dict[str, dict[str, Tally]] = field(default_factory=dict)
+    clips: dict[str, int] = field(default_factory=dict)
+    minutes: dict[str, float] = field(default_factory=dict)
+
+
+def frame_px(manifest: Manifest) -> int:
+    frame = manifest.input("frame")
+    return DEFAULT_FRAME_PX if frame is None else max(frame.shape[1:3])
+
+
+@contextmanager
+def judges(order: Order, model: Model) -> Iterator[tuple[list[Judged], Ears | None]]:
+    """The model first, then its baselines."""
+    with ExitStack() as stack:
+        found: list[Judged] = [model, Always(False), Always(True), SpeechLength()]
+        ears = None
+        if order.baselines:
+            ears = Ears(stack.enter_context(Detectors()))
+            found += [SileroTimeout(ears, 500), SileroTimeout(ears, 800), SmartTurn(ears, False)]
+            if order.share > QUICK_SHARE:
+                found.append(SmartTurn(ears, True))
+        yield found, ears
+
+
+def play(
+    order: Order,
+    casts: Sequence[Casting],
+    all_judges: Sequence[Judged],
+    progress: Progress,
+) -> Results:
+    """Every clip to everybody who is judged by it. A clip is kept no longer than that."""
+    results = Results()
+    of_each = sum(portion(part.full, order.share) for part in PARTS)
+    task = progress.add_task("scenarios", total=len(casts) * of_each)
+    for done, casting in enumerate(casts, 1):
+        name = casting.material.name
+        for part in PARTS:
+            progress.update(task, description=f"{name}: {part.name}")
+            for clip in part.play(casting, order.share):
+                for judge in part.judges(all_judges):
+                    row = results.tallies.setdefault(judge.name, {})
+                    row.setdefault(name, Tally()).add(clip, judge.run(clip))
+                results.clips[name] = results.clips.get(name, 0) + 1
+                results.minutes[name] = results.minutes.get(name, 0.0) + clip.minutes
+                progress.advance(task)
+        progress.update(task, completed=done * of_each)  # not every material has every part
+    return results
+
+
+def rows(results: Results, seed: int) -> dict[str, dict[str, Any]]:
+    """Figures by row and material. The length of the speech can only be scored, not decide."""
+    found: dict[str, dict[str, Any]] = {}
+    for name, tallies in results.tallies.items():
+        found[name] = {}
+        for material, tally in tallies.items():
+            figures = tally.figures(seed)
+            if name == "speech_length":
+                figures = {k: v if k in TURN_ROWS else nothing() for k, v in figures.items()}
+            found[name][material] = figures
+    return found
+
+
+def curves(results: Results, manifest: Manifest) -> dict[str, Any]:
+    """By material: false cut-offs against latency for each row, and what `eagerness` does."""
+    found: dict[str, Any] = {}
+    for name, tallies in results.tallies.items():
+        for material, tally in tallies.items():
+            points = curve(tally.gaps)
+            if points and name not in ("speech_length", "always_silent", "always_talk"):
+                found.setdefault(material, {}).setdefault("rows", {})[name] = points
+            if name == "model":
+                found.setdefault(material, {})["eagerness"] = eagerness_curve(
+                    tally.gaps, manifest.decoding.speak, EAGERNESS_LOGITS
+                )
+                found[material]["pauses"] = {
+                    kind: {"false_takeovers": sum(taken), "n": len(taken)}
+                    for kind, taken in sorted(tally.pauses.items())
+                }
+    return found
+
+
+def revision() -> str:
+    """The checkout's commit, with a + where it has been changed; `unknown` outside of one."""
+    here = Path(__file__).resolve().parent
+
+    def git(*arguments: str) -> str:
+        return subprocess.run(
+            ["git", "-C", str(here), *arguments], capture_output=True, text=True, check=True
+        ).stdout.strip()
+
+    try:
+        return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain", "-uno") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+def evaluate(order: Order, console: Console) -> dict[str, Any]:
+    """Runs everything, writes the report into `order.out`, and returns what report.json holds.
+
+    report.json is written anew after each part, so that a run that is cut short leaves what it has.
+    """
+    check_can_draw()  # what must be refused is refused now, not after half an hour
+    if order.data is not None:
+        splits(order.data)
+    if order.ticks is not None:
+        check_ticks(order.ticks)
+    order.out.mkdir(parents=True, exist_ok=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with ExitStack() as stack:
+        progress = stack.enter_context(
+            Progress(*columns, TimeElapsedColumn(), console=console, transient=True)
+        )
+        engine = stack.enter_context(engine_for(order.config))
+        manifest = engine.manifest
+        model = Model(engine, decider_for(order.config, manifest), manifest)
+        everyone, ears = stack.enter_context(judges(order, model))
+        materials = _materials(order, progress)
+        casts = [Casting(material, order.seed, frame_px(manifest)) for material in materials]
+        results = play(order, casts, everyone, progress)
+        report = _model_level(order, results, model, manifest, engine.identity)
+        write_report(order.out, report)
+        if order.proofs:
+            bench = Bench(model, casts, ears, order.ticks, order.share, order.seed)
+            report["proofs"] = _proofs(bench, progress)
+            write_report(order.out, report)
+        shown: list[Played] = []
+        if order.system:
+            level = SystemLevel(order.config, order.seed, order.share)
+            report["system"] = _system(level, casts, progress)
+            shown = level.shown
+    write_report(order.out, report)
+    write_page(order.out, report, shown)
+    table(report, console)
+    return report
+
+
+def _materials(order: Order, progress: Progress) -> list[Material]:
+    reading = progress.add_task("materials", total=None)
+
+    def say(text: str) -> None:
+        progress.update(reading, description=text)
+
+    materials = load_materials(order.data, bank_scale(order.share), order.seed, say)
+    progress.remove_task(reading)
+    return materials
+
+
+def _model_level(
+    order: Order,
+    results: Results,
+    model: Model,
+    manifest: Manifest,
+    identity: Mapping[str, str],
+) -> dict[str, Any]:
+    p50, p99 = np.percentile(model.compute_ms, [50, 99])
+    return {
+        "engine": dict(identity),
+        "revision": revision(),
+        "seed": order.seed,
+        "share": order.share,
+        "material": {
+            "generated": sum(n for name, n in results.clips.items() if name != HUMAN),
+            "human": results.clips.get(HUMAN, 0),
+        },
+        "minutes": {name: round(value, 1) for name, value in results.minutes.items()},
+        "decoding": manifest.decoding.model_dump(by_alias=True),
+        "compute_ms": {
+            "p50": round(float(p50), 2),
+            "p99": round(float(p99), 2),
+            "turns": len(model.compute_ms),
+        },
+        "rows": rows(results, order.seed),
+        "curves": curves(results, manifest),
+    }
+
+
+def _proofs(bench: Bench, progress: Progress) -> dict[str, Any]:
+    task = progress.add_task("proofs", total=PROOFS)
+
+    def advance(name: str) -> None:
+        progress.update(task, description=f"proof: {name.replace('_', ' ')}", advance=1)
+
+    return prove(bench, advance)
+
+
+def _system(level: SystemLevel, casts: Sequence[Casting], progress: Progress) -> dict[str, Any]:
+    task = progress.add_task("system", total=level.steps(casts))
+
+    def advance(name: str) -> None:
+        progress.update(task, description=f"whole runtime, {name}", advance=1)
+
+    return level.run(casts, advance)

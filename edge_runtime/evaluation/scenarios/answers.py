@@ -1,0 +1,102 @@
+"""Scenario 10: a result arrives while the person speaks, while we speak, in silence, after a
+cancel, or not at all."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_runtime.evaluation.clip import Clip
+from edge_runtime.evaluation.material import Spoken
+from edge_runtime.evaluation.scenarios import Casting
+from edge_runtime.evaluation.stage import Stage, samples
+from edge_runtime.micro_turn import TURN_SAMPLES, EventKind
+
+KINDS = ("person speaks", "silence", "we speak", "cancelled", "person speaks", "failed")
+WAITS_S = 4.0
+"""For the delivery, after the floor is free."""
+
+
+def answer(casting: Casting, index: int) -> Clip | None:
+    """A question is out; then the answer comes at one of six moments."""
+    kind = KINDS[index % len(KINDS)]
+    material = casting.material
+    if not material.asks:
+        return None
+    rng = casting.rng("answers", index)
+    question = material.deal_asking("delegate", index)
+    stage = casting.stage(rng, 26.0)
+    pauses = [samples(0.4)] * (len(question.segments) - 1)
+    asked = stage.say(question, samples(1.0), pauses, tail=samples(0.5))[-1][1]
+    starts = asked // TURN_SAMPLES + 2
+    free = stage.device(_short(stage), starts * TURN_SAMPLES)
+    turn = free // TURN_SAMPLES
+    if kind == "cancelled":
+        return _cancelled(casting, stage, index, starts, free)
+    if kind == "we speak":
+        arrives = starts + 1
+    elif kind == "person speaks":
+        spoken = _talk(casting, index)
+        at = free + samples(rng.uniform(0.6, 1.2))
+        inner = [samples(0.4)] * (len(spoken.segments) - 1)
+        spans = stage.say(spoken, at, inner, tail=samples(1.0))
+        arrives, free = at // TURN_SAMPLES + 1, spans[-1][1]
+        stage.cue("busy floor", arrives * TURN_SAMPLES, free)
+    else:
+        arrives = turn + int(rng.integers(6, 14))
+    event = EventKind.FAILED if kind == "failed" else EventKind.RESULT
+    stage.event(arrives, event, "request-1", "the answer")
+    stage.background(starts, arrives, pending=True)
+    stage.background(arrives, stage.turns, ready=kind != "failed")
+    ready = max(free, arrives * TURN_SAMPLES)
+    name = "no answer" if kind == "failed" else "answer"
+    stage.cue(name, ready, ready + samples(WAITS_S), kind)
+    return _end(stage.finish("answers"), ready)
+
+
+def _cancelled(casting: Casting, stage: Stage, index: int, starts: int, free: int) -> Clip:
+    spoken = casting.material.deal("cancel", index)
+    at = free + samples(stage.rng.uniform(0.6, 1.4))
+    end = stage.say(spoken, at, tail=samples(1.0))[-1][1]
+    stage.background(starts, end // TURN_SAMPLES + 2, pending=True)
+    stage.cue("cancel", end, end + samples(2.0))
+    stage.cue("no answer", end, end + samples(WAITS_S), "cancelled")
+    return _end(stage.finish("answers"), end)
+
+
+def follow_up(casting: Casting, index: int) -> Clip | None:
+    """Small talk while a question is out: it is answered at once."""
+    material, rng = casting.material, casting.rng("follow-ups", index)
+    if not material.asks:
+        return None
+    question = material.deal_asking("delegate", index + 1)
+    stage = casting.stage(rng, 24.0)
+    pauses = [samples(0.4)] * (len(question.segments) - 1)
+    asked = stage.say(question, samples(1.0), pauses, tail=samples(0.5))[-1][1]
+    starts = asked // TURN_SAMPLES + 2
+    free = stage.device(_short(stage), starts * TURN_SAMPLES)
+    stage.background(starts, stage.turns, pending=True)
+    spoken = material.deal_asking("none", index)
+    inner = [samples(0.4)] * (len(spoken.segments) - 1)
+    at = free + samples(rng.uniform(0.6, 1.4))
+    end = stage.say(spoken, at, inner, tail=samples(2.0))[-1][1]
+    stage.cue("follow-up", end, end + samples(2.0), spoken.intent)
+    return _end(stage.finish("answers"), end)
+
+
+def _talk(casting: Casting, index: int) -> Spoken:
+    """Small talk that goes on for a while, if there is any."""
+    for number in range(index, index + 20):
+        spoken = casting.material.deal_asking("none", number)
+        if sum(len(segment.pcm) for segment in spoken.segments) >= samples(0.8):
+            break
+    return spoken
+
+
+def _short(stage: Stage) -> NDArray[np.float32]:
+    """ "One moment": at most 2 s, int16 scale (n,)."""
+    return stage.long_utterance(0.4)[: samples(2.0)]
+
+
+def _end(clip: Clip, sample: int) -> Clip:
+    return clip.until(sample + samples(WAITS_S + 0.4))

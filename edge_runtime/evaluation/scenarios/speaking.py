@@ -1,0 +1,137 @@
+"""Scenarios 3, 4 and 6: what happens while the device speaks."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_runtime.evaluation.clip import Clip
+from edge_runtime.evaluation.material import Spoken
+from edge_runtime.evaluation.scenarios import Casting
+from edge_runtime.evaluation.stage import Stage, samples
+from edge_runtime.micro_turn import SAMPLE_RATE_HZ, TURN_SAMPLES, Pcm
+
+SPEECH_RMS = 2000.0
+"""int16 scale: -24 dBFS, the level of the corpus."""
+STOPS_WITHIN_S = 2.0
+"""Whoever speaks on for longer after an interruption has missed it."""
+TURN_SHARE = 0.25
+"""Of the interruptions are no stop word but a whole turn ("wait, actually ...")."""
+ECHO_DB = (0.0, -10.0, -20.0, -30.0)
+ECHO_DELAY_S = (0.0, 0.05, 0.12, 0.25, 0.4)
+
+
+def _speech(casting: Casting, scenario: str, index: int, event_s: float) -> tuple[Stage, int]:
+    """A stage on which the device speaks long enough, and the sample at which something happens."""
+    rng = casting.rng(scenario, index)
+    start = samples(rng.uniform(0.6, 1.2))
+    at = start + samples(rng.uniform(0.8, 3.0))
+    least_s = (at - start) / SAMPLE_RATE_HZ + event_s + STOPS_WITHIN_S + 0.4
+    seconds = (at / SAMPLE_RATE_HZ) + event_s + STOPS_WITHIN_S + 0.6
+    stage = casting.stage(rng, seconds)
+    stage.device(stage.long_utterance(least_s), start)
+    return stage, at
+
+
+def _length_s(spoken: Spoken) -> float:
+    return sum(len(segment.pcm) for segment in spoken.segments) / SAMPLE_RATE_HZ
+
+
+def interruption(casting: Casting, index: int) -> Clip | None:
+    """ "Stop", or a turn that begins while the device speaks."""
+    material = casting.material
+    by_turn = not material.has("interruption") or index % round(1 / TURN_SHARE) == 0
+    spoken = material.deal("turn" if by_turn else "interruption", index)
+    stage, at = _speech(casting, "interruptions", index, _length_s(spoken))
+    spans = stage.say(spoken, at, [samples(0.3)] * (len(spoken.segments) - 1), tail=samples(2.0))
+    stage.cue("interruption", at, spans[-1][1], "turn" if by_turn else "stop")
+    return stage.finish("interruptions")
+
+
+def backchannel(casting: Casting, index: int) -> Clip | None:
+    """ "Mhm" while the device speaks."""
+    if not casting.material.has("backchannel"):
+        return None
+    spoken = casting.material.deal("backchannel", index)
+    stage, at = _speech(casting, "backchannels", index, _length_s(spoken))
+    spans = stage.say(spoken, at, [samples(0.2)] * (len(spoken.segments) - 1), tail=samples(1.0))
+    stage.cue("backchannel", at, spans[-1][1])
+    return stage.finish("backchannels")
+
+
+def aside(casting: Casting, index: int) -> Clip | None:
+    """While the device speaks, the person says something to somebody else, or there is a noise."""
+    material = casting.material
+    if index % 2:
+        stage, at = _speech(casting, "asides", index, 1.0)
+        bed = material.noises[int(stage.rng.integers(len(material.noises)))]
+        length = samples(stage.rng.uniform(0.3, 1.0))
+        stage.add_noise(noise(stage.rng, bed, length, -6.0), at)
+        stage.cue("noise burst", at, at + length)
+    else:
+        spoken = material.deal("turn", index)
+        stage, at = _speech(casting, "asides", index, _length_s(spoken))
+        pauses = [samples(0.3)] * (len(spoken.segments) - 1)
+        spans = stage.say(spoken, at, pauses, tail=samples(2.0), into=stage.around)
+        end = spans[-1][1]
+        stage.pose(at - 2 * TURN_SAMPLES, end + 4 * TURN_SAMPLES, facing=False)
+        stage.cue("side talk heard", at, end)
+    return stage.finish("asides")
+
+
+def noise(rng: np.random.Generator, bed: NDArray[np.generic], length: int, level_db: float) -> Pcm:
+    """A stretch of a noise with soft edges, float32 (length,), `level_db` against speech."""
+    first = int(rng.integers(len(bed)))
+    part = np.take(bed, np.arange(first, first + length), mode="wrap").astype(np.float32)
+    rms = float(np.sqrt((part * part).mean())) + 1.0
+    ramp = np.minimum(1.0, np.arange(length) / 320)
+    edges = np.minimum(ramp, ramp[::-1]).astype(np.float32)
+    scaled: Pcm = part * edges * np.float32(SPEECH_RMS * 10 ** (level_db / 20) / rms)
+    return scaled
+
+
+def echo_clip(casting: Casting, index: int, reference: bool = True, late_s: float = 0.0) -> Clip:
+    """The device speaks, nobody else does, and its voice comes back through the microphone.
+
+    Without `reference` the model does not see what was played; with `late_s` it sees it late.
+    """
+    rng = casting.rng("echo", index)
+    level_db = ECHO_DB[index % len(ECHO_DB)]
+    delay = samples(ECHO_DELAY_S[index // len(ECHO_DB) % len(ECHO_DELAY_S)])
+    stage = casting.stage(rng, 9.0)
+    start = samples(rng.uniform(0.6, 1.2))
+    spoken = stage.long_utterance(3.5)[: samples(6.0)]
+    end = stage.device(spoken, start)
+    microphone = hiss(stage)
+    echo = _through_room(rng, stage.played) * np.float32(10 ** (level_db / 20))
+    microphone[delay:] += echo[: len(echo) - delay]
+    stage.cue("echo", start, min(end + delay + samples(0.3), len(echo)), f"{level_db:.0f} dB")
+    clip = stage.finish("echo", microphone)
+    late = samples(late_s)
+    if not reference:
+        clip.audio[1] = 0.0
+    elif late:
+        clip.audio[1] = np.concatenate([np.zeros(late, np.float32), clip.audio[1][:-late]])
+    return clip
+
+
+def echo(casting: Casting, index: int) -> Clip | None:
+    return echo_clip(casting, index)
+
+
+def hiss(stage: Stage) -> Pcm:
+    """A microphone in a quiet room, int16 scale, float32 (n,)."""
+    noise: Pcm = stage.rng.standard_normal(len(stage.near)).astype(np.float32)
+    noise *= np.float32(stage.rng.uniform(2, 12))
+    return noise
+
+
+def _through_room(rng: np.random.Generator, pcm: Pcm) -> Pcm:
+    """With a small room's reverberation: a direct sound and a decaying tail, float32 (n,)."""
+    time_s = np.arange(2400) / SAMPLE_RATE_HZ
+    tail = rng.standard_normal(2400) * np.exp(-6.9 * time_s / rng.uniform(0.1, 0.4))
+    tail *= rng.uniform(0.2, 0.7) / np.sqrt((tail * tail).sum())
+    tail[0] += 1.0
+    size = len(pcm) + len(tail)
+    spectrum = np.fft.rfft(pcm, size) * np.fft.rfft(tail, size)
+    return np.fft.irfft(spectrum, size)[: len(pcm)].astype(np.float32)

@@ -1,0 +1,143 @@
+"""Scenarios 1, 2, 9 and 11: a turn with its pauses, its end, and what it asks for."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_runtime.evaluation.clip import Clip
+from edge_runtime.evaluation.material import Material, Segment, Spoken
+from edge_runtime.evaluation.scenarios import Casting
+from edge_runtime.evaluation.stage import samples
+from edge_runtime.micro_turn import SAMPLE_RATE_HZ
+
+WATCHED_S = 3.6
+"""After a turn's end: a smart turn detector may take 3 s by its own timeout."""
+BREAKS_OFF_EVERY = 6
+CUT_SHARE = 0.6
+"""Of the turns that could be cut in the middle of their flow are."""
+CUT_LEAST_S = 1.2
+FADE = 160
+TRAILING_PAUSE_S = 2.5
+
+
+@dataclass(frozen=True)
+class Piece:
+    pcm: NDArray[np.int16]
+    text: str
+    phones: Sequence[tuple[int, float, float]] = ()
+
+
+@dataclass(frozen=True)
+class Recut:
+    """An utterance whose segments were cut anew."""
+
+    segments: tuple[Segment, ...]
+    kind: str
+    intent: str
+    room: NDArray[np.float32] | None
+    gap_is_natural: bool
+
+
+def cut_mid_flow(spoken: Spoken, rng: np.random.Generator) -> Spoken:
+    """A synthesized utterance of one segment, cut between two sounds near its middle."""
+    if len(spoken.segments) != 1 or not spoken.segments[0].phones:
+        return spoken
+    only = spoken.segments[0]
+    length_s = len(only.pcm) / SAMPLE_RATE_HZ
+    inside = [end for _, _, end in only.phones if 0.35 < end / length_s < 0.65]
+    if length_s < CUT_LEAST_S or not inside:
+        return spoken
+    at = samples(inside[int(rng.integers(len(inside)))])
+    parts = (Piece(_faded(only.pcm[:at]), only.text), Piece(_faded(only.pcm[at:]), ""))
+    return Recut(parts, spoken.kind, spoken.intent, spoken.room, gap_is_natural=False)
+
+
+def _faded(pcm: NDArray[np.int16]) -> NDArray[np.int16]:
+    """Without a click at the cut."""
+    soft = pcm.astype(np.float32)
+    ramp = np.linspace(0, 1, min(FADE, len(pcm) // 2), dtype=np.float32)
+    soft[: len(ramp)] *= ramp
+    soft[len(soft) - len(ramp) :] *= ramp[::-1]
+    return soft.astype(np.int16)
+
+
+def pause_samples(rng: np.random.Generator) -> int:
+    """0.3 to 2.5 s, two in five of them a second and more."""
+    long = rng.random() < 0.4
+    return samples(rng.uniform(1.0, 2.5) if long else rng.uniform(0.3, 1.0))
+
+
+def kind_of_pause(material: Material, spoken: Spoken, index: int) -> str:
+    """What goes before the pause after segment `index`, or comes after it."""
+    if not spoken.gap_is_natural:
+        return "cut"
+    before = spoken.segments[index].text
+    if any(before == filler or before.endswith(f" {filler}") for filler in material.fillers):
+        return "filler"
+    if index + 1 == len(spoken.segments):
+        return "trailing off"
+    after = spoken.segments[index + 1].text
+    return "correction" if after.startswith(material.corrections) else "clause"
+
+
+def facts(labels: Any) -> Mapping[str, str]:
+    known = {"act": labels.act, "action": labels.action, "delegate": labels.delegate}
+    return {name: value for name, value in known.items() if value is not None}
+
+
+def turn(casting: Casting, index: int) -> Clip | None:
+    """A turn of the person; every sixth breaks off, where the material has such."""
+    material, rng = casting.material, casting.rng("turns", index)
+    breaks_off = material.has("incomplete") and index % BREAKS_OFF_EVERY == BREAKS_OFF_EVERY - 1
+    kind = "incomplete" if breaks_off else "turn"
+    number = index // BREAKS_OFF_EVERY if breaks_off else index
+    spoken = material.deal(kind, number)
+    if kind == "turn" and rng.random() < CUT_SHARE:
+        spoken = cut_mid_flow(spoken, rng)
+    pauses = [pause_samples(rng) for _ in spoken.segments[1:]]
+    start = samples(rng.uniform(1.0, 2.0))
+    speech = sum(len(segment.pcm) for segment in spoken.segments)
+    total = start + speech + sum(pauses) + samples(WATCHED_S + 0.6)
+    stage = casting.stage(rng, total / SAMPLE_RATE_HZ)
+    spans = stage.say(spoken, start, pauses, tail=samples(WATCHED_S + 0.6))
+    for at, (_, end) in enumerate(spans[:-1]):
+        detail = kind_of_pause(material, spoken, at)
+        stage.cue("pause", end, spans[at + 1][0], detail, end - start)
+    end = spans[-1][1]
+    if breaks_off:
+        detail = kind_of_pause(material, spoken, len(spans) - 1)
+        stage.cue("pause", end, end + samples(TRAILING_PAUSE_S), detail, end - start)
+    else:
+        wanted = facts(material.labels(spoken.intent))
+        stage.cue("end", end, end + samples(WATCHED_S), spoken.intent, end - start, wanted)
+    return stage.finish("turns")
+
+
+def long_turn(casting: Casting, index: int) -> Clip | None:
+    """Scenario 7: somebody tells something for 5 s and more, with breaths in between."""
+    material, rng = casting.material, casting.rng("long turns", index)
+    parts: list[Segment] = []
+    number, room = 3 * index, None
+    while sum(len(part.pcm) for part in parts) < samples(6.0):
+        spoken = material.deal("turn", number)
+        if room is not None and spoken.room is None:
+            break
+        room = spoken.room if room is None else room
+        parts += spoken.segments
+        number += 1
+    story = Recut(tuple(parts), "turn", "story", room, True)
+    pauses = [samples(rng.uniform(0.4, 1.3)) for _ in parts[1:]]
+    start = samples(rng.uniform(1.0, 2.0))
+    total = start + sum(len(part.pcm) for part in parts) + sum(pauses) + samples(0.4)
+    stage = casting.stage(rng, total / SAMPLE_RATE_HZ)
+    spans = stage.say(story, start, pauses, tail=samples(0.4))
+    for (_, end), (begin, _) in itertools.pairwise(spans):
+        stage.cue("breath", end, begin)
+    stage.cue("long turn", start, spans[-1][1])
+    return stage.finish("long turns")

@@ -1,0 +1,232 @@
+"""The same scenarios through the whole runtime: sources, loop, engine, mouth, background, sinks.
+
+Here the device speaks by its own decision, hears itself, and is measured where sound enters the
+loudspeaker. Where a scenario needs it to be speaking, it is given something to say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from edge_runtime.app import Senses, device
+from edge_runtime.config import Config
+from edge_runtime.dialogue import BACKCHANNEL
+from edge_runtime.evaluation import figures
+from edge_runtime.evaluation.clip import MS, Clip, Cue
+from edge_runtime.evaluation.figures import Figure
+from edge_runtime.evaluation.live import Kept, World, silent_from, sound_from
+from edge_runtime.evaluation.material import SEEN
+from edge_runtime.evaluation.metrics import (
+    AFTERMATH,
+    JUST_BEFORE,
+    STOPPED_WITHIN,
+    TAKEN_WITHIN,
+)
+from edge_runtime.evaluation.plan import QUICK_SHARE
+from edge_runtime.evaluation.scenarios import Casting, Render, clips
+from edge_runtime.evaluation.scenarios.others import side_talk
+from edge_runtime.evaluation.scenarios.speaking import backchannel, interruption
+from edge_runtime.evaluation.scenarios.turns import turn
+from edge_runtime.interfaces import Clock
+from edge_runtime.micro_turn import SAMPLE_RATE_HZ, TURN_SAMPLES, Pcm, TurnRecord, Utterance
+from edge_runtime.pacing import MonotonicClock, VirtualClock
+from edge_runtime.sinks.timeline import Timeline
+
+SECONDS_A_CHARACTER = 0.05
+"""At most: so that what it is given to say lasts long enough."""
+SHOWN = 3
+PARTS: Mapping[Render, int] = {turn: 24, interruption: 16, backchannel: 16, side_talk: 8}
+"""Clips of each scenario for each material in a full run."""
+IN_REAL_TIME: Mapping[Render, int] = {turn: 4, interruption: 4}
+"""For the first material, in runs that are more than quick."""
+
+
+@dataclass(frozen=True)
+class Played:
+    """One clip as it went."""
+
+    clip: Clip
+    records: Sequence[TurnRecord]
+    heard: Pcm
+    played: Pcm
+    late_ms: Sequence[float]
+    timeline: Timeline
+
+    def begun(self, start: int, end: int) -> int | None:
+        """The decision after `start`, up to `end`, that began an utterance of its own other than a
+        backchannel: the end of its turn."""
+        for record in self.records:
+            at = (record.turn.index + 1) * TURN_SAMPLES
+            if start < at <= end and record.said and record.said.act != BACKCHANNEL:
+                return at
+        return None
+
+    def stopped(self, start: int, end: int) -> int | None:
+        ends = ((r.turn.index + 1) * TURN_SAMPLES for r in self.records if r.decision.stop)
+        return next((at for at in ends if start < at <= end), None)
+
+    def late(self, decided: int) -> float:
+        """How much later than the end of its turn the sound of a decision was handed over, ms."""
+        return self.late_ms[decided // TURN_SAMPLES - 1]
+
+    def audible(self, start: int, end: int) -> bool:
+        found = sound_from(self.played[:end], max(0, start))
+        return found is not None
+
+
+@dataclass
+class Ledger:
+    """Adds up what happened at the loudspeaker."""
+
+    shares: dict[str, list[bool]] = field(default_factory=dict)
+    values: dict[str, list[float]] = field(default_factory=dict)
+    answers: int = 0
+    minutes: float = 0.0
+
+    def share(self, name: str, value: bool) -> None:
+        self.shares.setdefault(name, []).append(value)
+
+    def add(self, run: Played) -> None:
+        for cue in run.clip.cues:
+            if cue.kind == "pause":
+                cut_in = run.begun(cue.start, cue.end) is not None
+                self.share("false_takeover_rate", cut_in)
+                if cut_in:
+                    return  # from here on it is another conversation
+            elif cue.kind == "end":
+                self._end(cue, run)
+            elif cue.kind in ("interruption", "backchannel"):
+                self._while_speaking(cue, run)
+            elif cue.kind == "side talk":
+                self.minutes += (cue.end - cue.start) / SAMPLE_RATE_HZ / 60
+                self.answers += run.begun(cue.start, cue.end) is not None
+
+    def _end(self, cue: Cue, run: Played) -> None:
+        decided = run.begun(cue.start, cue.end)
+        sounded = None if decided is None else sound_from(run.played, decided)
+        in_time = decided is not None and decided <= cue.start + TAKEN_WITHIN
+        self.share("takeover_rate", in_time and sounded is not None)
+        if decided is not None and sounded is not None:
+            latency_ms = (sounded - cue.start) / MS + run.late(decided)
+            self.values.setdefault("response_latency_ms", []).append(latency_ms)
+
+    def _while_speaking(self, cue: Cue, run: Played) -> None:
+        still = run.audible(cue.start - JUST_BEFORE, cue.start)
+        self.share("fell_silent_by_itself", not still)
+        if not still:
+            return
+        if cue.kind == "backchannel":
+            stopped = run.stopped(cue.start, cue.end + AFTERMATH)
+            self.share("selectivity_backchannel", stopped is None)
+            return
+        decided = run.stopped(cue.start, cue.start + STOPPED_WITHIN)
+        self.share("stop_miss_rate", decided is None)
+        silent = silent_from(run.played, cue.start)
+        if decided is not None and silent is not None:
+            latency_ms = (silent - cue.start) / MS + run.late(decided)
+            self.values.setdefault("stop_latency_ms", []).append(latency_ms)
+
+    def figures(self, seed: int) -> dict[str, Figure]:
+        found = {
+            name: figures.share(sum(hits), len(hits)) for name, hits in sorted(self.shares.items())
+        }
+        for name, percents in (("response_latency_ms", (50, 90)), ("stop_latency_ms", (50, 95))):
+            for percent in percents:
+                values = self.values.get(name, [])
+                found[f"{name}_p{percent}"] = figures.percentile(values, percent, seed)
+        found["side_talk_answers_per_min"] = figures.rate(self.answers, self.minutes)
+        return found
+
+
+def run_clip(config: Config, clip: Clip, text: str, seed: int, realtime: bool) -> Played:
+    """One clip through a device of its own; `text` is what it is given to say."""
+    clock: Clock = MonotonicClock() if realtime else VirtualClock()
+    world, kept, timeline = World(clip, seed, clock, realtime), Kept(), Timeline(clip.minutes * 60)
+    speaks = {cue.start // TURN_SAMPLES for cue in clip.of("device")}
+    with device(config, Senses(world, world, clock, realtime), [kept, timeline]) as ready:
+
+        def speak(index: int) -> None:
+            if index in speaks:
+                ready.voice.say(Utterance("given", text, "deliver"))
+
+        world.before_turn = speak
+        ready.loop.run()
+    heard, played = (np.concatenate(parts) for parts in (world.heard, world.played))
+    return Played(clip, kept.records, heard, played, world.late_ms, timeline)
+
+
+def text_for(casting: Casting, clip: Clip, index: int) -> str:
+    """What our voice shall say, long enough for the clip's script; empty where there is none."""
+    needed = sum(cue.end - cue.start for cue in clip.of("device")) / SAMPLE_RATE_HZ
+    rng, words = casting.rng("what we say", index), ""
+    while len(words) * SECONDS_A_CHARACTER < needed:
+        spoken = casting.material.device[int(rng.integers(len(casting.material.device)))]
+        words += " ".join(segment.text for segment in spoken.segments) + ", "
+    return words.rstrip(", ")
+
+
+@dataclass
+class SystemLevel:
+    """All of it: figures by material on the virtual clock, some in real time, three to look at."""
+
+    config: Config
+    seed: int
+    share: float
+    shown: list[Played] = field(default_factory=list)
+
+    def run(self, casts: Sequence[Casting], advance: Callable[[str], None]) -> dict[str, Any]:
+        """Figures by clock and material; `advance` is told what comes next."""
+        virtual = {
+            casting.material.name: self._material(casting, self._counts, advance, realtime=False)
+            for casting in casts
+        }
+        found: dict[str, Any] = {"virtual_clock": virtual}
+        if self._in_real_time:
+            real = self._material(casts[0], self._in_real_time, advance, realtime=True)
+            found["real_time"] = {casts[0].material.name: real}
+        return found
+
+    @property
+    def _counts(self) -> Mapping[Render, int]:
+        return {render: max(1, round(full * self.share)) for render, full in PARTS.items()}
+
+    @property
+    def _in_real_time(self) -> Mapping[Render, int]:
+        return IN_REAL_TIME if self.share > QUICK_SHARE else {}
+
+    def steps(self, casts: Sequence[Casting]) -> int:
+        """Clips that `run` will play."""
+        return len(casts) * sum(self._counts.values()) + sum(self._in_real_time.values())
+
+    def _material(
+        self,
+        casting: Casting,
+        counts: Mapping[Render, int],
+        advance: Callable[[str], None],
+        realtime: bool,
+    ) -> dict[str, Figure]:
+        live = Casting(casting.material, casting.seed, casting.frame_px, live=True)
+        ledger = Ledger()
+        for render, count in counts.items():
+            wanted = not realtime and casting.material.name == SEEN
+            for index, clip in enumerate(clips(render, live, count)):
+                advance(f"{casting.material.name}: {clip.scenario}")
+                text = text_for(live, clip, index)
+                run = run_clip(self.config, clip, text, self.seed + index, realtime)
+                ledger.add(run)
+                if wanted and len(self.shown) < SHOWN and worth_seeing(clip):
+                    self.shown.append(run)
+                    wanted = False
+        return ledger.figures(self.seed)
+
+
+def worth_seeing(clip: Clip) -> bool:
+    """The first turn with a pause of a second; the first of whatever else."""
+    if clip.scenario == "turns":
+        pauses = [cue.end - cue.start for cue in clip.of("pause")]
+        return bool(clip.of("end")) and max(pauses, default=0) >= SAMPLE_RATE_HZ
+    return clip.scenario != "backchannels"

@@ -1,0 +1,120 @@
+"""What the device hears, sees, keeps and hands on, in plain words, from its configuration."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from edge_runtime.config import Config
+
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One question that people ask, and what is true of this configuration."""
+
+    question: str
+    lines: tuple[str, ...]
+
+
+def privacy(config: Config) -> tuple[Answer, ...]:
+    """Nothing of it is general: it says what this configuration does."""
+    return (
+        Answer("What it takes in", _taken_in(config)),
+        Answer("What it keeps", _kept(config)),
+        Answer("What leaves this device", _handed_on(config)),
+        Answer("Who can look at it or command it", _open_to(config)),
+    )
+
+
+def _taken_in(config: Config) -> tuple[str, ...]:
+    ear, eye = config.audio, config.video.source
+    live = ear.source == "microphone"
+    where = f"the microphone {ear.input_device!r}" if ear.input_device else "the default microphone"
+    lines = [
+        f"Sound from {where}, all the time." if live else f"Sound from the file {ear.source}.",
+        "No picture." if eye is None else f"Pictures from {eye}, all the time.",
+    ]
+    if live or eye is not None:
+        lines.append(
+            "Microphone and camera can be switched off, from the smart home or by a program: then "
+            "they are closed, and status, health and smart home say so."
+        )
+    return tuple(lines)
+
+
+def _kept(config: Config) -> tuple[str, ...]:
+    recording = config.recording
+    if recording.path is None:
+        lines = ["No recording."]
+    else:
+        what = "sound, pictures and words" if recording.frames else "sound and words"
+        lines = [
+            f"Recordings with {what} in {recording.path.parent}: at most "
+            f"{recording.keep_mb:.0f} MB of finished ones, for at most {recording.keep_days:g} "
+            "days."
+        ]
+    if config.delegation.broker is not None and config.delegation.outbox is not None:
+        lines.append(
+            f"Questions that must not get lost, with their sound, in {config.delegation.outbox}: "
+            f"until they are answered, for at most {config.delegation.keep_hours:g} hours."
+        )
+    lines.append(
+        "In memory, until it ends: the conversation, and the sound since the person began."
+    )
+    lines.append("The log holds no word of what was heard or said.")
+    return tuple(lines)
+
+
+def _handed_on(config: Config) -> tuple[str, ...]:
+    delegation = config.delegation
+    lines = []
+    if delegation.broker is not None:
+        secret = (
+            "encrypted"
+            if delegation.broker.startswith("mqtts:")
+            else "NOT encrypted: whoever can listen on the network can hear it"
+        )
+        picture = "a picture, " if delegation.send_frame else ""
+        lines.append(
+            "With every question that the device does not answer by itself: the sound since the "
+            f"person began, {picture}the conversation so far and the time, to the workers at "
+            f"{delegation.broker} ({secret}). What they do with it is up to them."
+        )
+        lines.append(f"That the device is on or off, to {delegation.broker}.")
+    home = config.home_assistant
+    if home.enabled:
+        words = [
+            *(["what it last said"] if home.tell_said else []),
+            *(["what it hears, in words"] if home.tell_heard else []),
+        ]
+        told = ", ".join(["its state, the direction of sound, its health", *words])
+        lines.append(f"To Home Assistant over the same broker: {told}.")
+    if config.ros.dds:
+        lines.append(
+            "To every program on the network that takes part in DDS (domain "
+            f"{'of ROS_DOMAIN_ID' if config.ros.domain is None else config.ros.domain}): what it "
+            "says, in words and sound, what it hears, in words, its state and its actions; NOT "
+            "encrypted."
+        )
+    return tuple(lines) or ("Nothing.",)
+
+
+def _open_to(config: Config) -> tuple[str, ...]:
+    lines = []
+    http, home = config.http, config.home_assistant
+    if http.port is not None:
+        pages = "/health and /metrics" if http.metrics else "/health"
+        who = (
+            "Programs on this machine"
+            if http.address in LOOPBACK
+            else f"EVERYBODY who reaches {http.address}"
+        )
+        lines.append(f"{who} can read {pages} (port {http.port}): figures, and no words.")
+    if home.enabled:
+        lines.append(
+            "Whoever may publish on the broker below "
+            f"edge/{config.device.name}/home can make it speak, silence it, and switch microphone "
+            "and camera: the broker's access list decides who."
+        )
+    return tuple(lines) or ("Nobody but the people around it; it listens on no port.",)

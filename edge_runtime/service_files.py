@@ -1,0 +1,212 @@
+"""The files of the systemd services, and what installing and removing them does.
+
+A plan is made first and shown; applying it changes only what differs, so doing it twice is doing it
+once. Configuration and credentials are written once and never touched again.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+
+from edge_runtime.errors import InputError
+
+_PACKAGE = Path(__file__).resolve().parent
+_IN_CHECKOUT = _PACKAGE.parent / "systemd"
+_IN_PACKAGE = _PACKAGE / "systemd_files"
+DEFAULT_EXECUTABLE = Path("/opt/edge-runtime/bin/edge-runtime")
+"""As the unit files name it."""
+UNITS = Path("/etc/systemd/system")
+CONFIGS = Path("/etc/edge-runtime")
+UNREACHABLE = ("/home", "/root", "/tmp", "/var/tmp", "/run/user")
+"""The services' sandbox hides these."""
+
+
+class Service(str, Enum):
+    DEVICE = "edge-runtime"
+    WORKER = "edge-background"
+
+
+@dataclass(frozen=True)
+class FileStep:
+    """One file to be as it should."""
+
+    path: Path
+    content: str
+    kept: bool = False
+    """Its owner's: never overwritten, never removed."""
+
+    @property
+    def what(self) -> str:
+        """`write`, `update`, `unchanged` or `keep`."""
+        if not self.path.exists():
+            return "write"
+        if self.kept:
+            return "keep"
+        return "unchanged" if self.path.read_text(encoding="utf-8") == self.content else "update"
+
+
+@dataclass(frozen=True)
+class Plan:
+    files: tuple[FileStep, ...]
+    commands: tuple[tuple[str, ...], ...]
+
+    @property
+    def changes(self) -> bool:
+        return any(step.what in ("write", "update") for step in self.files)
+
+
+def service_files_folder() -> Path:
+    """Where the unit files lie, in a checkout and in an installed package. Raises InputError."""
+    for folder in (_IN_CHECKOUT, _IN_PACKAGE):
+        if (folder / "edge-runtime.service").is_file():
+            return folder
+    raise InputError("This installation has no unit files: install edge-runtime again.")
+
+
+def plan_install(
+    root: Path, service: Service, instance: str | None, executable: Path, now: bool
+) -> Plan:
+    """What installing would do. `root` is `/`, or a folder that stands for it.
+
+    Raises InputError where the service could not run the executable.
+    """
+    if root == Path("/") and str(executable).startswith(UNREACHABLE):
+        raise InputError(
+            f"{executable} is in a place that the service's sandbox hides. Install edge-runtime in "
+            "one that it can reach: sudo python3 -m venv /opt/edge-runtime && sudo "
+            "/opt/edge-runtime/bin/pip install edge-runtime. Then run install-service from there."
+        )
+    if instance is not None and (service is Service.WORKER or not _may_be_an_instance(instance)):
+        raise InputError(
+            f"{instance!r} cannot be an instance: only edge-runtime has instances, and their names "
+            "are letters, digits, `-` and `_`."
+        )
+    units = [f"{service.value}.service"]
+    if service is Service.DEVICE:
+        units.append("edge-runtime@.service")
+    source = service_files_folder()
+    default = (source / f"{service.value}.yaml").read_text(encoding="utf-8")
+    files = [
+        *(FileStep(_at(root, UNITS / unit), _unit(source / unit, executable)) for unit in units),
+        *_users_and_folders(root, source),
+        FileStep(_at(root, CONFIGS / f"{instance or service.value}.yaml"), default, kept=True),
+    ]
+    return Plan(tuple(files), _install_commands(root, _unit_name(service, instance), now))
+
+
+def plan_removal(root: Path, service: Service) -> Plan:
+    """What removing would do: `files` are those to be removed, if they are there."""
+    units = [f"{service.value}.service"]
+    if service is Service.DEVICE:
+        units.append("edge-runtime@.service")
+    there = [path for unit in units if (path := _at(root, UNITS / unit)).exists()]
+    others = [other for other in Service if other is not service]
+    last = not any(_at(root, UNITS / f"{other.value}.service").exists() for other in others)
+    if last:
+        shared = [step.path for step in _users_and_folders(root, service_files_folder())]
+        there += [path for path in shared if path.exists()]
+    disable = ("systemctl", *_rooted(root), "disable", *(("--now",) if root == Path("/") else ()))
+    commands = [(*disable, name) for name in _enabled(root, service)]
+    return Plan(tuple(FileStep(path, "") for path in there), tuple(commands))
+
+
+def apply_install(plan: Plan) -> None:
+    """Raises InputError with the reason where a file or a command cannot be."""
+    for step in plan.files:
+        if step.what in ("write", "update"):
+            _write(step)
+    for command in plan.commands:
+        _run(command)
+
+
+def apply_removal(plan: Plan, root: Path) -> None:
+    """Stops and disables first, so that nothing runs without its unit."""
+    for command in plan.commands:
+        _run(command)
+    for step in plan.files:
+        try:
+            step.path.unlink(missing_ok=True)
+        except OSError as error:
+            raise _refused(step.path, error) from error
+    if root == Path("/") and plan.files:
+        _run(("systemctl", "daemon-reload"))
+
+
+def _users_and_folders(root: Path, source: Path) -> list[FileStep]:
+    found = []
+    for kind in ("sysusers", "tmpfiles"):
+        content = (source / f"edge-runtime.{kind}.conf").read_text(encoding="utf-8")
+        found.append(FileStep(_at(root, Path(f"/etc/{kind}.d/edge-runtime.conf")), content))
+    return found
+
+
+def _install_commands(root: Path, unit: str, now: bool) -> tuple[tuple[str, ...], ...]:
+    rooted = _rooted(root)
+    commands: list[tuple[str, ...]] = [
+        ("systemd-sysusers", *rooted),
+        ("systemd-tmpfiles", "--create", *rooted, "edge-runtime.conf"),
+    ]
+    if root == Path("/"):
+        commands.append(("systemctl", "daemon-reload"))
+    commands.append(("systemctl", *rooted, "enable", unit))
+    if now and root == Path("/"):
+        commands.append(("systemctl", "restart", unit))
+    return tuple(commands)
+
+
+def _enabled(root: Path, service: Service) -> list[str]:
+    """The unit, if it is there, and its instances that start by themselves."""
+    unit = f"{service.value}.service"
+    names = [unit] if _at(root, UNITS / unit).exists() else []
+    links = _at(root, UNITS).glob(f"*.wants/{service.value}@*.service")
+    return names + sorted({link.name for link in links})
+
+
+def _rooted(root: Path) -> tuple[str, ...]:
+    return () if root == Path("/") else (f"--root={root}",)
+
+
+def _at(root: Path, path: Path) -> Path:
+    return root / path.relative_to("/")
+
+
+def _unit(source: Path, executable: Path) -> str:
+    content = source.read_text(encoding="utf-8")
+    return content.replace(str(DEFAULT_EXECUTABLE), str(executable))
+
+
+def _unit_name(service: Service, instance: str | None) -> str:
+    return f"{service.value}.service" if instance is None else f"edge-runtime@{instance}.service"
+
+
+def _may_be_an_instance(name: str) -> bool:
+    return name.replace("-", "").replace("_", "").isalnum() and name.isascii()
+
+
+def _write(step: FileStep) -> None:
+    temporary = step.path.with_name(step.path.name + ".part")
+    try:
+        step.path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(step.content, encoding="utf-8")
+        temporary.chmod(0o644)
+        os.replace(temporary, step.path)
+    except OSError as error:
+        raise _refused(step.path, error) from error
+
+
+def _refused(path: Path, error: OSError) -> InputError:
+    return InputError(f"{path} cannot be changed: {error.strerror}. Run it as root: sudo.")
+
+
+def _run(command: Sequence[str]) -> None:
+    if shutil.which(command[0]) is None:
+        raise InputError(f"{command[0]} is not on this machine: services need systemd.")
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    if done.returncode != 0:
+        raise InputError(f"`{' '.join(command)}` failed: {(done.stderr or done.stdout).strip()}")

@@ -1,0 +1,270 @@
+"""The device in Home Assistant: it appears by itself, shows its state, and takes commands.
+
+Everything goes over the broker: a discovery payload, one state topic in JSON, a topic a command.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from types import TracebackType
+from typing import Any
+
+from typing_extensions import Self
+
+from edge_runtime.delegation.broker import BrokerSettings
+from edge_runtime.delegation.mqtt import Arrival, ConnectionState, MqttConnection, Outgoing
+from edge_runtime.errors import ConfigError, InputError, WireError
+from edge_runtime.health import HealthMonitor
+from edge_runtime.micro_turn import TURN_MS, TurnRecord
+from edge_runtime.remote_control import Mode, Moment, RemoteControl
+from edge_runtime.sinks import home_assistant_discovery as home
+
+log = logging.getLogger(__name__)
+LONGEST_COMMAND = 4_000
+"""Bytes: a thousand characters, whatever they are."""
+EVERY_S = 0.5
+"""At most so often is a new state published; a stop and a switch are shown at once."""
+ENGAGED_TURNS = 60_000 // TURN_MS
+"""For a minute after the last word, somebody counts as talking to the device."""
+PAUSE_TURNS = 2_000 // TURN_MS
+"""What is heard after such a pause begins anew."""
+STEP_DEG = 15
+"""A bearing is rounded to this, or it would never rest."""
+PATIENCE_S = 10.0
+
+
+@dataclass(frozen=True)
+class HomeSettings:
+    """What Home Assistant is shown."""
+
+    device: str
+    prefix: str = "homeassistant"
+    floors: tuple[str, ...] = ()
+    tell_heard: bool = False
+    tell_said: bool = True
+    has_microphone: bool = True
+    has_camera: bool = True
+
+
+class HomeAssistant:
+    """A Sink: put it behind a QueueSink. Raises ConfigError for a name that no topic can bear."""
+
+    def __init__(
+        self,
+        broker: BrokerSettings,
+        settings: HomeSettings,
+        control: RemoteControl,
+        health: HealthMonitor,
+        now_s: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._settings, self._control, self._health = settings, control, health
+        self._now_s = now_s
+        self._topics = topics = _topics(settings.device, settings.prefix)
+        self._connection = MqttConnection(
+            replace(broker, session_expiry_s=0),  # a command that is late is not wanted any more
+            f"edge-{settings.device}-home",
+            Outgoing(topics.availability, b"online", retain=True),
+            death=b"offline",
+            farewell=b"offline",
+            on_state=self._on_connection,
+        )
+        self._connection.subscribe(topics.commands, self._on_command)
+        self._connection.subscribe(topics.birth, self._on_birth)
+        self._lock = threading.Lock()
+        """Guards what was seen."""
+        self._showing = threading.Lock()
+        """Held while a state is made and published: an older one never follows a newer one."""
+        self._seen: dict[str, Any] = {
+            "floor": settings.floors[0] if settings.floors else "listen",
+            "direction": None,
+            "link": home.OFF,
+            "said": "",
+            "heard": "",
+        }
+        self._quiet_turns = ENGAGED_TURNS
+        """Micro-turns since a word was heard."""
+        self._published: dict[str, Any] = {}
+        self._published_s = -math.inf
+        self.bad_commands = 0
+
+    def __enter__(self) -> Self:
+        self._connection.__enter__()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._connection.__exit__(kind, error, trace)
+
+    def publish(self, record: TurnRecord) -> None:
+        with self._lock:
+            self._note(record)
+        self._show(at_once=record.decision.stop)
+
+    def _note(self, record: TurnRecord) -> None:
+        turn, decision = record.turn, record.decision
+        self._seen["floor"] = decision.floor
+        self._seen["link"] = home.ON if turn.background.link_up else home.OFF
+        if turn.direction_rad is not None:
+            bearing = math.degrees(turn.direction_rad)
+            self._seen["direction"] = STEP_DEG * round(bearing / STEP_DEG)
+        if record.said is not None and self._settings.tell_said:
+            self._seen["said"] = record.said.text[: home.LONGEST_TEXT]
+        if decision.heard.strip():
+            if self._settings.tell_heard:
+                before = "" if self._quiet_turns >= PAUSE_TURNS else self._seen["heard"]
+                self._seen["heard"] = (before + decision.heard)[-home.LONGEST_TEXT :]
+            self._quiet_turns = 0
+        else:
+            self._quiet_turns = min(self._quiet_turns + 1, ENGAGED_TURNS)
+
+    def _state(self) -> dict[str, Any]:
+        health = self._health.snapshot()
+        with self._lock:
+            seen = dict(self._seen)
+            engaged = self._quiet_turns < ENGAGED_TURNS
+        if not self._settings.tell_heard:
+            del seen["heard"]
+        if not self._settings.tell_said:
+            del seen["said"]
+        return seen | {
+            "engaged": home.ON if engaged else home.OFF,
+            "health": health.state.value,
+            "reasons": list(health.reasons),
+            home.QUIET: home.quiet(self._control.mode),
+            home.MICROPHONE: home.ON if self._control.microphone_on else home.OFF,
+            home.CAMERA: home.ON if self._control.camera_on else home.OFF,
+        }
+
+    def _show(self, at_once: bool = False) -> None:
+        """Publish the state where it has changed, and not too often."""
+        with self._showing:
+            now_s = self._now_s()
+            if not at_once and now_s - self._published_s < EVERY_S:
+                return
+            state = self._state()
+            if state == self._published or not self._connection.connected:
+                return
+            payload = json.dumps(state, ensure_ascii=False).encode()
+            if self._connection.publish(Outgoing(self._topics.state, payload, retain=True)):
+                self._published, self._published_s = state, now_s
+
+    # -- on the network thread -------------------------------------------------
+
+    def _on_connection(self, state: ConnectionState) -> None:
+        if state is ConnectionState.CONNECTED:
+            self._introduce()
+
+    def _on_birth(self, arrival: Arrival) -> None:
+        """Home Assistant has started and may have forgotten everything."""
+        if arrival.payload == b"online" and not arrival.retained:
+            self._introduce()
+
+    def _introduce(self) -> None:
+        chosen = self._settings
+        payload = home.discovery(
+            self._topics,
+            chosen.floors,
+            chosen.tell_heard,
+            chosen.tell_said,
+            chosen.has_microphone,
+            chosen.has_camera,
+        )
+        message = json.dumps(payload, ensure_ascii=False).encode()
+        self._connection.publish(Outgoing(self._topics.discovery, message, retain=True))
+        with self._showing:
+            self._published = {}
+        self._show(at_once=True)
+
+    def _on_command(self, arrival: Arrival) -> None:
+        if arrival.retained:
+            return  # It would be obeyed again at every start.
+        name = arrival.topic.split("/")[-2]
+        try:
+            self._obey(name, _text(arrival.payload))
+        except (InputError, WireError) as error:
+            self.bad_commands += 1
+            level = logging.WARNING if self.bad_commands == 1 else logging.DEBUG
+            log.log(level, "the command %r was not obeyed: %s", name, error)
+        self._show(at_once=True)
+
+    def _obey(self, name: str, text: str) -> None:
+        """Raises InputError or WireError, and then nothing was done."""
+        control = self._control
+        if name == home.STOP and text == home.PRESS:
+            control.stop()
+        elif name == home.TEXT:
+            control.say(text)
+        elif name == home.NOTIFY:
+            control.say(text, Moment.FITTING)
+        elif name == home.QUIET and text in (home.ON, home.OFF):
+            control.set_mode(Mode.QUIET if text == home.ON else Mode.NORMAL)
+        elif name == home.MICROPHONE and text in (home.ON, home.OFF):
+            control.switch_microphone(text == home.ON)
+        elif name == home.CAMERA and text in (home.ON, home.OFF):
+            control.switch_camera(text == home.ON)
+        else:
+            raise WireError("it is not known, or its payload is not")
+
+
+def forget(broker: BrokerSettings, device: str, prefix: str) -> None:
+    """Remove the device from Home Assistant, and its retained messages from the broker.
+
+    Raises ConfigError where the broker cannot be reached within ten seconds.
+    """
+    topics = _topics(device, prefix)
+    connected, gone = threading.Event(), threading.Event()
+    left = {topics.discovery, topics.state}
+
+    def see(arrival: Arrival) -> None:
+        """What was cleared comes back empty: only then may the connection end."""
+        if not arrival.payload:
+            left.discard(arrival.topic)
+        if not left:
+            gone.set()
+
+    connection = MqttConnection(
+        replace(broker, session_expiry_s=0),
+        f"edge-{device}-home",
+        Outgoing(topics.availability, b"offline", retain=True),
+        death=b"",
+        farewell=b"",
+        on_state=lambda state: connected.set() if state is ConnectionState.CONNECTED else None,
+    )
+    wanted = tuple(left)
+    for topic in wanted:
+        connection.subscribe(topic, see)
+    with connection:
+        if connected.wait(PATIENCE_S):
+            for topic in wanted:
+                connection.publish(Outgoing(topic, b"", retain=True))
+        if not gone.wait(PATIENCE_S if connected.is_set() else 0):
+            raise ConfigError(
+                f"The broker {broker.url} cannot be reached, or does not let the device clear "
+                f"{topics.discovery}: it stays in Home Assistant. Remove it there, or try again."
+            )
+
+
+def _topics(device: str, prefix: str) -> home.HomeTopics:
+    try:
+        return home.HomeTopics(device, prefix)
+    except WireError as error:
+        raise ConfigError(f"device.name: {error}") from None
+
+
+def _text(payload: bytes) -> str:
+    if len(payload) > LONGEST_COMMAND:
+        raise WireError(f"{len(payload)} bytes, and at most {LONGEST_COMMAND} are taken")
+    try:
+        return payload.decode()
+    except UnicodeDecodeError as error:
+        raise WireError(f"not UTF-8: {error}") from None

@@ -1,0 +1,158 @@
+"""The device as Home Assistant shall know it: one MQTT discovery payload, in plain values.
+
+https://www.home-assistant.io/integrations/mqtt/#device-discovery-payload (2024.12 or later)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from edge_runtime import __version__
+from edge_runtime.delegation.wire import topic_level
+from edge_runtime.health import State
+from edge_runtime.remote_control import Mode
+
+ON, OFF, PRESS = "ON", "OFF", "PRESS"
+STOP, QUIET, TEXT, NOTIFY = "stop", "quiet", "say", "notify"
+MICROPHONE, CAMERA = "microphone", "camera"
+LONGEST_TEXT = 255
+"""Characters of a state, and of a text entity, in Home Assistant."""
+Component = dict[str, Any]
+
+
+class HomeTopics:
+    """The topics of one device. Raises WireError for a name that cannot be in a topic."""
+
+    def __init__(self, device: str, prefix: str) -> None:
+        root = f"edge/{topic_level(device, 'the device name')}/home"
+        self.device = device
+        self.state, self.availability = f"{root}/state", f"{root}/availability"
+        self.commands = f"{root}/+/set"
+        self._root = root
+        identifier = f"edge_{device}".replace(".", "_")
+        self.identifier = identifier
+        self.discovery = f"{prefix}/device/{identifier}/config"
+        self.birth = f"{prefix}/status"
+        """Where Home Assistant says that it has started."""
+
+    def command(self, name: str) -> str:
+        return f"{self._root}/{name}/set"
+
+
+def discovery(
+    topics: HomeTopics,
+    floors: Sequence[str],
+    tell_heard: bool,
+    tell_said: bool,
+    has_microphone: bool,
+    has_camera: bool,
+) -> dict[str, Any]:
+    """The payload of the discovery topic. `floors`: the floor states of the model."""
+    components = _sensors(topics, floors)
+    if tell_said:
+        components["said"] = _sensor("Last utterance", "said", icon="mdi:account-voice")
+    if tell_heard:
+        components["heard"] = _sensor("Heard", "heard", icon="mdi:ear-hearing")
+    components |= _controls(topics)
+    switches = {MICROPHONE: has_microphone, CAMERA: has_camera}
+    for name, icon in ((MICROPHONE, "mdi:microphone"), (CAMERA, "mdi:camera")):
+        if switches[name]:
+            components[name] = _switch(topics, name, name.capitalize(), icon)
+    for name, component in components.items():
+        if "value_template" in component:
+            component["state_topic"] = topics.state
+        component["unique_id"] = f"{topics.identifier}_{name}"
+    return {
+        "device": {
+            "identifiers": [topics.identifier],
+            "name": topics.device,
+            "manufacturer": "edge-runtime",
+            "model": "interaction runtime",
+            "sw_version": __version__,
+        },
+        "origin": {"name": "edge-runtime", "sw_version": __version__},
+        "availability_topic": topics.availability,
+        "payload_available": "online",
+        "payload_not_available": "offline",
+        "qos": 1,
+        "components": components,
+    }
+
+
+def _sensors(topics: HomeTopics, floors: Sequence[str]) -> dict[str, Component]:
+    return {
+        "floor": _sensor("State", "floor", options=list(floors), icon="mdi:forum"),
+        "engaged": _binary("Somebody talks to it", "engaged", "occupancy"),
+        "direction": _sensor(
+            "Direction of sound", "direction", icon="mdi:compass", unit_of_measurement="°"
+        ),
+        "link": _binary("Background model", "link", "connectivity")
+        | {"entity_category": "diagnostic"},
+        "health": _sensor("Health", "health", options=[state.value for state in State])
+        | {
+            "entity_category": "diagnostic",
+            "json_attributes_topic": topics.state,
+            "json_attributes_template": "{{ {'reasons': value_json.reasons} | tojson }}",
+        },
+    }
+
+
+def _controls(topics: HomeTopics) -> dict[str, Component]:
+    return {
+        STOP: {
+            "platform": "button",
+            "name": "Stop",
+            "icon": "mdi:stop",
+            "command_topic": topics.command(STOP),
+            "payload_press": PRESS,
+        },
+        QUIET: _switch(topics, QUIET, "Mute", "mdi:volume-off"),
+        TEXT: {
+            "platform": "text",
+            "name": "Say",
+            "icon": "mdi:bullhorn",
+            "command_topic": topics.command(TEXT),
+            "max": LONGEST_TEXT,
+        },
+        NOTIFY: {
+            "platform": "notify",
+            "name": "Tell when it fits",
+            "command_topic": topics.command(NOTIFY),
+        },
+    }
+
+
+def _sensor(name: str, field: str, options: Sequence[str] = (), **more: Any) -> Component:
+    enum = {"device_class": "enum", "options": list(options)} if options else {}
+    template = f"{{{{ value_json.{field} }}}}"
+    return {"platform": "sensor", "name": name, "value_template": template} | enum | more
+
+
+def _binary(name: str, field: str, device_class: str) -> Component:
+    return {
+        "platform": "binary_sensor",
+        "name": name,
+        "device_class": device_class,
+        "value_template": f"{{{{ value_json.{field} }}}}",
+        "payload_on": ON,
+        "payload_off": OFF,
+    }
+
+
+def _switch(topics: HomeTopics, field: str, name: str, icon: str) -> Component:
+    return {
+        "platform": "switch",
+        "name": name,
+        "icon": icon,
+        "command_topic": topics.command(field),
+        "value_template": f"{{{{ value_json.{field} }}}}",
+        "payload_on": ON,
+        "payload_off": OFF,
+        "state_on": ON,
+        "state_off": OFF,
+    }
+
+
+def quiet(mode: Mode) -> str:
+    return OFF if mode is Mode.NORMAL else ON

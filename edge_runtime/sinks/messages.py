@@ -1,0 +1,302 @@
+"""Micro-turns as messages: what goes out on which topic, in plain values, without any vendor.
+
+A message is a mapping by the field names of its .msg file: numbers, texts, lists, further mappings.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_runtime.config import ActionConfig
+from edge_runtime.errors import ConfigError
+from edge_runtime.micro_turn import (
+    SAMPLE_RATE_HZ,
+    Action,
+    Delegation,
+    Event,
+    EventKind,
+    Pcm,
+    TurnRecord,
+    Utterance,
+)
+from edge_runtime.remote_control import Mode
+from edge_runtime.sinks import topics
+from edge_runtime.sinks.message_types import message_type
+
+Message = Mapping[str, Any]
+STOP_MOTION = "stop_motion"
+_MAX_UINT32 = 2**32 - 1
+_NO_ACTION = ActionConfig()
+_UTTERANCE_STATES = {
+    EventKind.UTTERANCE_STARTED: "STARTED",
+    EventKind.UTTERANCE_FINISHED: "FINISHED",
+    EventKind.UTTERANCE_INTERRUPTED: "INTERRUPTED",
+}
+_DELEGATION_STATES = {
+    EventKind.PROGRESS: "PROGRESS",
+    EventKind.RESULT: "RESULT",
+    EventKind.PARTIAL: "PARTIAL",
+    EventKind.FAILED: "FAILED",
+    EventKind.LINK_UP: "LINK_UP",
+    EventKind.LINK_DOWN: "LINK_DOWN",
+}
+
+
+class Publication(NamedTuple):
+    topic: str
+    """As in the table, or as the configuration says."""
+    type: str
+    """`package/Name`."""
+    message: Message
+
+
+def action_topics(actions: Mapping[str, ActionConfig]) -> list[topics.Topic]:
+    """The topics that the configuration gives to actions, beside those of the table.
+
+    Raises ConfigError where one is taken already, or is to carry two types.
+    """
+    known = {topic.name: topic.type for topic in (*topics.PUBLISHED, *topics.SUBSCRIBED)}
+    wanted: dict[str, str] = {}
+    for action, chosen in actions.items():
+        name, kind = chosen.ros_topic, chosen.ros_type
+        if name is None:
+            continue
+        if name in known or wanted.get(name, kind) != kind:
+            taken = known.get(name) or wanted[name]
+            raise ConfigError(
+                f"actions.{action}.ros_topic: {name} carries {taken} already; give another topic."
+            )
+        wanted[name] = kind
+    return [topics.Topic(name, kind, topics.EVENTS) for name, kind in wanted.items()]
+
+
+class TurnMessages:
+    """Makes the messages of one record after the other, and keeps what later ones need of earlier
+    ones. `frame_id` is where bearings and sounds are measured from; in STANDBY, `mode` leaves only
+    stops of the actions."""
+
+    def __init__(
+        self,
+        actions: Mapping[str, ActionConfig],
+        frame_id: str,
+        mode: Callable[[], Mode] = lambda: Mode.NORMAL,
+    ) -> None:
+        self._actions, self._frame_id, self._mode = actions, frame_id, mode
+        self._said: dict[str, Utterance] = {}
+        self._pending: str | None = None
+        self._heard = ""
+
+    def stops(self, record: TurnRecord, stamp_ns: int) -> list[Publication]:
+        """What must go out before anything else: `stop_motion`, if the record holds one."""
+        return list(self._acts(record, stamp_ns, stop=True))
+
+    def others(self, record: TurnRecord, stamp_ns: int) -> list[Publication]:
+        """All other messages of the record, the most urgent first."""
+        header = self._header(stamp_ns)
+        found = list(self._acts(record, stamp_ns, stop=False))
+        if record.played is not None:
+            found.append(_publication(topics.SPEECH_AUDIO, self._speech(record, header)))
+        found += self._utterances(record, header)
+        found += self._delegations(record, header)
+        found += self._user_speech(record, header)
+        found.append(_publication(topics.MICRO_TURN, _micro_turn(record, header)))
+        return found
+
+    def halt(self, id: str, stamp_ns: int) -> list[Publication]:
+        """`stop_motion` of the runtime itself, outside of any micro-turn."""
+        return list(self._act(Action(STOP_MOTION), id, "SAFETY", None, stamp_ns))
+
+    def _header(self, stamp_ns: int) -> Message:
+        return {"stamp": stamp(stamp_ns), "frame_id": self._frame_id}
+
+    def _acts(self, record: TurnRecord, stamp_ns: int, stop: bool) -> Iterator[Publication]:
+        """The same action from both sides in one micro-turn is one action: the model's."""
+        if not stop and self._mode() is Mode.STANDBY:
+            return
+        wanted = {action.name: (action, "BACKGROUND") for action in record.asked_actions}
+        wanted |= {action.name: (action, "MODEL") for action in record.decision.actions}
+        for name, (action, source) in wanted.items():
+            if (name == STOP_MOTION) == stop:
+                id = f"{record.turn.index}-{name}"
+                yield from self._act(action, id, source, record.turn.direction_rad, stamp_ns)
+
+    def _act(
+        self, action: Action, id: str, source: str, direction_rad: float | None, stamp_ns: int
+    ) -> Iterator[Publication]:
+        chosen = self._actions.get(action.name, _NO_ACTION)
+        bearing_rad = direction_rad if direction_rad is not None else chosen.bearing_rad
+        arguments = {} if bearing_rad is None else {"bearing_rad": f"{bearing_rad:.4f}"}
+        yield _publication(
+            topics.ACTION,
+            {
+                "header": self._header(stamp_ns),
+                "id": id,
+                "name": action.name,
+                "arguments": key_values(arguments),
+                "confidence": action.probability,
+                "expires": stamp(stamp_ns + round(chosen.valid_ms * 1e6)),
+                "source": _constant(topics.ACTION.type, source),
+            },
+        )
+        if chosen.ros_topic is not None:
+            message = self._mapped(action.name, chosen, bearing_rad, stamp_ns)
+            if message is not None:
+                yield Publication(chosen.ros_topic, chosen.ros_type, message)
+
+    def _mapped(
+        self, name: str, chosen: ActionConfig, bearing_rad: float | None, stamp_ns: int
+    ) -> Message | None:
+        """The message that the configuration wants beside Action; None: a point without a
+        bearing."""
+        if chosen.ros_type == "std_msgs/String":
+            return {"data": name if chosen.text is None else chosen.text}
+        if chosen.ros_type == "geometry_msgs/Twist":
+            return {
+                "linear": _vector(chosen.forward_m_s, 0.0, 0.0),
+                "angular": _vector(0.0, 0.0, chosen.turn_rad_s),
+            }
+        if bearing_rad is None:
+            return None
+        ahead, left = math.cos(bearing_rad), math.sin(bearing_rad)
+        return {
+            "header": self._header(stamp_ns),
+            "point": _vector(chosen.distance_m * ahead, chosen.distance_m * left, chosen.height_m),
+        }
+
+    def _speech(self, record: TurnRecord, header: Message) -> Message:
+        assert record.played is not None
+        said, voice = record.said, record.turn.voice
+        return {
+            "header": header,
+            "index": record.turn.index,
+            "utterance_id": voice.utterance_id or (said.id if said is not None else ""),
+            "sample_rate_hz": SAMPLE_RATE_HZ,
+            "channels": 1,
+            "data": pcm16(record.played),
+        }
+
+    def _utterances(self, record: TurnRecord, header: Message) -> Iterator[Publication]:
+        for event in record.turn.events:
+            state = _UTTERANCE_STATES.get(event.kind)
+            if state is not None and (said := self._said.get(event.id)) is not None:
+                unsaid = event.text if state == "INTERRUPTED" else ""
+                yield _utterance(said, state, unsaid, header)
+                if state != "STARTED":
+                    del self._said[event.id]
+        if record.said is not None:
+            self._said[record.said.id] = record.said
+            yield _utterance(record.said, "DECIDED", "", header)
+
+    def _delegations(self, record: TurnRecord, header: Message) -> Iterator[Publication]:
+        for event in record.turn.events:
+            if event.kind in _DELEGATION_STATES:
+                self._settle(event)
+                yield _delegation(event.id, _DELEGATION_STATES[event.kind], event.text, header)
+        if self._pending is not None and self._taken_back(record):
+            yield _delegation(self._pending, "CANCELLED", "", header)
+            self._pending = None
+        if record.request is not None:
+            self._pending = record.request.id
+            yield _delegation(record.request.id, "REQUESTED", record.request.transcript, header)
+
+    @staticmethod
+    def _taken_back(record: TurnRecord) -> bool:
+        """By the model, or by somebody outside since the last micro-turn."""
+        by_model = record.decision.delegation is Delegation.CANCEL or record.request is not None
+        return by_model or not record.turn.background.pending
+
+    def _settle(self, event: Event) -> None:
+        if event.id == self._pending and event.kind in (EventKind.RESULT, EventKind.FAILED):
+            self._pending = None
+
+    def _user_speech(self, record: TurnRecord, header: Message) -> Iterator[Publication]:
+        decision = record.decision
+        self._heard += decision.heard
+        text = " ".join(self._heard.split())
+        final = bool(decision.stop or (record.said is not None and decision.say != "backchannel"))
+        if text and (decision.heard or final):
+            yield _publication(topics.USER_SPEECH, {"header": header, "text": text, "final": final})
+        if final:
+            self._heard = ""
+
+
+def stamp(ns: int) -> Message:
+    """builtin_interfaces/Time of nanoseconds since 1970."""
+    return {"sec": ns // 10**9, "nanosec": ns % 10**9}
+
+
+def key_values(values: Mapping[str, Any]) -> list[Message]:
+    """diagnostic_msgs/KeyValue[]."""
+    return [{"key": key, "value": str(value)} for key, value in values.items()]
+
+
+def pcm16(pcm: Pcm) -> NDArray[np.int16]:
+    """int16 (n,) of float32 (n,), -1..1."""
+    whole: NDArray[np.int16] = np.clip(np.rint(pcm * 32768.0), -32768, 32767).astype(np.int16)
+    return whole
+
+
+def _micro_turn(record: TurnRecord, header: Message) -> Message:
+    turn, decision, timings = record.turn, record.decision, record.timings
+    chances = decision.probabilities.get("floor", {})
+    return {
+        "header": header,
+        "index": turn.index,
+        "floor": decision.floor,
+        "floor_names": list(chances),
+        "floor_probabilities": list(chances.values()),
+        "speaking": turn.voice.speaking,
+        "utterance_id": turn.voice.utterance_id or "",
+        "speech_left_s": turn.voice.seconds_left,
+        "pending": turn.background.pending,
+        "result_ready": turn.background.result_ready,
+        "link_up": turn.background.link_up,
+        "lost_samples": turn.lost_samples,
+        "direction_rad": _or_nan(turn.direction_rad),
+        "has_frame": turn.frame is not None,
+        "frame_age_ms": _or_nan(turn.frame_age_ms if turn.frame is not None else None),
+        "late_ms": timings.late_ms,
+        "compute_ms": timings.compute_ms,
+        "total_ms": timings.total_ms,
+        "skipped": min(timings.skipped, _MAX_UINT32),
+    }
+
+
+def _utterance(said: Utterance, state: str, unsaid: str, header: Message) -> Publication:
+    message = {
+        "header": header,
+        "id": said.id,
+        "state": _constant(topics.UTTERANCE.type, state),
+        "text": said.text,
+        "unsaid": unsaid,
+        "act": said.act,
+        "request_id": said.request_id or "",
+    }
+    return _publication(topics.UTTERANCE, message)
+
+
+def _delegation(request_id: str, state: str, text: str, header: Message) -> Publication:
+    code = _constant(topics.DELEGATION.type, state)
+    message = {"header": header, "request_id": request_id, "state": code, "text": text}
+    return _publication(topics.DELEGATION, message)
+
+
+def _publication(topic: topics.Topic, message: Message) -> Publication:
+    return Publication(topic.name, topic.type, message)
+
+
+def _constant(type_name: str, name: str) -> int:
+    return dict(message_type(type_name).constants)[name]
+
+
+def _vector(x: float, y: float, z: float) -> Message:
+    return {"x": x, "y": y, "z": z}
+
+
+def _or_nan(value: float | None) -> float:
+    return math.nan if value is None else value

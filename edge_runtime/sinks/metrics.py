@@ -1,0 +1,185 @@
+"""Figures of the run for Prometheus. The only file with prometheus_client.
+
+Names follow https://prometheus.io/docs/practices/naming/: base units, `_total` for counters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from typing_extensions import Self
+
+from edge_runtime import __version__
+from edge_runtime.errors import ConfigError
+from edge_runtime.health import HealthMonitor
+from edge_runtime.micro_turn import TURN_MS, Decision, Delegation, EventKind, MicroTurn, TurnRecord
+from edge_runtime.remote_control import RemoteControl
+from edge_runtime.sinks.queue import QueueSink
+
+if TYPE_CHECKING:
+    from prometheus_client.core import Metric
+
+TURN_S = TURN_MS / 1000
+COMPUTE_S = (0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.5)
+AGE_S = (0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 1.0, 2.0)
+RESPONSE_S = (0.2, 0.4, 0.6, 0.8, 1.0, 1.4, 2.0, 3.0, 5.0, 10.0)
+STOP_S = (0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0, 1.5, 2.0)
+FORGET_S = 10.0
+"""What was heard longer ago is not what is answered now."""
+REQUEST = "request-"
+
+
+class Metrics:
+    """A Sink that counts, and `text()` for whoever asks.
+
+    `queues` are those whose depth shall be known; `sound` may have `underrun_samples`, the silence
+    it played because what came next was late. Entering raises ConfigError without
+    prometheus_client.
+    """
+
+    def __init__(
+        self,
+        health: HealthMonitor,
+        control: RemoteControl,
+        queues: Sequence[QueueSink] = (),
+        sound: object = None,
+        fade_ms: float = 20.0,
+    ) -> None:
+        self._health, self._control = health, control
+        self._queues, self._sound, self._fade_s = queues, sound, fade_ms / 1000
+        self._registry: Any = None
+        self._heard_s: float | None = None
+        """How long ago the person was last heard (in the model's own transcript)."""
+        self._barged_s: float | None = None
+        """Since the start of the micro-turn in which the person was first heard over our speech."""
+
+    def __enter__(self) -> Self:
+        try:
+            from prometheus_client import CollectorRegistry, ProcessCollector
+        except ImportError as error:
+            raise ConfigError(
+                f"Metrics need prometheus_client ({error}). Install it: pip install "
+                "'edge-runtime[metrics]', or set http.metrics to false."
+            ) from error
+        self._registry = CollectorRegistry()
+        ProcessCollector(registry=self._registry)
+        self._registry.register(self)
+        self._make()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        return None
+
+    def text(self) -> bytes:
+        """All figures in Prometheus' text format."""
+        from prometheus_client import generate_latest
+
+        return bytes(generate_latest(self._registry))
+
+    def publish(self, record: TurnRecord) -> None:
+        turn, decision, timings = record.turn, record.decision, record.timings
+        self._turns.inc()
+        self._missed.inc(timings.skipped)
+        self._compute.observe(timings.compute_ms / 1000)
+        self._late.observe(timings.late_ms / 1000)
+        if turn.frame_age_ms is not None:
+            self._frame_age.observe(turn.frame_age_ms / 1000)
+        self._lost.inc(turn.lost_samples)
+        self._floor.labels(decision.floor).inc(TURN_S)
+        self._count_delegations(turn, decision)
+        self._observe_latencies(record)
+
+    def collect(self) -> Iterable[Metric]:
+        """What is read at the moment of asking. Called by the registry."""
+        from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+
+        state = GaugeMetricFamily(
+            "edge_health_state", "Of a part: 0 ok, 1 degraded, 2 failed.", labels=["part"]
+        )
+        health = self._health.snapshot()
+        state.add_metric(["device"], health.state.severity)
+        for part in health.parts:
+            state.add_metric([part.name], part.state.severity)
+        yield state
+        on = GaugeMetricFamily("edge_capture_on", "1: captures; 0: switched off.", labels=["what"])
+        for name, is_on in self._control.capture.items():
+            on.add_metric([name], is_on)
+        yield on
+        depth = GaugeMetricFamily("edge_queue_depth", "Micro-turns that wait.", labels=["queue"])
+        lost = CounterMetricFamily("edge_queue_dropped", "Micro-turns dropped.", labels=["queue"])
+        for queue in self._queues:
+            depth.add_metric([queue.name], queue.depth)
+            lost.add_metric([queue.name], queue.dropped)
+        yield depth
+        yield lost
+        yield CounterMetricFamily(
+            "edge_audio_underrun_samples",
+            "Samples of silence played because sound came late (16 kHz).",
+            getattr(self._sound, "underrun_samples", 0),
+        )
+
+    def _make(self) -> None:
+        from prometheus_client import Counter, Histogram, Info
+
+        def counter(name: str, text: str, *labels: str) -> Counter:
+            return Counter(name, text, labels, registry=self._registry)
+
+        def histogram(name: str, text: str, buckets: tuple[float, ...]) -> Histogram:
+            return Histogram(name, text, buckets=buckets, registry=self._registry)
+
+        Info("edge_build", "The program.", registry=self._registry).info({"version": __version__})
+        self._turns = counter("edge_micro_turns", "Micro-turns completed.")
+        self._missed = counter("edge_micro_turns_missed", "Deadlines that went by unserved.")
+        self._compute = histogram("edge_compute_seconds", "The engine's step.", COMPUTE_S)
+        self._late = histogram("edge_late_seconds", "From the last sample to the turn.", AGE_S)
+        self._frame_age = histogram("edge_frame_age_seconds", "Of the picture used.", AGE_S)
+        self._lost = counter("edge_audio_lost_samples", "Zero-filled samples heard (16 kHz).")
+        self._floor = counter("edge_floor_seconds", "Time in each floor state.", "floor")
+        self._asked = counter("edge_delegations_asked", "Questions handed on.")
+        self._delegations = counter("edge_delegations", "Questions by their end.", "outcome")
+        for outcome in ("answered", "failed", "cancelled"):
+            self._delegations.labels(outcome)
+        self._response = histogram(
+            "edge_response_seconds", "From the last word heard to what is said.", RESPONSE_S
+        )
+        self._stop = histogram(
+            "edge_stop_seconds", "From the first word heard over our speech to silence.", STOP_S
+        )
+
+    def _count_delegations(self, turn: MicroTurn, decision: Decision) -> None:
+        outcomes = {EventKind.RESULT: "answered", EventKind.FAILED: "failed"}
+        for event in turn.events:
+            if event.kind in outcomes and event.id.startswith(REQUEST):
+                self._delegations.labels(outcomes[event.kind]).inc()
+        if decision.delegation is Delegation.DELEGATE:
+            self._asked.inc()
+        elif decision.delegation is Delegation.CANCEL and turn.background.pending:
+            self._delegations.labels("cancelled").inc()
+
+    def _observe_latencies(self, record: TurnRecord) -> None:
+        """From the model's own transcript, to the micro-turn: nothing here listens by itself."""
+        heard = bool(record.decision.heard.strip())
+        answered_s = record.timings.total_ms / 1000
+        if heard:
+            self._heard_s = 0.0
+        elif self._heard_s is not None:
+            self._heard_s += TURN_S
+        if record.said is not None and self._heard_s is not None:
+            if self._heard_s <= FORGET_S:
+                self._response.observe(self._heard_s + answered_s)
+            self._heard_s = None
+        if not record.turn.voice.speaking:
+            self._barged_s = None
+            return
+        if self._barged_s is not None or heard or record.decision.stop:
+            self._barged_s = (self._barged_s or 0.0) + TURN_S
+        if record.decision.stop and self._barged_s is not None:
+            self._stop.observe(self._barged_s + answered_s + self._fade_s)
+            self._barged_s = None

@@ -1,0 +1,140 @@
+"""`/health` and `/metrics` over HTTP: two pages to look at, and nothing to change anything with."""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+from collections.abc import Callable, Mapping
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from types import TracebackType
+from typing import Any
+
+from typing_extensions import Self
+
+from edge_runtime.errors import ConfigError
+from edge_runtime.health import State
+
+log = logging.getLogger(__name__)
+PATIENCE_S = 2.0
+"""A client that says nothing for so long is hung up on: there is one at a time."""
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+TEXT = "text/plain; version=0.0.4; charset=utf-8"
+
+
+class WebServer:
+    """Serves from a thread of its own, one request after the other.
+
+    `status` gives what /health says; it answers 503 where its `state` is `failed`. `metrics` gives
+    the page /metrics; None: there is none. Entering raises ConfigError where nobody may listen at
+    the address.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        port: int,
+        status: Callable[[], Mapping[str, Any]],
+        metrics: Callable[[], bytes] | None = None,
+    ) -> None:
+        self._address, self._wanted_port = address, port
+        self._status, self._metrics = status, metrics
+        self._server: HTTPServer | None = None
+        self._thread: threading.Thread | None = None
+
+    @property
+    def port(self) -> int:
+        """Where it listens; known once entered."""
+        return 0 if self._server is None else int(self._server.server_address[1])
+
+    def __enter__(self) -> Self:
+        pages = self._pages
+
+        class Handler(_Handler):
+            page = staticmethod(pages)
+            only_local = self._address in LOOPBACK
+
+        class Server(HTTPServer):
+            address_family = _family(self._address)
+
+            def handle_error(self, request: Any, client_address: Any) -> None:
+                log.debug("a client hung up or said nothing", exc_info=True)
+
+        try:
+            self._server = Server((self._address, self._wanted_port), Handler)
+        except OSError as error:
+            raise ConfigError(
+                f"Nobody can listen at {self._address}:{self._wanted_port}: {error.strerror}. "
+                "Choose another http.address or http.port."
+            ) from error
+        if self._address not in LOOPBACK:
+            log.warning(
+                "health and metrics are open to the network at %s:%d", self._address, self.port
+            )
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, args=(0.1,), name="web", daemon=True
+        )
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._server is not None and self._thread is not None:
+            self._server.shutdown()
+            self._thread.join()
+            self._server.server_close()
+
+    def _pages(self, path: str) -> tuple[int, str, bytes]:
+        """HTTP status, content type and body."""
+        if path == "/health":
+            status = self._status()
+            code = 503 if status["state"] == State.FAILED.value else 200
+            return code, "application/json", json.dumps(status).encode()
+        if path == "/metrics" and self._metrics is not None:
+            return 200, TEXT, self._metrics()
+        return 404, TEXT, b"There are /health and, where it is switched on, /metrics.\n"
+
+
+class _Handler(BaseHTTPRequestHandler):
+    page: Callable[[str], tuple[int, str, bytes]]
+    only_local: bool
+    timeout = PATIENCE_S
+    server_version, sys_version = "edge-runtime", ""
+
+    def do_GET(self) -> None:
+        if self.only_local and not _names_loopback(self.headers.get("Host", "")):
+            # A web page in this machine's browser may point a name of its own at 127.0.0.1.
+            self._answer(403, TEXT, b"Ask for 127.0.0.1 or localhost.\n")
+            return
+        try:
+            answer = self.page(self.path.partition("?")[0])
+        except Exception:
+            log.warning("%s could not be answered", self.path, exc_info=True)
+            answer = 500, TEXT, b"This page is broken; the log says why.\n"
+        self._answer(*answer)
+
+    def _answer(self, code: int, kind: str, body: bytes) -> None:
+        self.send_response(code)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(body)))
+        self.send_header("Cache-Control", "no-store")
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        log.debug(format, *args)
+
+
+def _names_loopback(host: str) -> bool:
+    name = host[: host.rfind("]") + 1] if host.startswith("[") else host.partition(":")[0]
+    return name.strip("[]") in LOOPBACK
+
+
+def _family(address: str) -> Any:
+    import socket
+
+    return socket.AF_INET6 if ":" in address else socket.AF_INET

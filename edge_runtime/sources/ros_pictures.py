@@ -1,0 +1,58 @@
+"""Pictures of sensor_msgs, as the runtime wants them. Messages are anything with their fields."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from edge_runtime.errors import WireError
+from edge_runtime.micro_turn import Frame
+
+_CHANNELS = {"rgb8": 3, "bgr8": 3, "mono8": 1, "yuyv": 2, "yuv422_yuy2": 2}
+"""Bytes a pixel of the encodings of sensor_msgs/Image that we read; the last two are one."""
+
+
+def picture(message: Any) -> Frame:
+    """uint8 (H, W, 3) RGB of a sensor_msgs/Image. Raises WireError for another encoding, and where
+    the data does not fit its size."""
+    height, width, step = message.height, message.width, message.step
+    depth = _CHANNELS.get(message.encoding)
+    if depth is None:
+        raise WireError(
+            f"encoding {message.encoding!r}; known are {', '.join(_CHANNELS)}, and compressed ones"
+        )
+    data = np.frombuffer(message.data, np.uint8)
+    row = width * depth
+    if not (height and width) or step < row or data.size < step * height:
+        raise WireError(
+            f"{data.size} bytes in rows of {step} for {width}x{height} {message.encoding}"
+        )
+    pixels = data[: step * height].reshape(height, step)[:, :row].reshape(height, width, depth)
+    if message.encoding == "rgb8":
+        rgb: Frame = pixels.copy()
+        return rgb
+    if message.encoding == "bgr8":
+        return np.ascontiguousarray(pixels[..., ::-1])
+    if message.encoding == "mono8":
+        return np.repeat(pixels, 3, axis=2)
+    return _from_yuyv(np.ascontiguousarray(pixels))
+
+
+def _from_yuyv(pixels: Frame) -> Frame:
+    if pixels.shape[1] % 2:
+        raise WireError(f"a yuyv picture {pixels.shape[1]} pixels wide; an even width is wanted")
+    import cv2
+
+    return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_YUV2RGB_YUY2), np.uint8)
+
+
+def compressed_picture(message: Any) -> Frame:
+    """uint8 (H, W, 3) RGB of a sensor_msgs/CompressedImage. Raises WireError."""
+    import cv2
+
+    data = np.frombuffer(message.data, np.uint8)
+    bgr = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
+    if bgr is None:
+        raise WireError(f"{data.size} bytes of {message.format!r} that OpenCV cannot decode")
+    return np.ascontiguousarray(bgr[..., ::-1], np.uint8)

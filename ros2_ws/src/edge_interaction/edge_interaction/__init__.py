@@ -1,0 +1,1 @@
+"""edge_runtime as a ROS 2 lifecycle node."""

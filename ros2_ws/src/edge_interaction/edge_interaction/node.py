@@ -1,0 +1,204 @@
+"""The lifecycle node: declares in `__init__`, acquires in configure, ticks in active, releases in
+cleanup, and stops safely on error."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rcl_interfaces.msg import ParameterDescriptor, SetParametersResult
+from rclpy.clock import Clock, ClockType
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.parameter import Parameter
+
+from edge_interaction import parameters
+from edge_interaction.hri import HriWire
+from edge_interaction.runtime import Runtime
+from edge_interaction.senses import Subscriptions
+from edge_interaction.services import Services
+from edge_interaction.wire import RosWire
+from edge_runtime import app
+from edge_runtime.config import Config
+from edge_runtime.errors import EdgeRuntimeError
+from edge_runtime.health import Health, Part, State
+from edge_runtime.remote_control import RemoteControl
+from edge_runtime.sinks import topics
+from edge_runtime.sinks.diagnostics import diagnostics
+from edge_runtime.sinks.messages import TurnMessages, action_topics
+from edge_runtime.sinks.topics_sink import TopicsSink, Wire
+from edge_runtime.sources.ros_topics import StampClock
+
+SUCCESS = TransitionCallbackReturn.SUCCESS
+FAILURE = TransitionCallbackReturn.FAILURE
+ERROR = TransitionCallbackReturn.ERROR
+AUTOSTART = "autostart"
+TABLE = [topic for topic in topics.PUBLISHED if topic is not topics.DIAGNOSTICS]
+
+
+class InteractionNode(LifecycleNode):
+    """Hosts the runtime. Its executor never waits for the loop, but for the micro-turn that is
+    under way when it is deactivated; the loop never waits for the executor."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__("edge_interaction", **options)
+        self.declare_parameter(
+            AUTOSTART,
+            False,
+            ParameterDescriptor(description="Configure and activate without being told to."),
+        )
+        about = "A YAML configuration; parameters that are set stand above it."
+        self.declare_parameter(parameters.CONFIG_FILE, "", ParameterDescriptor(description=about))
+        for key, text in parameters.config_keys().items():
+            self.declare_parameter(
+                key, None, ParameterDescriptor(description=text, dynamic_typing=True)
+            )
+        self.add_on_set_parameters_callback(self._on_parameters)
+        self._diagnostics = RosWire(self, [topics.DIAGNOSTICS])
+        # Steady, so that /diagnostics goes on while a simulation pauses.
+        self.create_timer(1.0, self._on_second, clock=Clock(clock_type=ClockType.STEADY_TIME))
+        self._config: Config | None = None
+        self._wire: RosWire | None = None
+        self._hri: HriWire | None = None
+        self._sink: TopicsSink | None = None
+        self._runtime: Runtime | None = None
+        self._heard_topics: Subscriptions | None = None
+        self._offered_services: Services | None = None
+        self._active = False
+        self.failed = False
+        """It was to run by itself, and cannot: the process shall end, for somebody to restart."""
+
+    # -- transitions ----------------------------------------------------------------------
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        try:
+            self._config = parameters.configuration(self._values())
+            self._acquire(self._config)
+        except EdgeRuntimeError as error:
+            self.get_logger().error(str(error))
+            self._release()
+            return FAILURE
+        return SUCCESS
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        assert self._runtime is not None
+        self._runtime.start()
+        self._active = True
+        return super().on_activate(state)
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        assert self._runtime is not None
+        self._active = False
+        self._runtime.stop()
+        self._halt()
+        if self._runtime.error is not None:
+            return ERROR
+        return super().on_deactivate(state)
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        self._release()
+        return SUCCESS
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        self._halt()
+        self._release()
+        return SUCCESS
+
+    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """The body has been told to stop; nothing is held any more, and one may configure again."""
+        self._halt()
+        self._release()
+        return SUCCESS
+
+    # -- for the process ------------------------------------------------------------------
+
+    def start_by_itself(self) -> None:
+        """Configure and activate, where the parameter `autostart` says so."""
+        if not self.get_parameter(AUTOSTART).value:
+            return
+        if self.trigger_configure() == SUCCESS and self.trigger_activate() == SUCCESS:
+            return
+        self.failed = True
+
+    def leave(self) -> None:
+        """Stop and release whatever the state; the process ends."""
+        if self._active:
+            self.trigger_deactivate()
+        self._release()
+
+    # -- inside ---------------------------------------------------------------------------
+
+    def _acquire(self, config: Config) -> None:
+        clock = self.get_clock()
+
+        def now_ns() -> int:
+            """ROS time: of a simulation where `use_sim_time` says so."""
+            return int(clock.now().nanoseconds)
+
+        stamps = StampClock(now_ns)
+        senses = app.topic_senses_for(config, stamps)
+        control = RemoteControl()
+        self._wire = RosWire(self, [*TABLE, *action_topics(config.actions)])
+        self._sink = TopicsSink(
+            self._with_hri(self._wire, config.device.language),
+            TurnMessages(config.actions, config.ros.frame_id, lambda: control.mode),
+            wall_ns=now_ns,
+        )
+        self._runtime = Runtime(config, senses, [self._sink], control)
+        self._runtime.acquire()
+        self._heard_topics = Subscriptions(self, config, senses, self._sink)
+        self._offered_services = Services(self, control, lambda: self._active)
+
+    def _with_hri(self, wire: RosWire, language: str) -> Wire:
+        try:
+            self._hri = HriWire(self, wire, language)
+        except ModuleNotFoundError:
+            self.get_logger().debug("hri_msgs is not installed")
+            return wire
+        return self._hri
+
+    def _release(self) -> None:
+        """Everything that configure acquired, and nothing twice."""
+        self._active = False
+        for held in (self._offered_services, self._heard_topics):
+            if held is not None:
+                held.close()
+        if self._runtime is not None:
+            self._runtime.release()
+        for wire in (self._hri, self._wire):
+            if wire is not None:
+                wire.close()
+        self._offered_services = self._heard_topics = self._runtime = None
+        self._hri = self._wire = self._sink = self._config = None
+
+    def _halt(self) -> None:
+        if self._sink is not None:
+            self._sink.halt()
+
+    def _values(self) -> dict[str, Any]:
+        names = [parameters.CONFIG_FILE, *parameters.config_keys()]
+        return {name: self.get_parameter(name).value for name in names}
+
+    def _on_parameters(self, changes: list[Parameter]) -> SetParametersResult:
+        changed = {change.name: change.value for change in changes}
+        reason = parameters.refusal(self._values(), changed, self._config is not None)
+        return SetParametersResult(successful=reason is None, reason=reason or "")
+
+    def _on_second(self) -> None:
+        """Tell how it is, and notice when the loop has ended by itself."""
+        name = self.get_name() if self._config is None else self._config.device.name
+        now_ns = int(self.get_clock().now().nanoseconds)
+        self._diagnostics.write(diagnostics(name, self._health(), now_ns))
+        if self._active and self._runtime is not None and self._runtime.over:
+            self._end()
+
+    def _health(self) -> Health:
+        if self._runtime is not None and self._active:
+            return self._runtime.device.health.snapshot()
+        state = "unconfigured" if self._runtime is None else "inactive"
+        return Health((Part("node", State.OK, state),))
+
+    def _end(self) -> None:
+        assert self._runtime is not None
+        if self._runtime.error is None:
+            self.get_logger().info("the sound has ended")
+        self.failed = self._runtime.error is not None and self.get_parameter(AUTOSTART).value
+        self.trigger_deactivate()

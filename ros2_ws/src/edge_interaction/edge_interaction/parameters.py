@@ -1,0 +1,58 @@
+"""The node's parameters: one for each key of the configuration, judged by its own types. No ROS."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from edge_runtime.config import Config, load_config
+from edge_runtime.errors import ConfigError
+
+CONFIG_FILE = "config_file"
+NOT_HERE = frozenset({"ros.dds", "ros.domain", "ros.namespace", "ros.node_name", "ros.show_node"})
+"""Keys that only mean something without ROS."""
+
+
+def config_keys() -> dict[str, str]:
+    """Every key that can be a parameter, such as `voice.rate_wpm`, with its description.
+
+    The actions are not among them, since their names are the model's: they come from the file.
+    """
+    return {key: text for key, text in _keys(Config, "") if key not in NOT_HERE}
+
+
+def _keys(model: type[BaseModel], before: str) -> Iterator[tuple[str, str]]:
+    for name, field in model.model_fields.items():
+        kind = field.annotation
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            yield from _keys(kind, f"{before}{name}.")
+        elif before:
+            yield f"{before}{name}", field.description or ""
+
+
+def configuration(values: Mapping[str, Any]) -> Config:
+    """What the parameters say, over the file that `config_file` names. Those that are None or
+    empty texts are not set. Raises ConfigError."""
+    known = config_keys()
+    path = values.get(CONFIG_FILE)
+    chosen = {
+        key: value for key, value in values.items() if key in known and value not in (None, "")
+    }
+    return load_config(Path(path) if path else None, chosen)
+
+
+def refusal(values: Mapping[str, Any], changes: Mapping[str, Any], configured: bool) -> str | None:
+    """Why the changes cannot be made to the values; None: they can."""
+    ours = [key for key in changes if key == CONFIG_FILE or key in config_keys()]
+    if not ours:
+        return None
+    if configured:
+        return f"{', '.join(ours)} cannot change while the node is configured: clean up first."
+    try:
+        configuration({**values, **changes})
+    except ConfigError as error:
+        return str(error)
+    return None

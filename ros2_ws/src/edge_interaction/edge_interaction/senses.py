@@ -1,0 +1,47 @@
+"""The node's subscriptions: what drivers hear and see, and what the body acknowledges."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rclpy.node import Node
+
+from edge_interaction.wire import message_class, qos_profile
+from edge_runtime.app import Senses
+from edge_runtime.config import Config
+from edge_runtime.sinks import topics
+from edge_runtime.sinks.topics_sink import TopicsSink
+from edge_runtime.sources.ros_topics import TopicCamera, TopicMicrophone
+
+
+class Subscriptions:
+    """Hands messages on to the senses that want them, in the executor's thread."""
+
+    def __init__(self, node: Node, config: Config, senses: Senses, sink: TopicsSink) -> None:
+        self._node = node
+        self._subscriptions: list[Any] = []
+        self._subscribe(topics.ACTION_ACK, lambda ack: sink.acknowledge(ack.id))
+        ear, eye = senses.audio, senses.frames
+        if isinstance(ear, TopicMicrophone):
+            self._subscribe(topics.AUDIO_IN, ear.feed)
+            rate_hz, channels = config.ros.audio_rate_hz, config.ros.audio_channels
+            try:
+                self._subscribe(
+                    topics.AUDIO_STAMPED, lambda heard: ear.feed_raw(heard, rate_hz, channels)
+                )
+            except (ModuleNotFoundError, AttributeError):
+                node.get_logger().debug("audio_common_msgs (ros-drivers) is not installed")
+        if isinstance(eye, TopicCamera):
+            self._subscribe(topics.IMAGE, eye.feed)
+            self._subscribe(topics.COMPRESSED_IMAGE, eye.feed_compressed)
+
+    def close(self) -> None:
+        for subscription in self._subscriptions:
+            self._node.destroy_subscription(subscription)
+
+    def _subscribe(self, topic: topics.Topic, take: Any) -> None:
+        self._subscriptions.append(
+            self._node.create_subscription(
+                message_class(topic.type), topic.name, take, qos_profile(topic.qos)
+            )
+        )

@@ -1,0 +1,219 @@
+"""The ROS 2 topics without ROS, read by a plain Cyclone DDS reader on loopback."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from dds_peer import DOMAIN, LOOPBACK, Peer, listening, plain
+from program import edge, needs_espeak, spoken, written
+from turn_records import a_record
+
+from edge_runtime.config import ActionConfig
+from edge_runtime.errors import ConfigError
+from edge_runtime.health import LOOP, HealthMonitor, State
+from edge_runtime.micro_turn import (
+    TURN_SAMPLES,
+    Action,
+    Delegation,
+    Event,
+    EventKind,
+    Request,
+    TurnRecord,
+    Utterance,
+)
+from edge_runtime.sinks import topics
+from edge_runtime.sinks.dds import NODE_INFO, DdsWire
+from edge_runtime.sinks.diagnostics import diagnostics
+from edge_runtime.sinks.message_types import type_hash
+from edge_runtime.sinks.messages import TurnMessages, action_topics, stamp
+from edge_runtime.sinks.topics_sink import TopicsSink
+
+ACTIONS = {
+    "come": ActionConfig(ros_topic="cmd_vel", ros_type="geometry_msgs/Twist", forward_m_s=0.25),
+    "wave": ActionConfig(ros_topic="gesture"),
+    "look_at": ActionConfig(ros_topic="/look_at", ros_type="geometry_msgs/PointStamped"),
+}
+NAMESPACE = "/robot"
+ON_THE_WAY = 10
+"""Micro-turns that may be under way at a time: far faster than 5 Hz, and no buffer overflows."""
+
+
+@pytest.fixture(autouse=True)
+def loopback(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CYCLONEDDS_URI", LOOPBACK)
+
+
+@pytest.fixture
+def sink() -> Iterator[TopicsSink]:
+    health = HealthMonitor()
+    health.report(LOOP, State.OK)
+    messages = TurnMessages(ACTIONS, "head")
+    wire = DdsWire(
+        DOMAIN, NAMESPACE, "edge", action_topics(ACTIONS), on_ack=lambda id: sink.acknowledge(id)
+    )
+    sink = TopicsSink(
+        wire, messages, diagnose=lambda ns: diagnostics("edge", health.snapshot(), ns)
+    )
+    with wire, sink:
+        yield sink
+
+
+def a_turn(index: int, **fields: object) -> TurnRecord:
+    sound = np.full(TURN_SAMPLES, index / 32768, np.float32)
+    return a_record(index, direction_rad=0.5, played=sound, **fields)
+
+
+def test_every_topic_arrives(sink: TopicsSink) -> None:
+    wanted = (*topics.PUBLISHED, *action_topics(ACTIONS))
+    with listening(*wanted, namespace=NAMESPACE) as peer:
+        peer.await_writers()
+        request = Request("request-1", np.zeros(4, np.float32), "WHAT TIME IS IT")
+        sink.publish(
+            a_turn(
+                0,
+                heard="HELLO",
+                say="greet",
+                said=Utterance("utterance-1", "Hello — 你好", "greet"),
+                actions=(Action("come", 0.5), Action("wave"), Action("look_at")),
+                delegation=Delegation.DELEGATE,
+                request=request,
+                probabilities={"floor": {"listen": 0.75, "speak": 0.25}},
+            )
+        )
+        peer.wait_until(lambda: all(peer.counts().values()))
+        found = {name: [plain(one) for one in kept] for name, kept in peer.messages.items()}
+    assert found["utterance"][0]["text"] == "Hello — 你好"
+    assert found["micro_turn"][0]["floor_names"] == ["listen", "speak"]
+    assert found["micro_turn"][0]["floor_probabilities"] == [0.75, 0.25]
+    assert {one["name"]: one["confidence"] for one in found["action"]}["come"] == 0.5
+    assert found["cmd_vel"][0]["linear"]["x"] == 0.25
+    assert found["gesture"][0]["data"] == "wave"
+    assert found["/look_at"][0]["point"]["y"] == pytest.approx(1.5 * np.sin(0.5))
+    assert found["user_speech"][0]["text"] == "HELLO"
+    assert found["delegation"][0]["request_id"] == "request-1"
+    assert found["/diagnostics"][0]["status"][0]["name"] == "edge: loop"
+    assert len(found["speech_audio"][0]["data"]) == TURN_SAMPLES
+
+
+def test_a_minute_of_speech_arrives_without_a_gap(sink: TopicsSink) -> None:
+    """300 micro-turns, faster than real time."""
+    with listening(topics.SPEECH_AUDIO, namespace=NAMESPACE) as peer:
+        peer.await_writers()
+        arrived = peer.messages["speech_audio"]
+        for index in range(300):
+            peer.wait_until(lambda index=index: len(arrived) >= index - ON_THE_WAY)
+            sink.publish(a_turn(index))
+        peer.wait_until(lambda: len(arrived) == 300)
+    assert [one.index for one in arrived] == list(range(300))
+    assert [set(one.data) for one in arrived] == [{index} for index in range(300)]
+    assert sink.dropped == 0
+
+
+def test_who_comes_late_gets_the_last_state(sink: TopicsSink) -> None:
+    with listening(topics.MICRO_TURN, namespace=NAMESPACE) as early:
+        early.await_writers()
+        for index in range(3):
+            sink.publish(a_turn(index))
+        early.wait_until(lambda: early.counts()["micro_turn"] == 3)
+        with listening(topics.MICRO_TURN, topics.UTTERANCE, namespace=NAMESPACE) as late:
+            late.wait_until(lambda: bool(late.messages["micro_turn"]))
+            assert [one.index for one in late.messages["micro_turn"]] == [2]
+
+
+def stops_heard(peer: Peer) -> list[str]:
+    return [one.id for one in peer.messages["action"] if one.name == "stop_motion"]
+
+
+def test_a_stop_is_repeated_until_it_is_acknowledged(sink: TopicsSink) -> None:
+    with listening(topics.ACTION, namespace=NAMESPACE) as peer:
+        peer.await_writers()
+        acknowledge = peer.writer(topics.ACTION_ACK)
+        sink.publish(a_turn(5, actions=(Action("wave"), Action("stop_motion"))))
+        peer.wait_until(lambda: len(stops_heard(peer)) >= 2)
+        header = {"stamp": stamp(0), "frame_id": ""}
+        acknowledge({"header": header, "id": "5-stop_motion", "accepted": True, "detail": ""})
+        peer.wait_until(lambda: not sink.stopping)
+    assert set(stops_heard(peer)) == {"5-stop_motion"}
+    assert len(stops_heard(peer)) <= 11
+
+
+def test_a_stop_outlives_the_run() -> None:
+    """Nobody acknowledges: it is published eleven times, the last ones while the sink closes."""
+    wire = DdsWire(DOMAIN, NAMESPACE, "edge")
+    with listening(topics.ACTION, namespace=NAMESPACE) as peer, wire:
+        peer.await_writers()
+        with TopicsSink(wire, TurnMessages({}, "head")) as sink:
+            sink.halt()
+        peer.wait_until(lambda: len(stops_heard(peer)) == 11)
+    assert set(stops_heard(peer)) == {"halt-1"}
+
+
+def test_the_process_shows_as_a_node(sink: TopicsSink) -> None:
+    qos = topics.Qos(reliable=True, depth=1, latched=True)
+    with listening(topics.Topic("ros_discovery_info", NODE_INFO, qos)) as peer:
+        peer.wait_until(lambda: bool(peer.messages["ros_discovery_info"]))
+        (node,) = peer.messages["ros_discovery_info"][0].node_entities_info_seq
+    assert (node.node_namespace, node.node_name) == (NAMESPACE, "edge")
+    assert len(node.writer_gid_seq) == len(topics.PUBLISHED) + len(action_topics(ACTIONS))
+    assert len(node.reader_gid_seq) == 1
+
+
+def test_a_reader_sees_the_hash_of_each_type(sink: TopicsSink) -> None:
+    with listening(*topics.PUBLISHED, namespace=NAMESPACE) as peer:
+        peer.await_writers()
+        found = peer.user_data()
+    assert found == {
+        topic.name: f"typehash={type_hash(topic.type)};".encode() for topic in topics.PUBLISHED
+    }
+
+
+def test_a_bad_domain_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ROS_DOMAIN_ID", "lots")
+    with pytest.raises(ConfigError, match="ROS_DOMAIN_ID is 'lots'"), DdsWire(None, "/", "edge"):
+        pass
+
+
+def test_without_cyclonedds_the_message_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "cyclonedds.core", None)
+    with pytest.raises(ConfigError, match=r"edge-runtime\[dds\]"), DdsWire(DOMAIN, "/", "edge"):
+        pass
+
+
+@needs_espeak
+def test_a_device_is_on_the_topics_where_its_configuration_says_so(tmp_path: Path) -> None:
+    config = written(
+        tmp_path / "edge.yaml", f"ros: {{dds: true, domain: {DOMAIN}, namespace: {NAMESPACE}}}"
+    )
+    sound = spoken(tmp_path / "talk.wav", seconds=4.0)
+    wanted = (topics.MICRO_TURN, topics.SPEECH_AUDIO, topics.DIAGNOSTICS)
+    with listening(*wanted, namespace=NAMESPACE) as peer:
+        result = edge("run", "--config", config, "--audio", sound, "--tail", "0", cwd=tmp_path)
+        assert result.returncode == 0, result.stderr
+        peer.wait_until(lambda: all(peer.counts().values()))
+    names = {status.name for one in peer.messages["/diagnostics"] for status in one.status}
+    assert {"edge: loop", "edge: microphone"} <= names
+
+
+def test_after_it_is_left_nothing_is_written() -> None:
+    with listening(topics.UTTERANCE) as peer:
+        wire = DdsWire(DOMAIN, "/", "edge")
+        with wire:
+            peer.await_writers()
+        wire.write(TurnMessages({}, "head").halt("halt-1", 0)[0])
+        peer.wait_until(lambda: not peer.has_writers())
+    assert peer.counts() == {"utterance": 0}
+
+
+def test_events_of_a_run_are_told_in_their_order(sink: TopicsSink) -> None:
+    with listening(topics.DELEGATION, namespace=NAMESPACE) as peer:
+        peer.await_writers()
+        for index, kind in enumerate((EventKind.LINK_UP, EventKind.LINK_DOWN)):
+            sink.publish(a_turn(index, events=(Event(kind),)))
+        peer.wait_until(lambda: peer.counts()["delegation"] == 2)
+    assert [one.state for one in peer.messages["delegation"]] == [6, 7]

@@ -1,0 +1,368 @@
+"""The device in a smart home, over a real Mosquitto; and in a real Home Assistant, where there is
+an interpreter with its packages: HOME_ASSISTANT_PYTHON=.../bin/python make test ARGS='-k core'."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from broker import Broker, Device, needs_mosquitto, running_broker, wait_until
+
+from edge_runtime.delegation.broker import BrokerSettings
+from edge_runtime.errors import ConfigError
+from edge_runtime.health import CAMERA, HealthMonitor, State
+from edge_runtime.micro_turn import (
+    TURN_SAMPLES,
+    BackgroundState,
+    Decision,
+    EngineOutput,
+    MicroTurn,
+    Timings,
+    TurnRecord,
+    Utterance,
+)
+from edge_runtime.remote_control import Mode, Orders, RemoteControl
+from edge_runtime.sinks import home_assistant
+from edge_runtime.sinks.home_assistant import HomeAssistant, HomeSettings, forget
+
+pytestmark = needs_mosquitto
+FLOORS = ("listen", "backchannel", "speak", "yield", "hold")
+CONFIG = "homeassistant/device/edge_kiosk/config"
+STATE, AVAILABILITY = "edge/kiosk/home/state", "edge/kiosk/home/availability"
+ALL = (CONFIG, "edge/kiosk/home/#")
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[Broker]:
+    with running_broker(tmp_path) as running:
+        yield running
+
+
+class House:
+    """The device's side: its controls, its health, and a clock that the test moves."""
+
+    def __init__(self, broker: Broker, **settings: Any) -> None:
+        self.control, self.health = RemoteControl(), HealthMonitor()
+        self.now_s = 0.0
+        self.index = 0
+        self.home = HomeAssistant(
+            BrokerSettings(broker.url),
+            HomeSettings("kiosk", floors=FLOORS, **settings),
+            self.control,
+            self.health,
+            lambda: self.now_s,
+        )
+
+    def turn(self, said: str | None = None, stop: bool = False, **decision: Any) -> None:
+        """One micro-turn, a second after the last."""
+        self.now_s += 1
+        turn = MicroTurn(
+            self.index,
+            0,
+            np.zeros((2, TURN_SAMPLES), np.float32),
+            direction_rad=0.6,
+            background=BackgroundState(link_up=True),
+        )
+        floor = decision.pop("floor", "listen")
+        self.home.publish(
+            TurnRecord(
+                turn,
+                EngineOutput(self.index, {"floor": np.zeros(5, np.float32)}),
+                Decision(self.index, floor, stop=stop, **decision),
+                Timings(),
+                None if said is None else Utterance("utterance-1", said, "deliver"),
+            )
+        )
+        self.index += 1
+
+
+def newest(client: Device, topic: str) -> bytes | None:
+    found = [one.payload for one in client.messages if one.topic == topic]
+    return found[-1] if found else None
+
+
+def shown(client: Device) -> dict[str, Any]:
+    payload = newest(client, STATE)
+    return json.loads(payload) if payload else {}
+
+
+def await_state(client: Device, **wanted: Any) -> dict[str, Any]:
+    client.await_any(lambda: wanted.items() <= shown(client).items())
+    return shown(client)
+
+
+def order(client: Device, name: str, payload: bytes) -> None:
+    client.send(f"edge/kiosk/home/{name}/set", payload)
+
+
+def test_it_introduces_itself_and_tells_nothing_of_what_it_hears(broker: Broker) -> None:
+    house = House(broker)
+    with Device(broker, patterns=ALL) as client, house.home:
+        client.await_any(lambda: newest(client, CONFIG))
+        house.turn(said="It is noon.", floor="speak", heard="my secret")
+        state = await_state(client, said="It is noon.")
+        assert state == {
+            "floor": "speak",
+            "direction": 30,
+            "link": "ON",
+            "said": "It is noon.",
+            "engaged": "ON",
+            "health": "ok",
+            "reasons": [],
+            "quiet": "OFF",
+            "microphone": "ON",
+            "camera": "ON",
+        }
+        components = json.loads(newest(client, CONFIG) or b"")["components"]
+        assert set(components) == {
+            *("floor", "engaged", "direction", "link", "health", "said"),
+            *("stop", "quiet", "say", "notify", "microphone", "camera"),
+        }
+        assert not any(b"secret" in one.payload for one in client.messages)
+        client.await_any(lambda: newest(client, AVAILABILITY) == b"online")
+    with Device(broker, "after", patterns=ALL) as after:
+        after.await_any(lambda: newest(after, AVAILABILITY) == b"offline")
+
+
+def test_what_is_heard_is_told_where_the_configuration_says_so(broker: Broker) -> None:
+    house = House(broker, tell_heard=True, tell_said=False)
+    with Device(broker, patterns=ALL) as client, house.home:
+        client.await_any(lambda: newest(client, AVAILABILITY))
+        for word in ("what ", "time"):
+            house.turn(said="It is noon.", heard=word)
+        state = await_state(client, heard="what time")
+        assert "said" not in state
+        for _ in range(10):
+            house.turn()
+        house.turn(heard="hello")
+        await_state(client, heard="hello")
+
+
+def test_a_device_without_a_camera_has_no_switch_for_one(broker: Broker) -> None:
+    house = House(broker, has_camera=False)
+    with Device(broker, patterns=ALL) as client, house.home:
+        payload = json.loads(client.await_any(lambda: newest(client, CONFIG)))
+    assert "microphone" in payload["components"]
+    assert "camera" not in payload["components"]
+
+
+def test_commands_are_obeyed_and_their_effect_is_shown(broker: Broker) -> None:
+    house = House(broker)
+    told: list[tuple[str, bool]] = []
+    house.control.connect(
+        microphone=lambda on: told.append(("microphone", on)),
+        camera=lambda on: told.append(("camera", on)),
+    )
+    told.clear()
+    with Device(broker, patterns=ALL) as client, house.home:
+        client.await_any(lambda: newest(client, STATE))
+        order(client, "say", "Das Essen ist fertig, höre ich.".encode())
+        order(client, "notify", b"The washing is done.")
+        order(client, "microphone", b"OFF")
+        order(client, "camera", b"OFF")
+        await_state(client, microphone="OFF", camera="OFF")
+        assert told == [("microphone", False), ("camera", False)]
+        assert house.control.take() == Orders(
+            say=("Das Essen ist fertig, höre ich.",), deliver=("The washing is done.",)
+        )
+        order(client, "stop", b"PRESS")
+        order(client, "quiet", b"ON")
+        await_state(client, quiet="ON")
+        assert house.control.take() == Orders(stop=True, mode=Mode.QUIET)
+        order(client, "quiet", b"OFF")
+        await_state(client, quiet="OFF")
+        assert house.control.mode is Mode.NORMAL
+
+
+BAD = {
+    "an unknown command": ("reboot", b"PRESS"),
+    "a stop that is none": ("stop", b"press"),
+    "a switch that is neither": ("microphone", b"MAYBE"),
+    "no text": ("say", b" "),
+    "too long a text": ("say", b"x" * 1001),
+    "far too long a text": ("say", b"x" * 100_000),
+    "no text at all": ("say", b"\xff\xfe"),
+    "a switch that is not there": ("camera", b"OFF"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_a_bad_command_is_counted_and_ignored(broker: Broker, case: str) -> None:
+    house = House(broker)
+    with Device(broker, patterns=ALL) as client, house.home:
+        client.await_any(lambda: newest(client, STATE))
+        order(client, *BAD[case])
+        wait_until(lambda: house.home.bad_commands == 1)
+        assert house.control.take() == Orders()
+        assert (house.control.camera_on, house.control.microphone_on) == (True, True)
+        order(client, "quiet", b"ON")
+        await_state(client, quiet="ON")
+
+
+def test_a_retained_command_is_not_obeyed_at_every_start(broker: Broker) -> None:
+    house = House(broker)
+    with Device(broker, patterns=ALL) as client:
+        client._client.publish(
+            "edge/kiosk/home/quiet/set", b"ON", qos=1, retain=True
+        ).wait_for_publish(30)
+        with house.home:
+            client.await_any(lambda: newest(client, STATE))
+            order(client, "say", b"hello")
+            wait_until(lambda: bool(house.control._say))
+    assert house.control.take() == Orders(say=("hello",))
+
+
+def test_it_introduces_itself_again_when_home_assistant_or_the_broker_comes_back(
+    broker: Broker,
+) -> None:
+    house = House(broker)
+
+    def introductions(client: Device) -> int:
+        return sum(one.topic == CONFIG for one in client.messages)
+
+    with Device(broker, patterns=ALL) as client, house.home:
+        house.turn(said="It is noon.")
+        client.await_any(lambda: introductions(client) >= 1 and shown(client))
+        before = introductions(client)
+        client.send("homeassistant/status", b"online")
+        client.await_any(lambda: introductions(client) > before)
+        client.send("homeassistant/status", b"offline")
+        broker.restart()  # it has forgotten everything
+        client.await_gone()
+        client.messages.clear()
+        client.await_ready()
+        client.await_any(lambda: introductions(client) and newest(client, AVAILABILITY))
+        await_state(client, said="It is noon.")
+
+
+def test_health_and_its_reasons_are_shown_and_changes_are_not_a_flood(broker: Broker) -> None:
+    house = House(broker)
+    with Device(broker, patterns=ALL) as client, house.home:
+        client.await_any(lambda: newest(client, STATE))
+        house.health.report(CAMERA, State.DEGRADED, "no picture")
+        house.turn()
+        await_state(client, health="degraded", reasons=["camera: no picture"])
+        before = len(client.messages)
+        for floor in 10 * FLOORS:
+            house.now_s -= 0.999  # all within 50 ms
+            house.turn(floor=floor)
+        house.turn(stop=True, floor="yield")
+        await_state(client, floor="yield")
+        assert len(client.messages) - before <= 2
+
+
+def test_forgetting_leaves_nothing_on_the_broker(broker: Broker) -> None:
+    house = House(broker)
+    with house.home, Device(broker, patterns=ALL) as client:
+        client.await_any(lambda: newest(client, CONFIG) and newest(client, STATE))
+    forget(BrokerSettings(broker.url), "kiosk", "homeassistant")
+    with Device(broker, "after", patterns=("#",)) as after:
+        after.send("marker", b"last")
+        after.await_any(lambda: newest(after, "marker"))
+        assert [one.topic for one in after.messages] == ["marker"]
+
+
+def test_forgetting_without_a_broker_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(home_assistant, "PATIENCE_S", 0.1)
+    with pytest.raises(ConfigError, match="stays in Home Assistant"):
+        forget(BrokerSettings(Broker(tmp_path).url), "kiosk", "homeassistant")
+
+
+def test_a_name_that_no_topic_can_bear_is_refused(broker: Broker) -> None:
+    with pytest.raises(ConfigError, match=r"device\.name.*letters, digits"):
+        HomeAssistant(
+            BrokerSettings(broker.url), HomeSettings("a/b"), RemoteControl(), HealthMonitor()
+        )
+
+
+class Core:
+    """A real Home Assistant in a process of its own."""
+
+    def __init__(self, python: str, broker: Broker) -> None:
+        program = Path(__file__).with_name("home_assistant_core.py")
+        self._process = subprocess.Popen(
+            [python, str(program), str(broker.port)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+        )  # fmt: skip
+        assert self._process.stdout is not None
+        assert self._process.stdout.readline() == "started\n", "is `homeassistant` installed there?"
+
+    def __enter__(self) -> Core:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait(30)
+
+    def do(self, *service: Any) -> dict[str, Any]:
+        """Call a service, or none; returns all entities with their states, and the devices."""
+        assert self._process.stdin is not None and self._process.stdout is not None
+        self._process.stdin.write(json.dumps(service) + "\n")
+        self._process.stdin.flush()
+        found: dict[str, Any] = json.loads(self._process.stdout.readline())
+        return found
+
+    def await_all(self, true: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+        wait_until(lambda: true(self.do()))
+        return self.do()
+
+
+@pytest.mark.skipif(
+    "HOME_ASSISTANT_PYTHON" not in os.environ,
+    reason="HOME_ASSISTANT_PYTHON names no interpreter with the package homeassistant",
+)
+def test_a_real_core_takes_the_device_and_its_commands_and_lets_it_go(broker: Broker) -> None:
+    house = House(broker, tell_heard=True)
+    house.control.connect(microphone=lambda on: None, camera=lambda on: None)
+    with Core(os.environ["HOME_ASSISTANT_PYTHON"], broker) as core:
+        with house.home:
+            wait_until(lambda: house.home._connection.connected)
+            house.turn(said="It is noon.", floor="speak", heard="hello")
+            found = core.await_all(lambda all: "It is noon." in all["entities"].values())
+            assert found["devices"] == ["kiosk"]
+            assert found["entities"] == {
+                "binary_sensor.kiosk_background_model": "on",
+                "binary_sensor.kiosk_somebody_talks_to_it": "on",
+                "button.kiosk_stop": "unknown",
+                "notify.kiosk_tell_when_it_fits": "unknown",
+                "sensor.kiosk_direction_of_sound": "30",
+                "sensor.kiosk_health": "ok",
+                "sensor.kiosk_heard": "hello",
+                "sensor.kiosk_last_utterance": "It is noon.",
+                "sensor.kiosk_state": "speak",
+                "switch.kiosk_camera": "on",
+                "switch.kiosk_microphone": "on",
+                "switch.kiosk_mute": "off",
+                "text.kiosk_say": "unknown",
+            }
+            core.do("text", "set_value", {"entity_id": "text.kiosk_say", "value": "Dinner."})
+            core.do(
+                "notify",
+                "send_message",
+                {"entity_id": "notify.kiosk_tell_when_it_fits", "message": "Washing."},
+            )
+            wait_until(lambda: bool(house.control._deliver))
+            assert house.control.take() == Orders(say=("Dinner.",), deliver=("Washing.",))
+            core.do("button", "press", {"entity_id": "button.kiosk_stop"})
+            core.do("switch", "turn_off", {"entity_id": "switch.kiosk_microphone"})
+            core.do("switch", "turn_on", {"entity_id": "switch.kiosk_mute"})
+            core.await_all(
+                lambda all: (
+                    all["entities"]["switch.kiosk_mute"] == "on"
+                    and all["entities"]["switch.kiosk_microphone"] == "off"
+                )
+            )
+            assert house.control.take() == Orders(stop=True, mode=Mode.QUIET)
+            assert not house.control.microphone_on
+        core.await_all(lambda all: set(all["entities"].values()) == {"unavailable"})
+        forget(BrokerSettings(broker.url), "kiosk", "homeassistant")
+        core.await_all(lambda all: all == {"entities": {}, "devices": []})

@@ -1,0 +1,166 @@
+"""The service as systemd runs it: what it tells over a real socket, its pages, its end."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from broker import free_port, wait_until
+from program import assert_refused, edge, needs_espeak, written
+
+from edge_runtime import device_status
+from edge_runtime.errors import InputError
+
+pytest.importorskip("prometheus_client")
+
+
+class Service:
+    """`edge-runtime serve` with a socket where systemd's would be, on a minute of noise."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.port = folder, free_port()
+        noise = 0.01 * np.random.default_rng(0).standard_normal(60 * 16_000)
+        soundfile.write(folder / "noise.wav", noise, 16_000)
+        self.config = written(
+            folder / "edge.yaml",
+            "device: {name: kiosk}\n"
+            f"audio: {{source: {folder / 'noise.wav'}}}\n"
+            f"http: {{port: {self.port}, metrics: true}}\n",
+        )
+        self.run = folder / "edge-runtime"
+        self.run.mkdir()
+        self.inbox = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.inbox.bind(str(folder / "notify"))
+        self.inbox.settimeout(60)
+
+    def start(self) -> subprocess.Popen[bytes]:
+        environment = {
+            **os.environ,
+            "NOTIFY_SOCKET": str(self.folder / "notify"),
+            "RUNTIME_DIRECTORY": str(self.run),
+        }
+        return subprocess.Popen(
+            [sys.executable, "-m", "edge_runtime.cli", "serve", "--config", str(self.config)],
+            env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+
+    def told(self) -> str:
+        return self.inbox.recv(4096).decode()
+
+    def await_told(self, what: str) -> list[str]:
+        """Everything up to this message."""
+        found = [self.told()]
+        while found[-1] != what:
+            found.append(self.told())
+        return found
+
+    def page(self, path: str) -> str:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=30) as answer:
+            text: str = answer.read().decode()
+            return text
+
+
+@contextmanager
+def running(service: Service) -> Iterator[subprocess.Popen[bytes]]:
+    process = service.start()
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+        service.inbox.close()
+
+
+@needs_espeak
+def test_it_is_ready_after_a_turn_is_watched_by_turns_and_ends_when_told(tmp_path: Path) -> None:
+    service = Service(tmp_path)
+    with running(service) as process:
+        before = service.await_told("READY=1")
+        assert before[0] == "STATUS=starting"
+        assert "WATCHDOG=1" not in before
+        for _ in range(3):
+            service.await_told("WATCHDOG=1")
+
+        health = json.loads(service.page("/health"))
+        assert health["device"] == "kiosk"
+        assert health["state"] != "failed"  # degraded it may be: the machine is busy with tests
+        assert "edge_micro_turns_total" in service.page("/metrics")
+        wait_until(lambda: (service.run / "status.json").exists())
+        one = device_status.running(tmp_path)[0]
+        assert (one["device"], one["pid"]) == ("kiosk", process.pid)
+        assert one["state"] != "failed"
+
+        process.send_signal(signal.SIGSTOP)  # the loop is frozen: nothing feeds the watchdog
+        service.inbox.settimeout(1)  # five micro-turns
+        with pytest.raises(TimeoutError):
+            while True:
+                service.told()
+        service.inbox.settimeout(60)
+        process.send_signal(signal.SIGCONT)
+        service.await_told("WATCHDOG=1")
+
+        process.send_signal(signal.SIGTERM)
+        output, _ = process.communicate(timeout=30)
+        assert (process.returncode, output) == (0, b"")
+        service.await_told("STOPPING=1")
+        assert list(service.run.iterdir()) == []
+        with pytest.raises(InputError, match="No service of edge-runtime is running"):
+            device_status.running(tmp_path)
+
+
+def test_a_status_that_is_not_renewed_is_of_no_running_service(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = {"device": "kiosk", "state": "ok", "reasons": [], "parts": {}, "written_at_s": 0}
+    written(tmp_path / "edge-runtime@left" / "status.json", json.dumps(content))
+    one = device_status.running(tmp_path)[0]
+    assert one["state"] == "failed"
+    assert "no sign" in one["reasons"][0]
+
+
+def test_a_status_that_is_damaged_is_named(tmp_path: Path) -> None:
+    path = written(tmp_path / "edge-runtime" / "status.json", "{")
+    with pytest.raises(InputError, match=str(path)):
+        device_status.running(tmp_path)
+
+
+def test_without_a_service_the_status_says_how_to_get_one(tmp_path: Path) -> None:
+    if any(Path("/run").glob("edge-runtime*/status.json")):
+        pytest.skip("a service is running on this machine")
+    assert_refused(edge("status", cwd=tmp_path), "No service", "install-service --apply")
+
+
+def test_a_bad_configuration_ends_it_with_one_message(tmp_path: Path) -> None:
+    config = written(tmp_path / "edge.yaml", "audoi: {}")
+    assert_refused(edge("serve", "--config", config, cwd=tmp_path), "Did you mean `audio`?")
+
+
+def test_installing_is_shown_first_and_removing_too(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    root.mkdir()
+    shown = edge("install-service", "--root", root, cwd=tmp_path)
+    assert shown.returncode == 0
+    assert f"write      {root}/etc/systemd/system/edge-runtime.service" in shown.stdout
+    assert "run        systemd-sysusers" in shown.stdout
+    assert "Nothing was changed" in shown.stdout
+    assert list(root.iterdir()) == []
+    removed = edge("uninstall-service", "--root", root, cwd=tmp_path)
+    assert "nothing to remove" in removed.stdout
+
+
+def test_privacy_is_told_from_the_configuration(tmp_path: Path) -> None:
+    config = written(tmp_path / "edge.yaml", "delegation: {broker: 'mqtt://10.0.0.2'}")
+    told = edge("privacy", "--config", config, cwd=tmp_path)
+    assert told.returncode == 0
+    assert "to the workers at mqtt://10.0.0.2 (NOT encrypted" in " ".join(told.stdout.split())

@@ -1,0 +1,103 @@
+"""Figures of hand-made data whose answers are known."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from edge_runtime.evaluation import figures
+from edge_runtime.evaluation.figures import Crossings
+
+
+def test_a_share_has_wilsons_interval() -> None:
+    # Newcombe (1998), table I: 81 of 263 is 0.2553 .. 0.3662.
+    found = figures.share(81, 263)
+    assert found == {"value": 0.308, "n": 263, "ci95": [0.2553, 0.3662]}
+    assert figures.share(0, 20)["ci95"] == [0.0, 0.1611]
+    assert figures.share(0, 0) == {"value": None, "n": 0, "ci95": [None, None]}
+
+
+def test_a_rate_without_an_event_still_has_an_upper_bound() -> None:
+    found = figures.rate(0, 10.0)
+    assert found["value"] == 0 and found["ci95"][0] == 0
+    assert found["ci95"][1] == pytest.approx(0.3689, abs=0.005)  # exact Poisson: 3.689 events
+    low, high = figures.rate(10, 2.0)["ci95"]
+    assert low == pytest.approx(4.795 / 2, abs=0.02) and high == pytest.approx(18.39 / 2, abs=0.02)
+    assert figures.rate(3, 0.0)["value"] is None
+
+
+def test_an_auc_counts_ties_half() -> None:
+    positive, negative = np.array([3.0, 2.0]), np.array([1.0, 2.0])
+    assert figures.auc(positive, negative) == pytest.approx((1 + 1 + 1 + 0.5) / 4)
+    assert figures.auc(negative, positive) == pytest.approx(0.125)
+
+
+def test_matching_takes_away_what_the_length_alone_gives() -> None:
+    rng = np.random.default_rng(0)
+    ends, pauses = rng.uniform(1.0, 4.0, 400), rng.uniform(0.5, 2.5, 400)
+    raw = figures.auc(ends, pauses)
+    matched = figures.matched_auc(ends, pauses, ends, pauses)
+    assert raw > 0.8
+    assert matched == pytest.approx(0.5, abs=0.06)
+    assert math.isnan(figures.matched_auc(ends, pauses, ends, pauses + 100))
+
+
+def test_matching_keeps_what_does_not_come_from_the_length() -> None:
+    rng = np.random.default_rng(0)
+    lengths = rng.uniform(0.5, 3.0, 300), rng.uniform(0.5, 3.0, 300)
+    scores = rng.normal(1.5, 1, 300), rng.normal(0, 1, 300)
+    found = figures.auc_figure(*scores, lengths)
+    assert found["value"] == pytest.approx(0.856, abs=0.03)  # Phi(1.5 / sqrt 2)
+    assert found["ci95"][0] < found["value"] < found["ci95"][1]
+
+
+def items(*rows: tuple[float, float]) -> Crossings:
+    """Each item reaches its score at its time, in ms, and is at zero before."""
+    return Crossings([(np.array([0.0, at]), np.array([0.0, score])) for at, score in rows])
+
+
+def test_the_latency_at_five_per_cent_cutoffs() -> None:
+    # One pause of twenty reaches 0.8, the others 0.3: at 0.5 five per cent are cut off.
+    pauses = items((500, 0.8), *[(500, 0.3)] * 19)
+    ends = items(*[(200, 0.4)] * 4, *[(600, 0.9)] * 6)
+    found = figures.latency_at_cutoffs(ends, pauses)
+    assert found["value"] == 600 and found["n"] == 10
+    # Whoever may cut off every pause answers at 0.4, of which the median is faster.
+    assert figures.latency_at_cutoffs(items(*[(200, 0.4)] * 6), pauses)["value"] == 200
+    # Nothing is left when every threshold that an end reaches cuts off half of the pauses.
+    assert figures.latency_at_cutoffs(items((200, 0.2)), pauses)["value"] is None
+
+
+def test_misses_count_in_the_median_latency() -> None:
+    pauses = items(*[(100, 0.5)] * 5)
+    found = figures.latency_at_cutoffs(items((300, 0.9), (400, 0.1), (500, 0.1)), pauses)
+    assert found["value"] is None, "two of three are never taken"
+
+
+def test_the_trade_off_goes_down_as_the_threshold_goes_up() -> None:
+    rng = np.random.default_rng(1)
+    pauses = items(*((300, score) for score in rng.uniform(0, 0.7, 50)))
+    ends = items(*((300, score) for score in rng.uniform(0.3, 1, 50)))
+    curve = figures.trade_off(ends, pauses)
+    cuts = [cut for _, cut, _, _ in curve]
+    assert cuts == sorted(cuts, reverse=True) and cuts[0] == 1.0
+    assert figures.cutoffs_at_latency(curve, 50, 300.0)["value"] < 0.5
+    assert figures.cutoffs_at_latency(curve, 50, 100.0)["value"] == 1.0
+    assert figures.cutoffs_at_latency([], 50)["value"] is None
+    assert figures.trade_off(items(), pauses) == []
+
+
+def test_a_difference_resamples_the_items_together() -> None:
+    pairs = np.array([[0.0, 1.0]] * 20 + [[0.0, 0.0]] * 20)
+    found = figures.difference(lambda picks: float((pairs[picks, 1] - pairs[picks, 0]).mean()), 40)
+    assert found["value"] == 0.5
+    assert 0.2 < found["ci95"][0] < 0.5 < found["ci95"][1] < 0.8
+
+
+def test_percentiles_come_with_an_interval() -> None:
+    found = figures.percentile([float(v) for v in range(101)], 90)
+    assert found["value"] == 90 and found["n"] == 101
+    assert 75 < found["ci95"][0] < 90 < found["ci95"][1] <= 100
+    assert figures.percentile([], 50)["value"] is None

@@ -1,0 +1,118 @@
+"""The world around the real runtime, and what is counted at the loudspeaker."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from edge_runtime.evaluation.clip import Clip, Cue
+from edge_runtime.evaluation.live import AUDIBLE, World, silent_from, sound_from
+from edge_runtime.evaluation.system_level import Ledger, Played
+from edge_runtime.micro_turn import (
+    TURN_SAMPLES,
+    BackgroundState,
+    Decision,
+    EngineOutput,
+    MicroTurn,
+    Pcm,
+    Timings,
+    TurnRecord,
+    Utterance,
+    VoiceState,
+)
+from edge_runtime.pacing import VirtualClock
+from edge_runtime.sinks.timeline import Timeline
+
+S = 16_000
+TURNS = 40
+
+
+def clip(*cues: Cue) -> Clip:
+    return Clip(
+        scenario="turns",
+        audio=np.full((2, TURNS * TURN_SAMPLES), 0.01, np.float32),
+        cues=cues,
+        voice=(VoiceState(),) * TURNS,
+        events=((),) * TURNS,
+        background=(BackgroundState(),) * TURNS,
+        near=np.zeros(TURNS * TURN_SAMPLES, np.float32),
+    )
+
+
+def sound(*spans: tuple[float, float]) -> Pcm:
+    """Audible between these seconds."""
+    pcm = np.zeros(TURNS * TURN_SAMPLES, np.float32)
+    for start_s, end_s in spans:
+        pcm[int(start_s * S) : int(end_s * S)] = 10 * AUDIBLE
+    return pcm
+
+
+def played(
+    one: Clip, pcm: Pcm, said: Sequence[int] = (), stopped: Sequence[int] = (), late_ms: float = 0
+) -> Played:
+    """A run in which the decisions of some turns began an utterance or silenced it."""
+    records = []
+    for index in range(TURNS):
+        turn = MicroTurn(index, 0, np.zeros((2, TURN_SAMPLES), np.float32))
+        utterance = Utterance("utterance-1", "yes", "yes") if index in said else None
+        decision = Decision(index, "listen", stop=index in stopped)
+        records.append(TurnRecord(turn, EngineOutput(index, {}), decision, Timings(), utterance))
+    return Played(one, records, pcm, pcm, [late_ms] * TURNS, Timeline())
+
+
+def test_a_sentence_ends_where_no_word_follows() -> None:
+    words = sound((1.0, 1.5), (1.6, 2.0), (3.0, 3.5))
+    assert sound_from(words, 0) == S and sound_from(words, 4 * S) is None
+    assert silent_from(words, S) == 2 * S, "a breath between words is no silence"
+    assert silent_from(words, int(2.5 * S)) == int(3.5 * S)
+    assert silent_from(sound((1.0, 8.0)), 2 * S) is None, "it spoke to the end"
+    assert silent_from(sound(), S) == S
+
+
+def test_the_world_plays_a_turn_later_and_hears_it() -> None:
+    turns: list[int] = []
+    with World(clip(), 1, VirtualClock(), realtime=False) as world:
+        world.before_turn = turns.append
+        first = world.read_turn()
+        world.play(np.full(TURN_SAMPLES, 0.3, np.float32))
+        second = world.read_turn()
+        assert first is not None and second is not None
+        assert not first.pcm[1].any() and (second.pcm[1] == np.float32(0.3)).all()
+        np.testing.assert_allclose(first.pcm[0], 0.01, atol=1e-6)
+        assert np.abs(second.pcm[0] - 0.01).max() > 0.005, "its own voice comes back"
+        while world.read_turn() is not None:
+            world.play(np.zeros(TURN_SAMPLES, np.float32))
+    assert turns == list(range(TURNS)) and len(world.played) == TURNS
+
+
+def test_an_answer_is_timed_at_the_loudspeaker() -> None:
+    end = Cue("end", 2 * S, 5 * S)
+    ledger = Ledger()
+    ledger.add(played(clip(end), sound((2.65, 3.5)), said=[12], late_ms=5.0))  # decided at 2.6 s
+    ledger.add(played(clip(end), sound()))
+    found = ledger.figures(0)
+    assert (found["takeover_rate"]["value"], found["takeover_rate"]["n"]) == (0.5, 2)
+    assert found["response_latency_ms_p50"]["value"] == pytest.approx(655, abs=1)
+
+
+def test_after_a_false_takeover_it_is_another_conversation() -> None:
+    cues = Cue("pause", S, 2 * S), Cue("end", 4 * S, 6 * S)
+    ledger = Ledger()
+    ledger.add(played(clip(*cues), sound((1.7, 2.0)), said=[7]))
+    found = ledger.figures(0)
+    assert found["false_takeover_rate"]["value"] == 1
+    assert "takeover_rate" not in found
+
+
+def test_stopping_is_timed_to_silence() -> None:
+    cue = Cue("interruption", 3 * S, 4 * S)
+    ledger = Ledger()
+    ledger.add(played(clip(cue), sound((1.0, 3.42)), stopped=[16]))
+    ledger.add(played(clip(cue), sound((1.0, 7.5))))
+    ledger.add(played(clip(cue), sound((1.0, 2.0)), stopped=[16]))
+    found = ledger.figures(0)
+    assert (found["stop_miss_rate"]["value"], found["stop_miss_rate"]["n"]) == (0.5, 2)
+    assert found["stop_latency_ms_p50"]["value"] == pytest.approx(420, abs=1)
+    assert found["fell_silent_by_itself"]["value"] == pytest.approx(1 / 3, abs=1e-4)

@@ -1,0 +1,195 @@
+"""What counts as what: hand-made clips and decisions."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from edge_runtime.evaluation.clip import Clip, Cue, Trace
+from edge_runtime.evaluation.gaps import Gap, eagerness_curve
+from edge_runtime.evaluation.metrics import Tally, edits, spells
+from edge_runtime.micro_turn import TURN_SAMPLES, BackgroundState, VoiceState
+
+S = 16_000
+TURNS = 40
+NOTHING = np.zeros(0)
+
+
+def clip(*cues: Cue, scenario: str = "turns", said: tuple[tuple[int, int, str], ...] = ()) -> Clip:
+    return Clip(
+        scenario=scenario,
+        audio=np.zeros((2, TURNS * TURN_SAMPLES), np.float32),
+        cues=cues,
+        voice=(VoiceState(),) * TURNS,
+        events=((),) * TURNS,
+        background=(BackgroundState(),) * TURNS,
+        near=np.zeros(TURNS * TURN_SAMPLES, np.float32),
+        said=said,
+    )
+
+
+def trace(**decisions: object) -> Trace:
+    return Trace(times=NOTHING.astype(np.int64), speak=NOTHING, stop=NOTHING, **decisions)  # type: ignore[arg-type]
+
+
+def figures(one: Clip, decided: Trace) -> dict[str, dict[str, object]]:
+    tally = Tally()
+    tally.add(one, decided)
+    return tally.figures(0)
+
+
+def test_speaking_into_a_pause_and_after_the_end_are_different_things() -> None:
+    turn = clip(Cue("pause", 2 * S, 4 * S, "clause", S), Cue("end", 5 * S, 8 * S, "", 2 * S))
+    early = figures(turn, trace(takes=(3 * S,)))
+    assert early["false_takeover_rate"]["value"] == 1
+    assert early["false_takeover_rate_long_pause"]["value"] == 1
+    assert early["takeover_rate"]["value"] == 0
+    right = figures(turn, trace(takes=(5 * S + 6400,)))
+    assert right["false_takeover_rate"]["value"] == 0
+    assert right["takeover_rate"]["value"] == 1
+    assert right["response_latency_ms_p50"]["value"] == pytest.approx(400 + 12)
+
+
+def test_an_answer_after_two_seconds_is_a_miss_and_still_a_latency() -> None:
+    found = figures(clip(Cue("end", S, S + 3 * S + S // 2)), trace(takes=(S + 3 * S,)))
+    assert found["takeover_rate"]["value"] == 0
+    assert found["response_latency_ms_p50"]["value"] == pytest.approx(3012)
+
+
+def test_what_never_stops_is_a_miss_and_no_latency() -> None:
+    cue = Cue("interruption", 2 * S, 3 * S)
+    found = figures(clip(cue, scenario="interruptions"), trace(stops=(S, 5 * S)))
+    assert found["stop_miss_rate"]["value"] == 1 and found["stop_latency_ms_p50"]["n"] == 0
+    found = figures(clip(cue, scenario="interruptions"), trace(stops=(2 * S + 4800,)))
+    assert found["stop_miss_rate"]["value"] == 0
+    assert found["stop_latency_ms_p50"]["value"] == pytest.approx(300 + 12 + 20)
+    assert found["stopped_before_rate"]["value"] == 0
+
+
+def test_who_was_falling_silent_anyway_did_not_do_so_for_the_interruption() -> None:
+    cue = Cue("interruption", 2 * S, 3 * S)
+    found = figures(clip(cue, scenario="interruptions"), trace(stops=(2 * S - 1600, 2 * S + 1600)))
+    assert found["stopped_before_rate"]["value"] == 1
+    assert found["stop_miss_rate"]["value"] == 0 and found["stop_latency_ms_p50"]["n"] == 0
+
+
+@pytest.mark.parametrize(
+    ("kind", "moments", "name"),
+    [
+        ("backchannel", {"stops": (2 * S,)}, "selectivity_backchannel"),
+        ("side talk", {"takes": (2 * S,)}, "selectivity_side_talk"),
+        ("noise burst", {"stops": (2 * S,)}, "selectivity_noise"),
+        ("echo", {"stops": (2 * S,)}, "selectivity_echo"),
+    ],
+)
+def test_selectivity_is_not_to_react(
+    kind: str, moments: dict[str, tuple[int, ...]], name: str
+) -> None:
+    one = clip(Cue(kind, S + S // 2, 3 * S), scenario="any")
+    for decided, value in ((trace(**moments), 0), (trace(), 1)):
+        found = figures(one, decided)
+        assert found["selectivity"]["value"] == value
+        assert found[name]["value"] == value
+
+
+def test_one_long_answer_is_counted_once() -> None:
+    takes = tuple(range(S, 3 * S, TURN_SAMPLES))
+    assert spells(takes, 0, 3 * S) == 1
+    assert spells((*takes, 6 * S), 0, 7 * S) == 2
+    found = figures(clip(Cue("side talk", 0, 6 * S), scenario="any"), trace(takes=takes))
+    assert found["side_talk_answers_per_min"]["value"] == pytest.approx(10)
+    assert found["side_talk_answers_per_min"]["n"] == 0.1
+
+
+def test_delegation_and_action_are_held_against_what_was_asked() -> None:
+    question = Cue(
+        "end", S, 4 * S, facts={"act": "working", "action": "none", "delegate": "delegate"}
+    )
+    command = Cue(
+        "end", S, 4 * S, facts={"act": "acknowledge", "action": "wave", "delegate": "none"}
+    )
+    at = S + 6400
+    tally = Tally()
+    tally.add(
+        clip(question), trace(takes=(at,), acts={at: "working"}, delegations=((at, "delegate"),))
+    )
+    tally.add(clip(command), trace(takes=(at,), acts={at: "yes"}, delegations=((at, "delegate"),)))
+    tally.add(clip(command), trace(actions=((at, "wave"),)))
+    found = tally.figures(0)
+    assert (found["delegation_recall"]["value"], found["delegation_recall"]["n"]) == (1, 1)
+    assert (found["delegation_precision"]["value"], found["delegation_precision"]["n"]) == (0.5, 2)
+    assert (found["act_accuracy"]["value"], found["act_accuracy"]["n"]) == (0.5, 2)
+    assert (found["action_accuracy"]["value"], found["action_accuracy"]["n"]) == (0.5, 2)
+
+
+def test_what_is_seen_wants_the_right_reaction() -> None:
+    arrival = clip(Cue("arrival", S, 4 * S), scenario="vision")
+    greeted = figures(arrival, trace(takes=(2 * S,), acts={2 * S: "greet"}))
+    assert greeted["vision_recall"]["value"] == 1
+    assert greeted["vision_latency_ms_p50"]["value"] == pytest.approx(1012)
+    answered = figures(arrival, trace(takes=(2 * S,), acts={2 * S: "yes"}))
+    assert answered["vision_recall"]["value"] == 0
+    quiet = clip(Cue("quiet", 0, 6 * S), scenario="vision")
+    assert figures(quiet, trace(actions=((S, "wave"),)))["vision_false_per_hour"]["value"] == 600
+    assert figures(quiet, trace())["vision_false_per_hour"]["value"] == 0
+
+
+def test_a_result_waits_for_the_person_and_none_is_made_up() -> None:
+    woven = clip(
+        Cue("busy floor", S, 3 * S),
+        Cue("answer", 3 * S, 7 * S, "person speaks"),
+        scenario="answers",
+    )
+    over = figures(woven, trace(takes=(2 * S,), acts={2 * S: "deliver"}))
+    assert over["weave_violation_rate"]["value"] == 1
+    assert over["weave_delivered_rate"]["value"] == 0
+    after = figures(woven, trace(takes=(4 * S,), acts={4 * S: "deliver"}))
+    assert after["weave_violation_rate"]["value"] == 0
+    assert after["weave_delay_ms_p50"]["value"] == pytest.approx(1012)
+    other = figures(woven, trace(takes=(4 * S,), acts={4 * S: "yes"}))
+    assert other["weave_delivered_rate"]["value"] == 0, "it spoke, but of something else"
+    none = clip(Cue("no answer", S, 5 * S, "cancelled"), scenario="answers")
+    assert (
+        figures(none, trace(takes=(2 * S,), acts={2 * S: "deliver"}))["stale_delivery_rate"][
+            "value"
+        ]
+        == 1
+    )
+    assert (
+        figures(none, trace(takes=(2 * S,), acts={2 * S: "apologise"}))["stale_delivery_rate"][
+            "value"
+        ]
+        == 0
+    )
+
+
+def test_errors_of_the_transcript() -> None:
+    assert edits("kitten", "sitting") == 3
+    said = ((S, 2 * S, "turn on"), (3 * S, 4 * S, "the light"))
+    heard = ((2 * S, "turn an "), (4 * S + 3200, "the lite"), (7 * S, "never heard"))
+    found = figures(clip(said=said), trace(heard=heard))
+    assert found["cer"]["value"] == pytest.approx(4 / 17, abs=1e-4)
+    assert (found["wer"]["value"], found["wer"]["n"]) == (0.5, 4)
+
+
+def test_backchannels_belong_into_the_breaths() -> None:
+    story = clip(Cue("long turn", 0, 6 * S), Cue("breath", 2 * S, 3 * S), scenario="long turns")
+    found = figures(story, trace(backchannels=(2 * S + 6400, 5 * S), takes=(4 * S,)))
+    assert found["backchannels_per_min"]["value"] == pytest.approx(20)
+    assert found["backchannels_in_pauses"]["value"] == 0.5
+    assert found["long_turn_took_floor"]["value"] == 1
+
+
+def gap(ended: bool, score: float, detail: str = "clause", speech: int = 2 * S) -> Gap:
+    times, scores = np.array([200.0, 400.0, 600.0]), np.array([score / 2, score, score])
+    return Gap(ended, detail, speech, 2 * S, score, times, scores)
+
+
+def test_eagerness_moves_along_one_curve() -> None:
+    gaps = [*(gap(True, 0.7) for _ in range(10)), *(gap(False, 0.4) for _ in range(10))]
+    rows = {row["eagerness"]: row for row in eagerness_curve(gaps, 0.5, logits_per_unit=2.0)}
+    assert rows[0.0]["takeover_rate"] == 1 and rows[0.0]["false_takeover_rate"] == 0
+    assert rows[-1.0]["takeover_rate"] == 0, "0.7 shifted by two logits lies below one half"
+    assert rows[1.0]["false_takeover_rate"] == 1
+    assert rows[1.0]["response_latency_ms_p50"] == 200
+    assert eagerness_curve(gaps[:10], 0.5, 2.0) == []

@@ -1,0 +1,153 @@
+"""The proofs can fail: each is given somebody who is a detector, or who knows too much."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("scipy", reason="the corpus needs scipy: pip install 'edge-runtime[evaluate]'")
+
+from edge_runtime.errors import InputError
+from edge_runtime.evaluation.clip import GAPS, SCORED_AFTER, Clip, Trace, score_at
+from edge_runtime.evaluation.material import load_materials
+from edge_runtime.evaluation.proofs import Bench
+from edge_runtime.evaluation.proofs.causality import causality
+from edge_runtime.evaluation.proofs.envelopes import envelope, noise_like, share_envelope
+from edge_runtime.evaluation.proofs.own_channel import own_channel
+from edge_runtime.evaluation.proofs.ticks import ticks
+from edge_runtime.evaluation.proofs.vision import vision
+from edge_runtime.evaluation.proofs.words import (
+    energy_matched_pairs,
+    envelope_ablation,
+    listening_while_speaking,
+)
+from edge_runtime.evaluation.scenarios import Casting
+from edge_runtime.micro_turn import TURN_SAMPLES, EngineOutput
+
+S = 16_000
+
+
+@pytest.fixture(scope="module")
+def casting() -> Casting:
+    try:
+        material = load_materials(None, 0.002, 1, lambda text: None)[0]
+    except InputError as error:
+        pytest.skip(f"nobody can speak here: {error}")
+    return Casting(material, seed=1, frame_px=32)
+
+
+class EnergyDetector:
+    """Wants the floor when it is quiet, falls silent when it is loud, and sees nothing."""
+
+    name = "model"
+    deaf = False
+
+    def run(self, clip: Clip) -> Trace:
+        power = (clip.audio[0].reshape(clip.turns, TURN_SAMPLES) ** 2).mean(1)
+        loud = np.zeros(clip.turns) if self.deaf else np.minimum(1.0, power * 300)
+        ends = (np.arange(clip.turns) + 1) * TURN_SAMPLES
+        speaking = np.array([state.speaking for state in clip.voice])
+        speak, stop = np.where(speaking, 0, 1 - loud), np.where(speaking, loud, 0)
+        gaps = [cue.start for cue in clip.of(*GAPS)]
+        return Trace(
+            times=ends,
+            speak=speak,
+            stop=stop,
+            takes=tuple(int(end) for end in ends[speak > 0.95]),
+            stops=tuple(int(end) for end in ends[stop > 0.5]),
+            gap_scores={gap: score_at(ends, speak, gap + SCORED_AFTER) for gap in gaps},
+        )
+
+    def outputs(self, clip: Clip) -> list[EngineOutput]:
+        trace = self.run(clip)
+        tensors = np.stack([trace.speak, trace.stop], 1).astype(np.float32)
+        return [EngineOutput(index, {"floor": row[None]}) for index, row in enumerate(tensors)]
+
+    def asked_every(self, turns: int) -> EnergyDetector:
+        return self
+
+    @property
+    def graph(self) -> str:
+        raise ValueError("a detector has no graph")
+
+
+class Deaf(EnergyDetector):
+    deaf = True
+
+
+class Clairvoyant(EnergyDetector):
+    """Its outputs depend on sound that has not been heard yet."""
+
+    def outputs(self, clip: Clip) -> list[EngineOutput]:
+        ahead = clip.with_microphone(np.roll(clip.audio[0], -2 * TURN_SAMPLES))
+        return super().outputs(ahead)
+
+
+def bench(model: Any, casting: Casting) -> Bench:
+    return Bench(model, [casting], None, None, share=0.1, seed=1)
+
+
+def test_one_envelope_for_two_sounds() -> None:
+    rng = np.random.default_rng(0)
+    swelling = (rng.standard_normal(S) * np.linspace(100, 4000, S)).astype(np.float32)
+    fading = (np.sin(np.arange(20_000)) * np.linspace(4000, 100, 20_000)).astype(np.float32)
+    one, other = share_envelope(swelling, fading)
+    assert len(one) == len(other) == S
+    assert np.corrcoef(envelope(swelling), envelope(fading[-S:]))[0, 1] < 0
+    assert np.corrcoef(envelope(one), envelope(other))[0, 1] > 0.8
+    assert np.abs(np.log(envelope(one).mean() / envelope(other).mean())) < 0.05
+
+
+def test_noise_keeps_the_envelope_and_nothing_else() -> None:
+    rng = np.random.default_rng(0)
+    tone = (np.sin(np.arange(S) * 0.3) * np.abs(np.sin(np.arange(S) / 2000))).astype(np.float32)
+    noise = noise_like(tone, rng)
+    assert np.corrcoef(envelope(tone), envelope(noise))[0, 1] > 0.95
+    assert abs(np.corrcoef(tone, noise)[0, 1]) < 0.1
+
+
+def test_a_detector_does_not_tell_words_apart(casting: Casting) -> None:
+    found = energy_matched_pairs(bench(EnergyDetector(), casting))
+    assert found["holds"] is False
+    assert {"model", "energy"} <= found["figures"]["stop_against_mhm"].keys()
+
+
+def test_a_detector_scores_the_same_on_noise(casting: Casting) -> None:
+    found = envelope_ablation(bench(EnergyDetector(), casting))
+    assert found["holds"] is False
+    stop = found["figures"]["generated_seen"]["stop"]
+    assert stop["intact"]["value"] == pytest.approx(stop["noise"]["value"], abs=0.1)
+
+
+def test_who_sees_nothing_does_not_pass_for_one_who_looks(casting: Casting) -> None:
+    found = vision(bench(EnergyDetector(), casting))
+    assert found["holds"] is False
+    assert found["figures"]["who_is_spoken_to"]["auc_real"]["value"] == 0.5
+
+
+def test_who_does_not_use_the_reference_is_not_made_worse_by_its_loss(casting: Casting) -> None:
+    found = own_channel(bench(EnergyDetector(), casting))
+    assert found["holds"] is False
+    assert found["figures"]["muted_minus_reference"]["value"] == 0
+    assert found["figures"]["reference_per_min"]["value"] > 0
+
+
+def test_a_look_into_the_future_is_noticed(casting: Casting) -> None:
+    honest = causality(bench(EnergyDetector(), casting))
+    assert honest["figures"]["turns_that_differ"] == 0
+    assert honest["holds"] is None and "not compared" in honest["reason"]
+    seer = causality(bench(Clairvoyant(), casting))
+    assert seer["holds"] is False and seer["figures"]["turns_that_differ"] > 0
+
+
+def test_listening_while_speaking_needs_ears(casting: Casting) -> None:
+    assert listening_while_speaking(bench(EnergyDetector(), casting))["holds"] is True
+    assert listening_while_speaking(bench(Deaf(), casting))["holds"] is False
+
+
+def test_ticks_are_not_compared_without_the_other_models(casting: Casting) -> None:
+    found = ticks(bench(EnergyDetector(), casting))
+    assert found["holds"] is None and "--ticks" in found["reason"]
+    assert set(found["figures"]["this_model_asked_less_often"]) == {"200", "400", "1000"}

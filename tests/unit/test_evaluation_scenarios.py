@@ -1,0 +1,164 @@
+"""Clips as rendered: what happens when, exactly."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("scipy", reason="the corpus needs scipy: pip install 'edge-runtime[evaluate]'")
+
+from edge_runtime.errors import InputError
+from edge_runtime.evaluation.clip import Clip
+from edge_runtime.evaluation.material import Material, load_materials, splits
+from edge_runtime.evaluation.scenarios import Casting, clips
+from edge_runtime.evaluation.scenarios.answers import answer
+from edge_runtime.evaluation.scenarios.others import noises, side_talk
+from edge_runtime.evaluation.scenarios.seen import seen
+from edge_runtime.evaluation.scenarios.speaking import (
+    aside,
+    backchannel,
+    echo,
+    echo_clip,
+    interruption,
+)
+from edge_runtime.evaluation.scenarios.turns import long_turn, turn
+from edge_runtime.micro_turn import TURN_SAMPLES, EventKind
+
+S = 16_000
+RENDERS = (turn, long_turn, interruption, backchannel, aside, echo, side_talk, noises, seen, answer)
+
+
+@pytest.fixture(scope="module")
+def materials() -> list[Material]:
+    try:
+        return load_materials(None, 0.002, 1, lambda text: None)
+    except InputError as error:
+        pytest.skip(f"nobody can speak here: {error}")
+
+
+@pytest.fixture(scope="module")
+def casting(materials: list[Material]) -> Casting:
+    return Casting(materials[0], seed=1, frame_px=48)
+
+
+def level(pcm: np.ndarray, start: int, end: int) -> float:
+    part = pcm[start:end]
+    return float(np.sqrt(np.mean(part * part))) if len(part) else 0.0
+
+
+def test_seen_and_unseen_people_are_others(materials: list[Material]) -> None:
+    assert [material.name for material in materials] == ["generated_seen", "generated_unseen"]
+    voices = [{spoken.voice for spoken in m.spoken["turn"]} for m in materials]  # type: ignore[attr-defined]
+    assert voices[0] and voices[1] and not voices[0] & voices[1]
+
+
+@pytest.mark.parametrize("render", RENDERS)
+def test_one_seed_one_clip(render: Callable[..., Clip | None], casting: Casting) -> None:
+    one, again = render(casting, 3), render(casting, 3)
+    other = render(Casting(casting.material, seed=2, frame_px=48), 3)
+    assert one is not None and again is not None and other is not None
+    np.testing.assert_array_equal(one.audio, again.audio)
+    assert one.cues == again.cues and one.voice == again.voice
+    assert one.frames is not None and again.frames is not None
+    assert all(map(np.array_equal, one.frames, again.frames))
+    assert one.audio.shape != other.audio.shape or not np.array_equal(one.audio, other.audio)
+
+
+@pytest.mark.parametrize("render", RENDERS)
+def test_every_clip_is_whole(render: Callable[..., Clip | None], casting: Casting) -> None:
+    for clip in clips(render, casting, 6):
+        assert clip.audio.shape == (2, clip.turns * TURN_SAMPLES)
+        assert clip.audio.dtype == np.float32 and np.abs(clip.audio).max() <= 1
+        assert len(clip.events) == len(clip.background) == clip.turns
+        assert clip.frames is not None and len(clip.frames) == clip.turns
+        assert clip.cues, "a clip without a question asks nothing"
+        for cue in clip.cues:
+            assert 0 <= cue.start < cue.end <= clip.turns * TURN_SAMPLES, cue
+
+
+def test_gaps_lie_exactly_between_the_speech(casting: Casting) -> None:
+    pauses = ends = 0
+    for clip in clips(turn, casting, 24):
+        spans = [(start, end) for start, end, _ in clip.said]
+        for cue in clip.of("pause", "end"):
+            assert any(end == cue.start for _, end in spans)
+            assert level(clip.near, cue.start, cue.end) == 0
+            assert level(clip.near, cue.start - 3200, cue.start) > 0.001
+            assert cue.speech == cue.start - spans[0][0]
+            pauses += cue.kind == "pause"
+            ends += cue.kind == "end"
+        for cue in clip.of("pause")[: len(spans) - 1]:
+            assert any(start == cue.end for start, _ in spans), "speech goes on where it ends"
+    assert pauses > 5 and ends > 10
+
+
+def test_the_mouth_reports_what_is_played(casting: Casting) -> None:
+    """As the runtime's mouth does: at the end of a turn it speaks while sound is left."""
+    for clip in clips(interruption, casting, 6):
+        loud = np.abs(clip.audio[1]).reshape(clip.turns, TURN_SAMPLES).max(1) > 0
+        (cue,) = clip.of("device")
+        first, last = cue.start // TURN_SAMPLES, (cue.end - 1) // TURN_SAMPLES
+        assert loud[first : last + 1].any() and not loud[:first].any()
+        speaking = [state.speaking for state in clip.voice]
+        assert speaking == [first <= index < last for index in range(clip.turns)]
+        started = [
+            EventKind.UTTERANCE_STARTED in [e.kind for e in events] for events in clip.events
+        ]
+        assert [index for index, value in enumerate(started) if value] == [first]
+        said = clip.of("interruption")[0]
+        assert clip.voice[(said.start + 2 * S) // TURN_SAMPLES].speaking, (
+            "it must be able to stop for two seconds"
+        )
+
+
+def test_on_a_live_stage_the_script_is_only_noted(casting: Casting) -> None:
+    live = Casting(casting.material, seed=1, frame_px=48, live=True)
+    clip = interruption(live, 0)
+    scripted = interruption(casting, 0)
+    assert clip is not None and scripted is not None
+    assert not clip.audio[1].any() and scripted.audio[1].any()
+    assert not any(state.speaking for state in clip.voice)
+    assert clip.of("device") == scripted.of("device")
+    assert clip.of("interruption")[0].start == scripted.of("interruption")[0].start
+
+
+def test_the_echo_is_the_same_with_and_without_its_reference(casting: Casting) -> None:
+    heard, muted = echo_clip(casting, 0), echo_clip(casting, 0, reference=False)
+    late = echo_clip(casting, 0, late_s=0.4)
+    np.testing.assert_array_equal(heard.audio[0], muted.audio[0])
+    assert heard.audio[1].any() and not muted.audio[1].any()
+    np.testing.assert_array_equal(late.audio[1, 6400:], heard.audio[1, :-6400])
+    quiet = echo_clip(casting, 3)
+    assert [heard.of("echo")[0].detail, quiet.of("echo")[0].detail] == ["0 dB", "-30 dB"]
+
+
+def test_somebody_who_speaks_to_others_has_turned_away(casting: Casting) -> None:
+    clip = side_talk(casting, 0)
+    assert clip is not None and clip.frames is not None
+    cue = clip.of("side talk")[0]
+    assert cue.detail == "away"
+    turn_in, before = cue.start // TURN_SAMPLES + 2, 0
+    changed = np.abs(clip.frames[turn_in].astype(int) - clip.frames[before].astype(int)).mean()
+    assert changed > 1.0
+    assert not clip.near.any(), "none of it is said to the device"
+
+
+def test_a_result_comes_while_it_is_pending_and_then_waits(casting: Casting) -> None:
+    kinds = set()
+    for clip in clips(answer, casting, 6):
+        for index, events in enumerate(clip.events):
+            if EventKind.RESULT in [event.kind for event in events]:
+                assert clip.background[index - 1].pending
+                assert clip.background[index].result_ready and not clip.background[index].pending
+        kinds |= {cue.detail for cue in clip.of("answer", "no answer")}
+        if clip.of("no answer"):
+            assert not any(state.result_ready for state in clip.background)
+    assert kinds == {"person speaks", "silence", "we speak", "cancelled", "failed"}
+
+
+def test_a_folder_that_is_none_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"manifest\.csv"):
+        splits(tmp_path)

@@ -1,0 +1,283 @@
+"""Records as messages: what goes out when, in which order, and that every value fits its field."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from turn_records import RECORDS, a_record, assert_conforms
+
+from edge_runtime.config import ActionConfig
+from edge_runtime.errors import ConfigError
+from edge_runtime.health import Health, Part, State
+from edge_runtime.micro_turn import (
+    TURN_SAMPLES,
+    Action,
+    BackgroundState,
+    Delegation,
+    Event,
+    EventKind,
+    Request,
+    TurnRecord,
+    Utterance,
+    VoiceState,
+)
+from edge_runtime.remote_control import Mode
+from edge_runtime.sinks.diagnostics import diagnostics
+from edge_runtime.sinks.message_types import message_type
+from edge_runtime.sinks.messages import TurnMessages, action_topics, pcm16, stamp
+
+ACTIONS = {
+    "stop_motion": ActionConfig(ros_topic="cmd_vel", ros_type="geometry_msgs/Twist"),
+    "come": ActionConfig(
+        ros_topic="cmd_vel", ros_type="geometry_msgs/Twist", forward_m_s=0.2, turn_rad_s=-0.1
+    ),
+    "nod": ActionConfig(ros_topic="gesture"),
+    "wave": ActionConfig(ros_topic="gesture", text="wave_right", valid_ms=500),
+    "look_at": ActionConfig(
+        ros_topic="look_at", ros_type="geometry_msgs/PointStamped", distance_m=2, height_m=0.5
+    ),
+}
+NOW_NS = 1_700_000_000_123_456_789
+OUT = BackgroundState(pending=True)
+STAMPS = st.integers(0, 2**31 * 10**9 - 10**14)
+
+
+def everything(record: TurnRecord, messages: TurnMessages | None = None) -> list[Any]:
+    messages = messages or TurnMessages(ACTIONS, "head")
+    return [*messages.stops(record, NOW_NS), *messages.others(record, NOW_NS)]
+
+
+def on(topic: str, *records: TurnRecord) -> list[Any]:
+    """The messages on one topic, of records that follow each other."""
+    messages = TurnMessages(ACTIONS, "head")
+    found = [one for record in records for one in everything(record, messages)]
+    return [one.message for one in found if one.topic == topic]
+
+
+def constant(type_name: str, name: str) -> int:
+    return dict(message_type(f"edge_interaction_msgs/{type_name}").constants)[name]
+
+
+@given(st.lists(RECORDS, min_size=1, max_size=4), STAMPS)
+def test_every_message_fits_its_file(records: list[TurnRecord], stamp_ns: int) -> None:
+    messages = TurnMessages(ACTIONS, "head")
+    for record in records:
+        stops = messages.stops(record, stamp_ns)
+        others = messages.others(record, stamp_ns)
+        for topic, type_name, message in [*stops, *others]:
+            assert topic
+            assert_conforms(type_name, message)
+        assert [one.topic for one in others].count("micro_turn") == 1
+        assert not any(one.message.get("name") == "stop_motion" for one in others)
+
+
+@given(st.text(max_size=5), st.dictionaries(st.text(), st.floats() | st.integers()), STAMPS)
+def test_diagnostics_fit_their_type(name: str, values: dict[str, Any], stamp_ns: int) -> None:
+    health = Health(tuple(Part(name, state, "", values) for state in State))
+    topic, type_name, message = diagnostics("kiosk", health, stamp_ns)
+    assert topic == "/diagnostics"
+    assert_conforms(type_name, message)
+    assert [one["level"] for one in message["status"]] == [0, 1, 2]
+    assert [one["message"] for one in message["status"]] == ["ok", "degraded", "failed"]
+
+
+@given(STAMPS)
+def test_a_stamp_holds_every_nanosecond(ns: int) -> None:
+    parts = stamp(ns)
+    assert parts["sec"] * 10**9 + parts["nanosec"] == ns
+    assert parts["nanosec"] < 10**9
+
+
+@given(st.lists(st.integers(-32768, 32767), max_size=50))
+def test_samples_that_were_whole_stay_so(samples: list[int]) -> None:
+    whole = np.array(samples, np.int16)
+    assert np.array_equal(pcm16(whole.astype(np.float32) / 32768), whole)
+
+
+def test_samples_beyond_full_scale_are_clipped() -> None:
+    assert pcm16(np.array([1.0, 1.5, -1.0, -3.0], np.float32)).tolist() == [
+        32767, 32767, -32768, -32768,
+    ]  # fmt: skip
+
+
+def test_a_quiet_turn_is_its_state_and_its_silence() -> None:
+    record = a_record(7, played=np.zeros(TURN_SAMPLES, np.float32))
+    assert [one.topic for one in everything(record)] == ["speech_audio", "micro_turn"]
+    (state,) = on("micro_turn", record)
+    assert state["index"] == 7 and state["floor"] == "listen"
+    assert math.isnan(state["direction_rad"]) and math.isnan(state["frame_age_ms"])
+    assert state["header"] == {"stamp": stamp(NOW_NS), "frame_id": "head"}
+
+
+def test_an_action_says_what_how_sure_and_until_when() -> None:
+    (message,) = on("action", a_record(12, actions=(Action("wave", 0.75),)))
+    assert (message["id"], message["name"], message["confidence"]) == ("12-wave", "wave", 0.75)
+    assert message["expires"] == stamp(NOW_NS + 500_000_000)
+    assert message["source"] == constant("Action", "MODEL")
+
+
+def test_an_action_that_both_ask_for_is_one() -> None:
+    record = a_record(actions=(Action("nod", 0.9),), asked_actions=(Action("nod"), Action("come")))
+    found = {message["name"]: message["source"] for message in on("action", record)}
+    assert found == {
+        "nod": constant("Action", "MODEL"),
+        "come": constant("Action", "BACKGROUND"),
+    }
+    assert len(on("action", record)) == 2
+
+
+def test_stopping_is_apart_from_the_rest() -> None:
+    record = a_record(3, actions=(Action("wave"), Action("stop_motion")))
+    messages = TurnMessages(ACTIONS, "head")
+    stops = messages.stops(record, NOW_NS)
+    assert [one.topic for one in stops] == ["action", "cmd_vel"]
+    assert stops[0].message["name"] == "stop_motion"
+    assert stops[1].message["linear"] == {"x": 0.0, "y": 0.0, "z": 0.0}
+
+
+def test_the_runtime_itself_can_stop_the_body() -> None:
+    action, twist = TurnMessages(ACTIONS, "head").halt("halt-1", NOW_NS)
+    assert action.message["source"] == constant("Action", "SAFETY")
+    assert (action.message["id"], action.message["confidence"]) == ("halt-1", 1.0)
+    assert twist.topic == "cmd_vel"
+
+
+def test_actions_become_what_the_configuration_says() -> None:
+    record = a_record(actions=(Action("come"), Action("nod"), Action("wave")))
+    assert [one["data"] for one in on("gesture", record)] == ["nod", "wave_right"]
+    (twist,) = on("cmd_vel", record)
+    assert (twist["linear"]["x"], twist["angular"]["z"]) == (0.2, -0.1)
+
+
+def test_looking_goes_where_the_sound_comes_from() -> None:
+    (point,) = on("look_at", a_record(actions=(Action("look_at"),), direction_rad=math.pi / 2))
+    assert point["header"]["frame_id"] == "head"
+    assert point["point"] == pytest.approx({"x": 0.0, "y": 2.0, "z": 0.5})
+    (action,) = on("action", a_record(actions=(Action("look_at"),), direction_rad=-0.5))
+    assert action["arguments"] == [{"key": "bearing_rad", "value": "-0.5000"}]
+
+
+def test_without_a_bearing_there_is_no_point_unless_one_is_configured() -> None:
+    record = a_record(actions=(Action("look_at"),))
+    assert on("look_at", record) == []
+    assert on("action", record)[0]["arguments"] == []
+    ahead = ACTIONS["look_at"].model_copy(update={"bearing_rad": 0.0})
+    found = everything(record, TurnMessages({"look_at": ahead}, "head"))
+    assert next(one.message["point"]["x"] for one in found if one.topic == "look_at") == 2.0
+
+
+def test_the_topics_of_actions_are_known_beforehand() -> None:
+    found = {topic.name: topic.type for topic in action_topics(ACTIONS)}
+    assert found == {
+        "cmd_vel": "geometry_msgs/Twist",
+        "gesture": "std_msgs/String",
+        "look_at": "geometry_msgs/PointStamped",
+    }
+
+
+@pytest.mark.parametrize(
+    ("topic", "kind", "taken"),
+    [
+        ("utterance", "std_msgs/String", "edge_interaction_msgs/Utterance"),
+        ("cmd_vel", "std_msgs/String", "geometry_msgs/Twist"),
+    ],
+)
+def test_a_topic_carries_one_type(topic: str, kind: Any, taken: str) -> None:
+    wrong = {**ACTIONS, "nod": ActionConfig(ros_topic=topic, ros_type=kind)}
+    with pytest.raises(ConfigError, match=f"actions.nod.ros_topic: {topic} carries {taken}"):
+        action_topics(wrong)
+
+
+def test_an_utterance_is_told_from_its_decision_to_its_end() -> None:
+    said = Utterance("utterance-1", "It is noon.", "deliver", "request-1")
+    started = Event(EventKind.UTTERANCE_STARTED, "utterance-1")
+    cut = Event(EventKind.UTTERANCE_INTERRUPTED, "utterance-1", "noon.")
+    told = on("utterance", a_record(0, said=said), a_record(1, events=(started,)),
+              a_record(2, events=(cut,)), a_record(3, events=(cut,)))  # fmt: skip
+    states = ("DECIDED", "STARTED", "INTERRUPTED")
+    assert [one["state"] for one in told] == [constant("Utterance", state) for state in states]
+    assert [one["unsaid"] for one in told] == ["", "", "noon."]
+    assert {(one["id"], one["text"], one["request_id"]) for one in told} == {
+        ("utterance-1", "It is noon.", "request-1")
+    }
+
+
+def test_speech_names_what_is_being_said() -> None:
+    sound = np.full(TURN_SAMPLES, 0.5, np.float32)
+    fresh = a_record(said=Utterance("utterance-2", "Hello", "greet"), played=sound)
+    going_on = a_record(voice=VoiceState("utterance-2", 0.4), played=sound)
+    found = on("speech_audio", fresh, going_on, a_record(played=sound))
+    assert [one["utterance_id"] for one in found] == ["utterance-2", "utterance-2", ""]
+    assert set(found[0]["data"].tolist()) == {16384}
+
+
+def test_a_question_is_followed_to_its_answer() -> None:
+    request = Request("request-1", np.zeros(4, np.float32), "WHAT TIME IS IT")
+    asked = a_record(0, delegation=Delegation.DELEGATE, request=request)
+    working = Event(EventKind.PROGRESS, "request-1", "thinking")
+    answer = Event(EventKind.RESULT, "request-1", "Noon.")
+    found = on("delegation", asked, a_record(1, events=(working,), background=OUT),
+               a_record(2, events=(answer,)),
+               a_record(3, delegation=Delegation.CANCEL))  # fmt: skip
+    assert [(one["request_id"], one["state"], one["text"]) for one in found] == [
+        ("request-1", constant("Delegation", "REQUESTED"), "WHAT TIME IS IT"),
+        ("request-1", constant("Delegation", "PROGRESS"), "thinking"),
+        ("request-1", constant("Delegation", "RESULT"), "Noon."),
+    ]
+
+
+@pytest.mark.parametrize("what", [Delegation.CANCEL, Delegation.DELEGATE])
+def test_a_question_that_is_out_is_taken_back(what: Delegation) -> None:
+    def ask(number: int) -> Request:
+        return Request(f"request-{number}", np.zeros(4, np.float32))
+
+    first = a_record(0, delegation=Delegation.DELEGATE, request=ask(1))
+    again = ask(2) if what is Delegation.DELEGATE else None
+    found = on("delegation", first, a_record(1, delegation=what, request=again, background=OUT))
+    states = {value: name for name, value in message_type(
+        "edge_interaction_msgs/Delegation").constants}  # fmt: skip
+    told = [(one["request_id"], states[one["state"]]) for one in found]
+    expected = [("request-1", "REQUESTED"), ("request-1", "CANCELLED")]
+    assert told == expected + ([("request-2", "REQUESTED")] if again else [])
+
+
+def test_a_question_that_somebody_outside_takes_back_is_told_too() -> None:
+    request = Request("request-1", np.zeros(4, np.float32))
+    asked = a_record(0, delegation=Delegation.DELEGATE, request=request)
+    found = on("delegation", asked, a_record(1, background=OUT), a_record(2), a_record(3))
+    assert [one["state"] for one in found] == [
+        constant("Delegation", "REQUESTED"),
+        constant("Delegation", "CANCELLED"),
+    ]
+
+
+def test_in_standby_nothing_goes_out_but_a_stop() -> None:
+    messages = TurnMessages(ACTIONS, "head", lambda: Mode.STANDBY)
+    record = a_record(0, actions=(Action("wave"), Action("stop_motion")))
+    assert [one.topic for one in messages.stops(record, NOW_NS)] == ["action", "cmd_vel"]
+    assert [one.topic for one in messages.others(record, NOW_NS)] == ["micro_turn"]
+
+
+def test_what_the_person_says_grows_until_the_device_answers() -> None:
+    hello = Utterance("utterance-1", "Hello", "greet")
+    found = on(
+        "user_speech",
+        a_record(0, heard="WHAT "),
+        a_record(1),
+        a_record(2, heard="TIME"),
+        a_record(3, say="backchannel", said=hello),
+        a_record(4, say="greet", said=hello),
+        a_record(5, say="greet", said=hello),
+        a_record(6, heard="STOP", stop=True),
+    )
+    assert [(one["text"], one["final"]) for one in found] == [
+        ("WHAT", False),
+        ("WHAT TIME", False),
+        ("WHAT TIME", True),
+        ("STOP", True),
+    ]

@@ -1,0 +1,214 @@
+"""What Prometheus reads: names and units by its conventions, and figures that are right."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edge_runtime.errors import ConfigError
+from edge_runtime.health import CAMERA, HealthMonitor, State
+from edge_runtime.micro_turn import (
+    TURN_SAMPLES,
+    BackgroundState,
+    Decision,
+    Delegation,
+    EngineOutput,
+    Event,
+    EventKind,
+    MicroTurn,
+    Timings,
+    TurnRecord,
+    Utterance,
+    VoiceState,
+)
+from edge_runtime.remote_control import RemoteControl
+from edge_runtime.sinks.metrics import Metrics
+from edge_runtime.sinks.queue import QueueSink
+from edge_runtime.sinks.statistics import Statistics
+
+parser = pytest.importorskip("prometheus_client.parser")
+SPEAKING = VoiceState("utterance-1", 2.0)
+
+
+class Run:
+    def __init__(self, sink: Metrics) -> None:
+        self.sink, self.index = sink, 0
+
+    def turn(
+        self,
+        timings: Timings | None = None,
+        said: bool = False,
+        events: tuple[Event, ...] = (),
+        voice: VoiceState = VoiceState(),  # noqa: B008 (frozen)
+        pending: bool = False,
+        frame_age_ms: float | None = None,
+        lost: int = 0,
+        **decision: Any,
+    ) -> None:
+        turn = MicroTurn(
+            self.index,
+            0,
+            np.zeros((2, TURN_SAMPLES), np.float32),
+            lost_samples=lost,
+            frame_age_ms=frame_age_ms,
+            events=events,
+            voice=voice,
+            background=BackgroundState(pending=pending),
+        )
+        self.sink.publish(
+            TurnRecord(
+                turn,
+                EngineOutput(self.index, {"floor": np.zeros(5, np.float32)}),
+                Decision(self.index, decision.pop("floor", "listen"), **decision),
+                timings or Timings(),
+                Utterance("utterance-1", "hello", "greet") if said else None,
+            )
+        )
+        self.index += 1
+
+    def figures(self) -> dict[str, float]:
+        """As Prometheus' own parser reads them; labels as in `name{label=value}`."""
+        found = {}
+        for family in parser.text_string_to_metric_families(self.sink.text().decode()):
+            for sample in family.samples:
+                labels = ",".join(f"{k}={v}" for k, v in sorted(sample.labels.items()))
+                found[sample.name + (f"{{{labels}}}" if labels else "")] = sample.value
+        return found
+
+
+class Sound:
+    underrun_samples = 320
+
+
+@pytest.fixture
+def health() -> HealthMonitor:
+    return HealthMonitor()
+
+
+@pytest.fixture
+def run(health: HealthMonitor) -> Iterator[Run]:
+    control = RemoteControl()
+    control.connect(microphone=lambda on: None, camera=lambda on: None)
+    control.switch_camera(False)
+    with Metrics(health, control, [QueueSink(Statistics(), "recording")], Sound()) as sink:
+        yield Run(sink)
+
+
+def test_turns_and_what_they_cost(run: Run) -> None:
+    run.turn(Timings(compute_ms=4, late_ms=30), frame_age_ms=80, lost=100)
+    run.turn(Timings(compute_ms=140, skipped=2), floor="speak")
+    found = run.figures()
+    assert found["edge_micro_turns_total"] == 2
+    assert found["edge_micro_turns_missed_total"] == 2
+    assert found["edge_compute_seconds_count"] == 2
+    assert found["edge_compute_seconds_sum"] == pytest.approx(0.144)
+    assert found["edge_compute_seconds_bucket{le=0.005}"] == 1
+    assert found["edge_late_seconds_sum"] == pytest.approx(0.03)
+    assert found["edge_frame_age_seconds_count"] == 1
+    assert found["edge_audio_lost_samples_total"] == 100
+    assert found["edge_floor_seconds_total{floor=listen}"] == pytest.approx(0.2)
+    assert found["edge_floor_seconds_total{floor=speak}"] == pytest.approx(0.2)
+
+
+def test_what_is_asked_for_at_the_moment_of_reading(run: Run, health: HealthMonitor) -> None:
+    health.report(CAMERA, State.DEGRADED, "no picture")
+    found = run.figures()
+    assert found["edge_health_state{part=camera}"] == 1
+    assert found["edge_health_state{part=device}"] == 1
+    assert found["edge_capture_on{what=camera}"] == 0
+    assert found["edge_capture_on{what=microphone}"] == 1
+    assert found["edge_queue_depth{queue=recording}"] == 0
+    assert found["edge_queue_dropped_total{queue=recording}"] == 0
+    assert found["edge_audio_underrun_samples_total"] == 320
+    assert found["process_resident_memory_bytes"] > 10_000_000
+
+
+def test_delegations_by_their_end(run: Run) -> None:
+    run.turn(delegation=Delegation.DELEGATE)
+    run.turn(events=(Event(EventKind.PROGRESS, "request-1"),))
+    run.turn(events=(Event(EventKind.RESULT, "request-1"), Event(EventKind.RESULT, "timer-1")))
+    run.turn(delegation=Delegation.DELEGATE)
+    run.turn(events=(Event(EventKind.FAILED, "request-2"),))
+    run.turn(delegation=Delegation.DELEGATE)
+    run.turn(delegation=Delegation.CANCEL, pending=True)
+    run.turn(delegation=Delegation.CANCEL)
+    found = run.figures()
+    assert found["edge_delegations_asked_total"] == 3
+    for outcome in ("answered", "failed", "cancelled"):
+        assert found[f"edge_delegations_total{{outcome={outcome}}}"] == 1
+
+
+def test_a_response_is_timed_from_the_last_word(run: Run) -> None:
+    run.turn(heard="what time")
+    run.turn()
+    run.turn()
+    run.turn(Timings(total_ms=50), said=True)
+    found = run.figures()
+    assert found["edge_response_seconds_count"] == 1
+    assert found["edge_response_seconds_sum"] == pytest.approx(0.65)
+
+
+def test_what_nobody_asked_for_is_no_response(run: Run) -> None:
+    run.turn(said=True)
+    run.turn(heard="hm")
+    for _ in range(60):
+        run.turn()
+    run.turn(said=True)
+    assert run.figures()["edge_response_seconds_count"] == 0
+
+
+def test_a_stop_is_timed_from_the_first_word_over_our_speech_to_the_end_of_the_fade(
+    run: Run,
+) -> None:
+    run.turn(voice=SPEAKING)
+    run.turn(voice=SPEAKING, heard="sto")
+    run.turn(Timings(total_ms=30), voice=SPEAKING, heard="p", stop=True)
+    run.turn()
+    found = run.figures()
+    assert found["edge_stop_seconds_count"] == 1
+    assert found["edge_stop_seconds_sum"] == pytest.approx(0.4 + 0.03 + 0.02)
+
+
+def test_names_and_units_follow_the_conventions(run: Run) -> None:
+    run.turn(frame_age_ms=1)
+    families = list(parser.text_string_to_metric_families(run.sink.text().decode()))
+    ours = [family for family in families if family.name.startswith("edge_")]
+    assert len(ours) >= 14
+    for family in ours:
+        assert family.documentation
+        for unit in ("_ms", "_millis", "_mb", "_percent"):
+            assert unit not in family.name
+        if family.type == "histogram":
+            assert family.name.endswith("_seconds")
+        if family.type == "counter":
+            assert {one.name for one in family.samples} <= {
+                *(f"{family.name}_total", f"{family.name}_created")
+            }
+
+
+def test_without_the_package_the_remedy_is_to_install_it(
+    health: HealthMonitor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "prometheus_client", None)
+    with pytest.raises(ConfigError, match=r"pip install 'edge-runtime\[metrics\]'"):
+        Metrics(health, RemoteControl()).__enter__()
+
+
+def test_the_dashboard_asks_only_for_what_there_is(run: Run, repository: Path) -> None:
+    run.turn(Timings(), frame_age_ms=1, said=True)
+    known = {name.partition("{")[0] for name in run.figures()}
+    dashboard = json.loads((repository / "systemd/grafana-dashboard.json").read_text())
+    asked = [target["expr"] for panel in dashboard["panels"] for target in panel.get("targets", ())]
+    assert len(asked) >= 10
+    import re
+
+    for expression in asked:
+        names = re.findall(r"\b(?:edge|process)_[a-z_]+", expression)
+        assert names, expression
+        assert set(names) <= known, expression

@@ -1,0 +1,69 @@
+"""What `edge-runtime privacy` says is what the configuration does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from edge_runtime.config import Config
+from edge_runtime.privacy import privacy
+
+
+def said(**sections: Any) -> dict[str, str]:
+    return {one.question: " ".join(one.lines) for one in privacy(Config.model_validate(sections))}
+
+
+def test_by_default_nothing_is_kept_and_nothing_leaves() -> None:
+    answers = said()
+    assert "default microphone" in answers["What it takes in"]
+    assert "No picture." in answers["What it takes in"]
+    assert "No recording." in answers["What it keeps"]
+    assert answers["What leaves this device"] == "Nothing."
+    assert "listens on no port" in answers["Who can look at it or command it"]
+
+
+def test_a_broker_gets_the_sound_of_a_question_and_a_picture_only_where_allowed() -> None:
+    plain = said(delegation={"broker": "mqtt://10.0.0.2"})["What leaves this device"]
+    assert "the sound since the person began, the conversation" in plain
+    assert "NOT encrypted" in plain
+    assert "picture" not in plain
+    secret = said(delegation={"broker": "mqtts://b.lan", "send_frame": True})
+    assert "a picture" in secret["What leaves this device"]
+    assert "(encrypted)" in secret["What leaves this device"]
+
+
+def test_the_smart_home_hears_what_it_is_told() -> None:
+    broker = {"broker": "mqtt://10.0.0.2"}
+    default = said(delegation=broker, home_assistant={"enabled": True})
+    assert "what it last said" in default["What leaves this device"]
+    assert "what it hears" not in default["What leaves this device"]
+    assert "can make it speak" in default["Who can look at it or command it"]
+    open_ = said(delegation=broker, home_assistant={"enabled": True, "tell_heard": True})
+    assert "what it hears, in words" in open_["What leaves this device"]
+
+
+def test_topics_without_ros_are_open_to_the_network() -> None:
+    asked = "What leaves this device"
+    assert said(ros={"domain": 7})[asked] == "Nothing."
+    shown = said(ros={"dds": True, "domain": 7})[asked]
+    assert "domain 7" in shown and "what it hears, in words" in shown and "NOT encrypted" in shown
+
+
+def test_recordings_are_named_with_their_limits() -> None:
+    kept = said(recording={"path": Path("/var/lib/x/last.mcap"), "frames": False, "keep_days": 2})
+    assert "Recordings with sound and words in /var/lib/x" in kept["What it keeps"]
+    assert "at most 2 days" in kept["What it keeps"]
+
+
+def test_a_port_that_is_open_to_the_network_is_in_capitals() -> None:
+    local = said(http={"port": 9100, "metrics": True})["Who can look at it or command it"]
+    assert local.startswith("Programs on this machine can read /health and /metrics (port 9100)")
+    wide = said(http={"port": 9100, "address": "0.0.0.0"})["Who can look at it or command it"]
+    assert wide.startswith("EVERYBODY who reaches 0.0.0.0 can read /health (port 9100)")
+
+
+def test_every_section_that_hands_something_on_is_asked() -> None:
+    """A new section of the configuration is a question to privacy.py: answer it, then add it."""
+    silent = {"device", "engine", "decision", "voice", "background", "actions", "health", "loop"}
+    spoken = {"audio", "video", "delegation", "recording", "http", "home_assistant", "ros"}
+    assert set(Config.model_fields) == silent | spoken

@@ -1,0 +1,68 @@
+"""The ROS node's parameters, without ROS: every key of the configuration, by its own types."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edge_interaction import parameters
+from edge_runtime.config import Config
+from edge_runtime.errors import ConfigError
+
+
+def unset() -> dict[str, Any]:
+    return dict.fromkeys([parameters.CONFIG_FILE, *parameters.config_keys()])
+
+
+def test_every_key_can_be_a_parameter_and_says_what_it_means() -> None:
+    keys = parameters.config_keys()
+    sections = {name for name in Config.model_fields if name != "actions"}
+    assert {key.partition(".")[0] for key in keys} == sections
+    assert {"voice.rate_wpm", "audio.source", "ros.frame_id", "delegation.broker"} <= set(keys)
+    assert not {"ros.dds", "ros.domain"} & set(keys)
+    assert all(keys.values())
+
+
+def test_what_is_not_set_leaves_the_defaults() -> None:
+    assert parameters.configuration(unset()) == Config()
+    assert parameters.configuration({**unset(), "config_file": "", "audio.source": ""}) == Config()
+
+
+def test_a_parameter_stands_above_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "device.yaml"
+    path.write_text("voice: {rate_wpm: 150}\nactions: {nod: {ros_topic: gesture}}")
+    given = {**unset(), "config_file": str(path), "voice.rate_wpm": 200, "autostart": True}
+    config = parameters.configuration(given)
+    assert config.voice.rate_wpm == 200
+    assert config.actions["nod"].ros_topic == "gesture"
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"voice.rate_wpm": 9999}, "450"),
+        ({"voice.rate_wpm": "fast"}, "integer"),
+        ({"config_file": "/nowhere.yaml"}, "no configuration file /nowhere.yaml"),
+    ],
+)
+def test_a_bad_parameter_is_refused_with_a_message(changes: dict[str, Any], words: str) -> None:
+    reason = parameters.refusal(unset(), changes, configured=False)
+    assert reason is not None and words in reason
+    with pytest.raises(ConfigError, match=words):
+        parameters.configuration({**unset(), **changes})
+
+
+def test_a_good_parameter_is_taken() -> None:
+    assert parameters.refusal(unset(), {"voice.rate_wpm": 200}, configured=False) is None
+
+
+def test_while_it_is_configured_nothing_of_the_configuration_changes() -> None:
+    reason = parameters.refusal(unset(), {"voice.rate_wpm": 200}, configured=True)
+    assert reason == ("voice.rate_wpm cannot change while the node is configured: clean up first.")
+
+
+@pytest.mark.parametrize("name", ["use_sim_time", "autostart"])
+def test_what_is_not_ours_is_left_alone(name: str) -> None:
+    assert parameters.refusal(unset(), {name: True}, configured=True) is None

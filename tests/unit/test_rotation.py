@@ -1,0 +1,160 @@
+"""Recordings that never end are cut into files, and only old ones of ours are removed."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+import pytest
+from typing_extensions import Self
+
+from edge_runtime.errors import RecordingError
+from edge_runtime.interfaces import Sink
+from edge_runtime.micro_turn import (
+    TURN_SAMPLES,
+    Decision,
+    EngineOutput,
+    MicroTurn,
+    Timings,
+    TurnRecord,
+)
+from edge_runtime.replay import read
+from edge_runtime.sinks.recorder import Recorder
+from edge_runtime.sinks.rotation import CHECK_EVERY_TURNS, Limits, Rotation
+
+DAY_S = 86_400.0
+KEEP_ALL = Limits(max_bytes=1e12, max_s=1e12, keep_bytes=1e12, keep_s=1e12)
+
+
+class Clock:
+    now_s = 1_700_000_000.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+def recording(folder: Path) -> Path:
+    return folder / "last.mcap"
+
+
+def rotation(folder: Path, limits: Limits, clock: Clock) -> Rotation:
+    return Rotation(lambda path: Recorder(path, {}), recording(folder), limits, clock)
+
+
+def turns(sink: Sink, count: int, start: int = 0) -> None:
+    noise = np.random.default_rng(start).standard_normal((2, TURN_SAMPLES)).astype(np.float32)
+    for index in range(start, start + count):
+        turn = MicroTurn(index, index * 200_000_000, noise)
+        output = EngineOutput(index, {"floor": np.zeros(5, np.float32)})
+        sink.publish(TurnRecord(turn, output, Decision(index, "listen"), Timings()))
+
+
+def recordings(folder: Path) -> list[Path]:
+    return sorted(folder.glob("last*.mcap"))
+
+
+def test_below_the_limits_it_is_one_file(tmp_path: Path, clock: Clock) -> None:
+    with rotation(tmp_path, KEEP_ALL, clock) as sink:
+        turns(sink, CHECK_EVERY_TURNS + 1)
+    assert recordings(tmp_path) == [recording(tmp_path)]
+    assert len(list(read(recording(tmp_path)))) == CHECK_EVERY_TURNS + 1
+
+
+def test_a_full_file_is_followed_by_another_and_no_turn_is_lost(
+    tmp_path: Path, clock: Clock
+) -> None:
+    limits = Limits(max_bytes=10_000, max_s=1e12, keep_bytes=1e12, keep_s=1e12)
+    with rotation(tmp_path, limits, clock) as sink:
+        turns(sink, 3 * CHECK_EVERY_TURNS)
+    found = recordings(tmp_path)
+    assert len(found) > 1
+    indices = [one.turn.index for path in [*found[1:], found[0]] for one in read(path)]
+    assert sorted(indices) == list(range(3 * CHECK_EVERY_TURNS))
+    assert not list(tmp_path.glob("*.part"))
+
+
+@pytest.mark.parametrize("jump_s", [DAY_S, -DAY_S])
+def test_an_old_file_is_followed_by_another_also_when_the_clock_was_set_back(
+    tmp_path: Path, clock: Clock, jump_s: float
+) -> None:
+    limits = Limits(max_bytes=1e12, max_s=3600, keep_bytes=1e12, keep_s=1e12)
+    with rotation(tmp_path, limits, clock) as sink:
+        turns(sink, 5)
+        clock.now_s += jump_s
+        turns(sink, CHECK_EVERY_TURNS, start=5)
+    assert len(recordings(tmp_path)) == 2
+
+
+def test_the_recording_of_the_run_before_is_kept_beside(tmp_path: Path, clock: Clock) -> None:
+    for count in (1, 2):
+        with rotation(tmp_path, KEEP_ALL, clock) as sink:
+            turns(sink, count)
+    found = recordings(tmp_path)
+    assert len(list(read(recording(tmp_path)))) == 2
+    assert [len(list(read(path))) for path in found if path != recording(tmp_path)] == [1]
+
+
+def old(folder: Path, name: str, age_s: float, size: int, clock: Clock) -> Path:
+    path = folder / name
+    path.write_bytes(bytes(size))
+    os.utime(path, (clock.now_s - age_s, clock.now_s - age_s))
+    return path
+
+
+def test_old_ones_go_by_age(tmp_path: Path, clock: Clock) -> None:
+    ancient = old(tmp_path, "last-20200101T000000.mcap", 8 * DAY_S, 10, clock)
+    fresh = old(tmp_path, "last-20231114T000000.mcap", DAY_S, 10, clock)
+    limits = Limits(1e12, 1e12, keep_bytes=1e12, keep_s=7 * DAY_S)
+    with rotation(tmp_path, limits, clock):
+        assert fresh.exists() and not ancient.exists()
+
+
+def test_old_ones_go_by_size_the_oldest_first(tmp_path: Path, clock: Clock) -> None:
+    first = old(tmp_path, "last-20231110T000000.mcap", 3 * DAY_S, 600, clock)
+    second = old(tmp_path, "last-20231111T000000.mcap", 2 * DAY_S, 600, clock)
+    with rotation(tmp_path, Limits(1e12, 1e12, keep_bytes=1000, keep_s=1e12), clock):
+        assert second.exists() and not first.exists()
+
+
+def test_what_is_not_a_recording_of_ours_stays(tmp_path: Path, clock: Clock) -> None:
+    names = ("holiday.mcap", "last-notes.mcap", "last.txt", "other-20200101T000000.mcap")
+    files = [old(tmp_path, name, 99 * DAY_S, 10, clock) for name in names]
+    with rotation(tmp_path, Limits(1e12, 1e12, keep_bytes=0, keep_s=0), clock):
+        assert all(path.exists() for path in files)
+
+
+class Full:
+    """A recorder of a disk that is full."""
+
+    def __enter__(self) -> Self:
+        raise RecordingError("no space left")
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        raise AssertionError("it was never entered")
+
+    def publish(self, record: TurnRecord) -> None:
+        raise AssertionError("it was never entered")
+
+
+def test_a_full_disk_ends_the_recording_and_not_the_run(
+    tmp_path: Path, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    makers = iter([lambda path: Recorder(path, {}), lambda path: Full()])
+    limits = Limits(max_bytes=1, max_s=1e12, keep_bytes=1e12, keep_s=1e12)
+    sink = Rotation(lambda path: next(makers)(path), recording(tmp_path), limits, clock)
+    with sink:
+        turns(sink, 4 * CHECK_EVERY_TURNS)
+    assert "recording stopped, the run goes on: no space left" in caplog.text
+    assert len(recordings(tmp_path)) == 1

@@ -1,0 +1,223 @@
+"""Installing and removing the services: shown first, done once, and nothing of the owner's lost."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from edge_runtime.errors import InputError
+from edge_runtime.service_files import (
+    Plan,
+    Service,
+    apply_install,
+    apply_removal,
+    plan_install,
+    plan_removal,
+    service_files_folder,
+)
+
+PROGRAM = Path("/srv/edge/bin/edge-runtime")
+needs_systemd = pytest.mark.skipif(
+    shutil.which("systemd-sysusers") is None, reason="systemd is not installed"
+)
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="makes users in a folder: needs root")
+
+
+def files_only(plan: Plan) -> Plan:
+    return Plan(plan.files, ())
+
+
+def install(root: Path, service: Service = Service.DEVICE, **options: object) -> Plan:
+    instance = options.get("instance")
+    assert instance is None or isinstance(instance, str)
+    return plan_install(root, service, instance, PROGRAM, now=False)
+
+
+def tree(root: Path) -> dict[str, str]:
+    return {
+        str(path.relative_to(root)): path.read_text() for path in root.rglob("*") if path.is_file()
+    }
+
+
+def test_a_plan_changes_nothing(tmp_path: Path) -> None:
+    plan = install(tmp_path)
+    assert plan.changes
+    assert {step.what for step in plan.files} == {"write"}
+    assert tree(tmp_path) == {}
+
+
+def test_what_is_written_runs_this_program(tmp_path: Path) -> None:
+    apply_install(files_only(install(tmp_path)))
+    written = tree(tmp_path)
+    assert set(written) == {
+        "etc/systemd/system/edge-runtime.service",
+        "etc/systemd/system/edge-runtime@.service",
+        "etc/sysusers.d/edge-runtime.conf",
+        "etc/tmpfiles.d/edge-runtime.conf",
+        "etc/edge-runtime/edge-runtime.yaml",
+    }
+    unit = written["etc/systemd/system/edge-runtime.service"]
+    assert f"ExecStart={PROGRAM} serve --config /etc/edge-runtime/edge-runtime.yaml\n" in unit
+    assert "/opt/" not in unit
+    for path in tmp_path.rglob("*.service"):
+        assert stat.S_IMODE(path.stat().st_mode) == 0o644
+
+
+def test_doing_it_twice_is_doing_it_once(tmp_path: Path) -> None:
+    apply_install(files_only(install(tmp_path)))
+    before = tree(tmp_path)
+    again = install(tmp_path)
+    assert not again.changes
+    apply_install(files_only(again))
+    assert tree(tmp_path) == before
+
+
+def test_an_upgrade_brings_new_units_and_keeps_the_configuration(tmp_path: Path) -> None:
+    apply_install(files_only(install(tmp_path)))
+    config = tmp_path / "etc/edge-runtime/edge-runtime.yaml"
+    config.write_text("device: {name: mine}\n")
+    unit = tmp_path / "etc/systemd/system/edge-runtime.service"
+    fresh = unit.read_text()
+    unit.write_text("[Service]\nExecStart=/old\n")
+    plan = install(tmp_path)
+    assert {step.path.name: step.what for step in plan.files} == {
+        "edge-runtime.service": "update",
+        "edge-runtime@.service": "unchanged",
+        "edge-runtime.conf": "unchanged",
+        "edge-runtime.yaml": "keep",
+    }
+    apply_install(files_only(plan))
+    assert unit.read_text() == fresh
+    assert config.read_text() == "device: {name: mine}\n"
+
+
+def test_removing_leaves_configuration_and_credentials(tmp_path: Path) -> None:
+    apply_install(files_only(install(tmp_path)))
+    secret = tmp_path / "etc/edge-runtime/credentials/mqtt-password"
+    secret.parent.mkdir()
+    secret.write_text("geheim")
+    apply_removal(files_only(plan_removal(tmp_path, Service.DEVICE)), tmp_path)
+    assert set(tree(tmp_path)) == {
+        "etc/edge-runtime/edge-runtime.yaml",
+        "etc/edge-runtime/credentials/mqtt-password",
+    }
+    assert plan_removal(tmp_path, Service.DEVICE) == Plan((), ())
+
+
+def test_what_both_services_need_goes_with_the_last_of_them(tmp_path: Path) -> None:
+    apply_install(files_only(install(tmp_path)))
+    apply_install(files_only(install(tmp_path, Service.WORKER)))
+    apply_removal(files_only(plan_removal(tmp_path, Service.DEVICE)), tmp_path)
+    assert "etc/sysusers.d/edge-runtime.conf" in tree(tmp_path)
+    apply_removal(files_only(plan_removal(tmp_path, Service.WORKER)), tmp_path)
+    assert set(tree(tmp_path)) == {
+        "etc/edge-runtime/edge-runtime.yaml",
+        "etc/edge-runtime/edge-background.yaml",
+    }
+
+
+def test_an_instance_has_a_configuration_of_its_own(tmp_path: Path) -> None:
+    plan = install(tmp_path, instance="left")
+    assert plan.files[-1].path == tmp_path / "etc/edge-runtime/left.yaml"
+    assert plan.commands[-1][-1] == "edge-runtime@left.service"
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "../x", "a b", "ä", "x;y"])
+def test_an_instance_with_an_impossible_name_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(InputError, match="cannot be an instance"):
+        install(tmp_path, instance=name)
+
+
+def test_a_worker_has_no_instances(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="cannot be an instance"):
+        install(tmp_path, Service.WORKER, instance="left")
+
+
+@pytest.mark.parametrize("place", ["/home/ann/.venv/bin/edge-runtime", "/tmp/x/edge-runtime"])
+def test_a_program_that_the_sandbox_hides_is_refused_with_a_remedy(place: str) -> None:
+    with pytest.raises(InputError, match="venv /opt/edge-runtime"):
+        plan_install(Path("/"), Service.DEVICE, None, Path(place), now=True)
+
+
+def test_a_place_that_cannot_be_written_says_so(tmp_path: Path) -> None:
+    (tmp_path / "etc").write_text("a file in the way")
+    with pytest.raises(InputError, match="cannot be changed"):
+        apply_install(files_only(install(tmp_path)))
+
+
+@needs_systemd
+@as_root
+def test_systemd_takes_it_all_in_a_folder_that_stands_for_the_machine(tmp_path: Path) -> None:
+    """The real systemd-sysusers, systemd-tmpfiles and systemctl."""
+    apply_install(install(tmp_path))
+    assert "edge-runtime:x:" in (tmp_path / "etc/passwd").read_text()
+    groups = (tmp_path / "etc/group").read_text().splitlines()
+    members = {line.split(":")[0] for line in groups if line.endswith("edge-runtime")}
+    assert {"audio", "video", "render"} <= members
+    credentials = tmp_path / "etc/edge-runtime/credentials"
+    assert stat.S_IMODE(credentials.stat().st_mode) == 0o700
+    wants = tmp_path / "etc/systemd/system/multi-user.target.wants"
+    assert (wants / "edge-runtime.service").is_symlink()
+    apply_install(install(tmp_path, instance="left"))
+    assert (wants / "edge-runtime@left.service").is_symlink()
+    apply_removal(plan_removal(tmp_path, Service.DEVICE), tmp_path)
+    assert list(tmp_path.rglob("*.wants/*")) == []
+
+
+UNITS = ("edge-runtime.service", "edge-runtime@.service", "edge-background.service")
+
+
+@pytest.fixture
+def units(tmp_path: Path) -> Path:
+    """The unit files, with a program that is there."""
+    for unit in UNITS:
+        text = (service_files_folder() / unit).read_text()
+        text = text.replace("/opt/edge-runtime/bin/edge-runtime", "/bin/true")
+        # Whether manual pages are installed is not the question.
+        text = text.replace("Documentation=man:systemd.exec(5)\n", "")
+        (tmp_path / unit).write_text(text)
+    return tmp_path
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not installed")
+class TestUnits:
+    @pytest.mark.parametrize("unit", UNITS)
+    def test_systemd_finds_nothing_to_complain_of(self, units: Path, unit: str) -> None:
+        done = subprocess.run(
+            ["systemd-analyze", "verify", "--man=no", str(units / unit)],
+            capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+        assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+    @pytest.mark.parametrize("unit", UNITS)
+    def test_the_sandbox_leaves_little_open(self, units: Path, unit: str) -> None:
+        done = subprocess.run(
+            ["systemd-analyze", "security", "--offline=true", "--threshold=30", str(units / unit)],
+            capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+        assert "Overall exposure level" in done.stdout
+        assert done.returncode == 0, done.stdout[-500:]
+
+
+@pytest.mark.parametrize("unit", UNITS)
+def test_credentials_have_the_name_under_which_they_are_looked_for(unit: str) -> None:
+    """`credentials.located` puts `edge_` before a name."""
+    text = (service_files_folder() / unit).read_text()
+    assert "LoadCredential=edge:/etc/edge-runtime/credentials\n" in text
+
+
+def test_a_template_is_the_unit_for_one_of_many() -> None:
+    """What is hardened in one is hardened in the other."""
+    folder = service_files_folder()
+    one = set((folder / "edge-runtime.service").read_text().splitlines())
+    many = set((folder / "edge-runtime@.service").read_text().splitlines())
+    changed = {line.partition("=")[0] for line in one ^ many if not line.startswith("#")}
+    assert changed == {
+        *("Description", "ExecStart", "WorkingDirectory"),
+        *("StateDirectory", "CacheDirectory", "RuntimeDirectory"),
+    }

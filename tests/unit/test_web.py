@@ -1,0 +1,125 @@
+"""/health and /metrics over a real socket: what is answered, to whom, and how long it waits."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from edge_runtime.errors import ConfigError
+from edge_runtime.health import CAMERA, HealthMonitor, State
+from edge_runtime.sinks import web
+from edge_runtime.sinks.web import WebServer
+
+
+@pytest.fixture
+def health() -> HealthMonitor:
+    return HealthMonitor()
+
+
+@pytest.fixture
+def server(health: HealthMonitor) -> Iterator[WebServer]:
+    pages = WebServer("127.0.0.1", 0, lambda: health.snapshot().as_dict(), lambda: b"edge_x 1\n")
+    with pages:
+        yield pages
+
+
+def get(server: WebServer, path: str, **headers: str) -> tuple[int, bytes]:
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
+    connection.request("GET", path, headers=headers)
+    answer = connection.getresponse()
+    body = answer.read()
+    connection.close()
+    return answer.status, body
+
+
+@pytest.mark.parametrize(
+    ("state", "code"), [(State.OK, 200), (State.DEGRADED, 200), (State.FAILED, 503)]
+)
+def test_health_is_json_and_its_code_says_whether_it_works(
+    server: WebServer, health: HealthMonitor, state: State, code: int
+) -> None:
+    health.report(CAMERA, state, "because")
+    answered, body = get(server, "/health")
+    assert answered == code
+    content: dict[str, Any] = json.loads(body)
+    assert content["state"] == state.value
+    assert content["parts"]["camera"]["reason"] == "because"
+
+
+def test_metrics_are_there_where_they_are_switched_on(server: WebServer) -> None:
+    assert get(server, "/metrics?x=1") == (200, b"edge_x 1\n")
+    with WebServer("127.0.0.1", 0, dict) as without:
+        assert get(without, "/metrics")[0] == 404
+
+
+@pytest.mark.parametrize("path", ["/", "/healthz", "/../etc/passwd"])
+def test_there_is_nothing_else(server: WebServer, path: str) -> None:
+    assert get(server, path)[0] == 404
+
+
+def test_nothing_can_be_changed(server: WebServer) -> None:
+    for method in ("POST", "PUT", "DELETE"):
+        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
+        connection.request(method, "/health", body=b"{}")
+        assert connection.getresponse().status == 501
+        connection.close()
+
+
+@pytest.mark.parametrize(
+    ("host", "code"),
+    [("localhost", 200), ("127.0.0.1:9100", 200), ("[::1]:80", 200), ("evil.example:80", 403)],
+)
+def test_on_loopback_only_loopback_names_are_answered(
+    server: WebServer, host: str, code: int
+) -> None:
+    assert get(server, "/health", Host=host)[0] == code
+
+
+def test_one_that_says_nothing_does_not_keep_others_waiting_for_long(
+    health: HealthMonitor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(web._Handler, "timeout", 0.05)
+    with (
+        WebServer("127.0.0.1", 0, lambda: health.snapshot().as_dict()) as server,
+        socket.create_connection(("127.0.0.1", server.port)) as mute,
+    ):
+        mute.sendall(b"GET /hea")
+        assert get(server, "/health")[0] == 200
+
+
+def test_an_error_of_a_page_ends_neither_the_server_nor_its_thread() -> None:
+    answers = iter([ValueError("broken"), {"state": "ok"}])
+
+    def status() -> dict[str, str]:
+        answer = next(answers)
+        if isinstance(answer, ValueError):
+            raise answer
+        return answer
+
+    with WebServer("127.0.0.1", 0, status) as server:
+        assert get(server, "/health")[0] == 500
+        assert get(server, "/health")[0] == 200
+
+
+def test_an_address_that_is_taken_has_a_remedy(server: WebServer) -> None:
+    with pytest.raises(ConfigError, match=r"Choose another http\.address or http\.port"):
+        WebServer("127.0.0.1", server.port, dict).__enter__()
+
+
+def test_an_address_open_to_the_network_is_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+    with WebServer("0.0.0.0", 0, lambda: {"state": "ok"}) as server:
+        assert get(server, "/health", Host="kiosk.lan")[0] == 200
+    assert "open to the network" in caplog.text
+
+
+def test_it_leaves_no_thread_and_no_port(server: WebServer) -> None:
+    with WebServer("127.0.0.1", 0, dict) as one:
+        thread, port = one._thread, one.port
+    assert thread is not None and not thread.is_alive()
+    with WebServer("127.0.0.1", port, dict):
+        pass
