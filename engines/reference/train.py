@@ -18,9 +18,11 @@ import csv
 import os
 import random
 import socket
+import threading
 import time
 from collections import deque
 from dataclasses import dataclass, replace
+from multiprocessing import parent_process
 from pathlib import Path
 
 import numpy as np
@@ -275,7 +277,16 @@ class Trainer:
         console.print(text, soft_wrap=True)
 
 
+def _end_with_parent() -> None:
+    """Ranks of a run that was killed must not train on."""
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
 def worker(rank: int, settings: Settings) -> None:
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
     if settings.processes > 1:

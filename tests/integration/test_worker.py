@@ -145,6 +145,7 @@ def test_a_second_copy_is_told_the_same_and_not_worked_on_again(
         device.ask("q1", HOLD)
         device.await_reply("q1", "progress")
         device.ask("q1", HOLD)
+        device.await_any(lambda: device.kinds("q1") == ["accepted", "progress"] * 2)
         echo.go.set()
         device.await_reply("q1", "result")
         device.ask("q1", HOLD)
