@@ -22,6 +22,7 @@ from edge_runtime.delegation.kept import Spoken
 from edge_runtime.delegation.outbox import Outbox
 from edge_runtime.delegation.packing import Abilities
 from edge_runtime.delegation.remote import MqttBackground
+from edge_runtime.delegation.soonest import SoonestBackground
 from edge_runtime.device_status import DeviceStatus
 from edge_runtime.dialogue import KEPT_WORDS, Dialogue
 from edge_runtime.errors import ConfigError, SourceError
@@ -237,7 +238,7 @@ def device(
             decider=decider_for(config, manifest),
             voice=voice,
             dialogue=Dialogue(
-                background,
+                SoonestBackground(background),
                 phrases.words,
                 config.device.language,
                 config.background.deadline_s,
