@@ -16,7 +16,7 @@ from engines.reference.model import SUBFRAMES, Outputs
 from engines.reference.vocabulary import SYMBOLS
 
 _SYMBOL = {symbol: index for index, symbol in enumerate(SYMBOLS)}
-FLOOR_WEIGHT = torch.tensor([1.0, 3.0, 2.0, 3.0, 0.5])
+FLOOR_WEIGHT = torch.tensor([1.0, 3.0, 2.0, 3.0, 1.0])
 """Listening and holding are most turns; the rare decisions count for more."""
 ACTION_WEIGHT = torch.tensor([0.5] + [2.0] * 7)
 DELEGATE_WEIGHT = torch.tensor([0.5, 2.0, 3.0])

@@ -177,7 +177,9 @@ def test_who_errs_gives_way(bank: Bank, composer: Composer) -> None:
             if speaking[first + 1 : last].any() and not speaking[first] and last + 5 < TURNS:
                 into += 1
                 gave_way += FLOOR.index("yield") in conversation.floor[last : last + 4]
-                assert not speaking[last + 4]
+                ends = [m.start // TURN_SAMPLES for m in conversation.marks if m.kind == "end"]
+                answered = any(last <= end < last + 4 for end in ends)
+                assert answered or not speaking[last + 4]
     assert into > 5 and gave_way > 0.7 * into, "the others had finished by themselves"
 
 

@@ -75,12 +75,12 @@ class Acoustics:
         if rng.random() < 0.15 or not played.any():
             return np.zeros_like(played)
         loud = played
-        if rng.random() < 0.15:
+        if rng.random() < 0.3:
             drive = rng.uniform(1.0, 4.0) / 8000
             loud = np.tanh(played * drive) / drive
         response = synthetic_room(rng, rng.uniform(0.1, 0.5))
         delay = int(rng.integers(0, 6400) if rng.random() < 0.2 else rng.integers(0, 1200))
-        echo = oaconvolve(loud, response)[: len(played) - delay] * 10 ** (rng.uniform(-30, -2) / 20)
+        echo = oaconvolve(loud, response)[: len(played) - delay] * 10 ** (rng.uniform(-30, 2) / 20)
         return np.concatenate([np.zeros(delay), echo]).astype(np.float32)
 
     def _noise(self, rng: np.random.Generator, samples: int) -> Samples:

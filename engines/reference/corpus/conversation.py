@@ -303,7 +303,7 @@ class Composer:
         """The device says it is on it; a result comes some time later and is woven in."""
         rng = draft.rng
         free = self._device(draft, starts, self._short, may_be_cut=False)
-        arrives = starts + int(rng.integers(2, 12) if rng.random() < 0.5 else rng.integers(8, 45))
+        arrives = starts + int(rng.integers(0, 12) if rng.random() < 0.5 else rng.integers(8, 45))
         chance = rng.random()
         if chance < 0.12:
             return self._cancelled(draft, starts, free)
@@ -369,7 +369,8 @@ class Composer:
     def _listener_backchannel(self, draft: Draft, end: int, pause: int) -> None:
         """'mhm' in a longer pause of somebody who speaks at length."""
         first = draft.turn(end) + 1
-        if pause < 0.6 * RATE_HZ or first + 4 >= draft.turns or draft.rng.random() < 0.2:
+        busy = first + 4 >= draft.turns or draft.speaks_after(first * TURN_SAMPLES)
+        if pause < 0.6 * RATE_HZ or busy or draft.rng.random() < 0.2:
             draft.span(draft.floor, first, first + 2, IGNORE)
             return
         draft.span(draft.floor, first - 1, first, IGNORE)
@@ -397,9 +398,9 @@ class Composer:
                 return self._hears_backchannel(draft, start, pcm)
             if chance < 0.36 and not draft.blind:
                 return self._hears_side_talk(draft, start, pcm)
-            if chance < 0.60:
+            if chance < 0.68:
                 return self._is_interrupted(draft, start, pcm)
-            if chance < 0.65 and not draft.blind:
+            if chance < 0.73 and not draft.blind:
                 return self._sees_hand(draft, start, pcm)
         draft.sound(start, pcm, False)
         return end
@@ -462,13 +463,13 @@ class Composer:
         rng = draft.rng
         at = self._inside(draft, start, pcm, 0.7)
         chance, turn = rng.random(), None
-        if chance < 0.75:
+        if chance < 0.6:
             word = self._pick(draft, "interruption")
             said = self._say(draft, word, at, addressed=True, visible=True)
             heard = at + min(int(0.45 * RATE_HZ), said - at)
         else:
             word, said, heard = None, at, at + int(0.6 * RATE_HZ)
-        if chance >= 0.55:
+        if chance >= 0.45:
             turn = self._pick(draft, "turn")
             begin = said + (int(rng.uniform(0.1, 0.4) * RATE_HZ) if word else 0)
             said = self._say(draft, turn, begin, addressed=True, visible=True)
