@@ -12,7 +12,12 @@ from typing import Any, cast
 from edge_runtime import __version__
 from edge_runtime.assemble import Assembler
 from edge_runtime.background.local import LocalBackground
-from edge_runtime.background.transcribe import PocketSphinxTranscriber, ProcessTranscriber
+from edge_runtime.background.transcribe import (
+    PocketSphinxTranscriber,
+    ProcessTranscriber,
+    SpellingTranscriber,
+    Transcriber,
+)
 from edge_runtime.config import Config, Recording
 from edge_runtime.decide import FloorDecider
 from edge_runtime.delegation.broker import BrokerSettings
@@ -296,7 +301,11 @@ def _background(
 ) -> tuple[Background, list[Sink]]:
     """The device's own skills, behind the workers of a broker where one is configured; and the
     sinks that go with them."""
-    ear = enter(ProcessTranscriber()) if senses.realtime else PocketSphinxTranscriber()
+    ear: Transcriber
+    if config.background.recogniser == "none":
+        ear = SpellingTranscriber()
+    else:
+        ear = enter(ProcessTranscriber()) if senses.realtime else PocketSphinxTranscriber()
     local: Background = enter(
         LocalBackground(
             ear,

@@ -134,6 +134,11 @@ KEEP = (
 
 class BackgroundConfig(_Section):
     deadline_s: float = Field(20.0, gt=0, le=600, description="How long an answer may take.")
+    recogniser: Literal["pocketsphinx", "none"] = Field(
+        "pocketsphinx",
+        description="Listens to a question again on the device. none: the model's own spelling is "
+        "all there is; less is understood, and a core and 150 MB stay free.",
+    )
 
 
 class DelegationConfig(_Section):

@@ -106,6 +106,22 @@ class PocketSphinxTranscriber:
         return Transcript(free, False, 0.5 if free else 0.0)
 
 
+class SpellingTranscriber:
+    """Nothing is listened to again: the nearest question to what the interaction model spelled."""
+
+    def __init__(self) -> None:
+        self._rules = Rules(grammar.rules(), grammar.START)
+
+    def load(self) -> None:
+        return None
+
+    def transcribe(self, pcm: Pcm, rough: str = "") -> Transcript:
+        near = self._rules.nearest(rough)
+        if near is None or near.cost > PocketSphinxTranscriber.NEAR:
+            return Transcript(rough, False, 0.0)
+        return Transcript(near.text, True, 1.0 - near.cost)
+
+
 class ProcessTranscriber:
     """A transcriber in a process of its own, for use beside the loop.
 

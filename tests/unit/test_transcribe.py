@@ -14,6 +14,7 @@ import pytest
 from edge_runtime.background.transcribe import (
     PocketSphinxTranscriber,
     ProcessTranscriber,
+    SpellingTranscriber,
     Transcript,
 )
 from edge_runtime.errors import BackgroundError
@@ -144,3 +145,15 @@ def test_a_killed_device_leaves_no_recogniser_behind(tmp_path: Path) -> None:
         parent.kill()
         # The child holds the other end of the pipe: it closes when the child is gone.
         assert parent.communicate(timeout=60) == ("", None)
+
+
+def test_a_spelling_alone_is_taken_for_the_nearest_question() -> None:
+    silence: Pcm = np.zeros(SAMPLE_RATE_HZ, np.float32)
+    heard = SpellingTranscriber().transcribe(silence, "wha time is itt")
+    assert heard.in_grammar and heard.text == "what time is it"
+
+
+def test_a_spelling_near_to_no_question_is_handed_on_as_it_is() -> None:
+    silence: Pcm = np.zeros(SAMPLE_RATE_HZ, np.float32)
+    rough = "the oranges were cold yesterday"
+    assert SpellingTranscriber().transcribe(silence, rough) == Transcript(rough, False, 0.0)
