@@ -68,6 +68,8 @@ class Tally:
         self.pauses: dict[str, list[bool]] = defaultdict(list)
         """False takeovers by what goes before the pause."""
         self.edits = {"cer": [0, 0], "wer": [0, 0]}
+        self.sentences: list[tuple[str, str]] = []
+        """What was said in a clip, and how it was spelled."""
 
     def add(self, clip: Clip, trace: Trace) -> None:
         for cue in clip.cues:
@@ -132,6 +134,7 @@ class Tally:
             return
         until = clip.said[-1][1] + SAMPLE_RATE_HZ * 6 // 10
         guess = "".join(text for at, text in trace.heard if clip.said[0][0] < at <= until).strip()
+        self.sentences.append((truth, guess))
         for name, wrong, total in (
             ("cer", edits(truth, guess), len(truth)),
             ("wer", edits(truth.split(), guess.split()), len(truth.split())),
@@ -241,6 +244,8 @@ class Tally:
         for name, (wrong, total) in self.edits.items():
             value = wrong / total if total else None
             found[name] = figures.figure(value, total, None, None)
+        told = told_apart(self.sentences)
+        found["closed_vocabulary_accuracy"] = figures.share(sum(told), len(told))
         return found | turn_figures(self.gaps, seed)
 
 
@@ -261,6 +266,18 @@ def spells(moments: Sequence[int], start: int, end: int) -> int:
         if start < at <= end and at >= free:
             count, free = count + 1, at + SPEAKS_FOR
     return count
+
+
+def told_apart(sentences: Sequence[tuple[str, str]]) -> list[bool]:
+    """For each (truth, guess), whether the guess is nearer to its truth than to any other of the
+    sentences: the vocabulary is all that is said among them, so with more of them it is harder."""
+    vocabulary = {truth for truth, _ in sentences}
+
+    def own(truth: str, guess: str) -> bool:
+        distance = edits(truth, guess)
+        return guess != "" and all(distance < edits(other, guess) for other in vocabulary - {truth})
+
+    return [own(truth, guess) for truth, guess in sentences] if len(vocabulary) > 1 else []
 
 
 def edits(truth: Sequence[str], guess: Sequence[str]) -> int:

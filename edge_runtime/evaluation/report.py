@@ -113,6 +113,7 @@ MODEL_ONLY: Sequence[tuple[str, str, str]] = (
     ("follow_up_answered", "answers while a question is out", PERCENT),
     ("cer", "character error rate", "number"),
     ("wer", "word error rate", "number"),
+    ("closed_vocabulary_accuracy", "which of these sentences it was", PERCENT),
 )
 
 

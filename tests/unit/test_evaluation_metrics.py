@@ -7,7 +7,7 @@ import pytest
 
 from edge_runtime.evaluation.clip import Clip, Cue, Trace
 from edge_runtime.evaluation.gaps import Gap, eagerness_curve
-from edge_runtime.evaluation.metrics import Tally, edits, spells
+from edge_runtime.evaluation.metrics import Tally, edits, spells, told_apart
 from edge_runtime.micro_turn import TURN_SAMPLES, BackgroundState, VoiceState
 
 S = 16_000
@@ -170,6 +170,15 @@ def test_errors_of_the_transcript() -> None:
     found = figures(clip(said=said), trace(heard=heard))
     assert found["cer"]["value"] == pytest.approx(4 / 17, abs=1e-4)
     assert (found["wer"]["value"], found["wer"]["n"]) == (0.5, 4)
+
+
+def test_a_sentence_is_told_from_all_others_of_the_run() -> None:
+    assert told_apart([("turn on", "turm on"), ("turn off", "turn on"), ("stop", "")]) == [
+        True,
+        False,
+        False,
+    ]
+    assert told_apart([("the same", "the same"), ("the same", "")]) == [], "nothing to tell apart"
 
 
 def test_backchannels_belong_into_the_breaths() -> None:
