@@ -102,6 +102,8 @@ def _transcript(
         for first, last, text in spans:
             steps = slice(first * SUBFRAMES, (last + 1) * SUBFRAMES)
             outside[row, steps] = 0
+            if not text:  # not known
+                continue
             coded = [_SYMBOL[c] for c in text if c in _SYMBOL] + [_SYMBOL[" "]]
             window = log_probs[row, steps]
             repeats = sum(a == b for a, b in itertools.pairwise(coded))
@@ -134,7 +136,7 @@ def compute(outputs: Outputs, batch: Batch) -> tuple[Tensor, dict[str, float]]:
     end = F.binary_cross_entropy_with_logits(
         outputs.end_of_turn.float(), ended.clamp(0).float(), reduction="none"
     )
-    sighted = batch.inputs[3]
+    seen = batch.inputs[3] * (labels["vision"] != IGNORE)
     vision = F.binary_cross_entropy_with_logits(
         outputs.vision.float(), labels["vision"], reduction="none"
     )
@@ -145,7 +147,7 @@ def compute(outputs: Outputs, batch: Batch) -> tuple[Tensor, dict[str, float]]:
         "delegate": _classes(outputs.delegate, labels["delegate"], DELEGATE_WEIGHT),
         "speech": _classes(outputs.speech, labels["speech"]),
         "end": (end * known).sum() / known.sum().clamp(1),
-        "vision": (vision * sighted).sum() / (sighted.sum() * vision.shape[-1]).clamp(1),
+        "vision": (vision * seen).sum() / seen.sum().clamp(1),
         "phones": _classes(outputs.phones, labels["phones"]),
         "text": text,
         "blank": blank,

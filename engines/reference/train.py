@@ -8,6 +8,8 @@ engines/reference/model.onnx` goes on from exported weights where there is no ch
 The curriculum is one number: `--dense` is the share of steps that learn from speech upon speech
 (words, phones, ends of turns) instead of conversations. Begin with 1, then go on with about 0.3.
 `--own` is the share of the conversations in which the device does what the model would have done.
+`--recordings DIR` adds recordings of one's own device and corrections to them, in `--recorded` of
+the steps (`corpus/recordings.py` says how they look).
 """
 
 from __future__ import annotations
@@ -33,14 +35,17 @@ from rich.console import Console
 from torch import Tensor, nn
 
 from edge_runtime.inference.manifest import load_manifest
+from engines.reference.corpus.conversation import Composer
 from engines.reference.corpus.factory import build_composers
+from engines.reference.corpus.recordings import Recordings
 from engines.reference.losses import Batch, compute
 from engines.reference.model import InteractionModel, ModelConfig
 from engines.reference.rollout import led_by
 from engines.reference.warm_start import load_graph
 
 console = Console(highlight=False)
-STAGES = ("dense", "duplex")
+STAGES = ("dense", "duplex", "recorded")
+SHIPPED = Path(__file__).parent
 FILTERBANK_RATE = 0.01
 """Of the learning rate: at the full rate the filters blur."""
 
@@ -65,6 +70,9 @@ class Settings:
     """Share of the steps on dense speech instead of conversations."""
     own: float = 0.25
     """Share of the conversations that go the way the model itself leads them."""
+    recordings: Path | None = None
+    recorded: float = 0.3
+    """Share of the steps on these."""
     seed: int = 0
     """Also of the bank: another seed, other sentences and voices."""
     checkpoint_s: float = 180.0
@@ -82,7 +90,7 @@ def parse() -> Settings:
         if isinstance(value, bool):
             parser.add_argument(flag, action="store_true", default=value)
         else:
-            kind = Path if name in ("folder", "data", "start_from") else type(value)
+            kind = Path if name in ("folder", "data", "start_from", "recordings") else type(value)
             parser.add_argument(flag, type=kind, default=value)
     return Settings(**vars(parser.parse_args()))
 
@@ -178,11 +186,13 @@ class Trainer:
         settings = self.settings
         self.resume()
         rng = random.Random(settings.seed * 1000 + self.rank + 7919 * (self.step + 1))
-        composers = build_composers(settings, self._print if self.rank == 0 else None)
+        composers = self._composers()
         started = saved = time.monotonic()
         base_s, total_s = self.seconds, settings.minutes * 60
         while (elapsed := self._elapsed(started)) < total_s:
             stage = "dense" if rng.random() < settings.dense else "duplex"
+            if "recorded" in composers and rng.random() < settings.recorded:
+                stage = "recorded"
             composer = composers[stage]
             count = settings.batch * settings.turns // composer.turns
             seeds = [rng.getrandbits(48) for _ in range(count)]
@@ -201,6 +211,17 @@ class Trainer:
         if self.rank == 0:
             self.save()
             self._print(f"done: step {self.step}, {self.hours:.1f} h heard")
+
+    def _composers(self) -> dict[str, Composer | Recordings]:
+        settings, tell = self.settings, self._print if self.rank == 0 else None
+        composers: dict[str, Composer | Recordings] = {**build_composers(settings, tell)}
+        if settings.recordings is not None:
+            manifest = load_manifest(settings.start_from.parent if settings.start_from else SHIPPED)
+            recorded = Recordings.load(settings.recordings, manifest, settings.turns)
+            composers["recorded"] = recorded
+            if tell:
+                tell(f"{len(recorded.takes)} recordings, {recorded.corrections} corrections")
+        return composers
 
     def _elapsed(self, started: float) -> float:
         """Seconds so far, agreed between the ranks so that all stop at the same step."""

@@ -1,0 +1,142 @@
+"""Recordings of a device, corrected by hand, as material to train on."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="the factory needs torch (make train)")
+pytest.importorskip("scipy", reason="the factory needs scipy (make train)")
+pytest.importorskip("onnx", reason="the factory needs onnx (make train)")
+sys.path.insert(0, str(Path(__file__).parent.parent / "integration"))
+
+from program import edge, needs_espeak, spoken  # noqa: E402
+
+from edge_runtime.errors import InputError  # noqa: E402
+from edge_runtime.inference.manifest import load_manifest  # noqa: E402
+from edge_runtime.reference_engine import reference_engine_folder  # noqa: E402
+from engines.reference.corpus.draft import IGNORE, Conversation  # noqa: E402
+from engines.reference.corpus.recordings import Recordings, read_corrections  # noqa: E402
+from engines.reference.losses import Batch, compute  # noqa: E402
+from engines.reference.model import InteractionModel, ModelConfig  # noqa: E402
+from engines.reference.vocabulary import ACTS, FLOOR  # noqa: E402
+from engines.reference.warm_start import load_graph  # noqa: E402
+
+pytestmark = needs_espeak
+MANIFEST = load_manifest(reference_engine_folder())
+WINDOW = 40
+
+
+@pytest.fixture(scope="module")
+def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """12 s of a device that heard a chirp."""
+    here = tmp_path_factory.mktemp("device")
+    sound = spoken(here / "talk.wav", 6.0)
+    result = edge("run", "--audio", sound, "--speed", "max", "--out", "out", cwd=here)
+    assert result.returncode == 0, result.stderr
+    return here / "out" / "recording.mcap"
+
+
+def taken(recording: Path, tmp_path: Path, corrections: str, turns: int = WINDOW) -> Recordings:
+    (tmp_path / "lobby.mcap").write_bytes(recording.read_bytes())
+    (tmp_path / "lobby.yaml").write_text(corrections)
+    return Recordings.load(tmp_path, MANIFEST, turns)
+
+
+def whole(recordings: Recordings) -> Conversation:
+    return Recordings(recordings.takes, recordings.takes[0].turns).compose(0)
+
+
+def test_what_was_not_corrected_stays_as_it_was_decided(recording: Path, tmp_path: Path) -> None:
+    one = whole(taken(recording, tmp_path, ""))
+    assert one.audio.shape == (2, 3200 * len(one.floor)) and np.abs(one.audio[0]).max() > 0.1
+    assert set(np.unique(one.floor)) <= {IGNORE, *range(len(FLOOR))}
+    assert (one.floor != IGNORE).mean() > 0.9
+    assert one.texts == ((0, len(one.floor) - 1, ""),), "nothing is known of what was said"
+
+
+def test_a_correction_counts_and_its_surroundings_do_not(recording: Path, tmp_path: Path) -> None:
+    one = whole(
+        taken(
+            recording,
+            tmp_path,
+            "- {from_s: 8.0, to_s: 8.4, floor: speak, act: greet}\n"
+            "- {from_s: 1.0, to_s: 2.0, said: 'Turn on the light!'}\n",
+        )
+    )
+    speaking = one.status[40:42, 0] > 0
+    assert (one.floor[40:42][~speaking] == FLOOR.index("speak")).all() and not speaking.all()
+    assert (one.act[40:42] == ACTS.index("greet")).all()
+    assert (one.floor[35:40] == IGNORE).all() and (one.floor[42:47] == IGNORE).all()
+    assert one.floor_weight[40] > one.floor_weight[0]
+    assert (5, 9, "turn on the light") in one.texts
+
+
+def test_a_silent_device_is_not_taught_to_yield(recording: Path, tmp_path: Path) -> None:
+    one = whole(taken(recording, tmp_path, "- {from_s: 0.0, to_s: 1.0, floor: yield}"))
+    assert (one.status[:5, 0] == 0).all() and (one.floor[:5] == IGNORE).all()
+
+
+def test_most_windows_hold_a_correction(recording: Path, tmp_path: Path) -> None:
+    recordings = taken(recording, tmp_path, "- {from_s: 8.0, to_s: 8.4, floor: speak}", 20)
+    shown = [(recordings.compose(seed).floor_weight > 1).any() for seed in range(40)]
+    assert np.mean(shown) > 0.7
+
+
+def test_a_short_recording_is_filled_with_what_is_not_known(
+    recording: Path, tmp_path: Path
+) -> None:
+    recordings = taken(recording, tmp_path, "", 100)
+    assert (recordings.compose(0).floor[-20:] == IGNORE).all()
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("- {from_s: 1, to_s: 2, floor: spek}", "one of listen"),
+        ("- {from_s: 1, to_s: 2, flor: speak}", "flor"),
+        ("- {from_s: 1, to_s: 2000, floor: speak}", "12.0 s"),
+        ("- {from_s: 2, to_s: 1, floor: speak}", "no span"),
+        ("from_s: 1", "list"),
+        ("- [", "cannot be read"),
+    ],
+)
+def test_a_bad_correction_is_named(recording: Path, tmp_path: Path, text: str, words: str) -> None:
+    with pytest.raises(InputError, match=words) as caught:
+        taken(recording, tmp_path, text)
+    assert "lobby.yaml" in str(caught.value)
+
+
+def test_a_folder_without_recordings_says_how_to_make_one(tmp_path: Path) -> None:
+    assert read_corrections(tmp_path / "none.yaml") == []
+    with pytest.raises(InputError, match="--out DIR"):
+        Recordings.load(tmp_path, MANIFEST, WINDOW)
+
+
+def test_training_on_a_correction_changes_what_is_decided_there(
+    recording: Path, tmp_path: Path
+) -> None:
+    """The shipped model, taught to speak where it was silent."""
+    torch.manual_seed(0)
+    model = InteractionModel(ModelConfig())
+    load_graph(model, reference_engine_folder() / "model.onnx")
+    recordings = taken(recording, tmp_path, "- {from_s: 2.0, to_s: 2.6, floor: speak}", 30)
+    window = Recordings(recordings.takes, 30).window(recordings.takes[0], 0)
+
+    def chance() -> float:
+        with torch.no_grad():
+            floor = model(*Batch.of([window]).inputs).floor[0, 10:13]
+        return float(floor.softmax(-1)[:, FLOOR.index("speak")].mean())
+
+    before = chance()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-4)
+    for seed in range(12):
+        batch = Batch.of([recordings.compose(seed), recordings.compose(seed + 100)])
+        loss, _ = compute(model(*batch.inputs), batch)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert before < 0.5 < chance()
