@@ -33,7 +33,7 @@ from edge_runtime.dialogue import KEPT_WORDS, Dialogue
 from edge_runtime.errors import ConfigError, SourceError
 from edge_runtime.health import ENGINE, HealthMonitor, State
 from edge_runtime.inference.engine import ModelEngine
-from edge_runtime.inference.manifest import Manifest
+from edge_runtime.inference.manifest import Manifest, Vocabularies
 from edge_runtime.inference.onnx import OnnxEngine, OnnxOptions
 from edge_runtime.inference.plan import default_cache
 from edge_runtime.inference.tensorrt import Phase, TensorRtEngine, TensorRtOptions
@@ -54,7 +54,7 @@ from edge_runtime.remote_control import RemoteControl
 from edge_runtime.sinks.conversation import ConversationFile
 from edge_runtime.sinks.dds import DdsWire
 from edge_runtime.sinks.diagnostics import diagnostics
-from edge_runtime.sinks.home_assistant import HomeAssistant, HomeSettings
+from edge_runtime.sinks.home_assistant import PRESENT, HomeAssistant, HomeSettings
 from edge_runtime.sinks.messages import TurnMessages, action_topics
 from edge_runtime.sinks.metrics import Metrics
 from edge_runtime.sinks.queue import QueueSink
@@ -231,7 +231,7 @@ def device(
             config,
             senses,
             DeviceStatus(config.device.name, health, control),
-            manifest.vocabularies.floor,
+            manifest.vocabularies,
             all_sinks,
             enter,
         )
@@ -352,7 +352,7 @@ def _shown(
     config: Config,
     senses: Senses,
     status: DeviceStatus,
-    floors: Sequence[str],
+    words: Vocabularies,
     sinks: Sequence[Sink],
     enter: Callable[[Any], Any],
 ) -> list[Sink]:
@@ -374,11 +374,12 @@ def _shown(
         settings = HomeSettings(
             config.device.name,
             chosen.prefix,
-            tuple(floors),
+            words.floor,
             chosen.tell_heard,
             chosen.tell_said,
             isinstance(senses.audio, Switchable),
             isinstance(senses.frames, Switchable),
+            sees=PRESENT in words.seen and senses.frames is not None,
         )
         home = HomeAssistant(broker_for(config), settings, control, health)
         shown.append(enter(QueueSink(home, "home-assistant")))

@@ -53,6 +53,9 @@ class FloorDecider:
         ):
             if (logits := self._logits(output, role)) is not None:  # type: ignore[arg-type]
                 chances[role] = dict(zip(names, _softmax(logits), strict=True))
+        seen = self._logits(output, "seen")
+        if seen is not None and turn.frame is not None:
+            chances["seen"] = dict(zip(self._words.seen, _logistic(seen), strict=True))
         floor = self._state(chances["floor"], speaking)
         say = self._say(floor, chances.get("act", {}))
         self._asked = say is not None
@@ -141,6 +144,11 @@ class FloorDecider:
                 symbols.append(self._words.symbols[best])
             self._last_symbol = best
         return "".join(symbols)
+
+
+def _logistic(logits: NDArray[np.floating]) -> Sequence[float]:
+    values: list[float] = (0.5 * (1 + np.tanh(logits.astype(np.float64) / 2))).tolist()
+    return values
 
 
 def _softmax(logits: NDArray[np.floating]) -> Sequence[float]:

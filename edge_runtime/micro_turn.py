@@ -181,7 +181,8 @@ class Decision:
     probabilities: Mapping[str, Mapping[str, float]] = field(
         default_factory=lambda: MappingProxyType({})
     )
-    """By head (`floor`, `act`, `action`, `delegate`) and class."""
+    """By head (`floor`, `act`, `action`, `delegate`) and class; `seen`, where there is a picture:
+    each by itself (`present`, `facing`, ...)."""
 
 
 @dataclass(frozen=True, slots=True)

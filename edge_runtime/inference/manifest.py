@@ -27,7 +27,7 @@ Precision = Literal["fp32", "fp16", "int8"]
 """Of a graph. fp16 is made of the fp32 graph when it is wanted; int8 is a file of its own, since
 it takes a calibration."""
 InputRole = Literal["audio", "frame", "frame_valid", "events", "status"]
-OutputRole = Literal["floor", "act", "action", "delegate", "transcript"]
+OutputRole = Literal["floor", "act", "action", "delegate", "transcript", "seen"]
 Probability = Annotated[float, Field(gt=0.0, lt=1.0)]
 _RANKS = {"audio": 3, "frame": 4, "transcript": 3}
 """Dimensions of a tensor by its role, 2 for the others; the first is the batch, always 1."""
@@ -87,6 +87,8 @@ class Vocabularies(_Closed):
     events: tuple[str, ...] = ()
     status: tuple[str, ...] = ()
     symbols: tuple[str, ...] = ()
+    seen: tuple[str, ...] = ()
+    """What a picture may show; each by itself. `present`: somebody is there."""
 
 
 class Decoding(_Closed):
@@ -175,6 +177,7 @@ class Manifest(_Closed):
             "action": words.action,
             "delegate": words.delegate,
             "transcript": words.symbols,
+            "seen": words.seen,
             "events": words.events,
             "status": words.status,
         }

@@ -10,7 +10,7 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any
@@ -32,6 +32,8 @@ EVERY_S = 0.5
 """At most so often is a new state published; a stop and a switch are shown at once."""
 ENGAGED_TURNS = 60_000 // TURN_MS
 """For a minute after the last word, somebody counts as talking to the device."""
+PRESENT, GONE_TURNS = "present", 5_000 // TURN_MS
+"""Who was not seen for so long has gone; shorter, and they have turned or were missed."""
 PAUSE_TURNS = 2_000 // TURN_MS
 """What is heard after such a pause begins anew."""
 STEP_DEG = 15
@@ -50,6 +52,8 @@ class HomeSettings:
     tell_said: bool = True
     has_microphone: bool = True
     has_camera: bool = True
+    sees: bool = False
+    """The model tells whether somebody is there."""
 
 
 class HomeAssistant:
@@ -86,7 +90,10 @@ class HomeAssistant:
             "link": home.OFF,
             "said": "",
             "heard": "",
+            "presence": None,
         }
+        self._absent_turns = GONE_TURNS
+        """Micro-turns since somebody was seen."""
         self._quiet_turns = ENGAGED_TURNS
         """Micro-turns since a word was heard."""
         self._published: dict[str, Any] = {}
@@ -117,6 +124,7 @@ class HomeAssistant:
         if turn.direction_rad is not None:
             bearing = math.degrees(turn.direction_rad)
             self._seen["direction"] = STEP_DEG * round(bearing / STEP_DEG)
+        self._seen["presence"] = self._presence(decision.probabilities.get("seen"))
         if record.said is not None and self._settings.tell_said:
             self._seen["said"] = record.said.text[: home.LONGEST_TEXT]
         if decision.heard.strip():
@@ -127,6 +135,14 @@ class HomeAssistant:
         else:
             self._quiet_turns = min(self._quiet_turns + 1, ENGAGED_TURNS)
 
+    def _presence(self, seen: Mapping[str, float] | None) -> str | None:
+        """None where there is no picture to tell from."""
+        if seen is None or PRESENT not in seen:
+            self._absent_turns = GONE_TURNS
+            return None
+        self._absent_turns = 0 if seen[PRESENT] >= 0.5 else self._absent_turns + 1
+        return home.ON if self._absent_turns < GONE_TURNS else home.OFF
+
     def _state(self) -> dict[str, Any]:
         health = self._health.snapshot()
         with self._lock:
@@ -136,6 +152,8 @@ class HomeAssistant:
             del seen["heard"]
         if not self._settings.tell_said:
             del seen["said"]
+        if not self._settings.sees:
+            del seen["presence"]
         return seen | {
             "engaged": home.ON if engaged else home.OFF,
             "health": health.state.value,
@@ -178,6 +196,7 @@ class HomeAssistant:
             chosen.tell_said,
             chosen.has_microphone,
             chosen.has_camera,
+            chosen.sees,
         )
         message = json.dumps(payload, ensure_ascii=False).encode()
         self._connection.publish(Outgoing(self._topics.discovery, message, retain=True))

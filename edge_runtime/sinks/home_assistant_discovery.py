@@ -47,9 +47,12 @@ def discovery(
     tell_said: bool,
     has_microphone: bool,
     has_camera: bool,
+    sees: bool = False,
 ) -> dict[str, Any]:
     """The payload of the discovery topic. `floors`: the floor states of the model."""
     components = _sensors(topics, floors)
+    if sees:
+        components["presence"] = _binary("Somebody is there", "presence", "occupancy")
     if tell_said:
         components["said"] = _sensor("Last utterance", "said", icon="mdi:account-voice")
     if tell_heard:

@@ -17,7 +17,7 @@ import torch
 import yaml
 from torch import Tensor, nn
 
-from engines.reference.model import TURN_SAMPLES, InteractionModel, ModelConfig
+from engines.reference.model import TURN_SAMPLES, VISION, InteractionModel, ModelConfig
 from engines.reference.vocabulary import (
     ACTIONS,
     ACTS,
@@ -147,6 +147,7 @@ def describe(
             "events": list(EVENTS),
             "status": list(STATUS),
             "symbols": list(SYMBOLS),
+            "seen": list(VISION),
         },
         "decoding": DECODING,
         "evaluation": evaluation or {},

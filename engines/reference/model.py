@@ -378,7 +378,7 @@ class InteractionModel(nn.Module):
         seen = self.picture(frame)[:, None] * valid
         new["picture"] = seen
         context = torch.cat([events, status], -1)[:, None]
-        turn, _ = self._turn_vector(local, seen, state["picture"], valid, context)
+        turn, vision = self._turn_vector(local, seen, state["picture"], valid, context)
         keys, values = [], []
         for index, block in enumerate(self.blocks):
             turn, key, value = block.step(
@@ -391,5 +391,5 @@ class InteractionModel(nn.Module):
         heads, transcript, _ = self._read(turn, local)
         floor, act, action, delegate, _, _ = heads[:, 0].split(self.head_sizes, -1)
         outputs = {"floor": floor, "act": act, "action": action, "delegate": delegate}
-        outputs["transcript"] = transcript
+        outputs["transcript"], outputs["seen"] = transcript, vision[:, 0]
         return outputs, new

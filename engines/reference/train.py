@@ -163,7 +163,8 @@ class Trainer:
         heard = load_manifest(graph.parent).evaluation.get("training", {})
         self.hours = float(heard.get("hours", 0.0)) if isinstance(heard, dict) else 0.0
         if self.rank == 0:
-            self._print(f"started from {graph}, {self.hours:.0f} h heard; new: {', '.join(fresh)}")
+            new = f"; new: {', '.join(fresh)}" if fresh else ""
+            self._print(f"started from {graph}, {self.hours:.0f} h heard{new}")
 
     def save(self) -> None:
         """Atomically: a run that is cut off leaves the checkpoint before it."""

@@ -152,6 +152,31 @@ def test_a_device_without_a_camera_has_no_switch_for_one(broker: Broker) -> None
     assert "camera" not in payload["components"]
 
 
+def test_who_is_seen_is_there_and_is_gone_after_a_while(broker: Broker) -> None:
+    house = House(broker, sees=True)
+
+    def looks(chance: float, turns: int = 1) -> None:
+        for _ in range(turns):
+            house.turn(probabilities={"seen": {"present": chance, "waving": 0.1}})
+
+    with Device(broker, patterns=ALL) as client, house.home:
+        payload = json.loads(client.await_any(lambda: newest(client, CONFIG)))
+        assert payload["components"]["presence"]["device_class"] == "occupancy"
+        house.turn()
+        await_state(client, presence=None)
+        looks(0.2)
+        await_state(client, presence="OFF")
+        looks(0.9)
+        await_state(client, presence="ON")
+        looks(0.2, turns=24)
+        assert await_state(client, presence="ON")
+        looks(0.2)
+        await_state(client, presence="OFF")
+        looks(0.9)
+        house.turn()
+        await_state(client, presence=None)  # the camera is off: nobody can tell
+
+
 def test_commands_are_obeyed_and_their_effect_is_shown(broker: Broker) -> None:
     house = House(broker)
     told: list[tuple[str, bool]] = []

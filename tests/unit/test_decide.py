@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ WORDS = {
     "action": ("none", "wave", "nod"),
     "delegate": ("none", "delegate", "cancel"),
     "transcript": ("", " ", "h", "i", "l"),
+    "seen": ("present", "waving"),
 }
 STEPS = 4
 SURE = 20.0
@@ -56,7 +58,7 @@ def output(index: int = 0, heard: str = "____", **sure_of: str | dict[str, float
     """
     tensors = {}
     for head, names in WORDS.items():
-        if head == "transcript":
+        if head in ("transcript", "seen"):
             continue
         default = "listen" if head == "floor" else "none"
         given = sure_of.get(head, default)
@@ -65,7 +67,8 @@ def output(index: int = 0, heard: str = "____", **sure_of: str | dict[str, float
     steps = np.zeros((1, STEPS, len(WORDS["transcript"])), np.float32)
     for step, symbol in enumerate(heard):
         steps[0, step, 0 if symbol == "_" else WORDS["transcript"].index(symbol)] = SURE
-    return EngineOutput(index, {**tensors, "transcript": steps})
+    seen = np.array([[2.0, -2.0]], np.float32)
+    return EngineOutput(index, {**tensors, "transcript": steps, "seen": seen})
 
 
 def turn(speaking: bool = False) -> MicroTurn:
@@ -287,6 +290,14 @@ class TestReset:
         assert afresh == first
         assert (afresh.say, afresh.heard) == ("greet", "l")
         assert afresh.delegation is Delegation.DELEGATE
+
+    def test_what_is_seen_is_told_where_there_is_a_picture(self) -> None:
+        by, here = decider(), turn()
+        assert "seen" not in by.decide(output(), here).probabilities
+        looking = replace(here, frame=np.zeros((8, 8, 3), np.uint8))
+        seen = by.decide(output(), looking).probabilities["seen"]
+        assert seen == pytest.approx({"present": 0.881, "waving": 0.119}, abs=1e-3)
+        assert "seen" not in decider(heads=("floor",)).decide(output(), looking).probabilities
 
     def test_the_decision_has_the_index_of_the_turn(self) -> None:
         by = decider()
