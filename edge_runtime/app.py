@@ -69,8 +69,9 @@ from edge_runtime.sources.microphone import MicrophoneSource
 from edge_runtime.sources.recording import RecordingSource
 from edge_runtime.sources.ros_topics import StampClock, TopicCamera, TopicMicrophone
 from edge_runtime.voice.espeak import EspeakSynthesizer
-from edge_runtime.voice.mouth import Mouth
+from edge_runtime.voice.mouth import Mouth, Synthesizer
 from edge_runtime.voice.phrases import Phrases
+from edge_runtime.voice.piper import PiperSynthesizer
 
 log = logging.getLogger(__name__)
 MICROPHONE = "microphone"
@@ -113,6 +114,13 @@ def engine_for(config: Config, on_phase: Callable[[Phase], None] | None = None) 
         folder,
         OnnxOptions(chosen.threads, chosen.provider, precision, cache, chosen.workspace_mb),
     )
+
+
+def synthesizer_for(config: Config) -> Synthesizer:
+    chosen = config.voice
+    if chosen.engine == "piper" and chosen.model is not None:
+        return PiperSynthesizer(chosen.model, chosen.rate_wpm, chosen.speaker)
+    return EspeakSynthesizer(chosen.voice, chosen.rate_wpm, chosen.pitch)
 
 
 def decider_for(config: Config, manifest: Manifest) -> FloorDecider:
@@ -209,10 +217,7 @@ def device(
             config.device.name,
             [*manifest.vocabularies.act, "backchannel", *([KEPT_WORDS] if keeps else [])],
         )
-        synthesizer = EspeakSynthesizer(
-            config.voice.voice, config.voice.rate_wpm, config.voice.pitch
-        )
-        voice = enter(Mouth(synthesizer, block=not senses.realtime))
+        voice = enter(Mouth(synthesizer_for(config), block=not senses.realtime))
         actions = [name for name in manifest.vocabularies.action if name != "none"]
         background, noted = _background(config, senses, actions, enter)
         statistics = enter(Statistics())

@@ -107,12 +107,23 @@ class DecisionConfig(_Section):
 
 
 class VoiceConfig(_Section):
+    engine: Literal["espeak", "piper"] = Field("espeak", description="What speaks.")
     voice: str = Field("en-us+f2", description="An espeak-ng voice (`espeak-ng --voices`).")
+    model: Path | None = Field(
+        None, strict=False, description="A Piper voice's .onnx file, its .onnx.json beside it."
+    )
+    speaker: int | None = Field(None, ge=0, description="Of a Piper voice with several.")
     rate_wpm: int = Field(165, ge=80, le=450, description="Words a minute.")
     pitch: int = Field(50, ge=0, le=99, description="espeak-ng's pitch.")
     phrases: Path | None = Field(
         None, strict=False, description="A file of your own words for the acts."
     )
+
+    @model_validator(mode="after")
+    def _has_a_voice(self) -> Self:
+        if self.engine == "piper" and self.model is None:
+            raise ValueError("engine: piper needs `model`, the .onnx file of a Piper voice")
+        return self
 
 
 KEEP = (

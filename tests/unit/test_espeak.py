@@ -15,7 +15,8 @@ from scipy.signal import correlate, resample_poly
 
 from edge_runtime.errors import VoiceError
 from edge_runtime.micro_turn import Pcm
-from edge_runtime.voice.espeak import QUIET_LEVEL, EspeakSynthesizer, SilenceTrimmer
+from edge_runtime.voice.espeak import EspeakSynthesizer
+from edge_runtime.voice.silence import QUIET_LEVEL, SilenceTrimmer
 
 SENTENCE = "Hello there, how are you?"
 LONG = ("The quick brown fox jumps over the lazy dog. " * 120)[:5000]
