@@ -17,6 +17,7 @@ from edge_runtime.delegation.context import Conversation, Heard
 from edge_runtime.errors import BackgroundError
 from edge_runtime.interfaces import Background
 from edge_runtime.micro_turn import (
+    TURN_MS,
     Action,
     BackgroundState,
     Decision,
@@ -39,6 +40,9 @@ ASIDES = frozenset({BACKCHANNEL, ANNOUNCE})
 REQUEST, KEPT, TOLD = "request-", "kept-", "told-"
 """How the ids begin: of questions that matter now, of those that may be answered late, and of what
 somebody outside wants told."""
+STALE_TURNS = 30_000 // TURN_MS
+"""An answer that has waited so long for the floor is not what the conversation is about any more.
+Timers, and what was kept, are told however late."""
 KEPT_WORDS = "kept"
 """The phrase that says a question is kept."""
 STOP_MOTION = Action("stop_motion")
@@ -80,10 +84,13 @@ class Dialogue:
         self._to_say: deque[str] = deque()
         self._mode = Mode.NORMAL
         self._link_up = link_up
-        self._utterances = self._requests = self._tellings = 0
+        self._utterances = self._requests = self._tellings = self._turns = 0
 
     def poll(self) -> list[Event]:
         """What the background model has to tell, as events for the next micro-turn."""
+        self._turns += 1
+        for name in self._answers.forget_before(self._turns - STALE_TURNS, REQUEST):
+            log.info("the answer to %s has waited too long to be told", name)
         own, self._refused, self._told = [*self._refused, *self._told], [], []
         events = [self._take(event) for event in [*own, *self._background.poll()]]
         return [event for event in events if event is not None]
@@ -141,7 +148,7 @@ class Dialogue:
             if complete:
                 self._settle(event.id)
             return None
-        fresh = self._answers.add(event.id, event.text, complete)
+        fresh = self._answers.add(event.id, event.text, complete, self._turns)
         self._settle(event.id)
         if not complete:
             self._answering = event.id

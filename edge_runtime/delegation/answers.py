@@ -18,6 +18,8 @@ class Answer:
     request_id: str
     pieces: list[str] = field(default_factory=list)
     complete: bool = False
+    came: int = 0
+    """The micro-turn in which it began to wait."""
 
     def take(self) -> str:
         text, self.pieces = " ".join(self.pieces), []
@@ -34,12 +36,12 @@ class Answers:
     def ready(self) -> bool:
         return bool(self._ready)
 
-    def add(self, request_id: str, text: str, complete: bool) -> bool:
-        """Returns whether this is the beginning of an answer."""
+    def add(self, request_id: str, text: str, complete: bool, now: int = 0) -> bool:
+        """Returns whether this is the beginning of an answer; `now` counts micro-turns."""
         answer = self._find(request_id)
         fresh = answer is None
         if answer is None:
-            answer = Answer(request_id)
+            answer = Answer(request_id, came=now)
             self._ready.append(answer)
         if text.strip():
             answer.pieces.append(text.strip())
@@ -71,6 +73,14 @@ class Answers:
         """The mouth was stopped: returns what had come of the current answer and was not given."""
         current, self._current = self._current, None
         return "" if current is None else current.take()
+
+    def forget_before(self, turn: int, kind: str) -> list[str]:
+        """Drop the answers that wait since before `turn`, to requests whose id begins with `kind`;
+        returns these."""
+        late = [a for a in self._ready if a.came < turn and a.request_id.startswith(kind)]
+        for answer in late:
+            self._ready.remove(answer)
+        return [answer.request_id for answer in late]
 
     def clear(self) -> list[str]:
         """Returns the requests whose answers will not be told."""

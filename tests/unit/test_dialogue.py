@@ -10,7 +10,7 @@ import pytest
 from typing_extensions import Self
 
 from edge_runtime.delegation.answers import MAX_READY
-from edge_runtime.dialogue import Dialogue
+from edge_runtime.dialogue import STALE_TURNS, Dialogue
 from edge_runtime.errors import BackgroundError
 from edge_runtime.micro_turn import (
     TURN_SAMPLES,
@@ -176,6 +176,19 @@ def test_a_new_question_takes_the_place_of_the_one_that_is_out(
     said = dialogue.utterance(DELIVER, TURN)
     assert said is not None
     assert (said.text, said.request_id) == ("new", second)
+
+
+def test_an_answer_that_waits_too_long_for_the_floor_is_not_told(
+    answers: Answers, dialogue: Dialogue
+) -> None:
+    timer = Event(EventKind.RESULT, "timer-1", "The eggs are done.")
+    answers.told = [result(ask(dialogue)), timer]
+    for _ in range(STALE_TURNS + 1):
+        assert dialogue.poll() or dialogue.state() == READY
+    dialogue.poll()
+    said = dialogue.utterance(DELIVER, TURN)
+    assert said is not None and said.text == "The eggs are done."
+    assert dialogue.state() == NOTHING
 
 
 def test_a_failure_ends_the_wait_and_leaves_nothing_to_tell(
