@@ -54,7 +54,7 @@ class FloorDecider:
             if (logits := self._logits(output, role)) is not None:  # type: ignore[arg-type]
                 chances[role] = dict(zip(names, _softmax(logits), strict=True))
         seen = self._logits(output, "seen")
-        if seen is not None and turn.frame is not None:
+        if seen is not None:
             chances["seen"] = dict(zip(self._words.seen, _logistic(seen), strict=True))
         floor = self._state(chances["floor"], speaking)
         say = self._say(floor, chances.get("act", {}))

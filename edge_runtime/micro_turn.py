@@ -181,8 +181,8 @@ class Decision:
     probabilities: Mapping[str, Mapping[str, float]] = field(
         default_factory=lambda: MappingProxyType({})
     )
-    """By head (`floor`, `act`, `action`, `delegate`) and class; `seen`, where there is a picture:
-    each by itself (`present`, `facing`, ...)."""
+    """By head (`floor`, `act`, `action`, `delegate`) and class. `seen` means something only
+    where the turn has a picture; each of its classes is judged by itself (`present`, ...)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -124,7 +124,9 @@ class HomeAssistant:
         if turn.direction_rad is not None:
             bearing = math.degrees(turn.direction_rad)
             self._seen["direction"] = STEP_DEG * round(bearing / STEP_DEG)
-        self._seen["presence"] = self._presence(decision.probabilities.get("seen"))
+        self._seen["presence"] = self._presence(
+            None if turn.frame is None else decision.probabilities.get("seen")
+        )
         if record.said is not None and self._settings.tell_said:
             self._seen["said"] = record.said.text[: home.LONGEST_TEXT]
         if decision.heard.strip():

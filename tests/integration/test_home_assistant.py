@@ -62,10 +62,13 @@ class House:
     def turn(self, said: str | None = None, stop: bool = False, **decision: Any) -> None:
         """One micro-turn, a second after the last."""
         self.now_s += 1
+        seen = "seen" in decision.get("probabilities", {})
+        frame = np.zeros((8, 8, 3), np.uint8) if seen else None
         turn = MicroTurn(
             self.index,
             0,
             np.zeros((2, TURN_SAMPLES), np.float32),
+            frame=frame,
             direction_rad=0.6,
             background=BackgroundState(link_up=True),
         )

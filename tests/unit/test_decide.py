@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -291,13 +290,10 @@ class TestReset:
         assert (afresh.say, afresh.heard) == ("greet", "l")
         assert afresh.delegation is Delegation.DELEGATE
 
-    def test_what_is_seen_is_told_where_there_is_a_picture(self) -> None:
-        by, here = decider(), turn()
-        assert "seen" not in by.decide(output(), here).probabilities
-        looking = replace(here, frame=np.zeros((8, 8, 3), np.uint8))
-        seen = by.decide(output(), looking).probabilities["seen"]
+    def test_what_is_seen_is_told_each_by_itself(self) -> None:
+        seen = decider().decide(output(), turn()).probabilities["seen"]
         assert seen == pytest.approx({"present": 0.881, "waving": 0.119}, abs=1e-3)
-        assert "seen" not in decider(heads=("floor",)).decide(output(), looking).probabilities
+        assert "seen" not in decider(heads=("floor",)).decide(output(), turn()).probabilities
 
     def test_the_decision_has_the_index_of_the_turn(self) -> None:
         by = decider()
