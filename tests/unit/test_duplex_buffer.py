@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from edge_runtime.micro_turn import SAMPLE_RATE_HZ, TURN_SAMPLES, Pcm
-from edge_runtime.sources.duplex_buffer import DuplexBuffer, RateAdapter
+from edge_runtime.sources.duplex_buffer import DuplexBuffer
+from edge_runtime.sources.resampling import RateAdapter
 
 BLOCK = 320
 CUSHION = 640
@@ -316,7 +317,7 @@ class TestRateAdapter:
 
         air = silence(block)
         for _ in range(2 * rate_hz // block):
-            air = adapter.callback(air, inner)
+            air = adapter.callback(air[:, None], lambda heard: inner(heard[0]))
             assert air.size == block
         latency = round(adapter.latency_samples + block * SAMPLE_RATE_HZ / rate_hz)
         before, after = np.concatenate(played), np.concatenate(heard)
