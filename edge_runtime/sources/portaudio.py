@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from types import TracebackType
@@ -30,6 +30,7 @@ _REMEDIES = {
     -9997: "It does not take this rate.",
     -9998: "It does not have so many channels.",
     -9996: "It is gone.",
+    -9999: "The system refuses it: it is gone, or another program has it.",
 }
 """By PortAudio's error code."""
 
@@ -67,8 +68,8 @@ class Stream:
         except OSError:
             return False
 
-    def close(self) -> bool:
-        """Whether it ended; never raises."""
+    def close(self) -> threading.Thread:
+        """The thread that closes it. Never raises."""
 
         def end() -> None:
             with suppress(OSError):
@@ -76,17 +77,16 @@ class Stream:
 
         closer = threading.Thread(target=end, name="close-sound", daemon=True)
         closer.start()
-        closer.join(CLOSE_S)
-        return not closer.is_alive()
+        return closer
 
 
 class PortAudio:
     """The library, initialised; it sees the devices that were there then, until `renew`."""
 
     def __init__(self) -> None:
-        self._library: Any = None
-        self._hung = False
-        """A stream was left behind: the library cannot be ended any more."""
+        self._begun: list[Any] = []
+        """Once each time that it was initialised and could not be ended before."""
+        self._closers: list[threading.Thread] = []
 
     def __enter__(self) -> Self:
         """Raises SourceError without PyAudio or PortAudio."""
@@ -106,13 +106,18 @@ class PortAudio:
         self._end()
         self._begin()
 
-    def left_behind(self) -> None:
-        """A stream did not end: from now on, this library is never ended."""
-        log.error(
-            "a sound stream does not end; a device that is plugged in anew may stay unseen until "
-            "the program is started again"
-        )
-        self._hung = True
+    def close(self, streams: Sequence[Stream]) -> None:
+        """Wait for their end, but not for long: a stream whose device stands still may not end. It
+        is left behind, and until it ends nothing new is seen."""
+        closers = [stream.close() for stream in streams]
+        for closer in closers:
+            closer.join(CLOSE_S)
+        if any(closer.is_alive() for closer in closers):
+            log.error(
+                "a sound stream does not end; what is plugged in meanwhile may stay unseen until "
+                "it does, or until the program is started again"
+            )
+        self._closers = [one for one in (*self._closers, *closers) if one.is_alive()]
 
     def devices(self) -> list[AudioDevice]:
         kinds: tuple[tuple[AudioKind, str], ...] = (
@@ -139,7 +144,7 @@ class PortAudio:
         try:
             # PyAudio has one number of channels for both ways.
             with _quiet():
-                stream = self._library.open(
+                stream = self._begun[-1].open(
                     rate=form.rate_hz,
                     channels=max(form.heard, form.played),
                     format=pyaudio.paFloat32,
@@ -154,8 +159,8 @@ class PortAudio:
 
     def _of_kind(self, kind: AudioKind, way: str) -> Iterator[AudioDevice]:
         default = self._default_index(way)
-        for index in range(self._library.get_device_count()):
-            info = self._library.get_device_info_by_index(index)
+        for index in range(self._begun[-1].get_device_count()):
+            info = self._begun[-1].get_device_info_by_index(index)
             channels, rate_hz = int(info[f"max{way}Channels"]), int(info["defaultSampleRate"])
             if channels > 0:
                 name = str(info["name"])
@@ -167,7 +172,7 @@ class PortAudio:
 
     def _default_index(self, way: str) -> int | None:
         try:
-            info = getattr(self._library, f"get_default_{way.lower()}_device_info")()
+            info = getattr(self._begun[-1], f"get_default_{way.lower()}_device_info")()
         except OSError:
             return None
         return int(info["index"])
@@ -182,18 +187,19 @@ class PortAudio:
                 "Or run without one: --audio FILE."
             ) from error
         with _quiet():
-            self._library = pyaudio.PyAudio()
+            self._begun.append(pyaudio.PyAudio())
 
     def _end(self) -> None:
-        if not self._hung:
-            self._library.terminate()
+        self._closers = [one for one in self._closers if one.is_alive()]
+        while self._begun and not self._closers:
+            self._begun.pop().terminate()
 
 
 def explain(error: Exception) -> str:
     """What PortAudio said, and what may help."""
     code = next((arg for arg in error.args if isinstance(arg, int)), 0)
-    text = next((arg for arg in error.args if isinstance(arg, str)), str(error))
-    return f"{text}. {_REMEDIES[code]}" if code in _REMEDIES else text
+    text = next((arg for arg in error.args if isinstance(arg, str)), str(error)).rstrip(".")
+    return f"{text}. {_REMEDIES.get(code, '')}".strip()
 
 
 def audio_devices() -> list[AudioDevice]:

@@ -138,7 +138,7 @@ class SoundOpener:
 
     def _cannot(self, device: AudioDevice, problem: str) -> str:
         return (
-            f"The {device.kind} {device.name!r} cannot be opened: {problem} Or choose another in "
+            f"The {device.kind} {device.name!r} cannot be opened: {problem} Choose another in "
             "the config (audio.input_device, audio.output_device); `edge-runtime devices` lists "
             "what there is."
         )
@@ -162,9 +162,9 @@ class SoundOpener:
             # ALSA's PulseAudio device ends streams that both capture and play, at many rates.
             if plan.together and self.wanted.streams == "auto":
                 self.may_share = False
-            problem = problem or "it is open, and gives nothing."
+            problem = problem or "It is open, and gives nothing."
             self.close(streams)
-        return None, problem or "it takes nothing that the runtime could use."
+        return None, problem or "It takes nothing that the runtime could use."
 
     def _starts(self, streams: SoundStreams) -> bool:
         def begun() -> bool:

@@ -28,6 +28,8 @@ class Wanted:
     block_ms: float | None = None
     """None: measured when the devices are opened first."""
     streams: COMMON_RATE_HZ = 48_000
+
+
 """What nearly every device takes, whatever it says."""
 StreamCount = "auto"
 

@@ -105,9 +105,7 @@ class SoundStreams:
 
     def close(self, portaudio: PortAudio) -> None:
         streams, self._streams = self._streams, []
-        # All are told to end, whatever one of them does.
-        if not all([stream.close() for stream in streams]):
-            portaudio.left_behind()
+        portaudio.close(streams)
 
     @property
     def flows(self) -> list[Flow]:

@@ -26,12 +26,12 @@ log = logging.getLogger(__name__)
 LOOK_S = 0.1
 STUCK_S = 1.0
 """Without a block: a device, or the program behind it, stands still."""
-SILENT_S = 1.5
+SILENT_S = 1.2
 """Of exact zeros. Some microphones with a noise gate give these in a quiet room: only a remark."""
 REOPEN_SILENT_S, LONGEST_SILENT_S = 10.0, 300.0
 """Then opening it anew is tried, with growing pauses: many that came back from being unplugged
 stay silent otherwise."""
-FIRST_BACKOFF_S, LONGEST_BACKOFF_S = 0.25, 2.0
+FIRST_BACKOFF_S, LONGEST_BACKOFF_S = 0.25, 1.0
 XRUNS, XRUNS_WITHIN_S = 5, 60.0
 """So many want larger blocks."""
 LOOK_ANEW_S = 30.0
@@ -203,7 +203,7 @@ class SoundSupervisor:
             self._reopen(renew=True)
 
     def _consider_the_xruns(self, now_s: float) -> None:
-        xruns = sum(self.end(kind).xruns for kind in KINDS)
+        xruns = self._xruns()
         before, since_s = self._xruns_since
         if now_s - since_s > XRUNS_WITHIN_S:
             self._xruns_since = xruns, now_s
@@ -216,6 +216,9 @@ class SoundSupervisor:
                     self._opener.block_ms,
                 )
                 self._reopen(renew=False)
+
+    def _xruns(self) -> int:
+        return sum(self.end(kind).xruns for kind in KINDS)
 
     def _reopen(self, renew: bool) -> None:
         on = self._on
@@ -238,6 +241,7 @@ class SoundSupervisor:
                 self._set(kind, DeviceState.PRESENT)
             elif kind in opened.problems:
                 self._set(kind, DeviceState.LOST, opened.problems[kind])
+        self._xruns_since = self._xruns(), time.monotonic()
         if opened.problems:
             self._back_off()
         else:
