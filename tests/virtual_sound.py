@@ -75,6 +75,10 @@ class VirtualSound:
         self.hush(card)
         self._control("unload-module", self._modules.pop(card)[0])
 
+    def unplug_all(self) -> None:
+        for card in list(self._modules):
+            self.unplug(card)
+
     def freeze(self) -> None:
         """The server, and with it every card, stands still."""
         self.process.send_signal(signal.SIGSTOP)

@@ -19,6 +19,10 @@ AGREE_SAMPLES = 8
 """While two clocks settle, it moves a little."""
 LEAST_RMS = 1e-3
 """Of the reference: quieter is no speech of ours."""
+LEAST_HEARD_RMS = 1e-5
+"""Of the microphone: below is no sound, only what rounding leaves."""
+LEAST_SHARE = 1e-3
+"""Frequencies at which the reference is so much weaker than at its strongest tell nothing."""
 BAND_HZ = (200.0, 6000.0)
 
 
@@ -64,9 +68,13 @@ def lateness(microphone: Pcm, reference: Pcm) -> int | None:
     """By how many samples the reference's echo is late in the microphone; None: there is none that
     stands out."""
     size = 2 ** int(np.ceil(np.log2(2 * microphone.size)))
-    cross = np.fft.rfft(microphone, size) * np.conj(np.fft.rfft(reference, size))
+    if np.sqrt(np.mean(microphone**2)) < LEAST_HEARD_RMS:
+        return None
+    spoken = np.fft.rfft(reference, size)
+    cross = np.fft.rfft(microphone, size) * np.conj(spoken)
     frequencies_hz = np.fft.rfftfreq(size, 1 / SAMPLE_RATE_HZ)
     cross[(frequencies_hz < BAND_HZ[0]) | (frequencies_hz > BAND_HZ[1])] = 0
+    cross[np.abs(spoken) < LEAST_SHARE * np.abs(spoken).max()] = 0
     likeness = np.fft.irfft(cross / np.maximum(np.abs(cross), 1e-12), size)
     longest = round(LONGEST_S * SAMPLE_RATE_HZ)
     near = np.concatenate([likeness[-longest:], likeness[: longest + 1]])

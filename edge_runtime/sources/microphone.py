@@ -11,7 +11,7 @@ from typing_extensions import Self
 from edge_runtime.interfaces import FrontEnd
 from edge_runtime.micro_turn import SAMPLE_RATE_HZ, TURN_SAMPLES, AudioReading, Pcm
 from edge_runtime.sound_status import SoundStatus
-from edge_runtime.sources.duplex_buffer import DuplexBuffer
+from edge_runtime.sources.duplex_buffer import LONGEST_LATENCY_S, DuplexBuffer
 from edge_runtime.sources.echo_delay import EchoDelay
 from edge_runtime.sources.sound_plan import Wanted
 from edge_runtime.sources.sound_streams import SoundStreams
@@ -136,5 +136,7 @@ class MicrophoneSource:
 
     def _follow(self, delay: EchoDelay, microphone: Pcm, reference: Pcm) -> None:
         more = delay.hear(microphone, reference)
-        if more is not None:
-            self._buffer.latency_samples += more
+        later = self._buffer.latency_samples + (more or 0)
+        # An echo before its sound, or a second after, is none.
+        if 0 <= later <= LONGEST_LATENCY_S * SAMPLE_RATE_HZ:
+            self._buffer.latency_samples = later

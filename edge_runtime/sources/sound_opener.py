@@ -98,8 +98,13 @@ class SoundOpener:
         if streams is not None:
             streams.close(self.portaudio)
 
-    def works(self, kind: AudioKind, device: AudioDevice) -> bool:
-        """Whether a device that was lost runs again, tried beside what is open."""
+    def works(self, kind: AudioKind) -> bool:
+        """Whether a device that was lost runs again, tried beside what is open; one that was not
+        there when the devices were listed does not."""
+        try:
+            device = find(self.portaudio.devices(), kind, self.wanted)
+        except SourceError:
+            return False
         microphone, loudspeaker = (device if kind == end else None for end in KINDS)
         probe = DuplexBuffer()
         for plan in plans(microphone, loudspeaker, self.wanted, self.block_ms):

@@ -27,11 +27,7 @@ class Wanted:
     """Of the microphone."""
     block_ms: float | None = None
     """None: measured when the devices are opened first."""
-    streams: COMMON_RATE_HZ = 48_000
-
-
-"""What nearly every device takes, whatever it says."""
-StreamCount = "auto"
+    streams: StreamCount = "auto"
 
 
 @dataclass(frozen=True)

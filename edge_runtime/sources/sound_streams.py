@@ -38,11 +38,17 @@ SETTLED_S = 20.0
 class Flow:
     """How one end runs. The audio thread writes, the supervisor reads."""
 
+    stream: Stream | None = None
     blocks: int = 0
     last_ns: int = 0
     xruns: int = 0
     zeros_since_ns: int | None = None
     """Of a microphone: since then it gave nothing but exact zeros."""
+
+    @property
+    def alive(self) -> bool:
+        """Its stream has not ended by itself."""
+        return self.stream is not None and self.stream.alive
 
     def passed(self, now_ns: int, xrun: bool) -> None:
         self.blocks += 1
@@ -151,6 +157,8 @@ class SoundStreams:
             return (_all_sides(played, channels) if there[1] else None), PA_CONTINUE
 
         stream = portaudio.open(form, plan.microphone, plan.loudspeaker, on_block)
+        for flow in self.flows:
+            flow.stream = stream
         self._streams.append(stream)
         self._add_up([stream], adapter.latency_samples)
 
@@ -165,12 +173,14 @@ class SoundStreams:
         to_device = one_way(rate_hz)
         form = StreamForm(rate_hz, block_samples(rate_hz, plan.block_ms), played=sides)
         on_wanted = self._playing(to_device, rate_hz, clocks[1], sides)
-        self._streams.append(portaudio.open(form, None, plan.loudspeaker, on_wanted))
+        self.playback.stream = portaudio.open(form, None, plan.loudspeaker, on_wanted)
+        self._streams.append(self.playback.stream)
         rate_hz = plan.rate_hz
         from_device = FromDevice(rate_hz, plan.channels)
         form = StreamForm(rate_hz, block_samples(rate_hz, plan.block_ms), heard=plan.channels)
         on_heard = self._hearing(from_device, rate_hz, clocks[0])
-        self._streams.append(portaudio.open(form, plan.microphone, None, on_heard))
+        self.capture.stream = portaudio.open(form, plan.microphone, None, on_heard)
+        self._streams.append(self.capture.stream)
         self._add_up(self._streams, to_device.latency_samples)
         self._join(clocks[0], clocks[1])
 

@@ -164,10 +164,10 @@ class SoundSupervisor:
         self._consider_the_xruns(now_s)
 
     def _judge(self, kind: AudioKind, now_s: float) -> None:
-        watch, streams, flow = self._watched[kind], self._streams, _flow(self._streams, kind)
-        if streams is None or flow is None or watch.state is DeviceState.OFF:
+        flow = _flow(self._streams, kind)
+        if flow is None or self._watched[kind].state is DeviceState.OFF:
             return
-        if not streams.alive:
+        if not flow.alive:
             self._set(kind, DeviceState.LOST, "its stream has ended: unplugged, or taken away")
         elif now_s - flow.last_ns / 1e9 > STUCK_S:
             self._set(kind, DeviceState.STUCK, "nothing comes and goes any more")
@@ -186,11 +186,11 @@ class SoundSupervisor:
         if any(self._watched[kind].state is DeviceState.STUCK for kind in KINDS):
             return True
         for kind, watch in self._watched.items():
-            device = watch.device if watch.state is DeviceState.LOST else None
-            if device is not None and self._opener.works(kind, device):
+            if watch.state is DeviceState.LOST and self._opener.works(kind):
                 return True
-        news = _cards() != self._cards or now_s - self._listed_s > LOOK_ANEW_S
-        if news and not self._buffer.speaking:
+        listed_s = now_s - self._listed_s
+        news = _cards() != self._cards or listed_s > LOOK_ANEW_S
+        if news and (not self._buffer.speaking or listed_s > 2 * LOOK_ANEW_S):
             return True
         self._back_off()
         return False

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from edge_runtime.sources import devices as devices_module
+from edge_runtime.sources.audio_device import AudioDevice
 from edge_runtime.sources.devices import Device, list_devices
-from edge_runtime.sources.microphone import AudioDevice
 
 
 def test_every_kind_is_listed_in_order_on_any_machine() -> None:
