@@ -1,7 +1,7 @@
 """Real PCM through real PyAudio, PortAudio and ALSA, on sound cards that need no hardware.
 
-What the figures are, over many tries, `make bench-sound` prints; here is what must hold on any
-machine, however busy.
+Here is what must hold on any machine, however busy; `make soak ARGS='-k sound'` prints figures over
+many tries.
 """
 
 from __future__ import annotations
