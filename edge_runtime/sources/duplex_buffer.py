@@ -147,21 +147,15 @@ class DuplexBuffer:
                 lambda: self._captured.shape[1] >= TURN_SAMPLES,
                 self._timeout_s() if timeout_s is None else timeout_s,
             )
+            if not arrived:
+                return self._filled_up()
             waiting = self._captured.shape[1]
             self._drop_captured((waiting // TURN_SAMPLES - 1) * TURN_SAMPLES)
-            first = self.captured_count - self._captured.shape[1]
-            turn = self._captured[:, :TURN_SAMPLES]
-            self._captured = self._captured[:, TURN_SAMPLES:]
-            missing = int(np.count_nonzero(np.isnan(turn[0])))
-            self.lost_samples += missing
-            turn = np.nan_to_num(turn, copy=True) if missing else turn
-            reference = self._reference(first)
-            if not arrived:
-                return self._filled_up(turn, reference, missing)
+            turn, reference, missing = self._next_captured(TURN_SAMPLES)
             behind_ns = self._captured.shape[1] * 1_000_000_000 // SAMPLE_RATE_HZ
             self._turn_ns, self._starved = self._now_ns() - behind_ns, False
             captured_ns = self._captured_until_ns - behind_ns
-            return HeardTurn(np.ascontiguousarray(turn), reference, missing, captured_ns)
+            return HeardTurn(turn, reference, missing, captured_ns)
 
     def play(self, pcm: Pcm) -> None:
         """Queue float32 (n,), -1..1, after what is queued; never blocks.
@@ -237,17 +231,34 @@ class DuplexBuffer:
             self._captured = self._captured[:, count:]
             self.lost_samples += count
 
-    def _filled_up(self, turn: Channels, reference: Pcm, missing: int) -> HeardTurn:
-        full = np.zeros((turn.shape[0], TURN_SAMPLES), np.float32)
-        full[:, : turn.shape[1]] = turn
-        reference[turn.shape[1] :] = 0.0
-        lost = TURN_SAMPLES - turn.shape[1]
+    def _next_captured(self, count: int) -> tuple[Channels, Pcm, int]:
+        """Take the next samples: microphones, reference, and how many are missing among them."""
+        first = self.captured_count - self._captured.shape[1]
+        turn, self._captured = self._captured[:, :count], self._captured[:, count:]
+        missing = int(np.count_nonzero(np.isnan(turn[0])))
+        self.lost_samples += missing
+        turn = np.nan_to_num(turn, copy=True) if missing else np.ascontiguousarray(turn)
+        return turn, self._reference(first)[: turn.shape[1]], missing
+
+    def _filled_up(self) -> HeardTurn:
+        """A turn of what is there, and silence.
+
+        Where sound breaks off, that comes last. Where it comes back, it comes first, and what was
+        heard after the turn's end is kept for the next one: so they stay on their 5 Hz.
+        """
+        now_ns, waiting = self._now_ns(), self._captured.shape[1]
+        due_ns = now_ns if self._turn_ns is None else self._turn_ns + TURN_NS
+        # A loop that overran meanwhile goes on from now, and does not run faster to catch up.
+        due_ns = due_ns if now_ns - due_ns < 2 * TURN_NS else now_ns
+        returns = self._starved and waiting > 0
+        after = (now_ns - due_ns) * SAMPLE_RATE_HZ // 1_000_000_000 if returns else 0
+        turn, reference, missing = self._next_captured(max(0, waiting - after))
+        heard = turn.shape[1]
+        lost = TURN_SAMPLES - heard
+        padding = (lost, 0) if returns else (0, lost)
         self.lost_samples += lost
         if self._starved:
             self._to_play = self._to_play[TURN_SAMPLES:]
-        self._starved = turn.shape[1] == 0
-        now_ns = self._now_ns()
-        due_ns = now_ns if self._turn_ns is None else self._turn_ns + TURN_NS
-        # A loop that overran meanwhile goes on from now, and does not run faster to catch up.
-        self._turn_ns = due_ns if now_ns - due_ns < 2 * TURN_NS else now_ns
-        return HeardTurn(full, reference, missing + lost, self._turn_ns)
+        self._starved, self._turn_ns = heard == 0, due_ns
+        full = np.pad(turn, ((0, 0), padding))
+        return HeardTurn(full, np.pad(reference, padding), missing + lost, due_ns)

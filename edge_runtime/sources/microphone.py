@@ -104,7 +104,7 @@ class MicrophoneSource:
         while it is switched off."""
         turn = self._buffer.take_turn()
         microphones, lost = turn.microphones, turn.lost_samples
-        if not self._on or not self._sound.hears:
+        if not self._on:
             microphones, lost = np.zeros_like(microphones), TURN_SAMPLES
         if self._delay is not None:
             self._follow(self._delay, microphones[0], turn.reference)

@@ -37,14 +37,13 @@ XRUNS, XRUNS_WITHIN_S = 5, 60.0
 LOOK_ANEW_S = 30.0
 """So often all devices are listed anew although one end works, which interrupts that."""
 CARDS = Path("/proc/asound/cards")
-OPEN = (DeviceState.PRESENT, DeviceState.SILENT)
 
 
 @dataclass
 class _Watch:
     """What is known of one end."""
 
-    state: DeviceState = DeviceState.RECOVERING
+    state: DeviceState = DeviceState.LOST
     device: AudioDevice | None = None
     reason: str = ""
     lost_s: float | None = None
@@ -69,7 +68,8 @@ class SoundSupervisor:
         """`on_open` is told of all streams before their first block."""
         self._buffer = buffer
         self._portaudio = PortAudio()
-        self._opener = SoundOpener(self._portaudio, wanted, buffer, on_open)
+        self._on_open = on_open
+        self._opener = SoundOpener(self._portaudio, wanted, buffer, self._announce)
         self._resources = ExitStack()
         self._changed = threading.Condition()
         """Notified when it is switched, or left."""
@@ -110,11 +110,6 @@ class SoundSupervisor:
         """What is open now."""
         return self._streams
 
-    @property
-    def hears(self) -> bool:
-        streams = self._streams
-        return self._on and streams is not None and streams.capture is not None
-
     def end(self, kind: AudioKind) -> End:
         """How this end is now."""
         watch, flow = self._watched[kind], _flow(self._streams, kind)
@@ -141,37 +136,36 @@ class SoundSupervisor:
                 log.exception("the sound devices could not be looked after")
 
     def _has_orders(self) -> bool:
-        switched = self._on == (self._watched["microphone"].state is DeviceState.OFF)
+        switched = self._on == self._is("microphone", DeviceState.OFF)
         return self._opener.leaving.is_set() or switched
 
     def _look(self) -> None:
         now_s, on = time.monotonic(), self._on
-        if on == (self._watched["microphone"].state is DeviceState.OFF):
+        if on == self._is("microphone", DeviceState.OFF):
             self._reopen(renew=False)
             log.info("the microphone is %s", "on" if on else "off, and closed")
             return
         for kind in KINDS:
             self._judge(kind, now_s)
-        states = [self._watched[kind].state for kind in KINDS]
-        if any(state in (DeviceState.LOST, DeviceState.STUCK) for state in states):
+        if any(self._is(kind, DeviceState.LOST, DeviceState.STUCK) for kind in KINDS):
             if now_s >= self._retry_s and self._worth_trying(now_s):
                 self._reopen(renew=True)
             return
-        if DeviceState.SILENT in states:
+        if self._is("microphone", DeviceState.SILENT):
             self._consider_the_silence(now_s)
-        elif self._streams is not None and self._watched["microphone"].state in OPEN:
+        else:
             self._silences = 0
         self._consider_the_xruns(now_s)
 
     def _judge(self, kind: AudioKind, now_s: float) -> None:
         flow = _flow(self._streams, kind)
-        if flow is None or self._watched[kind].state is DeviceState.OFF:
+        if flow is None or self._is(kind, DeviceState.OFF):
             return
         if not flow.alive:
             self._set(kind, DeviceState.LOST, "its stream has ended: unplugged, or taken away")
         elif now_s - flow.last_ns / 1e9 > STUCK_S:
             self._set(kind, DeviceState.STUCK, "nothing comes and goes any more")
-        elif _zeros_s(flow, now_s) > SILENT_S:
+        elif _zeros_s(flow, now_s) > (0.0 if self._is(kind, DeviceState.SILENT) else SILENT_S):
             reason = "it gives nothing but zeros: muted by a switch, or broken"
             self._set(kind, DeviceState.SILENT, reason)
         else:
@@ -183,11 +177,10 @@ class SoundSupervisor:
         streams = self._streams
         if streams is None or not streams.alive:
             return True
-        if any(self._watched[kind].state is DeviceState.STUCK for kind in KINDS):
+        if any(self._is(kind, DeviceState.STUCK) for kind in KINDS):
             return True
-        for kind, watch in self._watched.items():
-            if watch.state is DeviceState.LOST and self._opener.works(kind):
-                return True
+        if any(self._is(kind, DeviceState.LOST) and self._opener.works(kind) for kind in KINDS):
+            return True
         listed_s = now_s - self._listed_s
         news = _cards() != self._cards or listed_s > LOOK_ANEW_S
         if news and (not self._buffer.speaking or listed_s > 2 * LOOK_ANEW_S):
@@ -222,9 +215,6 @@ class SoundSupervisor:
 
     def _reopen(self, renew: bool) -> None:
         on = self._on
-        for kind in KINDS:
-            if self._watched[kind].state not in (DeviceState.LOST, DeviceState.STUCK):
-                self._watched[kind].state = DeviceState.RECOVERING
         self._close()
         if renew:
             self._note_listing()
@@ -233,12 +223,24 @@ class SoundSupervisor:
         if not on:
             self._set("microphone", DeviceState.OFF)
 
+    def _announce(self, streams: SoundStreams) -> None:
+        """They are open, and have not given anything yet."""
+        for kind in KINDS:
+            lost = self._is(kind, DeviceState.LOST, DeviceState.STUCK)
+            if lost and _flow(streams, kind) is not None:
+                self._set(kind, DeviceState.RECOVERING, "it is being opened again")
+        self._on_open(streams)
+
+    def _is(self, kind: AudioKind, *states: DeviceState) -> bool:
+        return self._watched[kind].state in states
+
     def _take(self, opened: Opened) -> None:
         self._streams = opened.streams
         for kind in KINDS:
             self._watched[kind].device = opened.devices.get(kind, self._watched[kind].device)
             if _flow(opened.streams, kind) is not None:
-                self._set(kind, DeviceState.PRESENT)
+                if not self._is(kind, DeviceState.SILENT):  # it has to give a sound first
+                    self._set(kind, DeviceState.PRESENT)
             elif kind in opened.problems:
                 self._set(kind, DeviceState.LOST, opened.problems[kind])
         self._xruns_since = self._xruns(), time.monotonic()

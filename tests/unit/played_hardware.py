@@ -97,7 +97,7 @@ class Hardware:
         # A test passes blocks when it likes; only tests of a clock may call that stuck.
         monkeypatch.setattr(sound_supervisor, "STUCK_S", 1e9)
         monkeypatch.setattr(sound_supervisor, "LOOK_S", 0.005)
-        monkeypatch.setattr(sound_supervisor, "LOOK_ANEW_S", 0.01)
+        monkeypatch.setattr(sound_supervisor, "_cards", lambda: str(self.cards))
 
     def _initialise(self) -> Hardware:
         """As PortAudio: what is there now is all that is seen until the next time."""

@@ -120,6 +120,38 @@ class TestHearing:
         assert buffer.read_turn(timeout_s=0).lost_samples == 0
         assert buffer.lost_samples == TURN_SAMPLES - 1_000
 
+    def test_without_a_device_turns_stay_on_their_grid_and_so_does_what_comes_back(self) -> None:
+        """Turns are due at 0.2, 0.4, ...; each waits for 0.1 s, and none shifts the next."""
+        now_ns = 2 * TURN_NS
+        buffer = DuplexBuffer(now_ns=lambda: now_ns, patience_s=0.1)
+        buffer.callback(count_up(0, TURN_SAMPLES))
+        assert buffer.read_turn(0).captured_ns == 2 * TURN_NS
+        for turn in (3, 4, 5):
+            now_ns = turn * TURN_NS + TURN_NS // 2
+            reading = buffer.read_turn()
+            assert reading.captured_ns == turn * TURN_NS
+            assert reading.lost_samples == TURN_SAMPLES
+        # The device is back 150 ms before turn 6 waits no longer: 50 ms of it are the turn's.
+        now_ns = 6 * TURN_NS + TURN_NS // 2
+        buffer.callback(count_up(1, 2_400))
+        reading = buffer.read_turn(0)
+        assert reading.captured_ns == 6 * TURN_NS
+        np.testing.assert_array_equal(reading.pcm[0, -800:], count_up(1, 800))
+        assert not reading.pcm[0, :-800].any()
+        assert reading.lost_samples == TURN_SAMPLES - 800
+        now_ns = 7 * TURN_NS
+        buffer.callback(count_up(2_401, 1_600))
+        reading = buffer.read_turn(0)
+        assert (reading.captured_ns, reading.lost_samples) == (7 * TURN_NS, 0)
+        np.testing.assert_array_equal(reading.pcm[0], count_up(801, TURN_SAMPLES))
+
+    def test_what_should_have_been_said_without_a_device_is_not_said_later(self) -> None:
+        buffer = DuplexBuffer(cushion_ms=0)
+        for _ in range(5):
+            buffer.play(np.full(TURN_SAMPLES, 0.5, np.float32))
+            buffer.read_turn(timeout_s=0)
+        assert buffer.flush(0) <= TURN_SAMPLES
+
     def test_a_buffer_too_short_for_two_turns_is_refused(self) -> None:
         with pytest.raises(ValueError, match="capacity_s"):
             DuplexBuffer(capacity_s=0.3)
