@@ -75,7 +75,10 @@ class DuplexBuffer:
         """May be changed at any time; the reference follows from the next turn on."""
         self.played_at: Callable[[int], float] | None = None
         """On two clocks: the number of the sample played when the one of this number was heard, but
-        for the latency. None: they have the same numbers."""
+        for the latency. None: they are counted in step."""
+        self._ahead = 0
+        """On one clock: by how much the number of what is played is larger than of what is heard
+        with it."""
         self._captured: Channels = np.zeros((1, 0), np.float32)
         self.captured_count = 0
         """Samples heard since the start: the number of the next one."""
@@ -104,6 +107,12 @@ class DuplexBuffer:
         """There is sound left to play."""
         with self._changed:
             return bool(self._to_play.any())
+
+    def count_in_step(self) -> None:
+        """From here on one clock drives both ways; before any `callback` that is so."""
+        with self._changed:
+            self.played_at = None
+            self._ahead = self._played.count - self.captured_count
 
     def callback(self, heard: Channels, until_ns: int | None = None, audible: bool = True) -> Pcm:
         """Take what the microphones gave, float32 (n,) or (channels, n); return the next float32
@@ -215,7 +224,7 @@ class DuplexBuffer:
     def _reference(self, first: int) -> Pcm:
         """What was played while the 3,200 samples from number `first` on were heard."""
         if self.played_at is None:
-            return self._played.window(first - self.latency_samples, TURN_SAMPLES)
+            return self._played.window(first + self._ahead - self.latency_samples, TURN_SAMPLES)
         begin, end = self.played_at(first), self.played_at(first + TURN_SAMPLES)
         positions = np.linspace(begin, end, TURN_SAMPLES, endpoint=False)
         return self._played.at(positions - self.latency_samples)

@@ -120,6 +120,9 @@ class PortAudio:
         self._closers = [one for one in (*self._closers, *closers) if one.is_alive()]
 
     def devices(self) -> list[AudioDevice]:
+        """None where the library did not start again."""
+        if not self._begun:
+            return []
         kinds: tuple[tuple[AudioKind, str], ...] = (
             ("microphone", "Input"),
             ("loudspeaker", "Output"),

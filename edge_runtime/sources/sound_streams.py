@@ -93,7 +93,7 @@ class SoundStreams:
         """Open and start; `ready` is called in between. Raises SourceError when the devices do not
         take it; then nothing is open."""
         plan = self.plan
-        self.buffer.played_at = None
+        self.buffer.count_in_step()
         try:
             if plan.microphone is None or plan.loudspeaker is None or plan.together:
                 self._open_as_one(portaudio)

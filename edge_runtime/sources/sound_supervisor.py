@@ -134,6 +134,7 @@ class SoundSupervisor:
                 self._look()
             except Exception:  # whatever happens, the devices are looked after
                 log.exception("the sound devices could not be looked after")
+                self._opener.leaving.wait(LONGEST_BACKOFF_S)
 
     def _has_orders(self) -> bool:
         switched = self._on == self._is("microphone", DeviceState.OFF)

@@ -253,6 +253,29 @@ class TestReference:
         assert (np.diff(reference[1_599:1_760]) < 0).all()
         assert not reference[1_760:].any()
 
+    def test_after_two_clocks_one_counts_in_step_again(self) -> None:
+        buffer = DuplexBuffer(cushion_ms=0)
+        buffer.capture(silence(7_000))
+        buffer.next_to_play(1_234)
+        buffer.count_in_step()
+        buffer.take_turn(timeout_s=0)
+        buffer.play(count_up(1, TURN_SAMPLES))
+        buffer.callback(silence(TURN_SAMPLES))
+        reference = buffer.take_turn(timeout_s=0).reference
+        # 600 samples of the time before were left.
+        np.testing.assert_array_equal(reference[600:], count_up(1, TURN_SAMPLES - 600))
+
+    def test_two_clocks_are_followed_between_the_samples(self) -> None:
+        buffer = DuplexBuffer(cushion_ms=0, latency_samples=100)
+        t_s = np.arange(8_000) / SAMPLE_RATE_HZ
+        buffer.play((0.5 * np.sin(2 * np.pi * 300 * t_s)).astype(np.float32))
+        buffer.next_to_play(8_000)
+        buffer.capture(silence(TURN_SAMPLES))
+        buffer.played_at = lambda heard: 1_000.25 + heard * 1.001
+        at = 900.25 + np.arange(TURN_SAMPLES) * 1.001
+        expected = 0.5 * np.sin(2 * np.pi * 300 * at / SAMPLE_RATE_HZ)
+        np.testing.assert_allclose(buffer.take_turn(0).reference, expected, atol=1e-3)
+
 
 class TestFlush:
     @pytest.mark.parametrize("fade_ms", [0.0, 5.0, 20.0])
