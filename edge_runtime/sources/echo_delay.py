@@ -13,15 +13,16 @@ LONGEST_S = 0.4
 """Either way."""
 LEAD_SAMPLES = 8
 """By which the reference shall stand before its echo, 0.5 ms: an echo canceller looks back only."""
-CLEAR = 9.0
-"""The peak over the correlation's rms; without an echo it stays below 6."""
+CLEAR = 12.0
+"""The peak over the correlation's rms. Of 341 pairs of unrelated speech the most alike had 9; an
+echo 30 dB down has 65 and more, and less beside a person who talks."""
 AGREE_SAMPLES = 8
 """While two clocks settle, it moves a little."""
 LEAST_RMS = 1e-3
 """Of the reference: quieter is no speech of ours."""
 LEAST_HEARD_RMS = 1e-5
 """Of the microphone: below is no sound, only what rounding leaves."""
-LEAST_SHARE = 1e-3
+LEAST_SHARE = 1e-2
 """Frequencies at which the reference is so much weaker than at its strongest tell nothing."""
 BAND_HZ = (200.0, 6000.0)
 

@@ -24,14 +24,15 @@ class PlayedSound:
 
     def append(self, pcm: Pcm) -> None:
         """Float32 (n,), the samples played next."""
-        pcm = pcm[-self._length :] if pcm.size > self._length else pcm
+        self.count += pcm.size
+        if pcm.size > self._length:
+            pcm, self._filled = pcm[-self._length :], 0
         if self._filled + pcm.size > self._kept.size:
             keep = min(self._filled, self._length)
             self._kept[:keep] = self._kept[self._filled - keep : self._filled].copy()
             self._filled = keep
         self._kept[self._filled : self._filled + pcm.size] = pcm
         self._filled += pcm.size
-        self.count += pcm.size
 
     def window(self, first: int, count: int) -> Pcm:
         """Float32 (count,): the samples numbered `first` and on."""

@@ -38,36 +38,41 @@ class SampleClock:
     """
 
     def __init__(self) -> None:
-        self._begun_s: float | None = None
+        self._begun_s = self._jumped_s = 0.0
         self.now: Moment | None = None
         """None before the first block."""
 
     def advance(self, samples: float, time_s: float) -> None:
         """A block of `samples`, counted at 16 kHz by the device's nominal rate, ended now."""
         last = self.now
-        if last is None or self._begun_s is None:
-            self._begun_s = time_s
+        if last is None:
+            self._begun_s = self._jumped_s = time_s
             self.now = Moment(samples, time_s, 1 / SAMPLE_RATE_HZ)
             return
         due_s = last.time_s + samples * last.period_s
         error_s = time_s - due_s
         if abs(error_s) > JUMP_S:
-            self._begun_s = time_s
+            # Where it is has to be found anew; how fast it runs is known.
+            self._jumped_s = time_s
             self.now = Moment(last.sample + samples, time_s, last.period_s)
             return
-        age_s = max(time_s - self._begun_s, 1e-3)
-        bandwidth_hz = max(NARROW_HZ, min(WIDE_HZ, 0.5 / age_s))
-        omega = 2 * math.pi * bandwidth_hz * samples / SAMPLE_RATE_HZ
+        fast = _omega(time_s - self._jumped_s) * samples / SAMPLE_RATE_HZ
+        slow = _omega(time_s - self._begun_s) * samples / SAMPLE_RATE_HZ
         self.now = Moment(
             last.sample + samples,
-            due_s + min(1.0, math.sqrt(2) * omega) * error_s,
-            last.period_s + omega * omega * error_s / samples,
+            due_s + min(1.0, math.sqrt(2) * fast) * error_s,
+            last.period_s + slow * slow * error_s / samples,
         )
 
     @property
     def age_s(self) -> float:
-        """Since it last began anew."""
-        return 0.0 if self.now is None or self._begun_s is None else self.now.time_s - self._begun_s
+        """Since the first block."""
+        return 0.0 if self.now is None else self.now.time_s - self._begun_s
+
+
+def _omega(age_s: float) -> float:
+    """The loop's bandwidth at this age, in rad/s."""
+    return 2 * math.pi * max(NARROW_HZ, min(WIDE_HZ, 0.5 / max(age_s, 1e-3)))
 
 
 def drift_ppm(microphone: Moment, loudspeaker: Moment) -> float:

@@ -22,13 +22,15 @@ def test_what_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (tmp_path / f"video{number}").mkdir()
         (tmp_path / f"video{number}" / "name").write_text(name)
     sound = [
-        AudioDevice("loudspeaker", 1, "USB Speaker", 2, 48_000, True),
+        AudioDevice("loudspeaker", 1, "USB Speaker", 2, 48_000, True, "A1", "1-2.3"),
         AudioDevice("microphone", 0, "ReSpeaker", 1, 16_000, False),
     ]
     monkeypatch.setattr(devices_module, "audio_devices", lambda: sound)
     assert list_devices(tmp_path) == [
         Device("microphone", "ReSpeaker", "16000 Hz, 1 channel"),
-        Device("loudspeaker", "USB Speaker", "48000 Hz, 2 channels", default=True),
+        Device(
+            "loudspeaker", "USB Speaker", "48000 Hz, 2 channels, serial A1, USB 1-2.3", default=True
+        ),
         Device("camera", "Logitech BRIO", "/dev/video0", default=True),
         Device("camera", "Endoscope", "/dev/video1"),
     ]

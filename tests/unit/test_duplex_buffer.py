@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import threading
-import time
 
 import numpy as np
 import pytest
 
 from edge_runtime.micro_turn import SAMPLE_RATE_HZ, TURN_SAMPLES, Pcm
 from edge_runtime.sources.duplex_buffer import DuplexBuffer
-from edge_runtime.sources.resampling import RateAdapter
 
 BLOCK = 320
 CUSHION = 640
@@ -352,41 +350,3 @@ def test_two_threads_lose_no_sample() -> None:
         buffer.play(reading.pcm[0])
     thread.join()
     assert np.concatenate(played).size == turns * TURN_SAMPLES
-
-
-class TestRateAdapter:
-    @pytest.mark.parametrize("rate_hz", [8_000, 22_050, 32_000, 44_100, 48_000, 96_000])
-    @pytest.mark.parametrize("block_ms", [5.0, 20.0, 21.3])
-    def test_a_loopback_is_aligned_to_the_sample(self, rate_hz: int, block_ms: float) -> None:
-        adapter = RateAdapter(rate_hz)
-        rng = np.random.default_rng(0)
-        block = int(rate_hz * block_ms / 1e3)
-        heard: list[Pcm] = []
-        played: list[Pcm] = []
-
-        def inner(pcm: Pcm) -> Pcm:
-            smooth = np.convolve(rng.normal(0, 0.3, pcm.size + 8), np.ones(9) / 9, "valid")
-            heard.append(pcm)
-            played.append(smooth[: pcm.size].astype(np.float32))
-            return played[-1]
-
-        air = silence(block)
-        for _ in range(2 * rate_hz // block):
-            air = adapter.callback(air[:, None], lambda heard: inner(heard[0]))
-            assert air.size == block
-        latency = round(adapter.latency_samples + block * SAMPLE_RATE_HZ / rate_hz)
-        before, after = np.concatenate(played), np.concatenate(heard)
-        window = slice(8_000, 24_000)
-
-        def likeness(lag: int) -> float:
-            late = slice(window.start + lag, window.stop + lag)
-            return float(np.corrcoef(before[window], after[late])[0, 1])
-
-        best = max(range(latency - 40, latency + 41), key=likeness)
-        assert best == pytest.approx(latency, abs=1)
-        assert likeness(best) > 0.9
-
-    def test_its_set_up_is_quick(self) -> None:
-        began_s = time.monotonic()
-        RateAdapter(44_100)
-        assert time.monotonic() - began_s < 1
