@@ -83,6 +83,8 @@ class SoundStreams:
     output_s: float = 0.0
     """Of that, from giving a sample to hearing it."""
     callback_errors: int = 0
+    closed: bool = False
+    """A stream that would not end may still call: it is given silence, and not listened to."""
     _streams: list[Stream] = field(default_factory=list)
     _clocks: tuple[SampleClock, SampleClock] | None = None
     """Of microphone and loudspeaker, where these have streams of their own."""
@@ -110,6 +112,7 @@ class SoundStreams:
             raise
 
     def close(self, portaudio: PortAudio) -> None:
+        self.closed = True
         streams, self._streams = self._streams, []
         portaudio.close(streams)
 
@@ -257,7 +260,7 @@ class SoundStreams:
     def _safely(self, count: int, exchange: Callable[[], Pcm | None]) -> Pcm:
         """Float32 (count,): what was exchanged, or silence; a shorter block would end a stream."""
         try:
-            pcm = exchange()
+            pcm = None if self.closed else exchange()
         except Exception:
             self.callback_errors += 1
             level = logging.WARNING if self.callback_errors == 1 else logging.DEBUG

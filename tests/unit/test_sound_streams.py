@@ -34,7 +34,7 @@ class OpenStream:
 
 @dataclass
 class Library:
-    """Keeps what PortAudio would call."""
+    """Keeps what PortAudio would call; its streams do not end."""
 
     latency_s: float = 0.0
     opened: list[tuple[StreamForm, Callback]] = field(default_factory=list)
@@ -42,6 +42,8 @@ class Library:
     def open(self, form: StreamForm, mic: Any, speaker: Any, on_block: Callback) -> OpenStream:
         self.opened.append((form, on_block))
         return OpenStream(self.latency_s if form.heard else 0.0)
+
+    def close(self, streams: Any) -> None: ...
 
 
 def opened(
@@ -120,6 +122,14 @@ class TestOneStream:
         assert streams.callback_errors == 3
         on_block(bytes(8 * TURN_SAMPLES), TURN_SAMPLES, None, 0)
         assert streams.buffer.read_turn(0).lost_samples == 0
+
+    def test_a_stream_that_would_not_end_is_not_listened_to(self) -> None:
+        streams, [(_, on_block)] = opened(together())
+        streams.close(cast(PortAudio, Library()))
+        streams.buffer.play(np.full(TURN_SAMPLES, 0.5, np.float32))
+        data, _ = on_block(np.ones(TURN_SAMPLES, np.float32).tobytes(), TURN_SAMPLES, None, 0)
+        assert data == bytes(4 * TURN_SAMPLES)
+        assert streams.buffer.take_turn(0).lost_samples == TURN_SAMPLES
 
     def test_without_a_microphone_its_samples_are_missing(self) -> None:
         plan = Plan(None, SPEAKER, False, 48_000, 1, 20.0)
