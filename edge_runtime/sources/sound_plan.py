@@ -60,9 +60,9 @@ def find(devices: Sequence[AudioDevice], kind: AudioKind, wanted: Wanted) -> Aud
     device = choose(devices, kind, name)
     if kind == "microphone" and device.channels < wanted.channels:
         raise SourceError(
-            f"The microphone {device.name!r} has {device.channels} channels; audio.channels wants "
-            f"{wanted.channels}. Give the number that it has, or choose another microphone "
-            "(audio.input_device)."
+            f"The microphone {device.name!r} has only {device.channels} of the {wanted.channels} "
+            "channels that audio.channels wants. Give the number that it has, or choose another "
+            "microphone (audio.input_device)."
         )
     return device
 

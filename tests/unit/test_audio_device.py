@@ -175,5 +175,5 @@ class TestPlans:
         assert tried(None, None) == []
 
     def test_a_microphone_with_too_few_channels_is_refused(self) -> None:
-        with pytest.raises(SourceError, match=r"'m' has 1 channels; audio.channels wants 4"):
+        with pytest.raises(SourceError, match=r"'m' has only 1 of the 4 channels"):
             find([device("m")], "microphone", Wanted(channels=4))
