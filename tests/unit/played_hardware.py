@@ -156,6 +156,12 @@ class Hardware:
             assert self.changed.wait_for(lambda: fits(found()), timeout=30)
             return found()
 
-    def await_stream(self, input: bool) -> Stream:
-        """The one that is open, once it is of this kind and the only one."""
-        return self.await_streams(lambda those: [one.input for one in those] == [input])[0]
+    def await_stream(self, input: bool, after: int = 0) -> Stream:
+        """The one that is open, once it is of this kind, the only one, and not of the first
+        `after` that were started."""
+
+        def fits(those: list[Stream]) -> bool:
+            kinds = [one.input for one in those]
+            return kinds == [input] and those[0] in self.streams[after:]
+
+        return self.await_streams(fits)[0]

@@ -46,7 +46,7 @@ def test_a_lost_microphone_leaves_the_loudspeaker_and_comes_back(hardware: Hardw
         assert len(hardware.await_streams(lambda those: len(those) == 2)) == 2
         hardware.cards.remove(MIC)
         status = await_status(sound, lambda s: s.microphone.state is DeviceState.LOST)
-        deaf = hardware.await_stream(input=False)
+        deaf = hardware.await_stream(input=False, after=2)
         assert status.loudspeaker.state is DeviceState.PRESENT
         sound.play(LOUD)
         sound.play(LOUD)
@@ -72,7 +72,7 @@ def test_a_lost_loudspeaker_leaves_the_microphone(hardware: Hardware) -> None:
         hardware.cards.remove(SPEAKER)
         status = await_status(sound, lambda s: s.loudspeaker.state is DeviceState.LOST)
         assert status.microphone.state is DeviceState.PRESENT
-        ears = hardware.await_stream(input=True)
+        ears = hardware.await_stream(input=True, after=2)
         sound.play(LOUD)
         for _ in range(2):
             ears.pass_a_turn()
