@@ -157,6 +157,8 @@ def test_the_reference_stands_beside_its_echo_within_a_millisecond(card: Virtual
     with MicrophoneSource(wanted()) as sound:
         until_s = time.monotonic() + 40
         while len(heard) < 8 or not sound.status().delay_found or not aligned(heard[-8:]):
+            if sound.status().underrun_samples:
+                pytest.skip("this machine is too busy to play without gaps")
             assert time.monotonic() < until_s, sound.status()
             sound.play(rng.uniform(-0.3, 0.3, TURN_SAMPLES).astype(np.float32))
             heard.append(sound.read_turn())

@@ -46,6 +46,23 @@ def test_a_machine_that_stood_still_does_not_bend_it() -> None:
     assert clock.now.time_s == pytest.approx(66.0, abs=0.01)
 
 
+def test_lost_samples_move_it_and_do_not_bend_it() -> None:
+    """40 ms of sound that never came: from then on every block is 40 ms late for its number."""
+    clock = SampleClock()
+    run(clock, 60, 100.0, seed=1)
+    run(clock, 5, 100.0, seed=2, from_s=60.04)
+    assert clock.now is not None
+    assert 1 / clock.now.period_s == pytest.approx(16_001.6, abs=2)
+    assert clock.now.time_s == pytest.approx(65.04, abs=0.005)
+
+
+def test_it_never_believes_what_no_clock_does() -> None:
+    clock = SampleClock()
+    run(clock, 30, 20_000.0, seed=1)
+    assert clock.now is not None
+    assert abs(1 / clock.now.period_s / SAMPLE_RATE_HZ - 1) < 1.01e-3
+
+
 def test_before_the_first_block_nothing_is_known() -> None:
     assert SampleClock().now is None
     assert SampleClock().age_s == 0.0
