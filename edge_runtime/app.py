@@ -130,6 +130,12 @@ def decider_for(config: Config, manifest: Manifest) -> FloorDecider:
     return FloorDecider(manifest, config.decision.eagerness)
 
 
+def phrases_for(config: Config, manifest: Manifest, more: Sequence[str] = ()) -> Phrases:
+    """The words for what the model can say, and for `more` acts. Raises ConfigError."""
+    acts = [*manifest.vocabularies.act, "backchannel", *more]
+    return Phrases.load(config.voice.phrases, config.device.language, config.device.name, acts)
+
+
 def senses_for(config: Config, realtime: bool, tail_turns: int = 0) -> Senses:
     """Microphone and camera, or recordings of both. Raises SourceError for other mixtures."""
     ear, eye = config.audio.source, config.video.source
@@ -225,12 +231,7 @@ def device(
         enter = stack.enter_context
         engine = enter(engine_for(config, lambda phase: _tell(health, phase)))
         manifest = engine.manifest
-        phrases = Phrases.load(
-            config.voice.phrases,
-            config.device.language,
-            config.device.name,
-            [*manifest.vocabularies.act, "backchannel", *([KEPT_WORDS] if keeps else [])],
-        )
+        phrases = phrases_for(config, manifest, [KEPT_WORDS] if keeps else [])
         voice = enter(Mouth(synthesizer_for(config), block=not senses.realtime))
         actions = [name for name in manifest.vocabularies.action if name != "none"]
         background, noted = _background(config, senses, actions, enter)

@@ -25,6 +25,7 @@ from edge_runtime.commands.common import (
     errors,
     stop_on_signals,
 )
+from edge_runtime.commands.doctor import doctor
 from edge_runtime.commands.engine import engine_app
 from edge_runtime.commands.evaluate import evaluate
 from edge_runtime.commands.privacy import privacy
@@ -173,6 +174,7 @@ app.command()(status)
 app.command()(install_service)
 app.command()(uninstall_service)
 app.command()(privacy)
+app.command()(doctor)
 app.command()(calibrate)
 app.add_typer(engine_app)
 app.command()(evaluate)
