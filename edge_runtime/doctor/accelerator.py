@@ -40,7 +40,7 @@ def gpu(case: Case) -> list[Finding]:
 
 def tensorrt(case: Case) -> list[Finding]:
     needed = case.config.engine.backend == "tensorrt"
-    missing = [name for name in ("tensorrt", "pycuda") if not _installed(name)]
+    missing = [name for name in ("tensorrt", "pycuda") if find_spec(name) is None]
     versions = {name: version(name) or "unknown" for name in ("tensorrt", "pycuda")}
     if not missing:
         text = f"TensorRT {versions['tensorrt']}, pycuda {versions['pycuda']}"
@@ -88,10 +88,3 @@ def _asked(driver: str) -> Finding:
     if not gpus:
         return absent("gpu", f"driver {driver}, and no GPU", driver=driver)
     return ok("gpu", "; ".join(f"{line} °C" for line in gpus), driver=driver, gpus=len(gpus))
-
-
-def _installed(name: str) -> bool:
-    try:
-        return find_spec(name) is not None
-    except ValueError:  # half imported
-        return False

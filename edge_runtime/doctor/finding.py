@@ -95,19 +95,19 @@ class Case:
 Check = Callable[[Case], "list[Finding]"]
 
 
-def ok(name: str, text: str, **values: Value) -> Finding:
+def ok(name: str, text: str, /, **values: Value) -> Finding:
     return Finding(name, Verdict.OK, text, values=values)
 
 
-def warning(name: str, text: str, remedy: str = "", **values: Value) -> Finding:
+def warning(name: str, text: str, remedy: str = "", /, **values: Value) -> Finding:
     return Finding(name, Verdict.WARNING, text, remedy, values)
 
 
-def failed(name: str, text: str, remedy: str = "", **values: Value) -> Finding:
+def failed(name: str, text: str, remedy: str = "", /, **values: Value) -> Finding:
     return Finding(name, Verdict.FAILED, text, remedy, values)
 
 
-def absent(name: str, text: str, remedy: str = "", **values: Value) -> Finding:
+def absent(name: str, text: str, remedy: str = "", /, **values: Value) -> Finding:
     return Finding(name, Verdict.ABSENT, text, remedy, values)
 
 

@@ -7,7 +7,7 @@ import subprocess
 from collections.abc import Sequence
 from typing import Any
 
-from edge_runtime.device_status import running
+from edge_runtime.device_status import STALE_S, running
 from edge_runtime.doctor.finding import Case, Finding, Verdict, absent, failed, ok, warning
 from edge_runtime.errors import InputError
 from edge_runtime.health import State
@@ -58,6 +58,8 @@ def told_by_service(case: Case, kinds: Sequence[str]) -> list[Finding]:
     """Of devices that a running service holds, so that nobody else can try them; else nothing."""
     found = []
     for status in statuses(case):
+        if status["age_s"] > STALE_S:
+            continue
         for kind in kinds:
             part = status.get("parts", {}).get(kind)
             if part is not None:
