@@ -311,13 +311,14 @@ def _health(
         workers=config.delegation.broker is not None and senses.realtime,
         compute_p99_ms=limits.compute_p99_ms,
         missed_per_minute=limits.missed_per_minute,
-        sound=_sound_status(senses),
+        sound=sound_status_of(senses),
     )
     judge: Sink = enter(TurnHealth(health, control, watched, senses.clock.now_ns))
     return judge
 
 
-def _sound_status(senses: Senses) -> Callable[[], SoundStatus] | None:
+def sound_status_of(senses: Senses) -> Callable[[], SoundStatus] | None:
+    """Asks how microphone and loudspeaker are; None where the sound comes from elsewhere."""
     return senses.audio.status if isinstance(senses.audio, MicrophoneSource) else None
 
 
@@ -389,7 +390,7 @@ def _shown(
     metrics: Metrics | None = None
     if config.http.metrics:
         queues = [sink for sink in sinks if isinstance(sink, QueueSink)]
-        sound = _sound_status(senses)
+        sound = sound_status_of(senses)
         metrics = enter(Metrics(health, control, queues, sound, config.loop.fade_ms))
         shown.append(metrics)
     if config.http.port is not None:

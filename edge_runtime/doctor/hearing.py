@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -84,8 +85,7 @@ def _tried(case: Case) -> list[Finding]:
         microphone = microphone_finding(heard, notes)
         if not case.tone:
             return [microphone, ok("loudspeaker", "it is open; --tone plays a tone")]
-        source.play(tone())
-        during = listen(source, TONE_TURNS)
+        during = play_and_listen(source, tone(), TONE_TURNS)
     return [microphone, loudspeaker_finding(case.config, heard, during)]
 
 
@@ -99,7 +99,26 @@ def listen(
         if reading is None:
             break
         heard.append(reading)
-        on_level(dbfs(_rms(reading.pcm[0])))
+        on_level(dbfs(rms(reading.pcm[0])))
+    return heard
+
+
+def play_and_listen(
+    source: AudioSource,
+    pcm: Pcm,
+    turns: int,
+    on_level: Callable[[float], None] = lambda dbfs: None,
+) -> list[AudioReading]:
+    """What is heard in so many turns while float32 (n,) at 16 kHz is played."""
+    padded = np.pad(pcm, (0, -len(pcm) % TURN_SAMPLES))
+    waiting = deque(np.split(padded, max(1, len(padded) // TURN_SAMPLES)))
+    heard = []
+    for turn in range(turns):
+        # One is always queued behind the one that plays.
+        for _ in range(2 if turn == 0 else 1):
+            if waiting:
+                source.play(waiting.popleft())
+        heard += listen(source, 1, on_level)
     return heard
 
 
@@ -108,7 +127,7 @@ def microphone_finding(heard: Sequence[AudioReading], notes: str) -> Finding:
     pcm: Pcm = np.concatenate([reading.pcm[0] for reading in heard])
     lost = sum(reading.lost_samples for reading in heard)
     clipped = float(np.mean(np.abs(pcm) >= CLIPPED))
-    level, peak = dbfs(_rms(pcm)), dbfs(float(np.abs(pcm).max()))
+    level, peak = dbfs(rms(pcm)), dbfs(float(np.abs(pcm).max()))
     values: dict[str, Value] = {
         "device": notes,
         "level_dbfs": level,
@@ -172,5 +191,5 @@ def dbfs(level: float) -> float:
     return round(max(FLOOR_DBFS, 20 * math.log10(max(level, 1e-9))), 1)
 
 
-def _rms(pcm: Pcm) -> float:
+def rms(pcm: Pcm) -> float:
     return float(np.sqrt(np.mean(np.square(pcm, dtype=np.float64))))
