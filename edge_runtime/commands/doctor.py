@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from pathlib import Path
 from typing import Annotated, Optional
 
@@ -13,6 +14,7 @@ from rich.status import Status
 
 from edge_runtime.commands.common import ConfigOption, console, errors, write_json
 from edge_runtime.doctor.finding import Finding, Verdict
+from edge_runtime.service_files import CONFIGS
 
 QUIETEST_DBFS = -80.0
 BARS = 24
@@ -39,6 +41,9 @@ def doctor(
     from edge_runtime.doctor.finding import Case
     from edge_runtime.doctor.machine import configuration
 
+    if config is not None and config.absolute().is_relative_to(CONFIGS):
+        # Of a service: its secrets are where its unit has them.
+        os.environ.setdefault("CREDENTIALS_DIRECTORY", str(CONFIGS / "credentials"))
     settings, about = configuration(config)
     # What would be logged is in the findings.
     logging.getLogger("edge_runtime").setLevel(logging.CRITICAL)

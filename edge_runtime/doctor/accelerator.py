@@ -7,7 +7,7 @@ import shutil
 import subprocess
 from importlib.util import find_spec
 
-from edge_runtime.doctor.finding import Case, Finding, absent, failed, ok, read, warning
+from edge_runtime.doctor.finding import Case, Finding, absent, failed, ok, read
 from edge_runtime.doctor.machine import version
 
 NVIDIA = "0x10de"
@@ -28,11 +28,9 @@ def gpu(case: Case) -> list[Finding]:
         if _on_the_bus(case):
             text = "there is an NVIDIA GPU, and its driver does not run"
             remedy = "Install it (Ubuntu: sudo ubuntu-drivers install), and start again."
-            return [(failed if _needed(case) else warning)("gpu", text, remedy)]
-        remedy = "Choose engine: {backend: onnx, provider: cpu}."
-        return [
-            case.missing("gpu", "no NVIDIA GPU", remedy if _needed(case) else "", _needed(case))
-        ]
+            return [case.missing("gpu", text, remedy, case.on_gpu)]
+        remedy = "Choose engine: {backend: onnx, provider: cpu}." if case.on_gpu else ""
+        return [case.missing("gpu", "no NVIDIA GPU", remedy, case.on_gpu)]
     if not case.here or shutil.which("nvidia-smi") is None:
         return [ok("gpu", f"driver {driver[0]}", driver=driver[0])]
     return [_asked(driver[0])]
@@ -51,10 +49,6 @@ def tensorrt(case: Case) -> list[Finding]:
     )
     text = f"{' and '.join(missing)} cannot be imported"
     return [case.missing("tensorrt", text, remedy if needed else "", needed)]
-
-
-def _needed(case: Case) -> bool:
-    return case.config.engine.backend == "tensorrt" or case.config.engine.provider != "cpu"
 
 
 def _jetson(board: str, release: str) -> Finding:

@@ -86,6 +86,12 @@ class Case:
         """It is this machine, and no folder that stands for another."""
         return self.root == Path("/")
 
+    @property
+    def on_gpu(self) -> bool:
+        """The configuration wants the model on a GPU."""
+        chosen = self.config.engine
+        return chosen.backend == "tensorrt" or chosen.provider != "cpu"
+
     def missing(self, name: str, text: str, remedy: str, needed: bool = True) -> Finding:
         """Of something that is not there: worse where the given configuration needs it."""
         verdict = Verdict.FAILED if needed and self.configured else Verdict.ABSENT

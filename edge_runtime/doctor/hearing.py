@@ -137,7 +137,10 @@ def microphone_finding(heard: Sequence[AudioReading], notes: str) -> Finding:
     }
     text = f"{notes}: level {level:.0f} dBFS, peak {peak:.0f}"
     if lost > TURN_SAMPLES:
-        remedy = "Use another USB socket without a hub, or larger blocks: audio.block_ms."
+        remedy = (
+            "Close what keeps the processor busy, give audio.block_ms larger blocks (20, 40), or "
+            "use another USB socket, without a hub."
+        )
         return warning("microphone", f"{text}; {values['lost_ms']} ms are lost", remedy, **values)
     if not pcm.any():
         remedy = "Its switch or the mixer mutes it (alsamixer, F4; pavucontrol), or it is broken."

@@ -19,7 +19,7 @@ from edge_runtime.doctor.finding import (
     Case,
     Finding,
     Value,
-    Verdict,
+    absent,
     failed,
     may_open,
     ok,
@@ -143,8 +143,7 @@ def governor(case: Case) -> list[Finding]:
     cpus = case.at("/sys/devices/system/cpu")
     chosen = [read(path) for path in sorted(cpus.glob("cpu[0-9]*/cpufreq/scaling_governor"))]
     if not chosen:
-        text = "the kernel does not say how the processor's clock is chosen"
-        return [Finding("governor", Verdict.ABSENT, text)]
+        return [absent("governor", "the kernel does not say how the processor's clock is chosen")]
     driver = read(cpus / "cpu0/cpufreq/scaling_driver")
     names = ", ".join(sorted(set(chosen)))
     text = f"{names} on {len(chosen)} cores ({driver or 'driver unknown'})"
@@ -191,7 +190,7 @@ def _disk(monitor: HealthMonitor, folder: Path, needed: bool) -> Finding:
 def _temperature(case: Case, monitor: HealthMonitor) -> Finding:
     part = monitor.snapshot().part(TEMPERATURE)
     if part is None:
-        return Finding("temperature", Verdict.ABSENT, "the kernel has no thermal zones")
+        return absent("temperature", "the kernel has no thermal zones")
     remedy = "Give it air, clean its fan, or choose a lower power mode: hot chips slow down."
     hottest_c = float(part.values["hottest_c"])
     limit_c = case.config.health.max_temperature_c
@@ -206,13 +205,13 @@ def _temperature(case: Case, monitor: HealthMonitor) -> Finding:
 def permissions(case: Case) -> list[Finding]:
     """Whether this user may open the devices that are there."""
     config = case.config
-    on_gpu = config.engine.backend == "tensorrt" or config.engine.provider != "cpu"
-    kinds = (
+    kinds = [
         ("sound", "/dev/snd", "pcm*", "audio", config.audio.source == "microphone"),
         ("cameras", "/dev", "video[0-9]*", "video", config.video.source is not None),
-        ("GPU", "/dev/dri", "renderD*", "render", on_gpu),
-    )
-    may, may_not, groups, needed_ones = [], [], [], False
+    ]
+    if case.on_gpu:
+        kinds.append(("GPU", "/dev/dri", "renderD*", "render", True))
+    may, may_not, groups, any_needed = [], [], [], False
     for what, folder, pattern, group, needed in kinds:
         nodes = list(case.at(folder).glob(pattern))
         if nodes and any(may_open(node) for node in nodes):
@@ -220,14 +219,13 @@ def permissions(case: Case) -> list[Finding]:
         elif nodes:
             may_not.append(what)
             groups.append(group)
-            needed_ones = needed_ones or needed
+            any_needed = any_needed or needed
     if may_not:
         text = f"this user may not open: {', '.join(may_not)}"
         remedy = f"sudo usermod -aG {','.join(groups)} $USER, and log in again."
-        return [(failed if needed_ones else warning)("permissions", text, remedy)]
+        return [(failed if any_needed else warning)("permissions", text, remedy)]
     if not may:
-        text = "there are no device nodes for sound, cameras or a GPU"
-        return [Finding("permissions", Verdict.ABSENT, text)]
+        return [absent("permissions", "there are no devices that need any")]
     return [ok("permissions", f"this user may open: {', '.join(may)}")]
 
 

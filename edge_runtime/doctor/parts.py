@@ -47,7 +47,8 @@ def voice(case: Case) -> list[Finding]:
 
 
 def model(case: Case) -> list[Finding]:
-    """Its file against its hash, its words, and micro-turns of silence through the engine."""
+    """Its file against its hash, its words, and micro-turns of silence through the engine. Where
+    TensorRT has no plan yet, it is built, which can take minutes."""
     engine = engine_for(case.config)
     try:
         with engine:

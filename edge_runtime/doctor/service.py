@@ -55,10 +55,12 @@ def unit_findings(shown: str) -> list[Finding]:
 
 
 def told_by_service(case: Case, kinds: Sequence[str]) -> list[Finding]:
-    """Of devices that a running service holds, so that nobody else can try them; else nothing."""
+    """Of what a running service holds, so that nobody else can try it; else nothing. With a
+    configuration only the service of that device counts."""
     found = []
     for status in statuses(case):
-        if status["age_s"] > STALE_S:
+        other = case.configured and status["device"] != case.config.device.name
+        if other or status["age_s"] > STALE_S:
             continue
         for kind in kinds:
             part = status.get("parts", {}).get(kind)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_runtime.config import Config, HealthConfig, Recording, Video
+from edge_runtime.config import Config, EngineConfig, HealthConfig, Recording, Video
 from edge_runtime.doctor.finding import Case, Finding, Verdict, failed
 from edge_runtime.doctor.machine import (
     clock,
@@ -206,9 +206,12 @@ class TestPermissions:
         assert permissions(Case(root=tmp_path))[0].verdict is Verdict.ABSENT
 
     def test_all_may_be_opened(self, tmp_path: Path) -> None:
-        case = tree(tmp_path, {"/dev/snd/pcmC0D0c": "", "/dev/dri/renderD128": ""})
-        (finding,) = permissions(case)
+        tree(tmp_path, {"/dev/snd/pcmC0D0c": "", "/dev/dri/renderD128": ""})
+        (finding,) = permissions(Case(root=tmp_path))
         assert finding.verdict is Verdict.OK
+        assert finding.text == "this user may open: sound"
+        config = Config(engine=EngineConfig(provider="cuda"))
+        (finding,) = permissions(Case(config, root=tmp_path))
         assert finding.text == "this user may open: sound, GPU"
 
     def test_what_is_needed_may_not(self, as_nobody: Path) -> None:

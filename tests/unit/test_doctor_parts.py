@@ -15,6 +15,7 @@ import pytest
 from edge_runtime.config import (
     Audio,
     Config,
+    Device,
     EngineConfig,
     HealthConfig,
     RosConfig,
@@ -128,8 +129,10 @@ class TestGpu:
         (card / "vendor").write_text("0x10de\n")
         (card / "class").write_text("0x030000\n")
         (finding,) = accelerator.gpu(Case(root=tmp_path))
-        assert finding.verdict is Verdict.WARNING
-        assert "driver" in finding.text
+        assert finding.verdict is Verdict.ABSENT
+        assert "driver does not run" in finding.text
+        needed = Case(ON_TENSORRT, configured=True, root=tmp_path)
+        assert accelerator.gpu(needed)[0].verdict is Verdict.FAILED
 
 
 class TestTensorRt:
@@ -253,6 +256,8 @@ class TestService:
         assert microphone.values["device"] == "ReSpeaker"
         assert camera.verdict is Verdict.WARNING
         assert "kiosk has it, degraded: no picture for 4 s" in camera.text
+        other = Case(Config(device=Device(name="other")), configured=True, root=tmp_path)
+        assert told_by_service(other, ("microphone",)) == []
         (health,) = service(case)
         assert health.name == "health"
         assert health.verdict is Verdict.WARNING

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
+from edge_runtime.commands.doctor import meter
 from edge_runtime.config import Audio, Config, Video
 from edge_runtime.doctor import hearing
 from edge_runtime.doctor.finding import Case, Verdict
@@ -69,6 +70,10 @@ class TestMicrophone:
         finding = microphone_finding(turns(noise(0.01), lost=400), "m")
         assert finding.verdict is Verdict.WARNING
         assert finding.values["lost_ms"] == 250.0
+
+    @pytest.mark.parametrize(("level", "bars"), [(-120.0, 0), (-80.0, 0), (-40.0, 12), (0.0, 24)])
+    def test_the_meter(self, level: float, bars: int) -> None:
+        assert meter(level).count("█") == bars
 
 
 class TestLoudspeaker:
