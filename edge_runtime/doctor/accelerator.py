@@ -7,7 +7,7 @@ import shutil
 import subprocess
 from importlib.util import find_spec
 
-from edge_runtime.doctor.finding import Case, Finding, absent, failed, ok, read
+from edge_runtime.doctor.finding import Case, Finding, failed, ok, read
 from edge_runtime.doctor.machine import version
 
 NVIDIA = "0x10de"
@@ -33,7 +33,7 @@ def gpu(case: Case) -> list[Finding]:
         return [case.missing("gpu", "no NVIDIA GPU", remedy, case.on_gpu)]
     if not case.here or shutil.which("nvidia-smi") is None:
         return [ok("gpu", f"driver {driver[0]}", driver=driver[0])]
-    return [_asked(driver[0])]
+    return [ask_driver(case, driver[0])]
 
 
 def tensorrt(case: Case) -> list[Finding]:
@@ -66,7 +66,8 @@ def _on_the_bus(case: Case) -> bool:
     )
 
 
-def _asked(driver: str) -> Finding:
+def ask_driver(case: Case, driver: str) -> Finding:
+    """What nvidia-smi says of the GPUs."""
     try:
         asked = subprocess.run(
             ["nvidia-smi", *ASK], capture_output=True, text=True, timeout=TIMEOUT_S, check=False
@@ -80,5 +81,5 @@ def _asked(driver: str) -> Finding:
         return failed("gpu", text, remedy, driver=driver)
     gpus = [line.strip() for line in asked.stdout.splitlines() if line.strip()]
     if not gpus:
-        return absent("gpu", f"driver {driver}, and no GPU", driver=driver)
+        return case.missing("gpu", f"driver {driver}, and no GPU", "", case.on_gpu)
     return ok("gpu", "; ".join(f"{line} °C" for line in gpus), driver=driver, gpus=len(gpus))

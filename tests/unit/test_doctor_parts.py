@@ -134,6 +134,37 @@ class TestGpu:
         needed = Case(ON_TENSORRT, configured=True, root=tmp_path)
         assert accelerator.gpu(needed)[0].verdict is Verdict.FAILED
 
+    @pytest.mark.parametrize(
+        ("answer", "code", "verdict", "text"),
+        [
+            ("NVIDIA H100 80GB HBM3, 580.65.06, 81559 MiB, 31", 0, Verdict.OK, "81559 MiB, 31 °C"),
+            ("", 0, Verdict.FAILED, "no GPU"),
+            (
+                "Failed to initialize NVML: Driver/library version mismatch",
+                18,
+                Verdict.FAILED,
+                "NVML",
+            ),
+        ],
+    )
+    def test_what_the_driver_answers(
+        self,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        answer: str,
+        code: int,
+        verdict: Verdict,
+        text: str,
+    ) -> None:
+        """A program stands for nvidia-smi, and with it for the GPU."""
+        program = tmp_path / "nvidia-smi"
+        program.write_text(f"#!/bin/sh\necho '{answer}'\nexit {code}\n")
+        program.chmod(0o755)
+        monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+        found = accelerator.ask_driver(Case(ON_TENSORRT, configured=True), "580.65.06")
+        assert found.verdict is verdict
+        assert text in found.text
+
 
 class TestTensorRt:
     def test_it_is_wanted_and_not_here(self, monkeypatch: pytest.MonkeyPatch) -> None:
