@@ -39,6 +39,7 @@ PACKAGES = (
     "pyaudio",
     "soxr",
     "pocketsphinx",
+    "piper-tts",
     "cyclonedds",
     "tensorrt",
     "pycuda",

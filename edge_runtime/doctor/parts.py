@@ -34,15 +34,20 @@ def voice(case: Case) -> list[Finding]:
             samples += len(block)
     except EdgeRuntimeError as error:
         return [failed("voice", str(error))]
-    name, said_s = case.config.voice.voice, samples / SAMPLE_RATE_HZ
+    chosen, said_s = case.config.voice, samples / SAMPLE_RATE_HZ
+    name = chosen.model.stem if chosen.engine == "piper" and chosen.model else chosen.voice
     if not samples:
-        return [failed("voice", f"{name} gives no sound", "Try another voice.voice.")]
+        return [failed("voice", f"{name} gives no sound", "Try another voice.")]
     values: dict[str, Value] = {
+        "engine": chosen.engine,
         "voice": name,
         "first_sound_ms": round(first_s * 1000),
         "took_ms": round((time.monotonic() - begun_s) * 1000),
     }
-    text = f"{name}: {said_s:.1f} s of speech, the first sound after {first_s * 1000:.0f} ms"
+    text = (
+        f"{chosen.engine} {name}: {said_s:.1f} s of speech, the first sound after "
+        f"{values['first_sound_ms']} ms"
+    )
     return [ok("voice", text, **values)]
 
 

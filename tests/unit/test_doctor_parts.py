@@ -48,13 +48,19 @@ class TestVoice:
     def test_it_speaks(self) -> None:
         (finding,) = parts.voice(Case())
         assert finding.verdict is Verdict.OK
-        assert "1.5 s of speech" in finding.text
+        assert "espeak en-us+f2: 1.5 s of speech" in finding.text
 
     @needs_espeak
     def test_an_unknown_voice(self) -> None:
         (finding,) = parts.voice(Case(Config(voice=VoiceConfig(voice="xx"))))
         assert finding.verdict is Verdict.FAILED
         assert "no voice 'xx'" in finding.text
+
+    def test_a_piper_voice_that_is_not_there(self, tmp_path: Path) -> None:
+        voice = VoiceConfig(engine="piper", model=tmp_path / "none.onnx")
+        (finding,) = parts.voice(Case(Config(voice=voice)))
+        assert finding.verdict is Verdict.FAILED
+        assert "iper" in finding.text
 
     def test_without_the_program(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("PATH", "")
