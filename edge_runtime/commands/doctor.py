@@ -48,6 +48,8 @@ def doctor(
     # What would be logged is in the findings.
     logging.getLogger("edge_runtime").setLevel(logging.CRITICAL)
     findings = [about]
+    if not as_json:
+        show(about)
     with errors.status("") as status:
         case = Case(
             settings,
@@ -56,16 +58,16 @@ def doctor(
             tone=tone,
             on_level=lambda dbfs: status.update(f"microphone {meter(dbfs)}"),
         )
-        if not as_json:
-            show(about)
         for finding in examine(case, on_begin=lambda name: _begin(status, name)):
             findings.append(finding)
             if not as_json:
+                status.stop()  # while it turns, standard output would go where it is
                 show(finding)
+                status.start()
     if as_json:
         console.print_json(json.dumps(report(findings)))
     if out is not None:
-        write_json(out / "doctor.json", report(findings))
+        write_json(out / "doctor.json", report(findings), "--out")
     if any_failed(findings):
         raise typer.Exit(1)
 

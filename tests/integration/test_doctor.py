@@ -165,6 +165,13 @@ class TestProgram:
         assert "-> Does the broker run" in lines[place + 1]
         assert "Traceback" not in ran.stderr
 
+    def test_a_folder_that_cannot_be(self, tmp_path: Path) -> None:
+        sound = f"audio: {{source: {spoken(tmp_path / 't.wav')}}}"
+        config = written(tmp_path / "edge.yaml", sound)
+        ran = edge("doctor", "--config", config, "--out", config / "o", cwd=tmp_path)
+        assert ran.returncode == 2
+        assert "Give --out another path" in " ".join(ran.stderr.split())
+
     def test_a_bad_configuration_is_a_line_and_the_rest_is_examined(self, tmp_path: Path) -> None:
         config = written(tmp_path / "edge.yaml", "delegation: {pasword: hunter2}")
         ran = edge("doctor", "--config", config, "--json", cwd=tmp_path)
