@@ -48,6 +48,7 @@ from edge_runtime.interfaces import (
 )
 from edge_runtime.loop import Loop, Parts
 from edge_runtime.machine_health import MachineHealth
+from edge_runtime.micro_turn import SAMPLE_RATE_HZ
 from edge_runtime.pacing import MonotonicClock, VirtualClock
 from edge_runtime.reference_engine import reference_engine_folder
 from edge_runtime.remote_control import RemoteControl
@@ -64,10 +65,12 @@ from edge_runtime.sinks.statistics import Statistics
 from edge_runtime.sinks.topics_sink import TopicsSink
 from edge_runtime.sinks.turn_health import TurnHealth, Watched
 from edge_runtime.sinks.web import WebServer
+from edge_runtime.sound_status import SoundStatus
 from edge_runtime.sources.camera import CameraSource
 from edge_runtime.sources.microphone import MicrophoneSource
 from edge_runtime.sources.recording import RecordingSource
 from edge_runtime.sources.ros_topics import StampClock, TopicCamera, TopicMicrophone
+from edge_runtime.sources.sound_plan import Wanted
 from edge_runtime.voice.espeak import EspeakSynthesizer
 from edge_runtime.voice.mouth import Mouth, Synthesizer
 from edge_runtime.voice.phrases import Phrases
@@ -127,6 +130,12 @@ def decider_for(config: Config, manifest: Manifest) -> FloorDecider:
     return FloorDecider(manifest, config.decision.eagerness)
 
 
+def phrases_for(config: Config, manifest: Manifest, more: Sequence[str] = ()) -> Phrases:
+    """The words for what the model can say, and for `more` acts. Raises ConfigError."""
+    acts = [*manifest.vocabularies.act, "backchannel", *more]
+    return Phrases.load(config.voice.phrases, config.device.language, config.device.name, acts)
+
+
 def senses_for(config: Config, realtime: bool, tail_turns: int = 0) -> Senses:
     """Microphone and camera, or recordings of both. Raises SourceError for other mixtures."""
     ear, eye = config.audio.source, config.video.source
@@ -154,9 +163,20 @@ def senses_for(config: Config, realtime: bool, tail_turns: int = 0) -> Senses:
 
 def _live_senses(config: Config) -> Senses:
     chosen = config.audio
-    microphone = MicrophoneSource(chosen.input_device, chosen.output_device, chosen.volume)
+    wanted = Wanted(
+        chosen.input_device,
+        chosen.output_device,
+        chosen.channels,
+        chosen.block_ms,
+        chosen.streams,
+    )
+    microphone = MicrophoneSource(
+        wanted,
+        0.0 if chosen.mute else chosen.volume,
+        extra_delay_samples=round(chosen.echo_delay_ms * SAMPLE_RATE_HZ / 1000),
+    )
     camera = None if config.video.source is None else CameraSource(config.video.source)
-    return Senses(microphone, camera, MonotonicClock(), True)
+    return Senses(microphone, camera, MonotonicClock(), True, lambda: [microphone.description])
 
 
 def topic_senses_for(config: Config, stamps: StampClock) -> Senses:
@@ -211,12 +231,7 @@ def device(
         enter = stack.enter_context
         engine = enter(engine_for(config, lambda phase: _tell(health, phase)))
         manifest = engine.manifest
-        phrases = Phrases.load(
-            config.voice.phrases,
-            config.device.language,
-            config.device.name,
-            [*manifest.vocabularies.act, "backchannel", *([KEPT_WORDS] if keeps else [])],
-        )
+        phrases = phrases_for(config, manifest, [KEPT_WORDS] if keeps else [])
         voice = enter(Mouth(synthesizer_for(config), block=not senses.realtime))
         actions = [name for name in manifest.vocabularies.action if name != "none"]
         background, noted = _background(config, senses, actions, enter)
@@ -296,9 +311,15 @@ def _health(
         workers=config.delegation.broker is not None and senses.realtime,
         compute_p99_ms=limits.compute_p99_ms,
         missed_per_minute=limits.missed_per_minute,
+        sound=sound_status_of(senses),
     )
     judge: Sink = enter(TurnHealth(health, control, watched, senses.clock.now_ns))
     return judge
+
+
+def sound_status_of(senses: Senses) -> Callable[[], SoundStatus] | None:
+    """Asks how microphone and loudspeaker are; None where the sound comes from elsewhere."""
+    return senses.audio.status if isinstance(senses.audio, MicrophoneSource) else None
 
 
 def _background(
@@ -369,7 +390,8 @@ def _shown(
     metrics: Metrics | None = None
     if config.http.metrics:
         queues = [sink for sink in sinks if isinstance(sink, QueueSink)]
-        metrics = enter(Metrics(health, control, queues, senses.audio, config.loop.fade_ms))
+        sound = sound_status_of(senses)
+        metrics = enter(Metrics(health, control, queues, sound, config.loop.fade_ms))
         shown.append(metrics)
     if config.http.port is not None:
         pages = metrics.text if metrics is not None else None

@@ -16,7 +16,7 @@ from rich.markup import escape
 from edge_runtime import __version__
 from edge_runtime.commands.background import background
 from edge_runtime.commands.bench_delegation import bench_delegation
-from edge_runtime.commands.calibrate import calibrate
+from edge_runtime.commands.calibrate import calibrate_app
 from edge_runtime.commands.common import (
     ConfigOption,
     OutOption,
@@ -25,6 +25,7 @@ from edge_runtime.commands.common import (
     errors,
     stop_on_signals,
 )
+from edge_runtime.commands.doctor import doctor
 from edge_runtime.commands.engine import engine_app
 from edge_runtime.commands.evaluate import evaluate
 from edge_runtime.commands.privacy import privacy
@@ -173,7 +174,8 @@ app.command()(status)
 app.command()(install_service)
 app.command()(uninstall_service)
 app.command()(privacy)
-app.command()(calibrate)
+app.command()(doctor)
+app.add_typer(calibrate_app)
 app.add_typer(engine_app)
 app.command()(evaluate)
 

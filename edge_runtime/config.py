@@ -63,9 +63,29 @@ class Audio(_Section):
     source: str = Field(
         "microphone", description="`microphone`, a sound file, or in the ROS node `ros`."
     )
-    input_device: str | None = Field(None, description="Part of the microphone's name.")
-    output_device: str | None = Field(None, description="Part of the loudspeaker's name.")
+    input_device: str | None = Field(
+        None, description="Part of the microphone's name, its serial number or USB path."
+    )
+    output_device: str | None = Field(None, description="The same of the loudspeaker.")
+    channels: int = Field(1, ge=1, le=16, description="Of the microphone.")
     volume: float = Field(1.0, ge=0.0, le=1.0, description="Of the loudspeaker.")
+    mute: bool = Field(False, description="The loudspeaker gives no sound.")
+    block_ms: float | None = Field(
+        None,
+        ge=2,
+        le=100,
+        description="What the devices give and take at a time; default: measured at the start.",
+    )
+    streams: Literal["auto", "one", "two"] = Field(
+        "auto", description="One for microphone and loudspeaker if these are one device, or two."
+    )
+    echo_delay_ms: float = Field(
+        0.0,
+        ge=-500,
+        le=500,
+        description="How much later than the devices say the loudspeaker is heard; found by "
+        "itself once the device has spoken.",
+    )
 
 
 class Video(_Section):

@@ -23,7 +23,7 @@ from typing import Any
 log = logging.getLogger(__name__)
 
 LOOP, COMPUTE, ENGINE = "loop", "compute", "engine"
-MICROPHONE, CAMERA = "microphone", "camera"
+MICROPHONE, LOUDSPEAKER, CAMERA = "microphone", "loudspeaker", "camera"
 LINK, DISK, TEMPERATURE = "link", "disk", "temperature"
 
 Value = float | int | str

@@ -13,6 +13,7 @@ from typing_extensions import Self
 
 from edge_runtime.micro_turn import (
     AudioReading,
+    Channels,
     Decision,
     EngineOutput,
     Event,
@@ -65,6 +66,14 @@ class AudioSource(Resource, Protocol):
         """Drop sound given to `play` and not yet played, fading out; returns the samples
         dropped."""
         ...
+
+
+class FrontEnd(Protocol):
+    """What stands between the microphones and the model: echo canceller, array, or nothing."""
+
+    def process(self, microphones: Channels, reference: Pcm) -> tuple[Pcm, float | None]:
+        """Float32 (channels, 3200) and what our loudspeaker played at that time, (3200,), both at
+        16 kHz -> one channel (3200,), and the bearing of the sound in radians or None."""
 
 
 class FrameSource(Resource, Protocol):

@@ -22,6 +22,8 @@ TURN_SAMPLES = SAMPLE_RATE_HZ * TURN_MS // 1000
 
 Pcm = NDArray[np.float32]
 """Mono sound, float32 (n,), -1..1, 16 kHz."""
+Channels = NDArray[np.float32]
+"""What several microphones heard, float32 (channels, n), -1..1, 16 kHz."""
 StereoPcm = NDArray[np.float32]
 """float32 (2, n): channel 0 the microphone, channel 1 what our own loudspeaker played."""
 Frame = NDArray[np.uint8]

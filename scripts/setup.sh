@@ -76,9 +76,12 @@ system_packages() {
   if [[ ",$extras," == *,dev,* ]] && ! command -v g++ >/dev/null; then
     missing+=(g++ python3-dev) # the tests of TensorRT compile what stands in for its libraries
   fi
-  if [[ ",$extras," == *,audio,* && ! -e /usr/include/portaudio.h ]]; then
+  if [[ ",$extras," =~ ,(audio|dev), && ! -e /usr/include/portaudio.h ]]; then
     missing+=(portaudio19-dev gcc libc6-dev python3-dev) # pyaudio is compiled on the spot
-    needed=1
+    [[ ",$extras," != *,audio,* ]] || needed=1
+  fi
+  if [[ ",$extras," == *,dev,* ]] && ! command -v pulseaudio >/dev/null; then
+    missing+=(pulseaudio pulseaudio-utils libasound2-plugins) # the tests' sound cards
   fi
   [ "${#missing[@]}" -gt 0 ] || return 0
   if ! apt_install "${missing[@]}"; then
@@ -89,6 +92,10 @@ system_packages() {
 
 python_packages() {
   local python
+  # The tests of sound need pyaudio; without PortAudio's headers they skip.
+  if [[ ",$extras," == *,dev,* && -e /usr/include/portaudio.h ]]; then
+    extras+=,audio
+  fi
   if ! .venv/bin/python -c 'import pip' 2>/dev/null; then
     if ! python="$(find_python)"; then
       say "no Python 3.10 or later here; install one, or name it: make PYTHON=/path/to/python3.12 ..."

@@ -1,4 +1,4 @@
-"""`edge-runtime calibrate`: the int8 graph of a model, from recordings."""
+"""`edge-runtime calibrate`: a model's int8 graph from recordings, and a device's senses."""
 
 from __future__ import annotations
 
@@ -10,17 +10,23 @@ from rich.markup import escape
 from rich.progress import Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from edge_runtime.commands.calibrate_sensors import calibrate_sensors
 from edge_runtime.commands.common import console, errors, write_json
 
+calibrate_app = typer.Typer(name="calibrate", invoke_without_command=True)
+calibrate_app.command("sensors")(calibrate_sensors)
 
+
+@calibrate_app.callback()
 def calibrate(
+    context: typer.Context,
     recording: Annotated[
-        list[Path],
+        Optional[list[Path]],  # noqa: UP045
         typer.Option(
             help="A recording.mcap of the device; may be given several times. The last one, or the "
             "second half of a single one, is not calibrated on but checked with."
         ),
-    ],
+    ] = None,
     engine: Annotated[Optional[Path], typer.Option(help="A model folder.")] = None,  # noqa: UP045
     out: Annotated[
         Optional[Path],  # noqa: UP045
@@ -37,6 +43,10 @@ def calibrate(
     ] = None,
 ) -> None:
     """Make a model's int8 (Q/DQ) graph from recordings, and say what it costs."""
+    if context.invoked_subcommand is not None:
+        return
+    if not recording:
+        raise typer.BadParameter("give at least one", context, param_hint="--recording")
     from edge_runtime.calibrate import calibrate as make
     from edge_runtime.reference_engine import reference_engine_folder
     from edge_runtime.replay import read

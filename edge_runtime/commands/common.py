@@ -34,12 +34,13 @@ def stop_on_signals() -> threading.Event:
     return stop
 
 
-def write_json(path: Path, content: object) -> None:
-    """Figures for other programs. Raises ConfigError where the file cannot be written."""
+def write_json(path: Path, content: object, option: str = "--json") -> None:
+    """Figures for other programs; `option` named the path. Raises ConfigError where the file cannot
+    be written."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     except OSError as error:
         raise ConfigError(
-            f"{path} cannot be written: {error.strerror}. Give --json another path."
+            f"{path} cannot be written: {error.strerror}. Give {option} another path."
         ) from error

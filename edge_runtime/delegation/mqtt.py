@@ -97,6 +97,8 @@ class MqttConnection:
         self._thread: threading.Thread | None = None
         self.handler_errors = 0
         self.connects = 0
+        self.failure = ""
+        """Why there was no connection, or why it ended, the last time."""
 
     @property
     def state(self) -> ConnectionState:
@@ -228,6 +230,7 @@ class MqttConnection:
 
     def _told_failure(self, reason: str) -> None:
         """The first failure is worth a warning; that it goes on is not."""
+        self.failure = reason
         host, port, _ = self._address
         level = logging.WARNING if self._failures == 0 else logging.DEBUG
         log.log(level, "no connection to the broker %s:%d: %s; trying again", host, port, reason)

@@ -5,7 +5,7 @@ Names follow https://prometheus.io/docs/practices/naming/: base units, `_total` 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -13,10 +13,11 @@ from typing_extensions import Self
 
 from edge_runtime import __version__
 from edge_runtime.errors import ConfigError
-from edge_runtime.health import HealthMonitor
+from edge_runtime.health import LOUDSPEAKER, MICROPHONE, HealthMonitor
 from edge_runtime.micro_turn import TURN_MS, Decision, Delegation, EventKind, MicroTurn, TurnRecord
 from edge_runtime.remote_control import RemoteControl
 from edge_runtime.sinks.queue import QueueSink
+from edge_runtime.sound_status import DeviceState, SoundStatus
 
 if TYPE_CHECKING:
     from prometheus_client.core import Metric
@@ -34,8 +35,8 @@ REQUEST = "request-"
 class Metrics:
     """A Sink that counts, and `text()` for whoever asks.
 
-    `queues` are those whose depth shall be known; `sound` may have `underrun_samples`, the silence
-    it played because what came next was late. Entering raises ConfigError without
+    `queues` are those whose depth shall be known; `sound` tells how microphone and loudspeaker are,
+    where these are devices of this machine. Entering raises ConfigError without
     prometheus_client.
     """
 
@@ -44,7 +45,7 @@ class Metrics:
         health: HealthMonitor,
         control: RemoteControl,
         queues: Sequence[QueueSink] = (),
-        sound: object = None,
+        sound: Callable[[], SoundStatus] | None = None,
         fade_ms: float = 20.0,
     ) -> None:
         self._health, self._control = health, control
@@ -119,11 +120,8 @@ class Metrics:
             lost.add_metric([queue.name], queue.dropped)
         yield depth
         yield lost
-        yield CounterMetricFamily(
-            "edge_audio_underrun_samples",
-            "Samples of silence played because sound came late (16 kHz).",
-            getattr(self._sound, "underrun_samples", 0),
-        )
+        if self._sound is not None:
+            yield from _sound_figures(self._sound())
 
     def _make(self) -> None:
         from prometheus_client import Counter, Histogram, Info
@@ -183,3 +181,35 @@ class Metrics:
         if record.decision.stop and self._barged_s is not None:
             self._stop.observe(self._barged_s + answered_s + self._fade_s)
             self._barged_s = None
+
+
+def _sound_figures(sound: SoundStatus) -> Iterable[Metric]:
+    from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+
+    state = GaugeMetricFamily(
+        "edge_audio_device", "1: the device is in this state.", labels=["device", "state"]
+    )
+    xruns = CounterMetricFamily("edge_audio_xruns", "Gaps at the device.", labels=["device"])
+    back = CounterMetricFamily(
+        "edge_audio_reopened", "It was lost and came back.", labels=["device"]
+    )
+    for name, end in ((MICROPHONE, sound.microphone), (LOUDSPEAKER, sound.loudspeaker)):
+        for possible in DeviceState:
+            state.add_metric([name, possible.value], end.state is possible)
+        xruns.add_metric([name], end.xruns)
+        back.add_metric([name], end.reopened)
+    yield from (state, xruns, back)
+    gauges = (
+        ("edge_audio_buffer_seconds", "From the device to the loudspeaker.", sound.buffer_ms),
+        ("edge_audio_reference_delay_seconds", "Of our voice to its echo.", sound.delay_ms),
+    )
+    for name, text, value_ms in gauges:
+        yield GaugeMetricFamily(name, text, value_ms / 1000)
+    if sound.drift_ppm is not None:
+        text = "By which the loudspeaker's clock is faster than the microphone's."
+        yield GaugeMetricFamily("edge_audio_clock_drift_ratio", text, sound.drift_ppm / 1e6)
+    yield CounterMetricFamily(
+        "edge_audio_underrun_samples",
+        "Samples of silence played because sound came late (16 kHz).",
+        sound.underrun_samples,
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import TracebackType
 
@@ -17,12 +17,15 @@ from edge_runtime.health import (
     ENGINE,
     LINK,
     LOOP,
+    LOUDSPEAKER,
     MICROPHONE,
     HealthMonitor,
     State,
+    Value,
 )
 from edge_runtime.micro_turn import SAMPLE_RATE_HZ, TURN_MS, TURN_SAMPLES, TurnRecord
 from edge_runtime.remote_control import RemoteControl
+from edge_runtime.sound_status import SoundStatus
 
 TURNS_PER_S = 1000 // TURN_MS
 WINDOW_TURNS = 60 * TURNS_PER_S
@@ -47,6 +50,8 @@ class Watched:
     """A broker is configured: without a worker there, the device is less able than it should be."""
     compute_p99_ms: float = 120.0
     missed_per_minute: int = 5
+    sound: Callable[[], SoundStatus] | None = None
+    """How microphone and loudspeaker are, where these are devices of this machine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +104,8 @@ class TurnHealth:
                 turn.frame is not None,
             )
         )
+        if self._watched.sound is not None:
+            self._judge_sound(self._watched.sound())
         now_ns = self._now_ns()
         if self._judged_ns is None or now_ns - self._judged_ns >= 1_000_000_000:
             self._judged_ns = now_ns
@@ -107,7 +114,8 @@ class TurnHealth:
     def _judge(self, record: TurnRecord) -> None:
         self._monitor.report(ENGINE, State.OK)
         self._judge_loop()
-        self._judge_microphone()
+        if self._watched.sound is None:
+            self._report_microphone(*self._microphone())
         if self._watched.camera:
             self._judge_camera(record)
         if self._watched.workers:
@@ -135,10 +143,22 @@ class TurnHealth:
             {"p50_ms": round(float(p50), 2), "p99_ms": round(float(p99), 2)},
         )
 
-    def _judge_microphone(self) -> None:
-        state, reason = self._microphone()
+    def _judge_sound(self, sound: SoundStatus) -> None:
+        """Every turn: what the devices' own watch says, and for the rest what was heard."""
+        microphone, loudspeaker = sound.parts()
+        heard = self._microphone()
+        worse = heard[0].severity > microphone.state.severity
+        state, reason = heard if worse else (microphone.state, microphone.reason)
+        self._report_microphone(state, reason or heard[1], microphone.values)
+        self._monitor.report(LOUDSPEAKER, loudspeaker.state, loudspeaker.reason, loudspeaker.values)
+
+    def _report_microphone(
+        self, state: State, reason: str, values: Mapping[str, Value] | None = None
+    ) -> None:
         lost_ms = round(1000 * sum(one.lost for one in self._seen) / SAMPLE_RATE_HZ)
-        self._monitor.report(MICROPHONE, state, reason, {"lost_ms_per_minute": lost_ms})
+        self._monitor.report(
+            MICROPHONE, state, reason, {"lost_ms_per_minute": lost_ms, **(values or {})}
+        )
 
     def _microphone(self) -> tuple[State, str]:
         if not self._control.microphone_on:

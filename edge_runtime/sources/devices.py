@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edge_runtime.errors import SourceError
+from edge_runtime.sources.audio_device import AudioDevice
 from edge_runtime.sources.camera import SYSFS, cameras
-from edge_runtime.sources.microphone import AudioDevice, audio_devices
+from edge_runtime.sources.portaudio import audio_devices
 
 KINDS = ("microphone", "loudspeaker", "camera")
 
@@ -53,4 +54,6 @@ def _sound() -> tuple[Sequence[Device], str]:
 
 def _device(device: AudioDevice) -> Device:
     channels = "1 channel" if device.channels == 1 else f"{device.channels} channels"
-    return Device(device.kind, device.name, f"{device.rate_hz} Hz, {channels}", device.default)
+    places = (("serial", device.serial), ("USB", device.usb_path))
+    known = [f"{device.rate_hz} Hz", channels, *(f"{what} {it}" for what, it in places if it)]
+    return Device(device.kind, device.name, ", ".join(known), device.default)

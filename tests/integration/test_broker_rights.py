@@ -13,9 +13,13 @@ from broker import MOSQUITTO, PATIENCE_S, Broker, Device, needs_mosquitto, wait_
 from echo_worker import Echo
 
 from edge_runtime.background.worker import Worker
+from edge_runtime.config import Config, DelegationConfig
+from edge_runtime.config import Device as DeviceConfig
 from edge_runtime.delegation.broker import BrokerSettings
 from edge_runtime.delegation.packing import Abilities
 from edge_runtime.delegation.remote import MqttBackground
+from edge_runtime.doctor import link
+from edge_runtime.doctor.finding import Case, Finding, Verdict
 from edge_runtime.health import HealthMonitor
 from edge_runtime.micro_turn import EventKind
 from edge_runtime.pacing import MonotonicClock
@@ -247,3 +251,43 @@ def test_a_broker_that_no_one_vouches_for_gets_no_question(
     settings = BrokerSettings(broker.url, known.user, known.password_file)
     with MqttBackground(settings, Abilities("kiosk"), MonotonicClock()):
         wait_until(lambda: "CERTIFICATE_VERIFY_FAILED" in caplog.text)
+
+
+def examined(broker: Broker, password_file: Path) -> Finding:
+    """What the doctor says of it, as the device `kiosk`."""
+    assert isinstance(broker, SecuredBroker)
+    delegation = DelegationConfig(
+        broker=broker.url,
+        user="kiosk",
+        password_file=password_file,
+        ca_file=broker.settings("kiosk").ca_file,
+    )
+    config = Config(device=DeviceConfig(name="kiosk"), delegation=delegation)
+    (finding,) = link.broker(Case(config, configured=True))
+    return finding
+
+
+def test_the_doctor_needs_no_more_rights_than_a_device(broker: Broker) -> None:
+    assert isinstance(broker, SecuredBroker)
+    password_file = broker.settings("kiosk").password_file
+    assert password_file is not None
+    with (
+        Worker(broker.settings(WORKER), WORKER, Echo(), slots=1, grace_s=0.1),
+        Device(broker, OBSERVER, ("#",), settings=broker.settings(OBSERVER)) as watching,
+    ):
+        watching.await_status(WORKER, state="online")
+        finding = examined(broker, password_file)
+    assert finding.verdict is Verdict.OK, finding
+    assert "with TLS" in finding.text
+    assert WORKER in finding.text
+
+
+def test_the_doctor_says_that_a_password_is_wrong(broker: Broker, tmp_path: Path) -> None:
+    wrong = tmp_path / "password"
+    wrong.write_text("hunter2")
+    wrong.chmod(0o600)
+    finding = examined(broker, wrong)
+    assert finding.verdict is Verdict.FAILED
+    assert "refused" in finding.text
+    assert "password_file" in finding.remedy
+    assert "hunter2" not in str(finding)

@@ -13,7 +13,7 @@ import yaml
 from program import assert_refused, edge, needs_espeak, spoken, written
 
 from edge_runtime import __version__
-from edge_runtime.sources.microphone import audio_devices
+from edge_runtime.sources.portaudio import audio_devices
 
 Arrange = Callable[[Path, Path], list[str | Path]]
 """Makes the bad input in a folder, with the reference model's folder at hand; gives arguments."""

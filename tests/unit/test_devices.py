@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from edge_runtime.sources import devices as devices_module
+from edge_runtime.sources.audio_device import AudioDevice
 from edge_runtime.sources.devices import Device, list_devices
-from edge_runtime.sources.microphone import AudioDevice
 
 
 def test_every_kind_is_listed_in_order_on_any_machine() -> None:
@@ -22,13 +22,15 @@ def test_what_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (tmp_path / f"video{number}").mkdir()
         (tmp_path / f"video{number}" / "name").write_text(name)
     sound = [
-        AudioDevice("loudspeaker", 1, "USB Speaker", 2, 48_000, True),
+        AudioDevice("loudspeaker", 1, "USB Speaker", 2, 48_000, True, "A1", "1-2.3"),
         AudioDevice("microphone", 0, "ReSpeaker", 1, 16_000, False),
     ]
     monkeypatch.setattr(devices_module, "audio_devices", lambda: sound)
     assert list_devices(tmp_path) == [
         Device("microphone", "ReSpeaker", "16000 Hz, 1 channel"),
-        Device("loudspeaker", "USB Speaker", "48000 Hz, 2 channels", default=True),
+        Device(
+            "loudspeaker", "USB Speaker", "48000 Hz, 2 channels, serial A1, USB 1-2.3", default=True
+        ),
         Device("camera", "Logitech BRIO", "/dev/video0", default=True),
         Device("camera", "Endoscope", "/dev/video1"),
     ]

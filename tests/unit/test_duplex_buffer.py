@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import threading
-import time
 
 import numpy as np
 import pytest
 
 from edge_runtime.micro_turn import SAMPLE_RATE_HZ, TURN_SAMPLES, Pcm
-from edge_runtime.sources.duplex_buffer import DuplexBuffer, RateAdapter
+from edge_runtime.sources.duplex_buffer import DuplexBuffer
 
 BLOCK = 320
 CUSHION = 640
@@ -119,6 +118,38 @@ class TestHearing:
         assert buffer.read_turn(timeout_s=0).lost_samples == 0
         assert buffer.lost_samples == TURN_SAMPLES - 1_000
 
+    def test_without_a_device_turns_stay_on_their_grid_and_so_does_what_comes_back(self) -> None:
+        """Turns are due at 0.2, 0.4, ...; each waits for 0.1 s, and none shifts the next."""
+        now_ns = 2 * TURN_NS
+        buffer = DuplexBuffer(now_ns=lambda: now_ns, patience_s=0.1)
+        buffer.callback(count_up(0, TURN_SAMPLES))
+        assert buffer.read_turn(0).captured_ns == 2 * TURN_NS
+        for turn in (3, 4, 5):
+            now_ns = turn * TURN_NS + TURN_NS // 2
+            reading = buffer.read_turn()
+            assert reading.captured_ns == turn * TURN_NS
+            assert reading.lost_samples == TURN_SAMPLES
+        # The device is back 150 ms before turn 6 waits no longer: 50 ms of it are the turn's.
+        now_ns = 6 * TURN_NS + TURN_NS // 2
+        buffer.callback(count_up(1, 2_400))
+        reading = buffer.read_turn(0)
+        assert reading.captured_ns == 6 * TURN_NS
+        np.testing.assert_array_equal(reading.pcm[0, -800:], count_up(1, 800))
+        assert not reading.pcm[0, :-800].any()
+        assert reading.lost_samples == TURN_SAMPLES - 800
+        now_ns = 7 * TURN_NS
+        buffer.callback(count_up(2_401, 1_600))
+        reading = buffer.read_turn(0)
+        assert (reading.captured_ns, reading.lost_samples) == (7 * TURN_NS, 0)
+        np.testing.assert_array_equal(reading.pcm[0], count_up(801, TURN_SAMPLES))
+
+    def test_what_should_have_been_said_without_a_device_is_not_said_later(self) -> None:
+        buffer = DuplexBuffer(cushion_ms=0)
+        for _ in range(5):
+            buffer.play(np.full(TURN_SAMPLES, 0.5, np.float32))
+            buffer.read_turn(timeout_s=0)
+        assert buffer.flush(0) <= TURN_SAMPLES
+
     def test_a_buffer_too_short_for_two_turns_is_refused(self) -> None:
         with pytest.raises(ValueError, match="capacity_s"):
             DuplexBuffer(capacity_s=0.3)
@@ -220,6 +251,29 @@ class TestReference:
         assert (np.diff(reference[1_599:1_760]) < 0).all()
         assert not reference[1_760:].any()
 
+    def test_after_two_clocks_one_counts_in_step_again(self) -> None:
+        buffer = DuplexBuffer(cushion_ms=0)
+        buffer.capture(silence(7_000))
+        buffer.next_to_play(1_234)
+        buffer.count_in_step()
+        buffer.take_turn(timeout_s=0)
+        buffer.play(count_up(1, TURN_SAMPLES))
+        buffer.callback(silence(TURN_SAMPLES))
+        reference = buffer.take_turn(timeout_s=0).reference
+        # 600 samples of the time before were left.
+        np.testing.assert_array_equal(reference[600:], count_up(1, TURN_SAMPLES - 600))
+
+    def test_two_clocks_are_followed_between_the_samples(self) -> None:
+        buffer = DuplexBuffer(cushion_ms=0, latency_samples=100)
+        t_s = np.arange(8_000) / SAMPLE_RATE_HZ
+        buffer.play((0.5 * np.sin(2 * np.pi * 300 * t_s)).astype(np.float32))
+        buffer.next_to_play(8_000)
+        buffer.capture(silence(TURN_SAMPLES))
+        buffer.played_at = lambda heard: 1_000.25 + heard * 1.001
+        at = 900.25 + np.arange(TURN_SAMPLES) * 1.001
+        expected = 0.5 * np.sin(2 * np.pi * 300 * at / SAMPLE_RATE_HZ)
+        np.testing.assert_allclose(buffer.take_turn(0).reference, expected, atol=1e-3)
+
 
 class TestFlush:
     @pytest.mark.parametrize("fade_ms", [0.0, 5.0, 20.0])
@@ -296,41 +350,3 @@ def test_two_threads_lose_no_sample() -> None:
         buffer.play(reading.pcm[0])
     thread.join()
     assert np.concatenate(played).size == turns * TURN_SAMPLES
-
-
-class TestRateAdapter:
-    @pytest.mark.parametrize("rate_hz", [8_000, 22_050, 32_000, 44_100, 48_000, 96_000])
-    @pytest.mark.parametrize("block_ms", [5.0, 20.0, 21.3])
-    def test_a_loopback_is_aligned_to_the_sample(self, rate_hz: int, block_ms: float) -> None:
-        adapter = RateAdapter(rate_hz)
-        rng = np.random.default_rng(0)
-        block = int(rate_hz * block_ms / 1e3)
-        heard: list[Pcm] = []
-        played: list[Pcm] = []
-
-        def inner(pcm: Pcm) -> Pcm:
-            smooth = np.convolve(rng.normal(0, 0.3, pcm.size + 8), np.ones(9) / 9, "valid")
-            heard.append(pcm)
-            played.append(smooth[: pcm.size].astype(np.float32))
-            return played[-1]
-
-        air = silence(block)
-        for _ in range(2 * rate_hz // block):
-            air = adapter.callback(air, inner)
-            assert air.size == block
-        latency = round(adapter.latency_samples + block * SAMPLE_RATE_HZ / rate_hz)
-        before, after = np.concatenate(played), np.concatenate(heard)
-        window = slice(8_000, 24_000)
-
-        def likeness(lag: int) -> float:
-            late = slice(window.start + lag, window.stop + lag)
-            return float(np.corrcoef(before[window], after[late])[0, 1])
-
-        best = max(range(latency - 40, latency + 41), key=likeness)
-        assert best == pytest.approx(latency, abs=1)
-        assert likeness(best) > 0.9
-
-    def test_its_set_up_is_quick(self) -> None:
-        began_s = time.monotonic()
-        RateAdapter(44_100)
-        assert time.monotonic() - began_s < 1

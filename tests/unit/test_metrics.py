@@ -31,6 +31,7 @@ from edge_runtime.remote_control import RemoteControl
 from edge_runtime.sinks.metrics import Metrics
 from edge_runtime.sinks.queue import QueueSink
 from edge_runtime.sinks.statistics import Statistics
+from edge_runtime.sound_status import DeviceState, End, SoundStatus
 
 parser = pytest.importorskip("prometheus_client.parser")
 SPEAKING = VoiceState("utterance-1", 2.0)
@@ -82,8 +83,16 @@ class Run:
         return found
 
 
-class Sound:
-    underrun_samples = 320
+def sound() -> SoundStatus:
+    return SoundStatus(
+        End(DeviceState.SILENT, "ReSpeaker", "it gives nothing but zeros", xruns=2),
+        End(DeviceState.PRESENT, "Speaker", xruns=5, reopened=1),
+        buffer_ms=10.0,
+        block_ms=5.0,
+        drift_ppm=-40.0,
+        delay_ms=35.0,
+        underrun_samples=320,
+    )
 
 
 @pytest.fixture
@@ -96,7 +105,7 @@ def run(health: HealthMonitor) -> Iterator[Run]:
     control = RemoteControl()
     control.connect(microphone=lambda on: None, camera=lambda on: None)
     control.switch_camera(False)
-    with Metrics(health, control, [QueueSink(Statistics(), "recording")], Sound()) as sink:
+    with Metrics(health, control, [QueueSink(Statistics(), "recording")], sound) as sink:
         yield Run(sink)
 
 
@@ -126,6 +135,14 @@ def test_what_is_asked_for_at_the_moment_of_reading(run: Run, health: HealthMoni
     assert found["edge_queue_depth{queue=recording}"] == 0
     assert found["edge_queue_dropped_total{queue=recording}"] == 0
     assert found["edge_audio_underrun_samples_total"] == 320
+    assert found["edge_audio_device{device=microphone,state=silent}"] == 1
+    assert found["edge_audio_device{device=microphone,state=present}"] == 0
+    assert found["edge_audio_device{device=loudspeaker,state=present}"] == 1
+    assert found["edge_audio_xruns_total{device=loudspeaker}"] == 5
+    assert found["edge_audio_reopened_total{device=loudspeaker}"] == 1
+    assert found["edge_audio_buffer_seconds"] == pytest.approx(0.01)
+    assert found["edge_audio_reference_delay_seconds"] == pytest.approx(0.035)
+    assert found["edge_audio_clock_drift_ratio"] == pytest.approx(-40e-6)
     assert found["process_resident_memory_bytes"] > 10_000_000
 
 

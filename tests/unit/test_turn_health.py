@@ -14,6 +14,7 @@ from edge_runtime.health import (
     ENGINE,
     LINK,
     LOOP,
+    LOUDSPEAKER,
     MICROPHONE,
     HealthMonitor,
     Part,
@@ -31,6 +32,7 @@ from edge_runtime.micro_turn import (
 from edge_runtime.pacing import TURN_NS, VirtualClock
 from edge_runtime.remote_control import RemoteControl
 from edge_runtime.sinks.turn_health import GONE_TURNS, TurnHealth, Watched
+from edge_runtime.sound_status import DeviceState, End, SoundStatus
 
 SOUND = np.full((2, TURN_SAMPLES), 0.01, np.float32)
 ZEROS = np.zeros((2, TURN_SAMPLES), np.float32)
@@ -181,3 +183,41 @@ def test_figures_go_with_the_judgement(device: Device) -> None:
     assert device.part(COMPUTE).values == {"p50_ms": 7.0, "p99_ms": 7.0}
     assert device.part(CAMERA).values == {"age_ms": 30.0}
     assert device.part(MICROPHONE).values["lost_ms_per_minute"] == 600
+
+
+def test_what_the_devices_watch_says_is_told_in_the_same_turn() -> None:
+    ends = {"microphone": DeviceState.PRESENT, "loudspeaker": DeviceState.PRESENT}
+
+    def sound() -> SoundStatus:
+        microphone, loudspeaker = (End(ends[name], "Jabra", "because") for name in ends)
+        return SoundStatus(microphone, loudspeaker, buffer_ms=10.0, underrun_samples=32)
+
+    device = Device(Watched(sound=sound))
+    device.turns(12)
+    assert device.part(LOUDSPEAKER).state is State.OK
+    assert device.part(LOUDSPEAKER).values["buffer_ms"] == 10.0
+    assert device.part(LOUDSPEAKER).values["underrun_ms"] == 2.0
+    for bad, severity in (
+        (DeviceState.LOST, State.FAILED),
+        (DeviceState.STUCK, State.FAILED),
+        (DeviceState.SILENT, State.DEGRADED),
+        (DeviceState.RECOVERING, State.DEGRADED),
+    ):
+        for end, name in (("microphone", MICROPHONE), ("loudspeaker", LOUDSPEAKER)):
+            ends[end] = bad
+            device.turns(1)
+            part = device.part(name)
+            assert (part.state, part.reason) == (severity, "because")
+            assert part.values["device_state"] == bad.value
+            assert part.values["device"] == "Jabra"
+            ends[end] = DeviceState.PRESENT
+    device.turns(1)
+    assert device.monitor.snapshot().state is State.OK
+
+
+def test_what_was_heard_counts_where_it_is_worse() -> None:
+    fine = End(DeviceState.PRESENT)
+    device = Device(Watched(sound=lambda: SoundStatus(fine, fine)))
+    device.turns(15, audio=ZEROS, lost_samples=TURN_SAMPLES)
+    assert device.part(MICROPHONE).state is State.FAILED
+    assert device.part(MICROPHONE).values["lost_ms_per_minute"] == 3000

@@ -1,0 +1,1 @@
+"""What is there and works on this machine: `edge-runtime doctor`."""

@@ -1,0 +1,113 @@
+"""The systemd service: installed, running, and what it says of the devices that it holds."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Sequence
+from typing import Any
+
+from edge_runtime.device_status import STALE_S, running
+from edge_runtime.doctor.finding import Case, Finding, Verdict, absent, failed, ok, warning
+from edge_runtime.errors import InputError
+from edge_runtime.health import State
+from edge_runtime.service_files import CONFIGS, UNITS, Service
+
+PROPERTIES = "Id,ActiveState,SubState,Result,NRestarts,UnitFileState"
+TIMEOUT_S = 20.0
+_VERDICTS = {
+    State.OK.value: Verdict.OK,
+    State.DEGRADED.value: Verdict.WARNING,
+    State.FAILED.value: Verdict.FAILED,
+}
+
+
+def service(case: Case) -> list[Finding]:
+    """One line a unit, and one for the health of each device that runs."""
+    units = case.at(str(UNITS))
+    installed = [one.value for one in Service if (units / f"{one.value}.service").exists()]
+    found = [_health(status) for status in statuses(case)]
+    if not installed:
+        text = "no service is installed"
+        return found or [absent("service", text, "sudo edge-runtime install-service --apply")]
+    if not case.here or shutil.which("systemctl") is None:
+        return [*found, ok("service", f"installed: {', '.join(installed)}")]
+    asked = subprocess.run(
+        ["systemctl", "show", f"--property={PROPERTIES}", *_patterns(installed)],
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_S,
+        check=False,
+    )
+    if asked.returncode:
+        return [*found, warning("service", f"systemd does not answer: {asked.stderr.strip()}")]
+    return [*found, *unit_findings(asked.stdout)]
+
+
+def unit_findings(shown: str) -> list[Finding]:
+    """From what `systemctl show` prints: blocks of KEY=VALUE, one a unit."""
+    found = []
+    for block in shown.strip().split("\n\n"):
+        unit = dict(line.split("=", 1) for line in block.splitlines() if "=" in line)
+        if unit.get("Id"):
+            found.append(_unit(unit))
+    return found
+
+
+def told_by_service(case: Case, kinds: Sequence[str]) -> list[Finding]:
+    """Of what a running service holds, so that nobody else can try it; else nothing. With a
+    configuration only the service of that device counts."""
+    found = []
+    for status in statuses(case):
+        other = case.configured and status["device"] != case.config.device.name
+        if other or status["age_s"] > STALE_S:
+            continue
+        for kind in kinds:
+            part = status.get("parts", {}).get(kind)
+            if part is not None:
+                said = f": {part['reason']}" if part["reason"] else ""
+                text = f"the running service {status['device']} has it, {part['state']}{said}"
+                verdict = _VERDICTS[part["state"]]
+                found.append(Finding(kind, verdict, text, values=part["values"]))
+    return found
+
+
+def statuses(case: Case) -> list[dict[str, Any]]:
+    """Of the devices that run as services here."""
+    try:
+        return running(case.at("/run"))
+    except InputError:
+        return []
+
+
+def _health(status: dict[str, Any]) -> Finding:
+    reasons = "; ".join(status["reasons"])
+    text = f"{status['device']} runs: {status['state']}" + (f" ({reasons})" if reasons else "")
+    remedy = "" if status["state"] == State.OK.value else "journalctl -u 'edge-runtime*' -p warning"
+    return Finding("health", _VERDICTS[status["state"]], text, remedy)
+
+
+def _patterns(installed: Sequence[str]) -> list[str]:
+    """`edge-runtime` has instances too; a pattern shows those that are loaded."""
+    units = [f"{name}.service" for name in installed]
+    return [*units, f"{Service.DEVICE.value}@*.service"]
+
+
+def _unit(unit: dict[str, str]) -> Finding:
+    name = unit["Id"].removesuffix(".service")
+    state = f"{unit.get('ActiveState', 'unknown')} ({unit.get('SubState', '')})"
+    restarts = int(unit.get("NRestarts") or 0)
+    text = f"{name} is {state}, {restarts} restarts"
+    if unit.get("ActiveState") == "failed":
+        text += f": {unit.get('Result', '')}"
+        return failed("service", text, f"journalctl -u {name} -e; then sudo systemctl start {name}")
+    if unit.get("ActiveState") != "active":
+        settings = CONFIGS / f"{name.partition('@')[2] or name}.yaml"
+        remedy = f"sudo systemctl start {name}; its configuration is {settings}"
+        return warning("service", text, remedy, restarts=restarts)
+    if restarts:
+        return warning("service", text, f"journalctl -u {name} -p warning", restarts=restarts)
+    if unit.get("UnitFileState") == "disabled":
+        remedy = f"sudo systemctl enable {name}"
+        return warning("service", f"{text}; it does not start by itself", remedy)
+    return ok("service", text, restarts=restarts)

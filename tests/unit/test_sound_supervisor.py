@@ -1,0 +1,206 @@
+"""Devices that are lost and come back, on hardware that is played."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import pytest
+from played_hardware import FIRST, OUTPUT_UNDERFLOW, Card, Hardware
+
+from edge_runtime.errors import SourceError
+from edge_runtime.micro_turn import TURN_SAMPLES
+from edge_runtime.sound_status import DeviceState, SoundStatus
+from edge_runtime.sources import sound_opener, sound_supervisor
+from edge_runtime.sources.microphone import MicrophoneSource
+from edge_runtime.sources.sound_plan import Wanted
+
+MIC, SPEAKER = Card("ReSpeaker", 4, 0), Card("Speaker", 0, 2)
+LOUD = np.full(TURN_SAMPLES, 0.5, np.float32)
+
+
+@pytest.fixture
+def hardware(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hardware]:
+    there = Hardware(MIC, SPEAKER)
+    there.install(monkeypatch)
+    yield there
+    assert not any(stream.open for stream in there.streams)
+
+
+def source(block_ms: float | None = 20.0, channels: int = 1) -> MicrophoneSource:
+    return MicrophoneSource(Wanted("respeaker", "speaker", channels, block_ms))
+
+
+def await_status(sound: MicrophoneSource, fits: Callable[[SoundStatus], bool]) -> SoundStatus:
+    until_s = time.monotonic() + 10
+    while not fits(sound.status()):
+        assert time.monotonic() < until_s, sound.status()
+        time.sleep(0.002)
+    return sound.status()
+
+
+def test_a_lost_microphone_leaves_the_loudspeaker_and_comes_back(hardware: Hardware) -> None:
+    with source() as sound:
+        assert len(hardware.await_streams(lambda those: len(those) == 2)) == 2
+        hardware.cards.remove(MIC)
+        status = await_status(sound, lambda s: s.microphone.state is DeviceState.LOST)
+        deaf = hardware.await_stream(input=False, after=2)
+        assert status.loudspeaker.state is DeviceState.PRESENT
+        sound.play(LOUD)
+        sound.play(LOUD)
+        assert np.frombuffer(deaf.pass_a_turn(), np.float32)[-1] == 0.5
+        for _ in range(2):  # to the end of what it has to say, which is not interrupted
+            deaf.pass_a_turn()
+        reading = sound.read_turn()
+        assert reading.lost_samples == TURN_SAMPLES
+        assert not reading.pcm[0].any()
+        # Another card takes its number meanwhile: it is found by its name all the same.
+        hardware.cards[:0] = [Card("Webcam", 1, 0, heard=0.9)]
+        hardware.cards.append(MIC)
+        status = await_status(sound, lambda s: s.microphone.state is DeviceState.PRESENT)
+        assert (status.microphone.reopened, status.loudspeaker.reopened) == (1, 0)
+        ears = next(one for one in hardware.await_streams(lambda s: len(s) == 2) if one.input)
+        for _ in range(2):
+            ears.pass_a_turn()
+        assert (sound.read_turn().pcm[0] == np.float32(0.25)).all()
+
+
+def test_a_lost_loudspeaker_leaves_the_microphone(hardware: Hardware) -> None:
+    with source() as sound:
+        hardware.cards.remove(SPEAKER)
+        status = await_status(sound, lambda s: s.loudspeaker.state is DeviceState.LOST)
+        assert status.microphone.state is DeviceState.PRESENT
+        ears = hardware.await_stream(input=True, after=2)
+        sound.play(LOUD)
+        for _ in range(2):
+            ears.pass_a_turn()
+        reading = sound.read_turn()
+        assert reading.pcm[0].all() and reading.lost_samples == 0
+        assert not reading.pcm[1].any(), "what nobody hears is no reference"
+        hardware.cards.append(SPEAKER)
+        await_status(sound, lambda s: s.loudspeaker.state is DeviceState.PRESENT)
+
+
+def test_the_first_failure_is_a_warning_and_the_rest_is_for_those_who_look_closely(
+    hardware: Hardware, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sound_supervisor, "LOOK_ANEW_S", 0.01)
+    caplog.set_level(logging.DEBUG, sound_supervisor.__name__)
+    with source() as sound:
+        hardware.cards.remove(MIC)
+        await_status(sound, lambda s: s.microphone.state is DeviceState.LOST)
+        attempts = len(hardware.streams)
+        hardware.await_streams(lambda _: len(hardware.streams) > attempts + 3)
+        hardware.cards.append(MIC)
+        await_status(sound, lambda s: s.microphone.state is DeviceState.PRESENT)
+    about = [one for one in caplog.records if "microphone ReSpeaker is" in one.getMessage()]
+    levels = [one.levelno for one in about]
+    assert levels.count(logging.WARNING) == 1
+    assert levels[0] == logging.WARNING and levels[-1] == logging.INFO
+    assert set(levels[1:-1]) == {logging.DEBUG}
+    assert "is back after" in about[-1].getMessage()
+
+
+def test_a_device_that_stands_still_is_opened_again(
+    hardware: Hardware, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sound_supervisor, "STUCK_S", 0.05)
+    with source() as sound:
+        before = len(hardware.streams)
+        hardware.await_streams(lambda _: len(hardware.streams) >= before + 2)
+        monkeypatch.setattr(sound_supervisor, "STUCK_S", 1e9)
+        await_status(sound, lambda s: s.microphone.state is DeviceState.PRESENT)
+        assert sound.status().microphone.reopened >= 1
+
+
+def test_zeros_are_noticed_and_after_a_while_it_is_opened_anew(
+    hardware: Hardware, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sound_supervisor, "SILENT_S", 0.02)
+    monkeypatch.setattr(sound_supervisor, "REOPEN_SILENT_S", 0.2)
+    monkeypatch.setattr(MIC, "heard", 0.0)
+    with source() as sound:
+        status = await_status(sound, lambda s: s.microphone.state is DeviceState.SILENT)
+        assert "zeros" in status.microphone.reason
+        before = len(hardware.streams)
+        hardware.await_streams(lambda _: len(hardware.streams) > before)
+        monkeypatch.setattr(MIC, "heard", 0.25)
+        ears = next(one for one in hardware.await_streams(lambda s: len(s) == 2) if one.input)
+        ears.pass_block()
+        await_status(sound, lambda s: s.microphone.state is DeviceState.PRESENT)
+
+
+def test_gaps_are_counted_and_many_get_larger_blocks(
+    hardware: Hardware, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sound_opener, "MEASURE_S", 0.01)
+    with source(block_ms=None) as sound:
+        assert sound.status().block_ms == 5.0
+        mouth = next(one for one in hardware.await_streams(lambda s: len(s) == 2) if one.mouth)
+        for _ in range(8):
+            mouth.pass_block(OUTPUT_UNDERFLOW)
+        status = await_status(sound, lambda s: s.block_ms == 10.0)
+        # Those of the first blocks are the device's buffer filling up, and are not counted.
+        assert status.loudspeaker.xruns == 8 + FIRST - 5
+        assert status.microphone.xruns == 0
+
+
+def test_blocks_that_are_too_small_are_found_at_the_start(
+    hardware: Hardware, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from played_hardware import Stream
+
+    def start(stream: Stream) -> None:
+        hardware.streams.append(stream)
+        small = stream.options["frames_per_buffer"] < 320
+        for _ in range(10):
+            stream.pass_block(OUTPUT_UNDERFLOW if small and stream.mouth else 0)
+
+    monkeypatch.setattr(Stream, "start_stream", start)
+    monkeypatch.setattr(sound_opener, "MEASURE_S", 0.01)
+    with source(block_ms=None) as sound:
+        assert sound.status().block_ms == 20.0
+        assert "two streams, 20 ms blocks" in sound.description
+
+
+def test_all_microphones_of_an_array_reach_its_front_end(hardware: Hardware) -> None:
+    class Loudest:
+        """Gives one microphone, and says which."""
+
+        def process(
+            self, microphones: np.ndarray, reference: np.ndarray
+        ) -> tuple[np.ndarray, float | None]:
+            assert microphones.shape == (4, TURN_SAMPLES) and reference.shape == (TURN_SAMPLES,)
+            return microphones[2], 1.5
+
+    sound = MicrophoneSource(Wanted("respeaker", "speaker", 4, 20.0), front_end=Loudest())
+    with sound:
+        ears = next(one for one in hardware.await_streams(lambda s: len(s) == 2) if one.input)
+        assert ears.options["channels"] == 4
+        ears.pass_a_turn()
+        reading = sound.read_turn()
+    assert reading.direction_rad == 1.5
+    assert (reading.pcm[0] == np.float32(0.25)).all()
+
+
+def test_what_is_in_use_elsewhere_is_an_error_with_a_remedy(hardware: Hardware) -> None:
+    hardware.refuses = 1000
+    with pytest.raises(SourceError) as caught:
+        source().__enter__()
+    for part in ("'ReSpeaker' cannot be opened", "Another program has it", "edge-runtime devices"):
+        assert part in str(caught.value)
+    assert caught.value.exit_code == 2
+
+
+def test_a_microphone_that_is_not_there_is_an_error_at_the_start(hardware: Hardware) -> None:
+    hardware.cards.remove(MIC)
+    with pytest.raises(SourceError, match="There is no microphone"):
+        source().__enter__()
+    assert not any(stream.open for stream in hardware.streams)
+
+
+def test_too_few_channels_are_an_error_at_the_start(hardware: Hardware) -> None:
+    with pytest.raises(SourceError, match="has only 4 of the 6 channels"):
+        source(channels=6).__enter__()
