@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edge_runtime.errors import SourceError
-from edge_runtime.sources.camera import SYSFS, cameras
+from edge_runtime.sources.camera_devices import LINKS, SYSFS, CameraDevice, cameras
 from edge_runtime.sources.microphone import AudioDevice, audio_devices
 
 KINDS = ("microphone", "loudspeaker", "camera")
@@ -28,12 +28,12 @@ class Device:
         return not self.name
 
 
-def list_devices(sysfs: Path = SYSFS) -> list[Device]:
+def list_devices(sysfs: Path = SYSFS, links: Path = LINKS) -> list[Device]:
     """All devices by kind; for a kind that has none, one entry that says what to do."""
     sound, problem = _sound()
     seen = [
-        Device("camera", camera.name, camera.path, default=place == 0)
-        for place, camera in enumerate(cameras(sysfs))
+        Device("camera", camera.name, _paths(camera), default=place == 0)
+        for place, camera in enumerate(cameras(sysfs, links))
     ]
     listed: list[Device] = []
     for kind in KINDS:
@@ -54,3 +54,8 @@ def _sound() -> tuple[Sequence[Device], str]:
 def _device(device: AudioDevice) -> Device:
     channels = "1 channel" if device.channels == 1 else f"{device.channels} channels"
     return Device(device.kind, device.name, f"{device.rate_hz} Hz, {channels}", device.default)
+
+
+def _paths(camera: CameraDevice) -> str:
+    """Its path, and the name by which it is found again whatever its number is then."""
+    return ", ".join([camera.path, *camera.links[:1]])
