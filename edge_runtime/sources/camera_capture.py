@@ -25,11 +25,7 @@ def open_capture(target: str | int, size: tuple[int, int]) -> cv2.VideoCapture:
     if isinstance(target, str) and PIPELINE in target:
         return _open_pipeline(target)
     if isinstance(target, str) and "://" in target:
-        limits = [
-            *(cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, OPEN_TIMEOUT_MS),
-            *(cv2.CAP_PROP_READ_TIMEOUT_MSEC, READ_TIMEOUT_MS),
-        ]
-        return cv2.VideoCapture(target, cv2.CAP_FFMPEG, limits)
+        return cv2.VideoCapture(target, cv2.CAP_FFMPEG, _limits())
     capture = cv2.VideoCapture(target)
     if capture.isOpened() and isinstance(target, int):
         capture.set(cv2.CAP_PROP_FRAME_WIDTH, size[0])
@@ -49,8 +45,16 @@ def _open_pipeline(pipeline: str) -> cv2.VideoCapture:
             "--system-site-packages, and pip uninstall opencv-python-headless. Or give a device "
             "or an rtsp:// address."
         )
-    limits = [
+    capture = cv2.VideoCapture(pipeline, cv2.CAP_GSTREAMER, _limits())
+    if not capture.isOpened():  # an older OpenCV refuses the limits
+        capture = cv2.VideoCapture(pipeline, cv2.CAP_GSTREAMER)
+    return capture
+
+
+def _limits() -> list[int]:
+    import cv2
+
+    return [
         *(cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, OPEN_TIMEOUT_MS),
         *(cv2.CAP_PROP_READ_TIMEOUT_MSEC, READ_TIMEOUT_MS),
     ]
-    return cv2.VideoCapture(pipeline, cv2.CAP_GSTREAMER, limits)

@@ -2,7 +2,7 @@
 
     /usr/bin/python3 rtsp_server.py PORT
 
-A moving ball as motion JPEG at rtsp://127.0.0.1:PORT/live; a line on stdout when it is ready.
+A moving ball as H.264 at rtsp://127.0.0.1:PORT/live; a line on stdout when it is ready.
 """
 
 import sys
@@ -14,8 +14,9 @@ gi.require_version("GstRtspServer", "1.0")
 from gi.repository import GLib, Gst, GstRtspServer  # noqa: E402
 
 PIPELINE = (
-    "( videotestsrc is-live=true pattern=ball ! video/x-raw,width=160,height=120,framerate=25/1 "
-    "! jpegenc ! rtpjpegpay name=pay0 pt=26 )"
+    "( videotestsrc is-live=true pattern=ball "
+    "! video/x-raw,format=I420,width=160,height=120,framerate=25/1 "
+    "! openh264enc gop-size=25 ! h264parse ! rtph264pay name=pay0 pt=96 config-interval=1 )"
 )
 
 Gst.init(None)

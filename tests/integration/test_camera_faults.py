@@ -202,14 +202,14 @@ def why_no_rtsp() -> str | None:
     wanted = (
         "import gi; gi.require_version('GstRtspServer', '1.0'); gi.require_version('Gst', '1.0'); "
         "from gi.repository import Gst, GstRtspServer; Gst.init(None); "
-        "assert Gst.ElementFactory.find('rtpjpegpay') and Gst.ElementFactory.find('jpegenc')"
+        "assert all(map(Gst.ElementFactory.find, ('openh264enc', 'h264parse', 'rtph264pay')))"
     )
     asked = subprocess.run([SYSTEM_PYTHON, "-c", wanted], capture_output=True, check=False)
     if asked.returncode == 0:
         return None
     return (
         "no RTSP server: apt install python3-gi gir1.2-gst-rtsp-server-1.0 "
-        "gstreamer1.0-plugins-base gstreamer1.0-plugins-good"
+        "gstreamer1.0-plugins-good gstreamer1.0-plugins-bad"
     )
 
 
