@@ -36,8 +36,7 @@ class Metrics:
 
     `queues` are those whose depth shall be known; `sound` may have `underrun_samples`, the silence
     it played because what came next was late; `camera_state` tells what a camera is worth.
-    Entering raises ConfigError without
-    prometheus_client.
+    Entering raises ConfigError without prometheus_client.
     """
 
     def __init__(

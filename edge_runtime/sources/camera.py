@@ -157,6 +157,8 @@ class CameraSource:
                 backoff_s = FIRST_BACKOFF_S
             capture.release()
             with self._changed:
+                if self._watch.stuck:
+                    self._frames.clear()
                 self._watch.closed()
             if not self._on:
                 self._wait_to_be_switched_on()

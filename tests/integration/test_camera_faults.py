@@ -19,8 +19,8 @@ from broker import wait_until
 from mjpeg_camera import MjpegCamera
 from talking_device import assert_none_missed
 
-from edge_runtime.app import Senses, device
-from edge_runtime.config import Config
+from edge_runtime.app import Senses, device, senses_for
+from edge_runtime.config import Config, Video
 from edge_runtime.errors import SourceError
 from edge_runtime.health import CAMERA, CameraState, HealthMonitor
 from edge_runtime.micro_turn import FrameReading
@@ -142,6 +142,24 @@ def test_the_picture_is_turned_and_cropped(network: MjpegCamera) -> None:
     with CameraSource(network.address, view=view) as source:
         reading = newest(source)
     assert reading is not None and reading.frame.shape == (120, 60, 3)
+
+
+def test_the_configuration_reaches_the_camera(network: MjpegCamera) -> None:
+    video = Video(source=network.address, rotate=270, crop=[0.0, 0.0, 1.0, 0.5], frozen_s=0)
+    senses = senses_for(Config(video=video), realtime=True)
+    network.fault = "frozen"
+    assert isinstance(senses.frames, CameraSource)
+    with senses.frames as source:
+        wait_until(lambda: source.frames > 50)
+        reading = newest(source)
+        assert reading is not None and reading.frame.shape == (80, 120, 3)
+        assert source.state() is CameraState.PRESENT
+
+
+def test_a_pipeline_longer_than_any_path_is_still_a_camera() -> None:
+    pipeline = "videotestsrc ! " + "identity ! " * 100 + "appsink"
+    senses = senses_for(Config(video=Video(source=pipeline)), realtime=True)
+    assert isinstance(senses.frames, CameraSource)
 
 
 def test_an_address_that_nobody_answers_says_what_to_check() -> None:
