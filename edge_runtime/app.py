@@ -31,7 +31,7 @@ from edge_runtime.delegation.soonest import SoonestBackground
 from edge_runtime.device_status import DeviceStatus
 from edge_runtime.dialogue import KEPT_WORDS, Dialogue
 from edge_runtime.errors import ConfigError, SourceError
-from edge_runtime.health import ENGINE, HealthMonitor, State
+from edge_runtime.health import ENGINE, CameraState, HealthMonitor, State
 from edge_runtime.inference.engine import ModelEngine
 from edge_runtime.inference.manifest import Manifest, Vocabularies
 from edge_runtime.inference.onnx import OnnxEngine, OnnxOptions
@@ -67,6 +67,8 @@ from edge_runtime.sinks.turn_health import TurnHealth, Watched
 from edge_runtime.sinks.web import WebServer
 from edge_runtime.sound_status import SoundStatus
 from edge_runtime.sources.camera import CameraSource
+from edge_runtime.sources.camera_devices import PIPELINE
+from edge_runtime.sources.camera_watch import View
 from edge_runtime.sources.microphone import MicrophoneSource
 from edge_runtime.sources.recording import RecordingSource
 from edge_runtime.sources.ros_topics import StampClock, TopicCamera, TopicMicrophone
@@ -144,7 +146,7 @@ def senses_for(config: Config, realtime: bool, tail_turns: int = 0) -> Senses:
             "Sound and pictures come from ROS topics in the ROS node only: ros2 launch "
             "edge_interaction interaction.launch.py. Give another audio.source and video.source."
         )
-    pictures = Path(eye) if isinstance(eye, str) and Path(eye).exists() else None
+    pictures = Path(eye) if isinstance(eye, str) and _is_there(eye) else None
     if ear == MICROPHONE and (realtime or pictures is None):
         if not realtime:
             raise SourceError("A microphone runs in real time: --speed max needs --audio FILE.")
@@ -161,6 +163,23 @@ def senses_for(config: Config, realtime: bool, tail_turns: int = 0) -> Senses:
     return Senses(source, frames, clock, realtime, lambda: source.descriptions)
 
 
+def _is_there(eye: str) -> bool:
+    """Whether a video source is a path; a GStreamer pipeline may be too long to ask."""
+    return PIPELINE not in eye and Path(eye).exists()
+
+
+def _camera(config: Config) -> CameraSource | None:
+    chosen = config.video
+    if chosen.source is None or chosen.source == TOPICS:
+        return None
+    crop = None if chosen.crop is None else tuple(chosen.crop)
+    return CameraSource(chosen.source, view=View(chosen.rotate, crop), frozen_s=chosen.frozen_s)
+
+
+def _camera_state(senses: Senses) -> Callable[[], CameraState] | None:
+    return senses.frames.state if isinstance(senses.frames, CameraSource) else None
+
+
 def _live_senses(config: Config) -> Senses:
     chosen = config.audio
     wanted = Wanted(
@@ -175,8 +194,9 @@ def _live_senses(config: Config) -> Senses:
         0.0 if chosen.mute else chosen.volume,
         extra_delay_samples=round(chosen.echo_delay_ms * SAMPLE_RATE_HZ / 1000),
     )
-    camera = None if config.video.source is None else CameraSource(config.video.source)
-    return Senses(microphone, camera, MonotonicClock(), True, lambda: [microphone.description])
+    return Senses(
+        microphone, _camera(config), MonotonicClock(), True, lambda: [microphone.description]
+    )
 
 
 def topic_senses_for(config: Config, stamps: StampClock) -> Senses:
@@ -187,7 +207,7 @@ def topic_senses_for(config: Config, stamps: StampClock) -> Senses:
         return senses_for(config, realtime=True)
     if ear not in (TOPICS, MICROPHONE):
         raise SourceError(f"Pictures from topics go with sound from topics, not with {ear!r}.")
-    if isinstance(eye, str) and eye != TOPICS and Path(eye).exists():
+    if isinstance(eye, str) and eye != TOPICS and _is_there(eye):
         raise SourceError(f"Sound from topics goes with pictures from topics, not with {eye!r}.")
     live = _live_senses(config)
     audio = TopicMicrophone(config.ros.playback_latency_ms, stamps) if ear == TOPICS else live.audio
@@ -313,7 +333,9 @@ def _health(
         missed_per_minute=limits.missed_per_minute,
         sound=sound_status_of(senses),
     )
-    judge: Sink = enter(TurnHealth(health, control, watched, senses.clock.now_ns))
+    judge: Sink = enter(
+        TurnHealth(health, control, watched, senses.clock.now_ns, _camera_state(senses))
+    )
     return judge
 
 
@@ -390,8 +412,8 @@ def _shown(
     metrics: Metrics | None = None
     if config.http.metrics:
         queues = [sink for sink in sinks if isinstance(sink, QueueSink)]
-        sound = sound_status_of(senses)
-        metrics = enter(Metrics(health, control, queues, sound, config.loop.fade_ms))
+        sound, eye = sound_status_of(senses), _camera_state(senses)
+        metrics = enter(Metrics(health, control, queues, sound, config.loop.fade_ms, eye))
         shown.append(metrics)
     if config.http.port is not None:
         pages = metrics.text if metrics is not None else None

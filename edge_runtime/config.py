@@ -91,10 +91,29 @@ class Audio(_Section):
 class Video(_Section):
     source: str | int | None = Field(
         None,
-        description="A camera's number or name, a video file, a folder of frames, nothing, or in "
-        "the ROS node `ros`.",
+        description="A camera (a part of its name, serial number or USB path, an rtsp:// or "
+        "http:// address, a GStreamer pipeline, a number), a video file, a folder of frames, "
+        "nothing, or in the ROS node `ros`.",
     )
     max_age_ms: float = Field(600.0, gt=0, description="An older picture counts as none.")
+    rotate: Literal[0, 90, 180, 270] = Field(0, description="A camera's picture, clockwise.")
+    crop: list[float] | None = Field(
+        None,
+        min_length=4,
+        max_length=4,
+        description="Left, top, right, bottom, 0 to 1 of a camera's turned picture; default: all.",
+    )
+    frozen_s: float = Field(
+        1.5, ge=0, le=60, description="Pictures the same for so long: frozen. 0: never."
+    )
+
+    @model_validator(mode="after")
+    def _crop_leaves_something(self) -> Self:
+        if self.crop is not None:
+            left, top, right, bottom = self.crop
+            if not (0 <= left < right <= 1 and 0 <= top < bottom <= 1):
+                raise ValueError("`crop` is left < right and top < bottom, each from 0 to 1")
+        return self
 
 
 class EngineConfig(_Section):

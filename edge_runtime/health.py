@@ -44,6 +44,21 @@ class State(str, Enum):
         return list(State).index(self)
 
 
+class CameraState(str, Enum):
+    """What a camera is worth, as its pictures show it."""
+
+    PRESENT = "present"
+    LOST = "lost"
+    """It gives no pictures: unplugged, unreachable, or silent."""
+    FROZEN = "frozen"
+    """It gives the same picture again and again; what it shows may be long gone."""
+    BLACK = "black"
+    """Its pictures are black: covered, or in the dark."""
+    RECOVERING = "recovering"
+    """It gives pictures again, and has to go on for a moment before it is trusted."""
+    OFF = "off"
+
+
 @dataclass(frozen=True, slots=True)
 class Part:
     """What one part of the device last said of itself."""

@@ -23,7 +23,7 @@ from edge_runtime.doctor.service import told_by_service
 from edge_runtime.errors import ConfigError, SourceError
 from edge_runtime.interfaces import FrameSource
 from edge_runtime.micro_turn import Frame, FrameReading
-from edge_runtime.sources.camera import cameras as cameras_of
+from edge_runtime.sources.camera_devices import cameras as cameras_of
 
 LOOK_S = 1.0
 POLL_S = 0.01

@@ -13,7 +13,7 @@ from typing_extensions import Self
 
 from edge_runtime import __version__
 from edge_runtime.errors import ConfigError
-from edge_runtime.health import LOUDSPEAKER, MICROPHONE, HealthMonitor
+from edge_runtime.health import LOUDSPEAKER, MICROPHONE, CameraState, HealthMonitor
 from edge_runtime.micro_turn import TURN_MS, Decision, Delegation, EventKind, MicroTurn, TurnRecord
 from edge_runtime.remote_control import RemoteControl
 from edge_runtime.sinks.queue import QueueSink
@@ -36,8 +36,8 @@ class Metrics:
     """A Sink that counts, and `text()` for whoever asks.
 
     `queues` are those whose depth shall be known; `sound` tells how microphone and loudspeaker are,
-    where these are devices of this machine. Entering raises ConfigError without
-    prometheus_client.
+    where these are devices of this machine; `camera_state` tells what a camera is worth. Entering
+    raises ConfigError without prometheus_client.
     """
 
     def __init__(
@@ -47,9 +47,11 @@ class Metrics:
         queues: Sequence[QueueSink] = (),
         sound: Callable[[], SoundStatus] | None = None,
         fade_ms: float = 20.0,
+        camera_state: Callable[[], CameraState] | None = None,
     ) -> None:
         self._health, self._control = health, control
         self._queues, self._sound, self._fade_s = queues, sound, fade_ms / 1000
+        self._camera_state = camera_state
         self._registry: Any = None
         self._heard_s: float | None = None
         """How long ago the person was last heard (in the model's own transcript)."""
@@ -113,6 +115,12 @@ class Metrics:
         for name, is_on in self._control.capture.items():
             on.add_metric([name], is_on)
         yield on
+        if self._camera_state is not None:
+            now = self._camera_state()
+            camera = GaugeMetricFamily("edge_camera_state", "1: this one.", labels=["state"])
+            for one in CameraState:
+                camera.add_metric([one.value], one is now)
+            yield camera
         depth = GaugeMetricFamily("edge_queue_depth", "Micro-turns that wait.", labels=["queue"])
         lost = CounterMetricFamily("edge_queue_dropped", "Micro-turns dropped.", labels=["queue"])
         for queue in self._queues:

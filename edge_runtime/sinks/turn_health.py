@@ -19,6 +19,7 @@ from edge_runtime.health import (
     LOOP,
     LOUDSPEAKER,
     MICROPHONE,
+    CameraState,
     HealthMonitor,
     State,
     Value,
@@ -37,6 +38,15 @@ DEAD_TURNS = 10 * TURNS_PER_S
 HOLDS_S = 3.0
 """A loop that has not judged itself for so long is stuck."""
 OFF = "switched off"
+BY_EAR = "the device goes on by ear"
+CAMERA_REASONS = {
+    CameraState.LOST: f"it gives no picture; {BY_EAR}",
+    CameraState.FROZEN: f"it gives the same picture again and again, and is reopened; {BY_EAR}",
+    CameraState.BLACK: "its pictures are black: covered, or in the dark",
+    CameraState.RECOVERING: "it is back, and has to go on for a moment",
+    CameraState.OFF: OFF,
+}
+"""What is to be said of a camera that does not simply see."""
 
 
 @dataclass(frozen=True)
@@ -72,9 +82,12 @@ class TurnHealth:
         control: RemoteControl,
         watched: Watched,
         now_ns: Callable[[], int] = time.monotonic_ns,
+        camera_state: Callable[[], CameraState] | None = None,
     ) -> None:
+        """`camera_state` tells what a camera is worth; None: only whether pictures come is
+        known."""
         self._monitor, self._control, self._watched = monitor, control, watched
-        self._now_ns = now_ns
+        self._now_ns, self._camera_state = now_ns, camera_state
         self._seen: deque[_Seen] = deque(maxlen=WINDOW_TURNS)
         self._judged_ns: int | None = None
 
@@ -106,6 +119,8 @@ class TurnHealth:
         )
         if self._watched.sound is not None:
             self._judge_sound(self._watched.sound())
+        if self._camera_state is not None:  # at once: what it does not see, nobody should count on
+            self._judge_live_camera(self._camera_state(), record)
         now_ns = self._now_ns()
         if self._judged_ns is None or now_ns - self._judged_ns >= 1_000_000_000:
             self._judged_ns = now_ns
@@ -116,7 +131,7 @@ class TurnHealth:
         self._judge_loop()
         if self._watched.sound is None:
             self._report_microphone(*self._microphone())
-        if self._watched.camera:
+        if self._watched.camera and self._camera_state is None:
             self._judge_camera(record)
         if self._watched.workers:
             up = record.turn.background.link_up
@@ -180,7 +195,15 @@ class TurnHealth:
         if not self._control.camera_on:
             self._monitor.report(CAMERA, State.OK, OFF)
         elif len(gone) == GONE_TURNS and not any(one.picture for one in gone):
-            reason = "it gives no picture; the device goes on by ear"
+            reason = CAMERA_REASONS[CameraState.LOST]
             self._monitor.report(CAMERA, State.DEGRADED, reason, values)
         else:
             self._monitor.report(CAMERA, State.OK, "", values)
+
+    def _judge_live_camera(self, state: CameraState, record: TurnRecord) -> None:
+        well = state in (CameraState.PRESENT, CameraState.OFF)
+        values: dict[str, Value] = {"state": state.value}
+        if record.turn.frame_age_ms is not None:
+            values["age_ms"] = record.turn.frame_age_ms
+        reason = CAMERA_REASONS.get(state, "")
+        self._monitor.report(CAMERA, State.OK if well else State.DEGRADED, reason, values)

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import logging
-import re
 import threading
 import time
 from collections import deque
-from dataclasses import dataclass
-from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -16,43 +13,46 @@ import numpy as np
 from typing_extensions import Self
 
 from edge_runtime.errors import SourceError
-from edge_runtime.micro_turn import Frame, FrameReading
+from edge_runtime.health import CameraState
+from edge_runtime.micro_turn import FrameReading
+from edge_runtime.sources.camera_capture import open_capture
+from edge_runtime.sources.camera_devices import find_camera, lasting_name, shown
+from edge_runtime.sources.camera_watch import PictureWatch, View
 
 if TYPE_CHECKING:
     import cv2
 
 log = logging.getLogger(__name__)
-SYSFS = Path("/sys/class/video4linux")
 FIRST_FRAME_TIMEOUT_S = 5.0
 FIRST_BACKOFF_S, LONGEST_BACKOFF_S = 0.5, 10.0
 KEPT_FRAMES = 4
 """The sound of a micro-turn ends a little before now: its picture may not be the very newest."""
 
 
-@dataclass(frozen=True)
-class CameraDevice:
-    """A camera as the kernel names it."""
-
-    number: int
-    name: str
-
-    @property
-    def path(self) -> str:
-        return f"/dev/video{self.number}"
-
-
 class CameraSource:
-    """A FrameSource. Its thread reads the camera, and reopens it with growing pauses when it fails.
+    """A FrameSource. Its thread reads the camera, and reopens it with growing pauses when it fails
+    or gives the same picture again and again.
 
-    The device is a number, a path such as /dev/video0, a stream's address, or a part of the
-    camera's name. Entering waits for the first picture; it raises SourceError, with a remedy, when
-    the camera is missing, busy or mute. Switched off, the camera is closed.
+    The device is what `find_camera` understands. Entering waits for the first picture; it raises
+    SourceError, with a remedy, when the camera is missing, busy or mute. Switched off, the camera
+    is closed. A frozen picture is not handed out; a black one is, for it may be the night.
     """
 
-    def __init__(self, device: str | int, width: int = 640, height: int = 480) -> None:
-        """`width` and `height` are what the camera is asked for; it may give another size."""
+    def __init__(
+        self,
+        device: str | int,
+        width: int = 640,
+        height: int = 480,
+        view: View = View(),  # noqa: B008 (frozen)
+        frozen_s: float = 1.5,
+    ) -> None:
+        """`width` and `height` are what the camera is asked for; it may give another size, and
+        change it. Pictures that are the same for `frozen_s` are frozen; 0: never."""
         self._device = device
         self._size = (width, height)
+        self._view = view
+        self._watch = PictureWatch(frozen_s)
+        """Guarded by `_changed`."""
         self._target: str | int = 0
         self._changed = threading.Condition()
         self._frames: deque[FrameReading] = deque(maxlen=KEPT_FRAMES)
@@ -67,13 +67,13 @@ class CameraSource:
 
     def __enter__(self) -> Self:
         self._target = find_camera(self._device)
+        if (lasting := lasting_name(self._device)) is not None:
+            log.info("camera %s may get another number; %s stays its own", self._device, lasting)
         capture = self._open()
         if not capture.isOpened():
-            raise SourceError(
-                f"The camera {self._device!r} cannot be opened. Close other programs that use it "
-                f"(fuser -v {_path(self._target)}), and check your rights: sudo usermod -aG video "
-                "$USER. Or run without a camera."
-            )
+            raise SourceError(self._why_not_opened())
+        self._watch.forget()
+        self._watch.opened(time.monotonic_ns(), again=False)
         self._thread = threading.Thread(
             target=self._run, args=(capture,), name="camera", daemon=True
         )
@@ -81,9 +81,9 @@ class CameraSource:
         if not self._wait_for_a_frame(FIRST_FRAME_TIMEOUT_S):
             self._stop()
             raise SourceError(
-                f"The camera {self._device!r} gave no picture in {FIRST_FRAME_TIMEOUT_S:.0f} s. "
-                "Unplug it and plug it in again, or choose another: `edge-runtime devices` lists "
-                "what there is."
+                f"The camera {shown(self._device)} gave no picture in "
+                f"{FIRST_FRAME_TIMEOUT_S:.0f} s. Unplug it and plug it in again, or choose "
+                "another: `edge-runtime devices` lists what there is."
             )
         return self
 
@@ -96,16 +96,27 @@ class CameraSource:
         self._stop()
 
     def latest(self, now_ns: int) -> FrameReading | None:
-        """The newest picture taken at or before `now_ns` on the monotonic clock."""
+        """The newest picture taken at or before `now_ns` on the monotonic clock; None while it is
+        frozen."""
         with self._changed:
+            if self._watch.state(now_ns) is CameraState.FROZEN:
+                return None
             taken = [reading for reading in self._frames if reading.captured_ns <= now_ns]
         return taken[-1] if taken else None
+
+    def state(self) -> CameraState:
+        """What it is worth right now, from any thread."""
+        with self._changed:
+            if not self._on:
+                return CameraState.OFF
+            return self._watch.state(time.monotonic_ns())
 
     def switch(self, on: bool) -> None:
         """Off: no picture is handed out from now on, and the camera is closed at once."""
         with self._changed:
             self._on = on
             self._frames.clear()
+            self._watch.forget()
             self._changed.notify_all()
 
     def _wait_for_a_frame(self, timeout_s: float) -> bool:
@@ -120,16 +131,21 @@ class CameraSource:
             self._thread.join()
             self._thread = None
 
-    def _open(self) -> cv2.VideoCapture:
-        import cv2
+    def _why_not_opened(self) -> str:
+        if isinstance(self._target, str) and not self._target.startswith("/"):
+            return (
+                f"The camera {shown(self._device)} cannot be opened. Check that it is on and can "
+                "be reached from this machine (ffplay for an address, gst-launch-1.0 for a "
+                "pipeline), with its user and password. Or run without a camera."
+            )
+        return (
+            f"The camera {self._device!r} cannot be opened. Close other programs that use it "
+            f"(fuser -v {_path(self._target)}), and check your rights: sudo usermod -aG video "
+            "$USER. Or run without a camera."
+        )
 
-        capture = cv2.VideoCapture(self._target)
-        if capture.isOpened() and isinstance(self._target, int):
-            width, height = self._size
-            capture.set(cv2.CAP_PROP_FRAME_WIDTH, width)
-            capture.set(cv2.CAP_PROP_FRAME_HEIGHT, height)
-            capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)
-        return capture
+    def _open(self) -> cv2.VideoCapture:
+        return open_capture(self._target, self._size)
 
     def _run(self, capture: cv2.VideoCapture) -> None:
         """The camera's thread: read until it fails, then open it again, until told to stop."""
@@ -137,9 +153,13 @@ class CameraSource:
         while not self._stopping.is_set():
             if self._read_while_it_gives(capture):
                 if self._on:
-                    log.warning("the camera %r stopped giving pictures; reopening it", self._device)
+                    log.warning("the camera %s failed; reopening it", shown(self._device))
                 backoff_s = FIRST_BACKOFF_S
             capture.release()
+            with self._changed:
+                if self._watch.stuck:
+                    self._frames.clear()
+                self._watch.closed()
             if not self._on:
                 self._wait_to_be_switched_on()
             else:
@@ -149,6 +169,9 @@ class CameraSource:
                 return
             self.reopened += 1
             capture = self._reopen() or capture
+            if capture.isOpened():
+                with self._changed:
+                    self._watch.opened(time.monotonic_ns(), again=True)
         capture.release()
 
     def _wait_to_be_switched_on(self) -> None:
@@ -166,68 +189,24 @@ class CameraSource:
         return self._open()
 
     def _read_while_it_gives(self, capture: cv2.VideoCapture) -> bool:
-        """Whether it gave anything before it stopped."""
-        any_frame = False
+        """Until it gives no more, or nothing new; whether it gave anything new before."""
         while self._on and not self._stopping.is_set() and capture.grab():
             captured_ns = time.monotonic_ns()
             decoded, picture = capture.retrieve()
             if not decoded:
                 break
-            frame: Frame = np.ascontiguousarray(picture[:, :, ::-1], np.uint8)
+            frame = self._view.of(np.asarray(picture, np.uint8))
             with self._changed:
                 if not self._on:
                     break
+                self._watch.saw(frame, captured_ns)
                 self._frames.append(FrameReading(frame, captured_ns))
                 self.frames += 1
                 self._changed.notify_all()
-            any_frame = True
-        return any_frame and not self._stopping.is_set()
-
-
-def cameras(sysfs: Path = SYSFS) -> list[CameraDevice]:
-    """All cameras, by number. A camera's further nodes (such as its metadata) are left out."""
-    found = []
-    for node in sysfs.glob("video*"):
-        if not node.name[5:].isdecimal() or _read(node / "index") not in ("", "0"):
-            continue
-        found.append(CameraDevice(int(node.name[5:]), _read(node / "name") or node.name))
-    return sorted(found, key=lambda camera: camera.number)
-
-
-def find_camera(device: str | int, sysfs: Path = SYSFS) -> str | int:
-    """What OpenCV opens for a number, a path, an address or a part of a name.
-
-    Raises SourceError when there is no such camera, or when a name fits several.
-    """
-    there = cameras(sysfs)
-    listed = ", ".join(f"{camera.number} {camera.name!r}" for camera in there) or "none"
-    numbered = re.fullmatch(r"(?:/dev/video)?(\d+)", str(device))
-    if numbered:
-        number = int(numbered[1])
-        if Path(f"/dev/video{number}").exists() or any(c.number == number for c in there):
-            return number
-    elif "://" in str(device) or Path(str(device)).exists():
-        return str(device)
-    else:
-        fitting = [camera for camera in there if str(device).lower() in camera.name.lower()]
-        if len(fitting) == 1:
-            return fitting[0].number
-        if fitting:
-            names = ", ".join(f"{camera.number} {camera.name!r}" for camera in fitting)
-            raise SourceError(
-                f"{device!r} fits several cameras: {names}. Give more of the name, or the number."
-            )
-    raise SourceError(
-        f"There is no camera {device!r} on this machine. Cameras found: {listed}. Connect one, "
-        "give --video a video file, or run without a camera."
-    )
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text().strip()
-    except OSError:
-        return ""
+                if self._watch.stuck:
+                    break
+        with self._changed:
+            return self._watch.changed_since_opened and not self._stopping.is_set()
 
 
 def _path(target: str | int) -> str:

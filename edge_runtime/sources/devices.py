@@ -8,7 +8,7 @@ from pathlib import Path
 
 from edge_runtime.errors import SourceError
 from edge_runtime.sources.audio_device import AudioDevice
-from edge_runtime.sources.camera import SYSFS, cameras
+from edge_runtime.sources.camera_devices import LINKS, SYSFS, CameraDevice, cameras
 from edge_runtime.sources.portaudio import audio_devices
 
 KINDS = ("microphone", "loudspeaker", "camera")
@@ -29,12 +29,12 @@ class Device:
         return not self.name
 
 
-def list_devices(sysfs: Path = SYSFS) -> list[Device]:
+def list_devices(sysfs: Path = SYSFS, links: Path = LINKS) -> list[Device]:
     """All devices by kind; for a kind that has none, one entry that says what to do."""
     sound, problem = _sound()
     seen = [
-        Device("camera", camera.name, camera.path, default=place == 0)
-        for place, camera in enumerate(cameras(sysfs))
+        Device("camera", camera.name, _paths(camera), default=place == 0)
+        for place, camera in enumerate(cameras(sysfs, links))
     ]
     listed: list[Device] = []
     for kind in KINDS:
@@ -57,3 +57,8 @@ def _device(device: AudioDevice) -> Device:
     places = (("serial", device.serial), ("USB", device.usb_path))
     known = [f"{device.rate_hz} Hz", channels, *(f"{what} {it}" for what, it in places if it)]
     return Device(device.kind, device.name, ", ".join(known), device.default)
+
+
+def _paths(camera: CameraDevice) -> str:
+    """Its path, and the name by which it is found again whatever its number is then."""
+    return ", ".join([camera.path, *camera.links[:1]])

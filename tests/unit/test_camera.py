@@ -13,7 +13,14 @@ import pytest
 from edge_runtime.errors import SourceError
 from edge_runtime.micro_turn import FrameReading
 from edge_runtime.sources import camera as camera_module
-from edge_runtime.sources.camera import CameraDevice, CameraSource, cameras, find_camera
+from edge_runtime.sources.camera import CameraSource
+from edge_runtime.sources.camera_devices import (
+    CameraDevice,
+    cameras,
+    find_camera,
+    lasting_name,
+    shown,
+)
 
 RED = (200, 20, 20)
 
@@ -22,8 +29,10 @@ RED = (200, 20, 20)
 def video(tmp_path: Path) -> Path:
     path = tmp_path / "stand-in.avi"
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 30, (64, 48), True)
-    for _ in range(20):
-        writer.write(np.full((48, 64, 3), RED[::-1], np.uint8))
+    for number in range(20):  # no two alike
+        picture = np.full((48, 64, 3), RED[::-1], np.uint8)
+        picture[:4, : 3 * number] = 0
+        writer.write(picture)
     writer.release()
     return path
 
@@ -58,7 +67,7 @@ def test_entering_gives_a_picture_in_rgb_with_its_time(video: Path) -> None:
     assert before_ns <= reading.captured_ns <= time.monotonic_ns()
     assert reading.frame.shape == (48, 64, 3)
     assert reading.frame.dtype == np.uint8
-    np.testing.assert_allclose(reading.frame.mean(axis=(0, 1)), RED, atol=6)
+    np.testing.assert_allclose(reading.frame[8:].mean(axis=(0, 1)), RED, atol=6)
 
 
 def test_latest_is_the_newest_picture_not_after_now(video: Path) -> None:
@@ -152,12 +161,12 @@ def test_a_camera_without_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_cameras_are_listed_by_number_without_their_further_nodes(sysfs: Path) -> None:
-    assert cameras(sysfs) == [
+    assert cameras(sysfs, sysfs) == [
         CameraDevice(0, "Integrated Camera: Integrated C"),
         CameraDevice(2, "Logitech BRIO"),
         CameraDevice(10, "Logitech StreamCam"),
     ]
-    assert cameras(sysfs)[2].path == "/dev/video10"
+    assert cameras(sysfs, sysfs)[2].path == "/dev/video10"
 
 
 @pytest.mark.parametrize(
@@ -167,7 +176,7 @@ def test_cameras_are_listed_by_number_without_their_further_nodes(sysfs: Path) -
 def test_a_camera_is_found_by_number_path_or_name(
     sysfs: Path, device: str | int, number: int
 ) -> None:
-    assert find_camera(device, sysfs) == number
+    assert find_camera(device, sysfs, sysfs) == number
 
 
 @pytest.mark.parametrize("address", ["rtsp://camera.local/stream", "/dev/null"])
@@ -177,19 +186,19 @@ def test_an_address_or_another_path_is_left_to_opencv(sysfs: Path, address: str)
 
 def test_an_ambiguous_name_lists_what_it_fits(sysfs: Path) -> None:
     with pytest.raises(SourceError) as caught:
-        find_camera("logitech", sysfs)
+        find_camera("logitech", sysfs, sysfs)
     assert "several cameras: 2 'Logitech BRIO', 10 'Logitech StreamCam'" in str(caught.value)
 
 
 def test_an_unknown_name_lists_what_there_is(sysfs: Path) -> None:
     with pytest.raises(SourceError, match=r"Cameras found: 0 'Integrated.*, 2 'Logitech BRIO'"):
-        find_camera("kinect", sysfs)
+        find_camera("kinect", sysfs, sysfs)
 
 
 def test_a_machine_without_cameras(tmp_path: Path) -> None:
-    assert cameras(tmp_path / "none") == []
+    assert cameras(tmp_path / "none", tmp_path) == []
     with pytest.raises(SourceError, match="Cameras found: none"):
-        find_camera("brio", tmp_path / "none")
+        find_camera("brio", tmp_path / "none", tmp_path)
 
 
 def test_a_camera_that_is_switched_off_is_closed_and_gives_nothing(
@@ -225,3 +234,62 @@ def test_a_camera_that_is_off_can_be_left(video: Path) -> None:
         thread = source._thread
         assert thread is not None
     assert not thread.is_alive()
+
+
+@pytest.fixture
+def links(tmp_path: Path) -> Path:
+    """udev's links, to nodes that need not be there."""
+    root = tmp_path / "v4l"
+    named = {
+        "by-id/usb-Logitech_BRIO_8A2B-video-index0": 2,
+        "by-path/platform-xhci-usb-0:1.2:1.0-video-index0": 2,
+        "by-id/usb-Logitech_StreamCam_77F0-video-index0": 10,
+        "by-path/platform-xhci-usb-0:1.3:1.0-video-index0": 10,
+    }
+    for name, number in named.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).symlink_to(f"../../video{number}")
+    return root
+
+
+@pytest.mark.parametrize(
+    ("device", "number"),
+    [("8a2b", 2), ("77F0", 10), ("usb-0:1.3", 10), ("by-id/usb-Logitech_BRIO", 2)],
+)
+def test_a_camera_is_found_by_serial_number_or_usb_path(
+    sysfs: Path, links: Path, device: str, number: int
+) -> None:
+    assert find_camera(device, sysfs, links) == number
+
+
+def test_a_number_has_a_name_that_lasts(links: Path) -> None:
+    assert lasting_name(2, links) == str(links / "by-id/usb-Logitech_BRIO_8A2B-video-index0")
+    assert lasting_name("/dev/video10", links) == str(
+        links / "by-id/usb-Logitech_StreamCam_77F0-video-index0"
+    )
+    assert lasting_name(1, links) is lasting_name("brio", links) is None
+
+
+def test_the_password_of_an_address_is_not_shown() -> None:
+    assert shown("rtsp://me:secret@10.0.0.7/live") == "'rtsp://me:***@10.0.0.7/live'"
+    assert shown("rtsp://10.0.0.7:554/live") == "'rtsp://10.0.0.7:554/live'"
+    assert shown(0) == "'0'"
+
+
+PIPELINE = "videotestsrc is-live=true ! videoconvert ! video/x-raw,format=BGR ! appsink"
+
+
+def test_a_pipeline_without_gstreamer_says_where_to_get_it() -> None:
+    if cv2.videoio_registry.hasBackend(cv2.CAP_GSTREAMER):
+        pytest.skip("this OpenCV has GStreamer")
+    with pytest.raises(SourceError, match=r"without GStreamer.*python3-opencv.*system-site"):
+        CameraSource(PIPELINE).__enter__()
+
+
+def test_a_pipeline_is_a_camera() -> None:
+    if not cv2.videoio_registry.hasBackend(cv2.CAP_GSTREAMER):
+        pytest.skip("this OpenCV was built without GStreamer")
+    with CameraSource(PIPELINE) as source:
+        wait_for(source, 5)
+        reading = source.latest(time.monotonic_ns())
+    assert reading is not None and reading.frame.ndim == 3

@@ -290,3 +290,23 @@ class TestOverrides:
     @pytest.mark.parametrize("name", ["/", "kiosk", "/robot/head", "a_1/b"])
     def test_a_namespace_is_one_of_ros(self, name: str) -> None:
         assert load_config(None, {"ros.namespace": name}).ros.namespace == name
+
+
+class TestVideo:
+    def test_a_camera_is_turned_and_cropped(self, tmp_path: Path) -> None:
+        text = "video: {source: BRIO, rotate: 270, crop: [0, 0.1, 1, 0.9], frozen_s: 0}"
+        video = load_config(written(tmp_path, text)).video
+        assert (video.rotate, video.crop, video.frozen_s) == (270, [0.0, 0.1, 1.0, 0.9], 0.0)
+
+    @pytest.mark.parametrize(
+        ("text", "words"),
+        [
+            ("rotate: 45", "video.rotate"),
+            ("crop: [0, 0, 1]", "video.crop"),
+            ("crop: [0.5, 0, 0.5, 1]", "left < right"),
+            ("crop: [0, 0, 640, 480]", "from 0 to 1"),
+            ("frozen_s: -1", "video.frozen_s"),
+        ],
+    )
+    def test_what_cannot_be_seen_is_refused(self, tmp_path: Path, text: str, words: str) -> None:
+        assert words in refusal(written(tmp_path, f"video: {{{text}}}"))

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from edge_runtime.errors import ConfigError
-from edge_runtime.health import CAMERA, HealthMonitor, State
+from edge_runtime.health import CAMERA, CameraState, HealthMonitor, State
 from edge_runtime.micro_turn import (
     TURN_SAMPLES,
     BackgroundState,
@@ -105,7 +105,8 @@ def run(health: HealthMonitor) -> Iterator[Run]:
     control = RemoteControl()
     control.connect(microphone=lambda on: None, camera=lambda on: None)
     control.switch_camera(False)
-    with Metrics(health, control, [QueueSink(Statistics(), "recording")], sound) as sink:
+    queues = [QueueSink(Statistics(), "recording")]
+    with Metrics(health, control, queues, sound, camera_state=lambda: CameraState.FROZEN) as sink:
         yield Run(sink)
 
 
@@ -132,6 +133,9 @@ def test_what_is_asked_for_at_the_moment_of_reading(run: Run, health: HealthMoni
     assert found["edge_health_state{part=device}"] == 1
     assert found["edge_capture_on{what=camera}"] == 0
     assert found["edge_capture_on{what=microphone}"] == 1
+    for state in CameraState:
+        is_it = state is CameraState.FROZEN
+        assert found[f"edge_camera_state{{state={state.value}}}"] == is_it
     assert found["edge_queue_depth{queue=recording}"] == 0
     assert found["edge_queue_dropped_total{queue=recording}"] == 0
     assert found["edge_audio_underrun_samples_total"] == 320

@@ -16,6 +16,7 @@ from edge_runtime.health import (
     LOOP,
     LOUDSPEAKER,
     MICROPHONE,
+    CameraState,
     HealthMonitor,
     Part,
     State,
@@ -221,3 +222,21 @@ def test_what_was_heard_counts_where_it_is_worse() -> None:
     device.turns(15, audio=ZEROS, lost_samples=TURN_SAMPLES)
     assert device.part(MICROPHONE).state is State.FAILED
     assert device.part(MICROPHONE).values["lost_ms_per_minute"] == 3000
+
+
+@pytest.mark.parametrize("state", CameraState)
+def test_a_live_camera_is_judged_by_its_state_at_the_next_turn(state: CameraState) -> None:
+    now = [CameraState.PRESENT]
+    device = Device()
+    device.sink = TurnHealth(
+        device.monitor, device.control, EVERYTHING, device.clock.now_ns, lambda: now[0]
+    )
+    device.turns(1)
+    assert device.part(CAMERA).state is State.OK
+    now[0] = state
+    device.turns(1)
+    part = device.part(CAMERA)
+    well = state in (CameraState.PRESENT, CameraState.OFF)
+    assert part.state is (State.OK if well else State.DEGRADED)
+    assert bool(part.reason) is (state is not CameraState.PRESENT)
+    assert part.values == {"state": state.value, "age_ms": 30.0}
