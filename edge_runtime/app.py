@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -42,6 +43,7 @@ from edge_runtime.interfaces import (
     Background,
     Clock,
     FrameSource,
+    FrontEnd,
     Sink,
     Switchable,
     Voice,
@@ -67,6 +69,10 @@ from edge_runtime.sinks.turn_health import TurnHealth, Watched
 from edge_runtime.sinks.web import WebServer
 from edge_runtime.sound_status import SoundStatus
 from edge_runtime.sources.camera import CameraSource
+from edge_runtime.sources.echo import EchoCanceller
+from edge_runtime.sources.front_end import SoundFrontEnd
+from edge_runtime.sources.geometry import load_geometry
+from edge_runtime.sources.mic_array import MicArray
 from edge_runtime.sources.microphone import MicrophoneSource
 from edge_runtime.sources.recording import RecordingSource
 from edge_runtime.sources.ros_topics import StampClock, TopicCamera, TopicMicrophone
@@ -155,6 +161,31 @@ def senses_for(config: Config, realtime: bool, tail_turns: int = 0) -> Senses:
     return Senses(source, frames, clock, realtime, lambda: source.descriptions)
 
 
+def front_end_for(config: Config) -> FrontEnd | None:
+    """Echo canceller and array as configured; None where there is neither. Raises ConfigError and
+    SourceError."""
+    chosen = config.audio
+    if chosen.array is None:
+        if chosen.echo == "hardware":
+            raise ConfigError(
+                "audio.echo: hardware needs audio.array, which knows the channel that the device "
+                "gives without echo."
+            )
+        return SoundFrontEnd(EchoCanceller(chosen.channels)) if chosen.echo == "apm" else None
+    geometry = load_geometry(chosen.array, chosen.channels)
+    if chosen.echo == "hardware" and geometry.processed_channel is None:
+        raise ConfigError(
+            f"audio.echo: hardware needs an array with a processed_channel; {chosen.array} has "
+            "none."
+        )
+    positions_m = geometry.positions_m(math.radians(chosen.array_turned_deg))
+    return SoundFrontEnd(
+        EchoCanceller(len(geometry.channels)) if chosen.echo == "apm" else None,
+        MicArray(positions_m, geometry.channels, chosen.beam),
+        geometry.processed_channel if chosen.echo == "hardware" else None,
+    )
+
+
 def _live_senses(config: Config) -> Senses:
     chosen = config.audio
     wanted = Wanted(
@@ -167,6 +198,7 @@ def _live_senses(config: Config) -> Senses:
     microphone = MicrophoneSource(
         wanted,
         0.0 if chosen.mute else chosen.volume,
+        front_end=front_end_for(config),
         extra_delay_samples=round(chosen.echo_delay_ms * SAMPLE_RATE_HZ / 1000),
     )
     camera = None if config.video.source is None else CameraSource(config.video.source)
