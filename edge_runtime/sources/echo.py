@@ -53,7 +53,8 @@ class EchoCanceller:
                 played[part].ctypes.data,
                 cleaned[part].ctypes.data,
             )
-        return np.ascontiguousarray(cleaned.T, np.float32) / np.float32(FULL_SCALE)
+        without: Channels = np.ascontiguousarray(cleaned.T, np.float32) / np.float32(FULL_SCALE)
+        return without
 
 
 def _int16(pcm: np.ndarray[Any, Any]) -> np.ndarray[Any, np.dtype[np.int16]]:

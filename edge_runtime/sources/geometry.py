@@ -46,8 +46,9 @@ class Geometry(_Closed):
         """(microphones, 3) about their centre, the array turned to the left by `turned_rad`."""
         where = np.array([(m.x_m, m.y_m, m.z_m) for m in self.microphones])
         cos, sin = np.cos(turned_rad), np.sin(turned_rad)
-        turned: NDArray[np.float64] = where @ np.array([[cos, sin, 0], [-sin, cos, 0], [0, 0, 1]])
-        return turned - turned.mean(axis=0)
+        turned = where @ np.array([[cos, sin, 0], [-sin, cos, 0], [0, 0, 1]])
+        centred: NDArray[np.float64] = turned - turned.mean(axis=0)
+        return centred
 
 
 def sensors_folder() -> Path:

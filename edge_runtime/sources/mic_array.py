@@ -118,6 +118,8 @@ class Beam:
         self._size = 1 << (TURN_SAMPLES + TAPS - 1).bit_length()
         self._filters: NDArray[np.complex64] | None = None
         self._bearing_rad = 0.0
+        self._learned = False
+        """Since the filters were made."""
         self._rise = np.minimum(np.arange(TURN_SAMPLES) / FADE, 1).astype(np.float32)
 
     def process(self, microphones: Channels, bearing_rad: float | None) -> Pcm:
@@ -127,18 +129,19 @@ class Beam:
         if bearing_rad is None and self._adaptive:
             self._learn(microphones)
         turned = bearing_rad is not None and abs(bearing_rad - self._bearing_rad) > STEP_RAD / 2
-        old = self._filters
-        if turned or old is None:
+        old = filters = self._filters
+        if filters is None or turned or (self._learned and bearing_rad is not None):
             self._bearing_rad = self._bearing_rad if bearing_rad is None else bearing_rad
-            self._filters = self._towards(self._bearing_rad)
+            self._filters = filters = self._towards(self._bearing_rad)
+            self._learned = False
         spectra = np.fft.rfft(sound, self._size)
-        new = self._sum(spectra, self._filters)
-        if old is None or old is self._filters:
+        new = self._sum(spectra, filters)
+        if old is None or old is filters:
             return new
         before = self._sum(spectra, old)
         return before + self._rise * (new - before)
 
-    def _sum(self, spectra: NDArray[np.complex128], filters: NDArray[np.complex64] | None) -> Pcm:
+    def _sum(self, spectra: NDArray[np.complex128], filters: NDArray[np.complex64]) -> Pcm:
         summed = np.fft.irfft((spectra * filters).sum(axis=0), self._size)
         return summed[TAPS - 1 : TAPS - 1 + TURN_SAMPLES].astype(np.float32)
 
@@ -163,6 +166,7 @@ class Beam:
         if power.min() <= 1e-12:
             return
         self._noise = LEARNED * self._noise + (1 - LEARNED) * heard / power[:, None, None]
+        self._learned = True
 
 
 class MicArray:
