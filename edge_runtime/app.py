@@ -70,6 +70,7 @@ from edge_runtime.sinks.web import WebServer
 from edge_runtime.sound_status import SoundStatus
 from edge_runtime.sources.camera import CameraSource
 from edge_runtime.sources.echo import EchoCanceller
+from edge_runtime.sources.echo_calibration import devices_name, kept_delay_ms
 from edge_runtime.sources.front_end import SoundFrontEnd
 from edge_runtime.sources.geometry import load_geometry
 from edge_runtime.sources.mic_array import MicArray
@@ -186,8 +187,13 @@ def front_end_for(config: Config) -> FrontEnd | None:
     )
 
 
-def _live_senses(config: Config) -> Senses:
+def microphone_for(config: Config, bare: bool = False) -> MicrophoneSource:
+    """Microphone and loudspeaker as configured. `bare`: as the devices give it, to be measured."""
     chosen = config.audio
+    delay_ms = chosen.echo_delay_ms
+    if chosen.echo_file is not None and not bare:
+        names = devices_name(chosen.input_device, chosen.output_device)
+        delay_ms = kept_delay_ms(chosen.echo_file, names)
     wanted = Wanted(
         chosen.input_device,
         chosen.output_device,
@@ -195,12 +201,17 @@ def _live_senses(config: Config) -> Senses:
         chosen.block_ms,
         chosen.streams,
     )
-    microphone = MicrophoneSource(
+    return MicrophoneSource(
         wanted,
         0.0 if chosen.mute else chosen.volume,
-        front_end=front_end_for(config),
-        extra_delay_samples=round(chosen.echo_delay_ms * SAMPLE_RATE_HZ / 1000),
+        front_end=None if bare else front_end_for(config),
+        extra_delay_samples=0 if bare else round(delay_ms * SAMPLE_RATE_HZ / 1000),
+        follow_delay=not bare,
     )
+
+
+def _live_senses(config: Config) -> Senses:
+    microphone = microphone_for(config)
     camera = None if config.video.source is None else CameraSource(config.video.source)
     return Senses(microphone, camera, MonotonicClock(), True, lambda: [microphone.description])
 

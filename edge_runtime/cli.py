@@ -16,7 +16,7 @@ from rich.markup import escape
 from edge_runtime import __version__
 from edge_runtime.commands.background import background
 from edge_runtime.commands.bench_delegation import bench_delegation
-from edge_runtime.commands.calibrate import calibrate
+from edge_runtime.commands.calibrate import calibrate_app
 from edge_runtime.commands.common import (
     ConfigOption,
     OutOption,
@@ -173,7 +173,7 @@ app.command()(status)
 app.command()(install_service)
 app.command()(uninstall_service)
 app.command()(privacy)
-app.command()(calibrate)
+app.add_typer(calibrate_app)
 app.add_typer(engine_app)
 app.command()(evaluate)
 

@@ -86,6 +86,12 @@ class Audio(_Section):
         description="How much later than the devices say the loudspeaker is heard; found by "
         "itself once the device has spoken.",
     )
+    echo_file: Path | None = Field(
+        None,
+        strict=False,
+        description="Of `edge-runtime calibrate echo`; what it measured is in place of "
+        "echo_delay_ms.",
+    )
     array: str | None = Field(
         None,
         min_length=1,

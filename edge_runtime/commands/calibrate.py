@@ -1,4 +1,4 @@
-"""`edge-runtime calibrate`: the int8 graph of a model, from recordings."""
+"""`edge-runtime calibrate`: the int8 graph of a model, from recordings; by name, other things."""
 
 from __future__ import annotations
 
@@ -10,17 +10,24 @@ from rich.markup import escape
 from rich.progress import Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from edge_runtime.commands.calibrate_echo import calibrate_echo
 from edge_runtime.commands.common import console, errors, write_json
+from edge_runtime.errors import InputError
+
+calibrate_app = typer.Typer(name="calibrate", invoke_without_command=True)
+calibrate_app.command("echo")(calibrate_echo)
 
 
+@calibrate_app.callback()
 def calibrate(
+    context: typer.Context,
     recording: Annotated[
-        list[Path],
+        Optional[list[Path]],  # noqa: UP045
         typer.Option(
             help="A recording.mcap of the device; may be given several times. The last one, or the "
             "second half of a single one, is not calibrated on but checked with."
         ),
-    ],
+    ] = None,
     engine: Annotated[Optional[Path], typer.Option(help="A model folder.")] = None,  # noqa: UP045
     out: Annotated[
         Optional[Path],  # noqa: UP045
@@ -36,7 +43,12 @@ def calibrate(
         typer.Option("--json", help="Write all figures here."),
     ] = None,
 ) -> None:
-    """Make a model's int8 (Q/DQ) graph from recordings, and say what it costs."""
+    """Make a model's int8 (Q/DQ) graph from recordings, and say what it costs; or measure the
+    echo."""
+    if context.invoked_subcommand is not None:
+        return
+    if not recording:
+        raise InputError("Give --recording, a recording.mcap of the device, or `calibrate echo`.")
     from edge_runtime.calibrate import calibrate as make
     from edge_runtime.reference_engine import reference_engine_folder
     from edge_runtime.replay import read
