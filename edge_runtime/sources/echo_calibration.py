@@ -55,7 +55,8 @@ def sweep() -> Pcm:
     rate = np.log(high / low)
     phase = 2 * np.pi * low * SWEEP_S / rate * (np.exp(time_s / SWEEP_S * rate) - 1)
     edges = np.minimum(1, np.minimum(time_s, SWEEP_S - time_s) / 0.02)
-    return (SWEEP_PEAK * np.sin(phase) * edges).astype(np.float32)
+    sound: Pcm = (SWEEP_PEAK * np.sin(phase) * edges).astype(np.float32)
+    return sound
 
 
 def measure(source: AudioSource, advance: Callable[[], None] = lambda: None) -> Echo:
