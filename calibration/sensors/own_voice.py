@@ -1,11 +1,11 @@
 """What the echo canceller takes, what it leaves of a person, and what the model makes of it.
 
-    python -m calibration.sensors.own_voice --clips 25
+    python -m calibration.sensors.own_voice --clips 20
 
 First echo return loss alone; then scenario 6 of the evaluation (the device speaks, nobody else
 does) with the canceller, with the model's own reference channel, with both, and with neither. The
-canceller is given the reference in time with the echo, as the runtime's search for it does; each clip
-begins with a canceller that knows nothing.
+canceller is given the reference in time with the echo, as the runtime's search for it does; each
+clip begins with a canceller that knows nothing.
 """
 
 from __future__ import annotations
@@ -121,7 +121,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("--clips", type=int, default=25, help="of scenario 6")
+    parser.add_argument("--clips", type=int, default=20, help="of scenario 6")
     parser.add_argument("--seed", type=int, default=1)
     given = parser.parse_args()
     return_loss()
