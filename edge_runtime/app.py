@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -42,6 +43,7 @@ from edge_runtime.interfaces import (
     Background,
     Clock,
     FrameSource,
+    FrontEnd,
     Sink,
     Switchable,
     Voice,
@@ -69,6 +71,11 @@ from edge_runtime.sound_status import SoundStatus
 from edge_runtime.sources.camera import CameraSource
 from edge_runtime.sources.camera_devices import PIPELINE
 from edge_runtime.sources.camera_watch import View
+from edge_runtime.sources.echo import EchoCanceller
+from edge_runtime.sources.echo_calibration import devices_name, kept_delay_ms
+from edge_runtime.sources.front_end import SoundFrontEnd
+from edge_runtime.sources.geometry import load_geometry
+from edge_runtime.sources.mic_array import MicArray
 from edge_runtime.sources.microphone import MicrophoneSource
 from edge_runtime.sources.recording import RecordingSource
 from edge_runtime.sources.ros_topics import StampClock, TopicCamera, TopicMicrophone
@@ -180,8 +187,38 @@ def _camera_state(senses: Senses) -> Callable[[], CameraState] | None:
     return senses.frames.state if isinstance(senses.frames, CameraSource) else None
 
 
-def _live_senses(config: Config) -> Senses:
+def front_end_for(config: Config) -> FrontEnd | None:
+    """Echo canceller and array as configured; None where there is neither. Raises ConfigError and
+    SourceError."""
     chosen = config.audio
+    if chosen.array is None:
+        if chosen.echo == "hardware":
+            raise ConfigError(
+                "audio.echo: hardware needs audio.array, which knows the channel that the device "
+                "gives without echo."
+            )
+        return SoundFrontEnd(EchoCanceller(chosen.channels)) if chosen.echo == "apm" else None
+    geometry = load_geometry(chosen.array, chosen.channels)
+    if chosen.echo == "hardware" and geometry.processed_channel is None:
+        raise ConfigError(
+            f"audio.echo: hardware needs an array with a processed_channel; {chosen.array} has "
+            "none."
+        )
+    positions_m = geometry.positions_m(math.radians(chosen.array_turned_deg))
+    return SoundFrontEnd(
+        EchoCanceller(len(geometry.channels)) if chosen.echo == "apm" else None,
+        MicArray(positions_m, geometry.channels, chosen.beam),
+        geometry.processed_channel if chosen.echo == "hardware" else None,
+    )
+
+
+def microphone_for(config: Config, bare: bool = False) -> MicrophoneSource:
+    """Microphone and loudspeaker as configured. `bare`: as the devices give it, to be measured."""
+    chosen = config.audio
+    delay_ms = chosen.echo_delay_ms
+    if chosen.echo_file is not None and not bare:
+        names = devices_name(chosen.input_device, chosen.output_device)
+        delay_ms = kept_delay_ms(chosen.echo_file, names)
     wanted = Wanted(
         chosen.input_device,
         chosen.output_device,
@@ -189,11 +226,17 @@ def _live_senses(config: Config) -> Senses:
         chosen.block_ms,
         chosen.streams,
     )
-    microphone = MicrophoneSource(
+    return MicrophoneSource(
         wanted,
         0.0 if chosen.mute else chosen.volume,
-        extra_delay_samples=round(chosen.echo_delay_ms * SAMPLE_RATE_HZ / 1000),
+        front_end=None if bare else front_end_for(config),
+        extra_delay_samples=0 if bare else round(delay_ms * SAMPLE_RATE_HZ / 1000),
+        follow_delay=not bare,
     )
+
+
+def _live_senses(config: Config) -> Senses:
+    microphone = microphone_for(config)
     return Senses(
         microphone, _camera(config), MonotonicClock(), True, lambda: [microphone.description]
     )

@@ -86,6 +86,28 @@ class Audio(_Section):
         description="How much later than the devices say the loudspeaker is heard; found by "
         "itself once the device has spoken.",
     )
+    echo_file: Path | None = Field(
+        None,
+        strict=False,
+        description="Of `edge-runtime calibrate echo`; what it measured is in place of "
+        "echo_delay_ms.",
+    )
+    array: str | None = Field(
+        None,
+        min_length=1,
+        description="Where an array's microphones are: a name (respeaker_4, uma_8, ...) or a file.",
+    )
+    array_turned_deg: float = Field(
+        0.0, ge=-180, le=180, description="By how much the array is mounted turned to the left."
+    )
+    beam: Literal["delay_and_sum", "mvdr", "none"] = Field(
+        "delay_and_sum", description="How an array listens towards the bearing of a sound."
+    )
+    echo: Literal["none", "apm", "hardware"] = Field(
+        "none",
+        description="What takes our own voice out of the microphone: nothing, libspeexdsp, or the "
+        "array's hardware.",
+    )
 
 
 class Video(_Section):

@@ -83,6 +83,9 @@ system_packages() {
   if [[ ",$extras," == *,dev,* ]] && ! command -v pulseaudio >/dev/null; then
     missing+=(pulseaudio pulseaudio-utils libasound2-plugins) # the tests' sound cards
   fi
+  if [[ ",$extras," =~ ,(audio|dev), ]] && ! PATH+=:/sbin ldconfig -p 2>/dev/null | grep libspeexdsp >/dev/null; then
+    missing+=(libspeexdsp1) # the echo canceller
+  fi
   [ "${#missing[@]}" -gt 0 ] || return 0
   if ! apt_install "${missing[@]}"; then
     say "please install what is missing: sudo apt-get install -y ${missing[*]}"

@@ -10,10 +10,12 @@ from rich.markup import escape
 from rich.progress import Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from edge_runtime.commands.calibrate_echo import calibrate_echo
 from edge_runtime.commands.calibrate_sensors import calibrate_sensors
 from edge_runtime.commands.common import console, errors, write_json
 
 calibrate_app = typer.Typer(name="calibrate", invoke_without_command=True)
+calibrate_app.command("echo")(calibrate_echo)
 calibrate_app.command("sensors")(calibrate_sensors)
 
 
@@ -42,7 +44,8 @@ def calibrate(
         typer.Option("--json", help="Write all figures here."),
     ] = None,
 ) -> None:
-    """Make a model's int8 (Q/DQ) graph from recordings, and say what it costs."""
+    """Make a model's int8 (Q/DQ) graph from recordings, and say what it costs; by name, measure
+    echo and sensors."""
     if context.invoked_subcommand is not None:
         return
     if not recording:

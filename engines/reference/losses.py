@@ -138,7 +138,7 @@ def compute(outputs: Outputs, batch: Batch) -> tuple[Tensor, dict[str, float]]:
     )
     seen = batch.inputs[3] * (labels["vision"] != IGNORE)
     vision = F.binary_cross_entropy_with_logits(
-        outputs.vision.float(), labels["vision"], reduction="none"
+        outputs.seen.float(), labels["vision"], reduction="none"
     )
     parts = {
         "floor": _classes(outputs.floor, labels["floor"], FLOOR_WEIGHT, labels["floor_weight"]),

@@ -68,7 +68,7 @@ class ModelConfig:
 
 
 class Outputs(NamedTuple):
-    """Logits. The last four only serve training; B batch, T turns."""
+    """Logits. Phones, speech and end_of_turn only serve training; B batch, T turns."""
 
     floor: Tensor
     """(B, T, 5)"""
@@ -81,7 +81,7 @@ class Outputs(NamedTuple):
     """(B, T * 10, 40)"""
     speech: Tensor
     """(B, T, 3): none, addressed to us, a bystander's."""
-    vision: Tensor
+    seen: Tensor
     """(B, T, 5)"""
     end_of_turn: Tensor
     """(B, T)"""

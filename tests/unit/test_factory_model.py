@@ -98,7 +98,7 @@ def whole(model: InteractionModel, turns: list[MicroTurn]) -> dict[str, np.ndarr
         "action": out.action[0].numpy(),
         "delegate": out.delegate[0].numpy(),
         "transcript": out.transcript[0].reshape(len(turns), 10, -1).numpy(),
-        "seen": out.vision[0].numpy(),
+        "seen": out.seen[0].numpy(),
     }
 
 

@@ -1,0 +1,83 @@
+"""Our own voice taken out of what the microphones hear. The only file with libspeexdsp."""
+
+from __future__ import annotations
+
+import ctypes
+import ctypes.util
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from edge_runtime.errors import SourceError
+from edge_runtime.micro_turn import SAMPLE_RATE_HZ, TURN_SAMPLES, Channels, Pcm
+
+BLOCK = SAMPLE_RATE_HZ // 100
+"""10 ms."""
+TAIL = SAMPLE_RATE_HZ // 5
+"""The echo of a sound that is cancelled: 200 ms of it."""
+SET_SAMPLING_RATE = 24
+"""SPEEX_ECHO_SET_SAMPLING_RATE of speex_echo.h."""
+FULL_SCALE = 32_767.0
+
+
+class EchoCanceller:
+    """Speex's adaptive filter (Valin, 2007), for all microphones at once. Linear, it subtracts
+    only: the person beside the echo, and the phase between microphones, stay what they were.
+
+    Raises SourceError where libspeexdsp is missing.
+    """
+
+    def __init__(self, channels: int) -> None:
+        """`channels`: microphones, each with a filter of its own."""
+        self._library, self._channels = _library(), channels
+        self._state = self._library.speex_echo_state_init_mc(BLOCK, TAIL, channels, 1)
+        rate_hz = ctypes.c_int(SAMPLE_RATE_HZ)
+        self._library.speex_echo_ctl(self._state, SET_SAMPLING_RATE, ctypes.byref(rate_hz))
+
+    def __del__(self) -> None:
+        state, self._state = getattr(self, "_state", None), None
+        if state:
+            self._library.speex_echo_state_destroy(state)
+
+    def process(self, microphones: Channels, reference: Pcm) -> Channels:
+        """Float32 (channels, 3200) and what was played then, (3200,): the echo at most 200 ms later
+        than its sound, and no earlier -> the microphones without it, (channels, 3200), no delay."""
+        heard, played = _int16(microphones.T), _int16(reference)
+        cleaned = np.empty_like(heard)
+        for start in range(0, TURN_SAMPLES, BLOCK):
+            part = slice(start, start + BLOCK)
+            self._library.speex_echo_cancellation(
+                self._state,
+                heard[part].ctypes.data,
+                played[part].ctypes.data,
+                cleaned[part].ctypes.data,
+            )
+        without: Channels = np.ascontiguousarray(cleaned.T, np.float32) / np.float32(FULL_SCALE)
+        return without
+
+
+def _int16(pcm: np.ndarray[Any, Any]) -> np.ndarray[Any, np.dtype[np.int16]]:
+    scaled = np.rint(np.clip(pcm, -1, 1) * FULL_SCALE)
+    return np.ascontiguousarray(scaled, np.int16)
+
+
+@lru_cache(maxsize=1)
+def _library() -> ctypes.CDLL:
+    """Raises SourceError."""
+    try:
+        library = ctypes.CDLL(ctypes.util.find_library("speexdsp") or "libspeexdsp.so.1")
+    except OSError as error:
+        raise SourceError(
+            f"The echo canceller is missing ({error}): sudo apt-get install libspeexdsp1, or "
+            "switch it off with audio.echo: none."
+        ) from error
+    pointer, number = ctypes.c_void_p, ctypes.c_int
+    library.speex_echo_state_init_mc.argtypes = [number] * 4
+    library.speex_echo_state_init_mc.restype = pointer
+    library.speex_echo_ctl.argtypes = [pointer, number, pointer]
+    library.speex_echo_cancellation.argtypes = [pointer] * 4
+    library.speex_echo_cancellation.restype = None
+    library.speex_echo_state_destroy.argtypes = [pointer]
+    library.speex_echo_state_destroy.restype = None
+    return library
