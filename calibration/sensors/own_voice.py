@@ -1,30 +1,39 @@
 """What the echo canceller takes, what it leaves of a person, and what the model makes of it.
 
-    python -m calibration.sensors.own_voice --clips 20
+    python -m calibration.sensors.own_voice --clips 1600 --interruptions 800 --seed 11
 
 First echo return loss alone; then scenario 6 of the evaluation (the device speaks, nobody else
-does) with the canceller, with the model's own reference channel, with both, and with neither. The
-canceller is given the reference in time with the echo, as the runtime's search for it does; each
-clip begins with a canceller that knows nothing.
+does) with the canceller, with the model's own reference channel, with both, and with neither; then
+people who interrupt the device while its echo is in the microphone. The canceller is given the
+reference in time with the echo, as the runtime's search for it does; each clip begins with a
+canceller that knows nothing.
 """
 
 from __future__ import annotations
 
 import argparse
-from dataclasses import replace
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from edge_runtime.app import decider_for, engine_for
 from edge_runtime.config import Config
 from edge_runtime.demo.room import Room
-from edge_runtime.evaluation.clip import Clip
+from edge_runtime.evaluation.clip import Clip, first
 from edge_runtime.evaluation.material import SEEN, load_materials
-from edge_runtime.evaluation.metrics import spells
+from edge_runtime.evaluation.metrics import STOPPED_WITHIN, spells
 from edge_runtime.evaluation.model_level import Model
 from edge_runtime.evaluation.run import frame_px
 from edge_runtime.evaluation.scenarios import Casting
-from edge_runtime.evaluation.scenarios.speaking import ECHO_DB, ECHO_DELAY_S, echo_clip
+from edge_runtime.evaluation.scenarios.speaking import (
+    ECHO_DB,
+    ECHO_DELAY_S,
+    echo_clip,
+    echo_of,
+    interruption_beside_echo,
+)
 from edge_runtime.micro_turn import SAMPLE_RATE_HZ, TURN_SAMPLES, Pcm
 from edge_runtime.sources.echo import EchoCanceller
 from edge_runtime.sources.echo_delay import LEAD_SAMPLES
@@ -85,31 +94,48 @@ def with_canceller(clip: Clip, delay: int) -> Pcm:
     return cancelled(clip.audio[0], late[: clip.audio.shape[1]])
 
 
-def scenario(count: int, seed: int) -> None:
+@dataclass(frozen=True)
+class Cast:
+    """The shipped model, and who plays."""
+
+    model: Model
+    casting: Casting
+
+
+@contextmanager
+def cast(seed: int) -> Iterator[Cast]:
     config = Config()
     material = next(m for m in load_materials(None, 0.05, seed, print) if m.name == SEEN)
-    faults = {way: np.zeros((len(ECHO_DB), 2), int) for way in WAYS}
-    minutes = np.zeros(len(ECHO_DB))
     with engine_for(config) as engine:
         model = Model(engine, decider_for(config, engine.manifest), engine.manifest)
-        casting = Casting(material, seed, frame_px(engine.manifest))
-        for index in range(count):
-            row = index % len(ECHO_DB)
-            delay = ECHO_DELAY_S[index // len(ECHO_DB) % len(ECHO_DELAY_S)]
-            for way in WAYS:
-                clip = echo_clip(casting, index, reference=way in ("reference", "both"))
-                if way in ("canceller", "both"):
-                    heard = clip if way == "both" else echo_clip(casting, index)
-                    cleaned = with_canceller(heard, round(delay * SAMPLE_RATE_HZ))
-                    audio = np.stack([cleaned, clip.audio[1, : len(cleaned)]])
-                    clip = replace(clip, audio=audio)
-                cue, trace = clip.of("echo")[0], model.run(clip)
-                after = cue.end + 2 * SAMPLE_RATE_HZ
-                faults[way][row] += (
-                    spells(trace.stops, cue.start, cue.end),
-                    spells(trace.takes, cue.start, after),
-                )
-            minutes[row] += (cue.end - cue.start) / SAMPLE_RATE_HZ / 60
+        yield Cast(model, Casting(material, seed, frame_px(engine.manifest)))
+
+
+def heard(clip: Clip, way: str, delay: int) -> Clip:
+    """As the model is given it, by one of WAYS."""
+    audio = clip.audio.copy()
+    if way in ("canceller", "both"):
+        audio[0] = with_canceller(clip, delay)
+    if way in ("neither", "canceller"):
+        audio[1] = 0.0
+    return replace(clip, audio=audio)
+
+
+def own_echo(cast: Cast, count: int) -> None:
+    """Scenario 6."""
+    faults = {way: np.zeros((len(ECHO_DB), 2), int) for way in WAYS}
+    minutes = np.zeros(len(ECHO_DB))
+    for index in range(count):
+        row, (_, delay) = index % len(ECHO_DB), echo_of(index)
+        clip = echo_clip(cast.casting, index)
+        cue = clip.of("echo")[0]
+        for way in WAYS:
+            trace = cast.model.run(heard(clip, way, delay))
+            faults[way][row] += (
+                spells(trace.stops, cue.start, cue.end),
+                spells(trace.takes, cue.start, cue.end + 2 * SAMPLE_RATE_HZ),
+            )
+        minutes[row] += (cue.end - cue.start) / SAMPLE_RATE_HZ / 60
     print("\n| echo | minutes | " + " | ".join(WAYS) + " |\n|---|---|" + "---|" * len(WAYS))
     for row, level in enumerate(ECHO_DB):
         cells = [f"{faults[way][row][0]} / {faults[way][row][1]}" for way in WAYS]
@@ -117,15 +143,38 @@ def scenario(count: int, seed: int) -> None:
     print(f"\nself-interruptions / self-answers; {count} clips, delays {ECHO_DELAY_S} s in turn")
 
 
+def interrupted(cast: Cast, count: int) -> None:
+    """Somebody interrupts: who is not heard, and who comes too late, as it had stopped already."""
+    ways = ("reference", "both")
+    faults = {way: np.zeros((len(ECHO_DB), 2), int) for way in ways}
+    for index in range(count):
+        row, (_, delay) = index % len(ECHO_DB), echo_of(index)
+        clip = interruption_beside_echo(cast.casting, index)
+        at = clip.of("interruption")[0].start
+        for way in ways:
+            stops = cast.model.run(heard(clip, way, delay)).stops
+            missed = first(stops, at, at + STOPPED_WITHIN) is None
+            faults[way][row] += (missed, first(stops, 0, at) is not None)
+    print("\n| echo | interruptions | " + " | ".join(ways) + " |\n|---|---|" + "---|" * len(ways))
+    for row, level in enumerate(ECHO_DB):
+        cells = [f"{faults[way][row][0]} / {faults[way][row][1]}" for way in ways]
+        clips = len(range(row, count, len(ECHO_DB)))
+        print(f"| {level:g} dB | {clips} | " + " | ".join(cells) + " |")
+    print("\nnot heard within 2 s / the device had already stopped by itself")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--clips", type=int, default=20, help="of scenario 6")
+    parser.add_argument("--interruptions", type=int, default=20, help="clips with one")
     parser.add_argument("--seed", type=int, default=1)
     given = parser.parse_args()
     return_loss()
-    scenario(given.clips, given.seed)
+    with cast(given.seed) as who:
+        own_echo(who, given.clips)
+        interrupted(who, given.interruptions)
 
 
 if __name__ == "__main__":

@@ -39,13 +39,23 @@ def _length_s(spoken: Spoken) -> float:
 
 def interruption(casting: Casting, index: int) -> Clip | None:
     """ "Stop", or a turn that begins while the device speaks."""
+    return _interrupted(casting, "interruptions", index).finish("interruptions")
+
+
+def interruption_beside_echo(casting: Casting, index: int) -> Clip:
+    """The same in a quiet room, where the microphone hears our own voice as in `echo_clip`."""
+    stage = _interrupted(casting, "echoed interruptions", index)
+    return stage.finish("interruptions", stage.near + _hiss_and_echo(stage, index))
+
+
+def _interrupted(casting: Casting, scenario: str, index: int) -> Stage:
     material = casting.material
     by_turn = not material.has("interruption") or index % round(1 / TURN_SHARE) == 0
     spoken = material.deal("turn" if by_turn else "interruption", index)
-    stage, at = _speech(casting, "interruptions", index, _length_s(spoken))
+    stage, at = _speech(casting, scenario, index, _length_s(spoken))
     spans = stage.say(spoken, at, [samples(0.3)] * (len(spoken.segments) - 1), tail=samples(2.0))
     stage.cue("interruption", at, spans[-1][1], "turn" if by_turn else "stop")
-    return stage.finish("interruptions")
+    return stage
 
 
 def backchannel(casting: Casting, index: int) -> Clip | None:
@@ -96,16 +106,13 @@ def echo_clip(casting: Casting, index: int, reference: bool = True, late_s: floa
     Without `reference` the model does not see what was played; with `late_s` it sees it late.
     """
     rng = casting.rng("echo", index)
-    level_db = ECHO_DB[index % len(ECHO_DB)]
-    delay = samples(ECHO_DELAY_S[index // len(ECHO_DB) % len(ECHO_DELAY_S)])
+    level_db, delay = echo_of(index)
     stage = casting.stage(rng, 9.0)
     start = samples(rng.uniform(0.6, 1.2))
     spoken = stage.long_utterance(3.5)[: samples(6.0)]
     end = stage.device(spoken, start)
-    microphone = hiss(stage)
-    echo = _through_room(rng, stage.played) * np.float32(10 ** (level_db / 20))
-    microphone[delay:] += echo[: len(echo) - delay]
-    stage.cue("echo", start, min(end + delay + samples(0.3), len(echo)), f"{level_db:.0f} dB")
+    microphone = _hiss_and_echo(stage, index)
+    stage.cue("echo", start, min(end + delay + samples(0.3), len(microphone)), f"{level_db:.0f} dB")
     clip = stage.finish("echo", microphone)
     late = samples(late_s)
     if not reference:
@@ -115,8 +122,23 @@ def echo_clip(casting: Casting, index: int, reference: bool = True, late_s: floa
     return clip
 
 
+def echo_of(index: int) -> tuple[float, int]:
+    """Of clip `index`: the level against what is played, dB, and the delay in samples."""
+    level_db = ECHO_DB[index % len(ECHO_DB)]
+    return level_db, samples(ECHO_DELAY_S[index // len(ECHO_DB) % len(ECHO_DELAY_S)])
+
+
 def echo(casting: Casting, index: int) -> Clip | None:
     return echo_clip(casting, index)
+
+
+def _hiss_and_echo(stage: Stage, index: int) -> Pcm:
+    """A microphone that hears our voice and nobody else, int16 scale, float32 (n,)."""
+    level_db, delay = echo_of(index)
+    microphone = hiss(stage)
+    echo = _through_room(stage.rng, stage.played) * np.float32(10 ** (level_db / 20))
+    microphone[delay:] += echo[: len(echo) - delay]
+    return microphone
 
 
 def hiss(stage: Stage) -> Pcm:
