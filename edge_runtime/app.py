@@ -68,10 +68,10 @@ from edge_runtime.sinks.topics_sink import TopicsSink
 from edge_runtime.sinks.turn_health import TurnHealth, Watched
 from edge_runtime.sinks.web import WebServer
 from edge_runtime.sound_status import SoundStatus
+from edge_runtime.sources import echo
 from edge_runtime.sources.camera import CameraSource
 from edge_runtime.sources.camera_devices import PIPELINE
 from edge_runtime.sources.camera_watch import View
-from edge_runtime.sources.echo import EchoCanceller
 from edge_runtime.sources.echo_calibration import devices_name, kept_delay_ms
 from edge_runtime.sources.front_end import SoundFrontEnd
 from edge_runtime.sources.geometry import load_geometry
@@ -191,13 +191,16 @@ def front_end_for(config: Config) -> FrontEnd | None:
     """Echo canceller and array as configured; None where there is neither. Raises ConfigError and
     SourceError."""
     chosen = config.audio
+    cancels = chosen.echo == "apm" or (chosen.echo == "auto" and echo.available())
+    if chosen.echo == "auto" and not cancels:
+        log.info("no echo canceller is installed: sudo apt-get install libspeexdsp1")
     if chosen.array is None:
         if chosen.echo == "hardware":
             raise ConfigError(
                 "audio.echo: hardware needs audio.array, which knows the channel that the device "
                 "gives without echo."
             )
-        return SoundFrontEnd(EchoCanceller(chosen.channels)) if chosen.echo == "apm" else None
+        return SoundFrontEnd(echo.EchoCanceller(chosen.channels)) if cancels else None
     geometry = load_geometry(chosen.array, chosen.channels)
     if chosen.echo == "hardware" and geometry.processed_channel is None:
         raise ConfigError(
@@ -206,7 +209,7 @@ def front_end_for(config: Config) -> FrontEnd | None:
         )
     positions_m = geometry.positions_m(math.radians(chosen.array_turned_deg))
     return SoundFrontEnd(
-        EchoCanceller(len(geometry.channels)) if chosen.echo == "apm" else None,
+        echo.EchoCanceller(len(geometry.channels)) if cancels else None,
         MicArray(positions_m, geometry.channels, chosen.beam),
         geometry.processed_channel if chosen.echo == "hardware" else None,
     )
@@ -232,7 +235,16 @@ def microphone_for(config: Config, bare: bool = False) -> MicrophoneSource:
         front_end=None if bare else front_end_for(config),
         extra_delay_samples=0 if bare else round(delay_ms * SAMPLE_RATE_HZ / 1000),
         follow_delay=not bare,
+        delay_channel=_first_raw_channel(config),
     )
+
+
+def _first_raw_channel(config: Config) -> int:
+    """A microphone with the echo still in it: channel 0 of some arrays is their own result."""
+    chosen = config.audio
+    if chosen.array is None:
+        return 0
+    return load_geometry(chosen.array, chosen.channels).channels[0]
 
 
 def _live_senses(config: Config) -> Senses:

@@ -103,10 +103,10 @@ class Audio(_Section):
     beam: Literal["delay_and_sum", "mvdr", "none"] = Field(
         "delay_and_sum", description="How an array listens towards the bearing of a sound."
     )
-    echo: Literal["none", "apm", "hardware"] = Field(
-        "none",
-        description="What takes our own voice out of the microphone: nothing, libspeexdsp, or the "
-        "array's hardware.",
+    echo: Literal["auto", "none", "apm", "hardware"] = Field(
+        "auto",
+        description="What takes our own voice out of the microphone: nothing, libspeexdsp (apm), "
+        "or the array's hardware. auto: libspeexdsp where it is installed.",
     )
 
 

@@ -32,6 +32,8 @@ class EchoCanceller:
         """`channels`: microphones, each with a filter of its own."""
         self._library, self._channels = _library(), channels
         self._state = self._library.speex_echo_state_init_mc(BLOCK, TAIL, channels, 1)
+        if not self._state:
+            raise SourceError("libspeexdsp could not start: audio.echo: none goes without it.")
         rate_hz = ctypes.c_int(SAMPLE_RATE_HZ)
         self._library.speex_echo_ctl(self._state, SET_SAMPLING_RATE, ctypes.byref(rate_hz))
 
@@ -55,6 +57,15 @@ class EchoCanceller:
             )
         without: Channels = np.ascontiguousarray(cleaned.T, np.float32) / np.float32(FULL_SCALE)
         return without
+
+
+def available() -> bool:
+    """Whether libspeexdsp is installed."""
+    try:
+        _library()
+    except SourceError:
+        return False
+    return True
 
 
 def _int16(pcm: np.ndarray[Any, Any]) -> np.ndarray[Any, np.dtype[np.int16]]:

@@ -41,12 +41,14 @@ class MicrophoneSource:
         front_end: FrontEnd | None = None,
         extra_delay_samples: int = 0,
         follow_delay: bool = True,
+        delay_channel: int = 0,
     ) -> None:
         """`volume` 0..1; 0 mutes the loudspeaker. `front_end` makes one channel of all; None: it is
         their mean. `extra_delay_samples` (16 kHz) is by how much an echo is later than the devices
-        say, as was measured; with `follow_delay` it is corrected while the device speaks."""
+        say, as was measured; with `follow_delay` it is corrected while the device speaks, by what
+        the microphone of `delay_channel` hears."""
         self._wanted, self._front_end = wanted or Wanted(), front_end
-        self._extra_delay = extra_delay_samples
+        self._extra_delay, self._delay_channel = extra_delay_samples, delay_channel
         self._delay = EchoDelay() if follow_delay else None
         self._buffer = DuplexBuffer(volume=volume, patience_s=PATIENCE_S)
         self._sound = SoundSupervisor(self._wanted, self._buffer, self._opened)
@@ -107,7 +109,7 @@ class MicrophoneSource:
         if not self._on:
             microphones, lost = np.zeros_like(microphones), TURN_SAMPLES
         if self._delay is not None:
-            self._follow(self._delay, microphones[0], turn.reference)
+            self._follow(self._delay, microphones[self._delay_channel], turn.reference)
         heard: Pcm = microphones.mean(axis=0)
         direction_rad: float | None = None
         if self._front_end is not None:

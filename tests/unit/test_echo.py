@@ -80,6 +80,13 @@ def configured(**audio: object) -> Config:
 
 class TestFrontEnd:
     def test_there_is_none_by_default(self) -> None:
+        assert front_end_for(configured(echo="none")) is None
+
+    def test_by_default_it_cancels_where_the_library_is_installed(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        assert (front_end_for(Config()) is not None) == echo.available()
+        monkeypatch.setattr(echo, "available", lambda: False)
         assert front_end_for(Config()) is None
 
     @pytest.mark.parametrize("beam", ["delay_and_sum", "mvdr", "none"])
