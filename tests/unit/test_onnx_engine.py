@@ -373,7 +373,7 @@ class TestReferenceModel:
             after_reset = self.run(engine, turns)
         with OnnxEngine(folder) as engine:
             afresh = self.run(engine, turns)
-        assert set(first) == {"floor", "act", "action", "delegate", "transcript"}
+        assert set(first) == {"floor", "act", "action", "delegate", "transcript", "seen"}
         for name in first:
             np.testing.assert_array_equal(after_reset[name], first[name])
             np.testing.assert_array_equal(afresh[name], first[name])
