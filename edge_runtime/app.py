@@ -1,12 +1,12 @@
-"""The composition root: the only file that names concrete classes, and puts a device together."""
+"""The composition root: with `senses.py` it alone names concrete classes, and puts a device
+together."""
 
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -31,29 +31,25 @@ from edge_runtime.delegation.remote import MqttBackground
 from edge_runtime.delegation.soonest import SoonestBackground
 from edge_runtime.device_status import DeviceStatus
 from edge_runtime.dialogue import KEPT_WORDS, Dialogue
-from edge_runtime.errors import ConfigError, SourceError
-from edge_runtime.health import ENGINE, CameraState, HealthMonitor, State
+from edge_runtime.errors import ConfigError
+from edge_runtime.health import ENGINE, HealthMonitor, State
 from edge_runtime.inference.engine import ModelEngine
 from edge_runtime.inference.manifest import Manifest, Vocabularies
 from edge_runtime.inference.onnx import OnnxEngine, OnnxOptions
 from edge_runtime.inference.plan import default_cache
 from edge_runtime.inference.tensorrt import Phase, TensorRtEngine, TensorRtOptions
 from edge_runtime.interfaces import (
-    AudioSource,
     Background,
-    Clock,
-    FrameSource,
-    FrontEnd,
     Sink,
     Switchable,
     Voice,
 )
 from edge_runtime.loop import Loop, Parts
 from edge_runtime.machine_health import MachineHealth
-from edge_runtime.micro_turn import SAMPLE_RATE_HZ
-from edge_runtime.pacing import MonotonicClock, VirtualClock
+from edge_runtime.pacing import MonotonicClock
 from edge_runtime.reference_engine import reference_engine_folder
 from edge_runtime.remote_control import RemoteControl
+from edge_runtime.senses import Senses, camera_state, sound_status_of
 from edge_runtime.sinks.conversation import ConversationFile
 from edge_runtime.sinks.dds import DdsWire
 from edge_runtime.sinks.diagnostics import diagnostics
@@ -67,42 +63,15 @@ from edge_runtime.sinks.statistics import Statistics
 from edge_runtime.sinks.topics_sink import TopicsSink
 from edge_runtime.sinks.turn_health import TurnHealth, Watched
 from edge_runtime.sinks.web import WebServer
-from edge_runtime.sound_status import SoundStatus
-from edge_runtime.sources import echo
-from edge_runtime.sources.camera import CameraSource
-from edge_runtime.sources.camera_devices import PIPELINE
-from edge_runtime.sources.camera_watch import View
-from edge_runtime.sources.echo_calibration import devices_name, kept_delay_ms
-from edge_runtime.sources.front_end import SoundFrontEnd
-from edge_runtime.sources.geometry import load_geometry
-from edge_runtime.sources.mic_array import MicArray
 from edge_runtime.sources.microphone import MicrophoneSource
-from edge_runtime.sources.recording import RecordingSource
-from edge_runtime.sources.ros_topics import StampClock, TopicCamera, TopicMicrophone
-from edge_runtime.sources.sound_plan import Wanted
 from edge_runtime.voice.espeak import EspeakSynthesizer
 from edge_runtime.voice.mouth import Mouth, Synthesizer
 from edge_runtime.voice.phrases import Phrases
 from edge_runtime.voice.piper import PiperSynthesizer
 
 log = logging.getLogger(__name__)
-MICROPHONE = "microphone"
-TOPICS = "ros"
-"""As a source: ROS topics, fed by the ROS node."""
 RECORDER_QUEUE = 256
 """Turns that may wait for the disk: 51 s."""
-
-
-@dataclass(frozen=True)
-class Senses:
-    """Where a run hears and sees, and which clock it keeps."""
-
-    audio: AudioSource
-    frames: FrameSource | None
-    clock: Clock
-    realtime: bool
-    notes: Callable[[], Sequence[str]] = field(default=lambda: ())
-    """Lines that say what was done with the inputs; known once they are open."""
 
 
 def engine_for(config: Config, on_phase: Callable[[Phase], None] | None = None) -> ModelEngine:
@@ -143,131 +112,6 @@ def phrases_for(config: Config, manifest: Manifest, more: Sequence[str] = ()) ->
     """The words for what the model can say, and for `more` acts. Raises ConfigError."""
     acts = [*manifest.vocabularies.act, "backchannel", *more]
     return Phrases.load(config.voice.phrases, config.device.language, config.device.name, acts)
-
-
-def senses_for(config: Config, realtime: bool, tail_turns: int = 0) -> Senses:
-    """Microphone and camera, or recordings of both. Raises SourceError for other mixtures."""
-    ear, eye = config.audio.source, config.video.source
-    if TOPICS in (ear, eye):
-        raise SourceError(
-            "Sound and pictures come from ROS topics in the ROS node only: ros2 launch "
-            "edge_interaction interaction.launch.py. Give another audio.source and video.source."
-        )
-    pictures = Path(eye) if isinstance(eye, str) and _is_there(eye) else None
-    if ear == MICROPHONE and (realtime or pictures is None):
-        if not realtime:
-            raise SourceError("A microphone runs in real time: --speed max needs --audio FILE.")
-        return _live_senses(config)
-    if eye is not None and pictures is None:
-        raise SourceError(
-            f"{eye!r} is no video file and no folder of pictures. A recorded sound goes with a "
-            "recorded picture: give --video one of these, or leave it out."
-        )
-    clock: Clock = MonotonicClock() if realtime else VirtualClock()
-    sound = None if ear == MICROPHONE else Path(ear)
-    source = RecordingSource(sound, pictures, realtime, clock, tail_turns)
-    frames = None if pictures is None else source
-    return Senses(source, frames, clock, realtime, lambda: source.descriptions)
-
-
-def _is_there(eye: str) -> bool:
-    """Whether a video source is a path; a GStreamer pipeline may be too long to ask."""
-    return PIPELINE not in eye and Path(eye).exists()
-
-
-def _camera(config: Config) -> CameraSource | None:
-    chosen = config.video
-    if chosen.source is None or chosen.source == TOPICS:
-        return None
-    crop = None if chosen.crop is None else tuple(chosen.crop)
-    return CameraSource(chosen.source, view=View(chosen.rotate, crop), frozen_s=chosen.frozen_s)
-
-
-def _camera_state(senses: Senses) -> Callable[[], CameraState] | None:
-    return senses.frames.state if isinstance(senses.frames, CameraSource) else None
-
-
-def front_end_for(config: Config) -> FrontEnd | None:
-    """Echo canceller and array as configured; None where there is neither. Raises ConfigError and
-    SourceError."""
-    chosen = config.audio
-    cancels = chosen.echo == "apm" or (chosen.echo == "auto" and echo.available())
-    if chosen.echo == "auto" and not cancels:
-        log.info("no echo canceller is installed: sudo apt-get install libspeexdsp1")
-    if chosen.array is None:
-        if chosen.echo == "hardware":
-            raise ConfigError(
-                "audio.echo: hardware needs audio.array, which knows the channel that the device "
-                "gives without echo."
-            )
-        return SoundFrontEnd(echo.EchoCanceller(chosen.channels)) if cancels else None
-    geometry = load_geometry(chosen.array, chosen.channels)
-    if chosen.echo == "hardware" and geometry.processed_channel is None:
-        raise ConfigError(
-            f"audio.echo: hardware needs an array with a processed_channel; {chosen.array} has "
-            "none."
-        )
-    positions_m = geometry.positions_m(math.radians(chosen.array_turned_deg))
-    return SoundFrontEnd(
-        echo.EchoCanceller(len(geometry.channels)) if cancels else None,
-        MicArray(positions_m, geometry.channels, chosen.beam),
-        geometry.processed_channel if chosen.echo == "hardware" else None,
-    )
-
-
-def microphone_for(config: Config, bare: bool = False) -> MicrophoneSource:
-    """Microphone and loudspeaker as configured. `bare`: as the devices give it, to be measured."""
-    chosen = config.audio
-    delay_ms = chosen.echo_delay_ms
-    if chosen.echo_file is not None and not bare:
-        names = devices_name(chosen.input_device, chosen.output_device)
-        delay_ms = kept_delay_ms(chosen.echo_file, names)
-    wanted = Wanted(
-        chosen.input_device,
-        chosen.output_device,
-        chosen.channels,
-        chosen.block_ms,
-        chosen.streams,
-    )
-    return MicrophoneSource(
-        wanted,
-        0.0 if chosen.mute else chosen.volume,
-        front_end=None if bare else front_end_for(config),
-        extra_delay_samples=0 if bare else round(delay_ms * SAMPLE_RATE_HZ / 1000),
-        follow_delay=not bare,
-        delay_channel=_first_raw_channel(config),
-    )
-
-
-def _first_raw_channel(config: Config) -> int:
-    """A microphone with the echo still in it: channel 0 of some arrays is their own result."""
-    chosen = config.audio
-    if chosen.array is None:
-        return 0
-    return load_geometry(chosen.array, chosen.channels).channels[0]
-
-
-def _live_senses(config: Config) -> Senses:
-    microphone = microphone_for(config)
-    return Senses(
-        microphone, _camera(config), MonotonicClock(), True, lambda: [microphone.description]
-    )
-
-
-def topic_senses_for(config: Config, stamps: StampClock) -> Senses:
-    """In the ROS node: what its subscriptions feed, where the configuration says `ros`, beside a
-    microphone or a camera of this machine; or recordings. Raises SourceError."""
-    ear, eye = config.audio.source, config.video.source
-    if TOPICS not in (ear, eye):
-        return senses_for(config, realtime=True)
-    if ear not in (TOPICS, MICROPHONE):
-        raise SourceError(f"Pictures from topics go with sound from topics, not with {ear!r}.")
-    if isinstance(eye, str) and eye != TOPICS and _is_there(eye):
-        raise SourceError(f"Sound from topics goes with pictures from topics, not with {eye!r}.")
-    live = _live_senses(config)
-    audio = TopicMicrophone(config.ros.playback_latency_ms, stamps) if ear == TOPICS else live.audio
-    frames = TopicCamera(stamps) if eye == TOPICS else live.frames
-    return Senses(audio, frames, live.clock, True)
 
 
 @dataclass(frozen=True)
@@ -389,14 +233,9 @@ def _health(
         sound=sound_status_of(senses),
     )
     judge: Sink = enter(
-        TurnHealth(health, control, watched, senses.clock.now_ns, _camera_state(senses))
+        TurnHealth(health, control, watched, senses.clock.now_ns, camera_state(senses))
     )
     return judge
-
-
-def sound_status_of(senses: Senses) -> Callable[[], SoundStatus] | None:
-    """Asks how microphone and loudspeaker are; None where the sound comes from elsewhere."""
-    return senses.audio.status if isinstance(senses.audio, MicrophoneSource) else None
 
 
 def _background(
@@ -467,7 +306,7 @@ def _shown(
     metrics: Metrics | None = None
     if config.http.metrics:
         queues = [sink for sink in sinks if isinstance(sink, QueueSink)]
-        sound, eye = sound_status_of(senses), _camera_state(senses)
+        sound, eye = sound_status_of(senses), camera_state(senses)
         metrics = enter(Metrics(health, control, queues, sound, config.loop.fade_ms, eye))
         shown.append(metrics)
     if config.http.port is not None:

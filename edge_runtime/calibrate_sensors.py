@@ -16,12 +16,13 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from edge_runtime.app import senses_for, sound_status_of, synthesizer_for
+from edge_runtime.app import synthesizer_for
 from edge_runtime.config import Config, Video, load_config
 from edge_runtime.doctor.hearing import dbfs, listen, play_and_listen, rms
 from edge_runtime.errors import ConfigError, SourceError
 from edge_runtime.interfaces import AudioSource
 from edge_runtime.micro_turn import TURN_MS, TURN_SAMPLES, AudioReading, Pcm
+from edge_runtime.senses import senses_for, sound_status_of
 
 QUIET_S, SPEECH_S = 5.0, 8.0
 SPEECH_DBFS = -26.0

@@ -46,7 +46,7 @@ def with_inputs(
     config: Config, audio: str | None, video: str | None, engine: Path | None = None
 ) -> Config:
     """The configuration with what the command line says in its place."""
-    from edge_runtime.app import MICROPHONE
+    from edge_runtime.senses import MICROPHONE
 
     changes: dict[str, Any] = {}
     if audio is not None:
@@ -78,7 +78,8 @@ def run(
     tail: Annotated[float, typer.Option(help="Seconds of silence after a recording.")] = 6.0,
 ) -> None:
     """Run the device on its microphone and camera, or on recordings of them."""
-    from edge_runtime.app import device, senses_for
+    from edge_runtime.app import device
+    from edge_runtime.senses import senses_for
     from edge_runtime.sinks.transcript import TranscriptPrinter
 
     settings = with_inputs(load_config(config), audio, video, engine)

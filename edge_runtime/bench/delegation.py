@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 from typing_extensions import Self
 
-from edge_runtime.app import Senses, device
+from edge_runtime.app import device
 from edge_runtime.bench.fleet import Fleet
 from edge_runtime.bench.programs import LARGE, local_broker, workers
 from edge_runtime.config import Config
@@ -28,6 +28,7 @@ from edge_runtime.micro_turn import (
     TurnRecord,
 )
 from edge_runtime.pacing import MonotonicClock, Pacer
+from edge_runtime.senses import Senses
 
 SOUNDS_S = (1.0, 3.0, 10.0)
 QUESTIONS = 200

@@ -20,7 +20,7 @@ def calibrate_echo(
     ),
 ) -> None:
     """Play a sweep of 2 s and measure its echo: delay and level, kept for audio.echo_file."""
-    from edge_runtime.app import microphone_for
+    from edge_runtime.senses import microphone_for
     from edge_runtime.sources.echo_calibration import devices_name, keep, measure, steps
 
     settings = load_config(config)

@@ -41,7 +41,8 @@ Worker = Annotated[bool, typer.Option("--background", help="The worker, not the 
 
 def serve(config: ConfigOption = None) -> None:
     """Run as a service: silent, watched by systemd, with what the configuration opens."""
-    from edge_runtime.app import device, senses_for
+    from edge_runtime.app import device
+    from edge_runtime.senses import senses_for
     from edge_runtime.sinks.service_notify import ServiceNotifier
 
     faulthandler.enable()  # the watchdog's SIGABRT leaves a trace of every thread in the journal

@@ -16,7 +16,7 @@ from rich.progress import Progress, TaskID
 from rich.table import Table
 from typing_extensions import Self
 
-from edge_runtime.app import Senses, device
+from edge_runtime.app import device
 from edge_runtime.config import Config
 from edge_runtime.demo.renderer import PersonRenderer, Pose
 from edge_runtime.interfaces import Clock
@@ -30,6 +30,7 @@ from edge_runtime.micro_turn import (
     TurnRecord,
 )
 from edge_runtime.pacing import VirtualClock
+from edge_runtime.senses import Senses
 from edge_runtime.sinks.statistics import resident_mb
 from edge_runtime.voice.espeak import EspeakSynthesizer
 

@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 from typing_extensions import Self
 
-from edge_runtime.app import Senses, device
+from edge_runtime.app import device
 from edge_runtime.config import Config
 from edge_runtime.demo.person import TURNS_PER_S, Person
 from edge_runtime.demo.scenes import Log, Stage
@@ -21,6 +21,7 @@ from edge_runtime.errors import InputError
 from edge_runtime.interfaces import Clock, Sink
 from edge_runtime.micro_turn import TurnRecord
 from edge_runtime.pacing import MonotonicClock, VirtualClock
+from edge_runtime.senses import Senses
 from edge_runtime.sinks.queue import QueueSink
 from edge_runtime.sinks.timeline import Timeline
 from edge_runtime.sinks.view import LiveView

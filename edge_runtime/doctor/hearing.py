@@ -9,13 +9,13 @@ from pathlib import Path
 
 import numpy as np
 
-from edge_runtime.app import MICROPHONE, TOPICS, senses_for
 from edge_runtime.config import Config, Video
 from edge_runtime.doctor.finding import Case, Finding, Value, absent, failed, ok, warning
 from edge_runtime.doctor.service import told_by_service
 from edge_runtime.errors import SourceError
 from edge_runtime.interfaces import AudioSource
 from edge_runtime.micro_turn import SAMPLE_RATE_HZ, TURN_SAMPLES, AudioReading, Pcm
+from edge_runtime.senses import MICROPHONE, TOPICS, senses_for
 from edge_runtime.sources.audio_device import AudioDevice, AudioKind, choose, no_rights
 from edge_runtime.sources.portaudio import audio_devices
 

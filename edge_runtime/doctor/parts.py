@@ -9,11 +9,12 @@ from importlib.util import find_spec
 
 import numpy as np
 
-from edge_runtime.app import TOPICS, engine_for, phrases_for, synthesizer_for
+from edge_runtime.app import engine_for, phrases_for, synthesizer_for
 from edge_runtime.doctor.finding import Case, Finding, Value, absent, failed, ok, warning
 from edge_runtime.errors import EdgeRuntimeError
 from edge_runtime.interfaces import Engine
 from edge_runtime.micro_turn import SAMPLE_RATE_HZ, TURN_MS, TURN_SAMPLES, MicroTurn
+from edge_runtime.senses import TOPICS
 
 TEXT = "One, two, three."
 TURNS = 20

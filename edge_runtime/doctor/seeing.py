@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 
-from edge_runtime.app import MICROPHONE, TOPICS, senses_for
 from edge_runtime.config import Audio, Config, Video
 from edge_runtime.doctor.finding import (
     Case,
@@ -23,6 +22,7 @@ from edge_runtime.doctor.service import told_by_service
 from edge_runtime.errors import ConfigError, SourceError
 from edge_runtime.interfaces import FrameSource
 from edge_runtime.micro_turn import Frame, FrameReading
+from edge_runtime.senses import MICROPHONE, TOPICS, senses_for
 from edge_runtime.sources.camera_devices import cameras as cameras_of
 
 LOOK_S = 1.0

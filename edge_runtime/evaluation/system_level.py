@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from edge_runtime.app import Senses, device
+from edge_runtime.app import device
 from edge_runtime.config import Config
 from edge_runtime.dialogue import BACKCHANNEL
 from edge_runtime.evaluation import figures
@@ -34,6 +34,7 @@ from edge_runtime.evaluation.scenarios.turns import turn
 from edge_runtime.interfaces import Clock
 from edge_runtime.micro_turn import SAMPLE_RATE_HZ, TURN_SAMPLES, Pcm, TurnRecord, Utterance
 from edge_runtime.pacing import MonotonicClock, VirtualClock
+from edge_runtime.senses import Senses
 from edge_runtime.sinks.timeline import Timeline
 
 SECONDS_A_CHARACTER = 0.05

@@ -13,9 +13,9 @@ from typer.testing import CliRunner
 sys.path.insert(0, str(Path(__file__).parent.parent))
 from virtual_sound import VirtualSound, needs_virtual_sound, virtual_sound
 
-from edge_runtime.app import microphone_for
 from edge_runtime.cli import app
 from edge_runtime.config import load_config
+from edge_runtime.senses import microphone_for
 
 pytestmark = needs_virtual_sound
 

@@ -19,12 +19,13 @@ from broker import wait_until
 from mjpeg_camera import MjpegCamera
 from talking_device import assert_none_missed
 
-from edge_runtime.app import Senses, device, senses_for
+from edge_runtime.app import device
 from edge_runtime.config import Config, Video
 from edge_runtime.errors import SourceError
 from edge_runtime.health import CAMERA, CameraState, HealthMonitor
 from edge_runtime.micro_turn import FrameReading
 from edge_runtime.pacing import MonotonicClock
+from edge_runtime.senses import Senses, senses_for
 from edge_runtime.sinks.statistics import resident_mb
 from edge_runtime.sources import camera as camera_module
 from edge_runtime.sources.camera import CameraSource

@@ -17,11 +17,11 @@ from program import needs_espeak
 from typing_extensions import Self
 
 from edge_interaction.runtime import Runtime
-from edge_runtime import app
 from edge_runtime.config import load_config
 from edge_runtime.errors import EngineError, ManifestError, SourceError
 from edge_runtime.micro_turn import TURN_SAMPLES, TurnRecord
 from edge_runtime.remote_control import RemoteControl
+from edge_runtime.senses import senses_for, topic_senses_for
 from edge_runtime.sources.ros_topics import StampClock, TopicCamera, TopicMicrophone
 
 TOPICS = {"audio.source": "ros", "video.source": "ros"}
@@ -68,7 +68,7 @@ class Hosted:
 
     def __init__(self, **overrides: Any) -> None:
         config = load_config(None, {**TOPICS, **overrides})
-        senses = app.topic_senses_for(config, StampClock())
+        senses = topic_senses_for(config, StampClock())
         assert isinstance(senses.audio, TopicMicrophone)
         assert isinstance(senses.frames, TopicCamera)
         self.microphone = senses.audio
@@ -151,15 +151,15 @@ def test_recordings_and_topics_do_not_mix(
     video = str(tmp_path) if video == "FOLDER" else video
     config = load_config(None, {"audio.source": audio, "video.source": video})
     with pytest.raises(SourceError, match=words):
-        app.topic_senses_for(config, StampClock())
+        topic_senses_for(config, StampClock())
 
 
 def test_without_the_node_there_are_no_topics_to_hear() -> None:
     with pytest.raises(SourceError, match="in the ROS node only"):
-        app.senses_for(load_config(None, TOPICS), realtime=True)
+        senses_for(load_config(None, TOPICS), realtime=True)
 
 
 def test_a_node_may_run_on_recordings(tmp_path: Path) -> None:
     config = load_config(None, {"audio.source": str(tmp_path / "talk.wav")})
-    senses = app.topic_senses_for(config, StampClock())
+    senses = topic_senses_for(config, StampClock())
     assert senses.frames is None and senses.realtime

@@ -16,7 +16,7 @@ import soundfile
 from program import needs_espeak
 from typing_extensions import Self
 
-from edge_runtime.app import Senses, device
+from edge_runtime.app import device
 from edge_runtime.config import Config
 from edge_runtime.micro_turn import (
     SAMPLE_RATE_HZ,
@@ -27,6 +27,7 @@ from edge_runtime.micro_turn import (
     TurnRecord,
 )
 from edge_runtime.pacing import TURN_NS, VirtualClock
+from edge_runtime.senses import Senses
 from edge_runtime.sinks.messages import pcm16
 from edge_runtime.sources.recording import RecordingSource
 from edge_runtime.sources.ros_topics import StampClock, TopicCamera, TopicMicrophone

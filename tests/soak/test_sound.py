@@ -22,10 +22,11 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent.parent))
 from virtual_sound import VirtualSound, needs_virtual_sound, virtual_sound, wait_until
 
-from edge_runtime.app import device, senses_for
+from edge_runtime.app import device
 from edge_runtime.config import Audio, Config
 from edge_runtime.health import MICROPHONE
 from edge_runtime.micro_turn import SAMPLE_RATE_HZ, TURN_MS, TURN_SAMPLES, Pcm, TurnRecord
+from edge_runtime.senses import senses_for
 from edge_runtime.sinks.statistics import resident_mb
 from edge_runtime.sources.echo_delay import lateness
 from edge_runtime.sources.microphone import MicrophoneSource

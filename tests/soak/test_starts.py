@@ -18,8 +18,9 @@ import soundfile
 sys.path.insert(0, str(Path(__file__).parent.parent / "unit"))
 from tiny_model import write_tiny_model
 
-from edge_runtime.app import device, senses_for
+from edge_runtime.app import device
 from edge_runtime.config import Config
+from edge_runtime.senses import senses_for
 from edge_runtime.sinks.statistics import resident_mb
 
 pytestmark = pytest.mark.soak

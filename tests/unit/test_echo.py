@@ -7,10 +7,10 @@ import ctypes
 import numpy as np
 import pytest
 
-from edge_runtime.app import front_end_for
 from edge_runtime.config import Config
 from edge_runtime.errors import ConfigError, SourceError
 from edge_runtime.micro_turn import TURN_SAMPLES, Channels, Pcm
+from edge_runtime.senses import front_end_for
 from edge_runtime.sources import echo
 from edge_runtime.sources.echo import EchoCanceller
 

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from typing_extensions import Self
 
-from edge_runtime.app import microphone_for
 from edge_runtime.config import Config
 from edge_runtime.errors import ConfigError, SourceError
 from edge_runtime.micro_turn import TURN_SAMPLES, AudioReading, Pcm
+from edge_runtime.senses import microphone_for
 from edge_runtime.sources.echo_calibration import Echo, keep, load_echoes, measure, steps
 
 

@@ -16,11 +16,11 @@ from edge_interaction.runtime import Runtime
 from edge_interaction.senses import Subscriptions
 from edge_interaction.services import Services
 from edge_interaction.wire import RosWire
-from edge_runtime import app
 from edge_runtime.config import Config
 from edge_runtime.errors import EdgeRuntimeError
 from edge_runtime.health import Health, Part, State
 from edge_runtime.remote_control import RemoteControl
+from edge_runtime.senses import topic_senses_for
 from edge_runtime.sinks import topics
 from edge_runtime.sinks.diagnostics import diagnostics
 from edge_runtime.sinks.messages import TurnMessages, action_topics
@@ -134,7 +134,7 @@ class InteractionNode(LifecycleNode):
             return int(clock.now().nanoseconds)
 
         stamps = StampClock(now_ns)
-        senses = app.topic_senses_for(config, stamps)
+        senses = topic_senses_for(config, stamps)
         control = RemoteControl()
         self._wire = RosWire(self, [*TABLE, *action_topics(config.actions)])
         self._sink = TopicsSink(

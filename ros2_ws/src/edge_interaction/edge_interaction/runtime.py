@@ -11,6 +11,7 @@ from edge_runtime import app
 from edge_runtime.config import Config
 from edge_runtime.interfaces import Sink
 from edge_runtime.remote_control import RemoteControl
+from edge_runtime.senses import Senses
 
 log = logging.getLogger(__name__)
 
@@ -19,7 +20,11 @@ class Runtime:
     """`acquire`, then `start` and `stop` as often as wanted, then `release`."""
 
     def __init__(
-        self, config: Config, senses: app.Senses, sinks: Sequence[Sink], control: RemoteControl
+        self,
+        config: Config,
+        senses: Senses,
+        sinks: Sequence[Sink],
+        control: RemoteControl,
     ) -> None:
         self._config, self._senses, self._sinks = config, senses, sinks
         self._control = control

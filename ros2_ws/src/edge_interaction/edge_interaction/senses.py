@@ -7,8 +7,8 @@ from typing import Any
 from rclpy.node import Node
 
 from edge_interaction.wire import message_class, qos_profile
-from edge_runtime.app import Senses
 from edge_runtime.config import Config
+from edge_runtime.senses import Senses
 from edge_runtime.sinks import topics
 from edge_runtime.sinks.topics_sink import TopicsSink
 from edge_runtime.sources.ros_topics import TopicCamera, TopicMicrophone

@@ -1,0 +1,181 @@
+"""Ears and eyes as configured: the composition root's part that names their concrete classes."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from edge_runtime.config import Config
+from edge_runtime.errors import ConfigError, SourceError
+from edge_runtime.health import CameraState
+from edge_runtime.interfaces import (
+    AudioSource,
+    Clock,
+    FrameSource,
+    FrontEnd,
+)
+from edge_runtime.micro_turn import SAMPLE_RATE_HZ
+from edge_runtime.pacing import MonotonicClock, VirtualClock
+from edge_runtime.sound_status import SoundStatus
+from edge_runtime.sources import echo
+from edge_runtime.sources.camera import CameraSource
+from edge_runtime.sources.camera_devices import PIPELINE
+from edge_runtime.sources.camera_watch import View
+from edge_runtime.sources.echo_calibration import devices_name, kept_delay_ms
+from edge_runtime.sources.front_end import SoundFrontEnd
+from edge_runtime.sources.geometry import load_geometry
+from edge_runtime.sources.mic_array import MicArray
+from edge_runtime.sources.microphone import MicrophoneSource
+from edge_runtime.sources.recording import RecordingSource
+from edge_runtime.sources.ros_topics import StampClock, TopicCamera, TopicMicrophone
+from edge_runtime.sources.sound_plan import Wanted
+
+log = logging.getLogger(__name__)
+MICROPHONE = "microphone"
+TOPICS = "ros"
+"""As a source: ROS topics, fed by the ROS node."""
+
+
+@dataclass(frozen=True)
+class Senses:
+    """Where a run hears and sees, and which clock it keeps."""
+
+    audio: AudioSource
+    frames: FrameSource | None
+    clock: Clock
+    realtime: bool
+    notes: Callable[[], Sequence[str]] = field(default=lambda: ())
+    """Lines that say what was done with the inputs; known once they are open."""
+
+
+def senses_for(config: Config, realtime: bool, tail_turns: int = 0) -> Senses:
+    """Microphone and camera, or recordings of both. Raises SourceError for other mixtures."""
+    ear, eye = config.audio.source, config.video.source
+    if TOPICS in (ear, eye):
+        raise SourceError(
+            "Sound and pictures come from ROS topics in the ROS node only: ros2 launch "
+            "edge_interaction interaction.launch.py. Give another audio.source and video.source."
+        )
+    pictures = Path(eye) if isinstance(eye, str) and _is_there(eye) else None
+    if ear == MICROPHONE and (realtime or pictures is None):
+        if not realtime:
+            raise SourceError("A microphone runs in real time: --speed max needs --audio FILE.")
+        return _live_senses(config)
+    if eye is not None and pictures is None:
+        raise SourceError(
+            f"{eye!r} is no video file and no folder of pictures. A recorded sound goes with a "
+            "recorded picture: give --video one of these, or leave it out."
+        )
+    clock: Clock = MonotonicClock() if realtime else VirtualClock()
+    sound = None if ear == MICROPHONE else Path(ear)
+    source = RecordingSource(sound, pictures, realtime, clock, tail_turns)
+    frames = None if pictures is None else source
+    return Senses(source, frames, clock, realtime, lambda: source.descriptions)
+
+
+def _is_there(eye: str) -> bool:
+    """Whether a video source is a path; a GStreamer pipeline may be too long to ask."""
+    return PIPELINE not in eye and Path(eye).exists()
+
+
+def _camera(config: Config) -> CameraSource | None:
+    chosen = config.video
+    if chosen.source is None or chosen.source == TOPICS:
+        return None
+    crop = None if chosen.crop is None else tuple(chosen.crop)
+    return CameraSource(chosen.source, view=View(chosen.rotate, crop), frozen_s=chosen.frozen_s)
+
+
+def camera_state(senses: Senses) -> Callable[[], CameraState] | None:
+    return senses.frames.state if isinstance(senses.frames, CameraSource) else None
+
+
+def front_end_for(config: Config) -> FrontEnd | None:
+    """Echo canceller and array as configured; None where there is neither. Raises ConfigError and
+    SourceError."""
+    chosen = config.audio
+    cancels = chosen.echo == "apm" or (chosen.echo == "auto" and echo.available())
+    if chosen.echo == "auto" and not cancels:
+        log.info("no echo canceller is installed: sudo apt-get install libspeexdsp1")
+    if chosen.array is None:
+        if chosen.echo == "hardware":
+            raise ConfigError(
+                "audio.echo: hardware needs audio.array, which knows the channel that the device "
+                "gives without echo."
+            )
+        return SoundFrontEnd(echo.EchoCanceller(chosen.channels)) if cancels else None
+    geometry = load_geometry(chosen.array, chosen.channels)
+    if chosen.echo == "hardware" and geometry.processed_channel is None:
+        raise ConfigError(
+            f"audio.echo: hardware needs an array with a processed_channel; {chosen.array} has "
+            "none."
+        )
+    positions_m = geometry.positions_m(math.radians(chosen.array_turned_deg))
+    return SoundFrontEnd(
+        echo.EchoCanceller(len(geometry.channels)) if cancels else None,
+        MicArray(positions_m, geometry.channels, chosen.beam),
+        geometry.processed_channel if chosen.echo == "hardware" else None,
+    )
+
+
+def microphone_for(config: Config, bare: bool = False) -> MicrophoneSource:
+    """Microphone and loudspeaker as configured. `bare`: as the devices give it, to be measured."""
+    chosen = config.audio
+    delay_ms = chosen.echo_delay_ms
+    if chosen.echo_file is not None and not bare:
+        names = devices_name(chosen.input_device, chosen.output_device)
+        delay_ms = kept_delay_ms(chosen.echo_file, names)
+    wanted = Wanted(
+        chosen.input_device,
+        chosen.output_device,
+        chosen.channels,
+        chosen.block_ms,
+        chosen.streams,
+    )
+    return MicrophoneSource(
+        wanted,
+        0.0 if chosen.mute else chosen.volume,
+        front_end=None if bare else front_end_for(config),
+        extra_delay_samples=0 if bare else round(delay_ms * SAMPLE_RATE_HZ / 1000),
+        follow_delay=not bare,
+        delay_channel=_first_raw_channel(config),
+    )
+
+
+def _first_raw_channel(config: Config) -> int:
+    """A microphone with the echo still in it: channel 0 of some arrays is their own result."""
+    chosen = config.audio
+    if chosen.array is None:
+        return 0
+    return load_geometry(chosen.array, chosen.channels).channels[0]
+
+
+def _live_senses(config: Config) -> Senses:
+    microphone = microphone_for(config)
+    return Senses(
+        microphone, _camera(config), MonotonicClock(), True, lambda: [microphone.description]
+    )
+
+
+def topic_senses_for(config: Config, stamps: StampClock) -> Senses:
+    """In the ROS node: what its subscriptions feed, where the configuration says `ros`, beside a
+    microphone or a camera of this machine; or recordings. Raises SourceError."""
+    ear, eye = config.audio.source, config.video.source
+    if TOPICS not in (ear, eye):
+        return senses_for(config, realtime=True)
+    if ear not in (TOPICS, MICROPHONE):
+        raise SourceError(f"Pictures from topics go with sound from topics, not with {ear!r}.")
+    if isinstance(eye, str) and eye != TOPICS and _is_there(eye):
+        raise SourceError(f"Sound from topics goes with pictures from topics, not with {eye!r}.")
+    live = _live_senses(config)
+    audio = TopicMicrophone(config.ros.playback_latency_ms, stamps) if ear == TOPICS else live.audio
+    frames = TopicCamera(stamps) if eye == TOPICS else live.frames
+    return Senses(audio, frames, live.clock, True)
+
+
+def sound_status_of(senses: Senses) -> Callable[[], SoundStatus] | None:
+    """Asks how microphone and loudspeaker are; None where the sound comes from elsewhere."""
+    return senses.audio.status if isinstance(senses.audio, MicrophoneSource) else None
