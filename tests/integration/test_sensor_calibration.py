@@ -88,7 +88,7 @@ def test_room_speech_and_echo(card: VirtualSound, short: None) -> None:
     assert found.levels.gain_db is not None
     assert found.echo is not None
     assert found.echo.delay_ms is not None
-    assert found.echo.level_db == pytest.approx(0, abs=2), "a null sink's monitor loses nothing"
+    assert found.echo.level_db == pytest.approx(0, abs=6), "only a busy machine's gaps take from it"
 
 
 @needs_virtual_sound
