@@ -24,7 +24,9 @@ from edge_runtime.interfaces import AudioSource
 from edge_runtime.micro_turn import TURN_MS, TURN_SAMPLES, AudioReading, Pcm
 from edge_runtime.senses import senses_for, sound_status_of
 
-QUIET_S, SPEECH_S = 5.0, 8.0
+QUIET_S, SPEECH_S, CLAPS_S = 5.0, 8.0, 6.0
+STRAIGHT_DEG = 5.0
+"""A bearing so near to where it should be is left alone: people do not clap more exactly."""
 SPEECH_DBFS = -26.0
 """What speech should be at, as in telephony (ITU-T P.56 material): loud, and with room above."""
 PEAK_DBFS = -3.0
@@ -71,12 +73,48 @@ class Echo:
 
 
 @dataclass(frozen=True)
+class Bearings:
+    """Where an array heard claps from, in degrees, left positive; None: nothing stood out."""
+
+    ahead_deg: float | None
+    left_deg: float | None
+
+    @property
+    def mirrored(self) -> bool:
+        """What is on the left is heard on the right of what is ahead."""
+        if self.ahead_deg is None or self.left_deg is None:
+            return False
+        return _turn(self.left_deg - self.ahead_deg) < 0
+
+    @property
+    def turned_deg(self) -> float:
+        """By how much the array is turned to the left beside what is configured; 0: not to be
+        told, or less than people clap exactly."""
+        if self.ahead_deg is None or self.mirrored or abs(self.ahead_deg) < STRAIGHT_DEG:
+            return 0.0
+        return -self.ahead_deg
+
+    @property
+    def line(self) -> str:
+        if self.ahead_deg is None or self.left_deg is None:
+            return "bearing: not every clap stood out; clap louder, or come nearer"
+        said = f"bearing: ahead {self.ahead_deg:+.0f}°, left {self.left_deg:+.0f}°"
+        if self.mirrored:
+            return f"{said}: left and right are exchanged; compare the geometry's channels"
+        if not self.turned_deg:
+            return f"{said}: the array is mounted as configured"
+        return f"{said}: the array is turned by {self.turned_deg:+.0f}° (audio.array_turned_deg)"
+
+
+@dataclass(frozen=True)
 class Calibration:
     opened: str
     """Devices and streams, for people."""
     levels: Levels
     echo: Echo | None
     """None: the loudspeaker is muted."""
+    bearings: Bearings | None = None
+    """None: there is no array."""
 
     @property
     def lines(self) -> list[str]:
@@ -88,6 +126,8 @@ class Calibration:
         else:
             said.append(f"speech: {speech:.0f} dBFS, {speech - room:.0f} dB above the room")
             said.append(f"gain: {_advice(gain_db)}")
+        if self.bearings is not None:
+            said.append(self.bearings.line)
         if self.echo is None:
             said.append("echo: not measured, the configuration mutes the loudspeaker")
         elif self.echo.delay_ms is None:
@@ -128,8 +168,11 @@ def calibrate_sensors(config: Config, ask: Ask, progress: Progress) -> Calibrati
         ask(f"Now speak for {SPEECH_S:.0f} s, as people will, from where they will stand.")
         speech = _heard(source, SPEECH_S, "speech", progress)
         levels = levels_of(quiet, speech)
+        bearings = None
+        if config.audio.array is not None:
+            bearings = _clapped(source, levels.room_dbfs, ask, progress)
         if mute:
-            return Calibration(opened, levels, None)
+            return Calibration(opened, levels, None, bearings)
         ask("Now the device speaks. Please do not.")
         _catch_up(source)
         told_ms = status().delay_ms
@@ -137,9 +180,35 @@ def calibrate_sensors(config: Config, ask: Ask, progress: Progress) -> Calibrati
         heard = play_and_listen(source, voice, turns, lambda level: progress("echo", level))
         after = status()
     more_ms = after.delay_ms - told_ms + config.audio.echo_delay_ms
-    return Calibration(
-        opened, levels, echo_of(heard, quiet, more_ms if after.delay_found else None)
-    )
+    echo = echo_of(heard, quiet, more_ms if after.delay_found else None)
+    return Calibration(opened, levels, echo, bearings)
+
+
+def bearing_of(heard: Sequence[AudioReading], room_dbfs: float) -> float | None:
+    """In degrees: the middle of the bearings (on the circle) of the turns that are louder than the
+    room; None where none of them has one."""
+    found = [
+        reading.direction_rad
+        for reading in heard
+        if reading.direction_rad is not None and dbfs(rms(reading.pcm[0])) - room_dbfs >= HEARD_DB
+    ]
+    if not found:
+        return None
+    middle = np.angle(np.mean(np.exp(1j * np.array(found))))
+    return round(math.degrees(float(middle)), 1)
+
+
+def _clapped(source: AudioSource, room_dbfs: float, ask: Ask, progress: Progress) -> Bearings:
+    degrees = []
+    for where in ("straight ahead of the device", "at its left side (its own left)"):
+        ask(f"Now clap for {CLAPS_S:.0f} s, two steps away, {where}.")
+        degrees.append(bearing_of(_heard(source, CLAPS_S, "claps", progress), room_dbfs))
+    return Bearings(*degrees)
+
+
+def _turn(degrees: float) -> float:
+    """Into -180..180."""
+    return (degrees + 180) % 360 - 180
 
 
 def levels_of(quiet: Sequence[AudioReading], speech: Sequence[AudioReading]) -> Levels:
@@ -178,6 +247,9 @@ def write(path: Path, config: Config, found: Calibration) -> Config:
     if found.echo is not None and found.echo.delay_ms is not None:
         delay_ms = min(500.0, max(-500.0, found.echo.delay_ms))
         audio = audio.model_copy(update={"echo_delay_ms": delay_ms})
+    if found.bearings is not None and found.bearings.turned_deg:
+        turned_deg = _turn(audio.array_turned_deg + found.bearings.turned_deg)
+        audio = audio.model_copy(update={"array_turned_deg": turned_deg})
     changed = config.model_copy(update={"audio": audio})
     said = [f"Measured by `edge-runtime calibrate sensors` on {date.today()}:", *found.lines]
     text = "".join(f"# {line}\n" for line in said) + yaml.safe_dump(

@@ -20,7 +20,8 @@ def calibrate_sensors(
     ] = Path("calibrated.yaml"),
     yes: Annotated[bool, typer.Option("--yes", help="Do not wait for Enter.")] = False,
 ) -> None:
-    """Measure room, speech and echo, look through the camera, and write a configuration."""
+    """Measure room, speech, bearing (of an array) and echo, look through the camera, and write a
+    configuration."""
     from edge_runtime.calibrate_sensors import calibrate_sensors as calibrate
     from edge_runtime.calibrate_sensors import write
     from edge_runtime.doctor.finding import Case
