@@ -29,8 +29,8 @@ DEVICE_VOICE = EspeakVoice("en-us+f2", 165, 50, 50)
 COUNTS = {
     "turn": (4500, 2600, 2500),
     "incomplete": (700, 400, 400),
-    "backchannel": (900, 450, 450),
-    "interruption": (1000, 550, 550),
+    "backchannel": (1400, 700, 700),
+    "interruption": (1200, 600, 600),
     "cancel": (300, 150, 150),
     "device": (1400, 200, 100),
     "device_backchannel": (60, 10, 10),
