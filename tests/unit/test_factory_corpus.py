@@ -233,6 +233,27 @@ def test_each_picture_is_drawn_once(conversations: list[Conversation]) -> None:
         assert set(one.picture_of.tolist()) == set(range(len(one.pictures)))
 
 
+def test_lips_that_move_without_a_voice_are_not_answered(composer: Composer) -> None:
+    conversations = [composer.compose(seed) for seed in range(200, 260)]
+    found = [(one, m) for one in conversations for m in one.marks if m.detail == "silent"]
+    assert found
+    for one, mark in found:
+        first, last = mark.start // TURN_SAMPLES, mark.end // TURN_SAMPLES
+        assert one.vision[first + 1, 2] == 1
+        assert not one.speech[first + 1 : last - 1].any()
+        assert not (one.floor[first : last - 1] == FLOOR.index("speak")).any()
+
+
+def test_a_covered_lens_gives_dark_pictures_in_which_nothing_is_seen(composer: Composer) -> None:
+    found = [composer.compose(seed) for seed in range(100, 140)]
+    covered = [one for one in found if one.frame_valid.all() and one.pictures.max() < 80]
+    assert 1 <= len(covered) <= 8
+    for one in covered:
+        assert not one.vision.any()
+        assert not {mark.kind for mark in one.marks} & {"wave", "arrival", "hand", "side_talk"}
+        assert (one.floor == FLOOR.index("speak")).any(), "who cannot see still answers"
+
+
 def test_the_first_sound_of_an_utterance_comes_with_its_event(
     conversations: list[Conversation],
 ) -> None:

@@ -43,6 +43,9 @@ LONG_TURN_S = 3.0
 MISTAKES = 0.08
 """Share of the longer pauses in which the device errs and speaks, so that it learns to give way."""
 
+BLIND, COVERED = 0.16, 0.4
+"""Share of the conversations in which nothing is seen; and of these with a picture of it."""
+
 
 class Composer:
     """Makes conversations from a bank of utterances. One seed, one conversation."""
@@ -76,7 +79,8 @@ class Composer:
         an earlier one longer."""
         rng = np.random.default_rng(seed)
         draft = Draft(self.turns, rng, choices=choices)
-        draft.blind = rng.random() < 0.12
+        draft.blind = rng.random() < BLIND
+        draft.covered = draft.blind and bool(rng.random() < COVERED)
         draft.present = rng.random() < 0.8
         draft.look(0, self.turns, draft.present, bool(rng.random() < 0.7))
         position = int(rng.uniform(0.2, 2.0) * RATE_HZ)
@@ -109,10 +113,12 @@ class Composer:
             return self._breaks_off(draft, position)
         if chance < 0.63:
             return self._stop_in_silence(draft, position)
-        if chance < 0.68:
+        if chance < 0.67:
             return self._idle(draft, position)
         if draft.blind:
             return self._addressed(draft, position)
+        if chance < 0.71:
+            return self._silent_lips(draft, position)
         if chance < 0.80:
             return self._side_talk(draft, position)
         if chance < 0.88:
@@ -217,6 +223,21 @@ class Composer:
         detail = "away" if turned_away else "other" if silent_listener else "nobody"
         draft.mark("side_talk", position, end + 8 * TURN_SAMPLES, detail)
         return end + int(draft.rng.uniform(1.6, 2.2) * RATE_HZ)
+
+    def _silent_lips(self, draft: Draft, position: int) -> int:
+        """Somebody who faces the device moves the mouth and is not heard: they chew, or stand
+        behind glass. There is nothing to answer."""
+        rng, first = draft.rng, draft.turn(position)
+        length = int(rng.integers(5, 20))
+        last = first + length
+        draft.look(first - 1, last + 8, True, True)
+        stop = min(last, draft.turns)
+        draft.pose[first:stop, 2] = rng.uniform(0.1, 1.0, max(0, stop - first))
+        if not draft.present:
+            draft.span(draft.floor, first - 1, first + 6, IGNORE)
+        draft.present = True
+        draft.mark("side_talk", position, position + (length + 8) * TURN_SAMPLES, "silent")
+        return position + (length + 8) * TURN_SAMPLES
 
     def _wave(self, draft: Draft, position: int) -> int:
         """The person waves; the device waves back and says nothing."""
@@ -522,7 +543,7 @@ class Composer:
             audio=audio,
             pictures=pictures,
             picture_of=picture_of,
-            frame_valid=np.full((draft.turns, 1), not draft.blind, np.float32),
+            frame_valid=np.full((draft.turns, 1), not draft.blind or draft.covered, np.float32),
             events=draft.events,
             status=status,
             floor=floor,

@@ -96,6 +96,8 @@ class Draft:
     episode: int = 0
     present: bool = True
     blind: bool = False
+    covered: bool = False
+    """There are pictures and nothing is to be seen in them: a covered lens, a dark room."""
 
     def __post_init__(self) -> None:
         turns, samples = self.turns, self.turns * TURN_SAMPLES
@@ -220,7 +222,7 @@ class Draft:
 
     def attributes(self) -> NDArray[np.float32]:
         """What the picture shows, (T, 5), in the order of `model.VISION`."""
-        pose = self.pose
+        pose = np.zeros_like(self.pose) if self.covered else self.pose
         shown = np.concatenate([pose[:, :2], pose[:, 2:3] > 0, pose[:, 3:4] > 0, pose[:, 4:]], 1)
         shown[:, 1:] *= shown[:, :1]
         return shown.astype(np.float32)

@@ -11,6 +11,8 @@ from engines.reference.corpus.photographs import PhotographedPerson, Photographs
 
 GRAINS = 2
 """Noise patterns of a camera in one conversation."""
+DARKEST = 24
+"""A covered lens is no brighter, in levels of 255."""
 
 
 def draw(
@@ -21,6 +23,9 @@ def draw(
     Equal poses share a drawing, so that the network looks at each only once.
     """
     rng = draft.rng
+    if draft.covered:
+        dark = _dark(rng, size)
+        return dark, rng.integers(0, len(dark), draft.turns)
     if draft.blind:
         return np.zeros((1, size, size, 3), np.uint8), np.zeros(draft.turns, np.int64)
     seed = int(rng.integers(1 << 31))
@@ -54,3 +59,12 @@ def draw(
             pictures.append(np.clip(picture, 0, 255).astype(np.uint8))
         picture_of[turn] = known[(*key, grain)]
     return np.stack(pictures), picture_of
+
+
+def _dark(rng: np.random.Generator, size: int) -> NDArray[np.uint8]:
+    """What a covered lens sees, uint8 (1 or GRAINS, size, size, 3): black, or one dark colour with
+    the camera's noise."""
+    if rng.random() < 0.5:
+        return np.zeros((1, size, size, 3), np.uint8)
+    noise = rng.normal(0, rng.uniform(1, 6), (GRAINS, size, size, 3))
+    return np.clip(rng.uniform(0, DARKEST, 3) + noise, 0, 255).astype(np.uint8)
