@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 from engines.reference.corpus.draft import IGNORE, Conversation
@@ -20,6 +21,7 @@ FLOOR_WEIGHT = torch.tensor([1.0, 3.0, 2.0, 3.0, 1.0])
 """Listening and holding are most turns; the rare decisions count for more."""
 ACTION_WEIGHT = torch.tensor([0.5] + [2.0] * 7)
 DELEGATE_WEIGHT = torch.tensor([0.5, 2.0, 3.0])
+DECISIONS = ("floor", "act", "action", "delegate")
 WEIGHTS = {
     "floor": 3.0,
     "act": 0.5,
@@ -67,6 +69,23 @@ class Batch:
             labels={name: stack(name) for name in names},
             texts=[one.texts for one in conversations],
         )
+
+    def asked_every(self, turns: int) -> Batch:
+        """The same with decisions in each `turns`-th micro-turn only; all else is learned as ever.
+        For the tick ablation (`edge-runtime evaluate --ticks`)."""
+        if turns == 1:
+            return self
+        labels = dict(self.labels)
+        for name in DECISIONS:
+            known = labels[name].clone()
+            known[:, ~torch.from_numpy(asked(known.shape[1], turns))] = IGNORE
+            labels[name] = known
+        return replace(self, labels=labels)
+
+
+def asked(turns: int, every: int) -> NDArray[np.bool_]:
+    """Whether a slower decider is asked in a micro-turn, (turns,): in each `every`-th."""
+    return (np.arange(turns) + 1) % every == 0
 
 
 def _classes(

@@ -18,7 +18,7 @@ from torch import Tensor
 from engines.reference.corpus.choices import made
 from engines.reference.corpus.conversation import Composer
 from engines.reference.corpus.draft import Conversation
-from engines.reference.losses import Batch
+from engines.reference.losses import Batch, asked
 from engines.reference.model import InteractionModel
 from engines.reference.vocabulary import DECODING, FLOOR
 
@@ -37,15 +37,22 @@ def floor_chances(
 
 
 def led_by(
-    model: InteractionModel, composer: Composer, seeds: Sequence[int], device: torch.device
+    model: InteractionModel,
+    composer: Composer,
+    seeds: Sequence[int],
+    device: torch.device,
+    tick: int = 1,
 ) -> list[Conversation]:
-    """The conversations of `seeds`, with the model's choices in place of the script's."""
+    """The conversations of `seeds`, with the model's choices in place of the script's. It may
+    choose in each `tick`-th micro-turn."""
     scripted = [composer.compose(seed) for seed in seeds]
     with torch.no_grad():
         floor = model(*Batch.of(scripted, device).inputs).floor
     led = []
     for seed, one, logits in zip(seeds, scripted, floor, strict=True):
         take, give = floor_chances(logits, one.status[:, 0] > 0)
+        open_to_it = asked(len(take), tick)
+        take, give = take * open_to_it, give * open_to_it
         choices = made(one.points, take, give, DECODING["speak"], DECODING["yield"])
         led.append(composer.compose(seed, choices))
     return led

@@ -9,7 +9,7 @@ The curriculum is one number: `--dense` is the share of steps that learn from sp
 (words, phones, ends of turns) instead of conversations. Begin with 1, then go on with about 0.3.
 `--own` is the share of the conversations in which the device does what the model would have done.
 `--recordings DIR` adds recordings of one's own device and corrections to them, in `--recorded` of
-the steps (`corpus/recordings.py` says how they look).
+the steps (`corpus/recordings.py` says how they look). `--tick` is for the tick ablation.
 """
 
 from __future__ import annotations
@@ -78,6 +78,8 @@ class Settings:
     checkpoint_s: float = 180.0
     log_every: int = 25
     average: float = 0.998
+    tick: int = 1
+    """Micro-turns from one decision to the next; 2 and 5 are for `evaluate --ticks`."""
     port: int = 0
     """For the processes to meet at; 0 takes a free one."""
 
@@ -198,7 +200,7 @@ class Trainer:
             count = settings.batch * settings.turns // composer.turns
             seeds = [rng.getrandbits(48) for _ in range(count)]
             if stage == "duplex" and rng.random() < settings.own:
-                conversations = led_by(self.model, composer, seeds, self.device)
+                conversations = led_by(self.model, composer, seeds, self.device, settings.tick)
             else:
                 conversations = [composer.compose(seed) for seed in seeds]
             batch = Batch.of(conversations, self.device)
@@ -242,7 +244,7 @@ class Trainer:
         self.model.train()
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
             outputs = self.model(*batch.inputs)
-        loss, parts = compute(outputs, batch)
+        loss, parts = compute(outputs, batch.asked_every(settings.tick))
         self.optimizer.zero_grad(set_to_none=False)
         loss.backward()
         if settings.processes > 1:

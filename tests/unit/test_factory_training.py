@@ -86,6 +86,23 @@ def test_a_conversation_led_by_the_model_has_its_answers_where_it_gave_them(
     assert shapes == {(2, 80 * 3200)}
 
 
+def test_a_slower_tick_learns_its_decisions_only_where_it_is_asked(tmp_path: Path) -> None:
+    from engines.reference.corpus.draft import IGNORE
+    from engines.reference.corpus.factory import build_composers
+    from engines.reference.losses import Batch
+    from engines.reference.train import Settings
+
+    settings = Settings(folder=tmp_path, scale=0.01, turns=30)
+    composer = build_composers(settings)["duplex"]
+    batch = Batch.of([composer.compose(seed) for seed in range(3)])
+    slow = batch.asked_every(5)
+    for name in ("floor", "act", "action", "delegate"):
+        asked, before = slow.labels[name], batch.labels[name]
+        assert torch.equal(asked[:, 4::5], before[:, 4::5])
+        assert (asked[:, [t for t in range(30) if t % 5 != 4]] == IGNORE).all()
+    assert torch.equal(slow.labels["speech"], batch.labels["speech"])
+
+
 def test_updates_reduce_the_loss(tmp_path: Path) -> None:
     from engines.reference.corpus.factory import build_composers
     from engines.reference.losses import Batch
