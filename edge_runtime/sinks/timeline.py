@@ -18,6 +18,8 @@ TURN_S = TURN_MS / 1000
 POINTS = 10
 """Envelope points a micro-turn: 50 Hz."""
 ROW_S = 30.0
+STRETCH = 0.25
+"""A rest of a row that is shorter than this share makes the rows longer, and not one more."""
 MAX_TURNS = 3000
 """10 minutes; what comes later is not drawn, so that memory stays bounded."""
 THUMBNAIL_TURNS = 10
@@ -41,7 +43,7 @@ class _Label:
 
 
 class Timeline:
-    """Collects a summary of each micro-turn; `draw` makes the picture, in rows of `row_s`."""
+    """Collects a summary of each micro-turn; `draw` makes the picture, in rows of about `row_s`."""
 
     def __init__(self, row_s: float = ROW_S) -> None:
         self._row_s = row_s
@@ -86,7 +88,8 @@ class Timeline:
         from matplotlib.figure import Figure
 
         total_s = max(len(self._floor) * TURN_S, 1.0)
-        rows = max(1, int(np.ceil(total_s / self._row_s - 1e-6)))
+        rows = max(1, int(np.ceil(total_s / self._row_s - STRETCH)))
+        row_s = max(self._row_s, total_s / rows)
         figure = Figure(figsize=(16, 3.6 * rows), dpi=110)
         FigureCanvasAgg(figure)
         heights = [0.9, 1.6, 0.5]
@@ -95,7 +98,7 @@ class Timeline:
             top=0.985, bottom=0.01,
         )  # fmt: skip
         for row in range(rows):
-            span = (row * self._row_s, (row + 1) * self._row_s)
+            span = (row * row_s, (row + 1) * row_s)
             top, wave, strip = (figure.add_subplot(grid[row * 4 + i]) for i in range(3))
             self._draw_pictures(top, span, scenes)
             self._draw_sound(wave, span)
@@ -110,7 +113,7 @@ class Timeline:
         axes.axis("off")
         for at_s, picture in self._thumbnails:
             if span[0] <= at_s < span[1]:
-                extent = (at_s, at_s + THUMBNAIL_SHARE * self._row_s, 0.0, 0.72)
+                extent = (at_s, at_s + THUMBNAIL_SHARE * (span[1] - span[0]), 0.0, 0.72)
                 axes.imshow(picture, extent=extent, aspect="auto", zorder=1)
         for scene in scenes:
             start_s, end_s = scene.get("start_s"), scene.get("end_s")
@@ -163,4 +166,4 @@ class Timeline:
         axes.set(xlim=span, ylim=(0, 1), yticks=[])
         axes.set_ylabel("floor", fontsize=9, rotation=0, ha="right", va="center")
         axes.tick_params(axis="x", labelsize=8)
-        axes.set_xticks(np.arange(span[0], span[1] + 1, 2))
+        axes.set_xticks(np.arange(2 * np.ceil(span[0] / 2), span[1] + 1e-6, 2))

@@ -64,8 +64,10 @@ def count(image: np.ndarray, colour: str) -> int:
     return int((image == list(bytes.fromhex(colour[1:]))).all(-1).sum())
 
 
-@pytest.mark.parametrize(("turns", "rows"), [(0, 1), (1, 1), (150, 1), (151, 2)])
-def test_it_is_a_png_with_a_row_for_each_half_minute(tmp_path: Path, turns: int, rows: int) -> None:
+@pytest.mark.parametrize(("turns", "rows"), [(0, 1), (1, 1), (187, 1), (188, 2)])
+def test_it_is_a_png_with_a_row_for_about_half_a_minute(
+    tmp_path: Path, turns: int, rows: int
+) -> None:
     image = drawn(tmp_path / "deep" / "er" / "run.png", [record(n) for n in range(turns)])
     assert image.shape == (rows * ROW_HEIGHT, WIDTH, 3)
 
