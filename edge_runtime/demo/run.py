@@ -19,7 +19,7 @@ from edge_runtime.demo.person import TURNS_PER_S, Person
 from edge_runtime.demo.scenes import Log, Stage
 from edge_runtime.errors import InputError
 from edge_runtime.interfaces import Clock, Sink
-from edge_runtime.micro_turn import TurnRecord
+from edge_runtime.micro_turn import SAMPLE_RATE_HZ, TurnRecord
 from edge_runtime.pacing import MonotonicClock, VirtualClock
 from edge_runtime.senses import Senses
 from edge_runtime.sinks.queue import QueueSink
@@ -72,7 +72,8 @@ def run_demo(
             for sink in queued:
                 sink.__exit__(None, None, None)
         summary = summarise(ready.statistics.summary(), stage.results(log), seed, ready.engine)
-    timeline.draw(out / "timeline.png", summary["scenes"])
+    words = [(one.start / SAMPLE_RATE_HZ, one.text) for one in person.diary.speech]
+    timeline.draw(out / "timeline.png", summary["scenes"], words)
     _write(out / "summary.json", summary)
     show(summary, out, console)
     return summary

@@ -82,8 +82,14 @@ class Timeline:
             step = max(1, turn.frame.shape[0] // 80)
             self._thumbnails.append((end_s - TURN_S, turn.frame[::step, ::step].copy()))
 
-    def draw(self, path: Path, scenes: Sequence[Mapping[str, Any]] = ()) -> None:
-        """Write a PNG; `scenes` have name, ok, start_s, end_s."""
+    def draw(
+        self,
+        path: Path,
+        scenes: Sequence[Mapping[str, Any]] = (),
+        words: Sequence[tuple[float, str]] = (),
+    ) -> None:
+        """Write a PNG; `scenes` have name, ok, start_s, end_s. `words` are what the person really
+        said and when, in seconds, where that is known."""
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
 
@@ -102,6 +108,7 @@ class Timeline:
             top, wave, strip = (figure.add_subplot(grid[row * 4 + i]) for i in range(3))
             self._draw_pictures(top, span, scenes)
             self._draw_sound(wave, span)
+            self._draw_words(wave, span, words)
             self._draw_floor(strip, span, legend=row == 0)
         path.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(path)
@@ -152,6 +159,18 @@ class Timeline:
                 )  # fmt: skip
         axes.set(xlim=span, ylim=(-1.15, 1.0), yticks=[0.5, -0.5], xticks=[])
         axes.set_yticklabels(["person", "device"], fontsize=9)
+
+    @staticmethod
+    def _draw_words(
+        axes: Any, span: tuple[float, float], words: Sequence[tuple[float, str]]
+    ) -> None:
+        """Above the person's side, each a little higher than the one before it."""
+        inside = [(at_s, text) for at_s, text in words if span[0] <= at_s < span[1]]
+        for place, (at_s, text) in enumerate(inside):
+            axes.text(
+                at_s, 0.82 - 0.17 * (place % 2), f"“{text}”", color=PERSON, fontsize=7.5,
+                clip_on=True, parse_math=False,
+            )  # fmt: skip
 
     def _draw_floor(self, axes: Any, span: tuple[float, float], legend: bool) -> None:
         first, last = int(span[0] / TURN_S), min(len(self._floor), int(span[1] / TURN_S))

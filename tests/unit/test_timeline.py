@@ -167,3 +167,13 @@ def test_what_is_longer_than_it_keeps_is_left_out(
         + [record(n, person=0.9, said="too late") for n in range(20, 200)],
     )
     np.testing.assert_array_equal(kept, longer)
+
+
+def test_the_persons_words_stand_over_their_voice(tmp_path: Path) -> None:
+    quiet = [record(n) for n in range(100)]
+    without = drawn(tmp_path / "without.png", quiet)
+    shown = drawn(tmp_path / "with.png", quiet, words=[(2.0, "what is $12 times seven?")])
+    changed = np.argwhere((without != shown).any(-1))
+    row, column = changed.mean(0)
+    assert 0.25 < row / ROW_HEIGHT < 0.45, "in the upper half of the sound's part"
+    assert changed[:, 1].min() / WIDTH > 0.1 and column / WIDTH < 0.3
