@@ -28,7 +28,6 @@ from edge_runtime.delegation.kept import Spoken
 from edge_runtime.delegation.outbox import Outbox
 from edge_runtime.delegation.packing import Abilities
 from edge_runtime.delegation.remote import MqttBackground
-from edge_runtime.delegation.soonest import SoonestBackground
 from edge_runtime.device_status import DeviceStatus
 from edge_runtime.dialogue import KEPT_WORDS, Dialogue
 from edge_runtime.errors import ConfigError
@@ -182,7 +181,7 @@ def device(
             decider=decider_for(config, manifest),
             voice=voice,
             dialogue=Dialogue(
-                SoonestBackground(background),
+                background,
                 phrases.words,
                 config.device.language,
                 config.background.deadline_s,
