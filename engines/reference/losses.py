@@ -24,8 +24,8 @@ DELEGATE_WEIGHT = torch.tensor([0.5, 2.0, 3.0])
 DECISIONS = ("floor", "act", "action", "delegate")
 WEIGHTS = {
     "floor": 3.0,
-    "act": 0.5,
-    "action": 0.5,
+    "act": 0.8,
+    "action": 1.0,
     "delegate": 0.7,
     "speech": 0.4,
     "end": 0.6,
