@@ -22,12 +22,15 @@ from edge_runtime.background.transcribe import (
 from edge_runtime.config import Config, Recording
 from edge_runtime.decide import FloorDecider
 from edge_runtime.delegation.broker import BrokerSettings
+from edge_runtime.delegation.context import Heard
 from edge_runtime.delegation.fallback import FallbackBackground
 from edge_runtime.delegation.keep_words import KeepWords
 from edge_runtime.delegation.kept import Spoken
+from edge_runtime.delegation.opus import OpusStream
 from edge_runtime.delegation.outbox import Outbox
 from edge_runtime.delegation.packing import Abilities
 from edge_runtime.delegation.remote import MqttBackground
+from edge_runtime.delegation.tasks import Tasks
 from edge_runtime.device_status import DeviceStatus
 from edge_runtime.dialogue import KEPT_WORDS, Dialogue
 from edge_runtime.errors import ConfigError
@@ -188,6 +191,7 @@ def device(
                 actions=actions,
                 send_frame=config.delegation.send_frame,
                 keep=KeepWords(config.delegation.keep if keeps else ()),
+                heard=_heard(config, senses, manifest, enter),
             ),
             sinks=all_sinks,
             compute_clock=MonotonicClock(),
@@ -266,6 +270,17 @@ def _background(
         )
     )
     return FallbackBackground(remote, local), [Spoken(remote.spoken)]
+
+
+def _heard(
+    config: Config, senses: Senses, manifest: Manifest, enter: Callable[[Any], Any]
+) -> Heard:
+    """Nothing is encoded where nothing is sent."""
+    spells = any(tensor.role == "transcript" for tensor in manifest.outputs)
+    if not _delegates(config, senses):
+        return Heard(spells=spells)
+    packing = enter(Tasks("packing"))
+    return Heard(lambda: OpusStream(packing.put), spells)
 
 
 def _delegates(config: Config, senses: Senses) -> bool:

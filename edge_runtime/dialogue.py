@@ -63,13 +63,15 @@ class Dialogue:
         actions: Collection[str] = (),
         send_frame: bool = False,
         keep: Callable[[str], bool] = lambda transcript: False,
+        heard: Heard | None = None,
     ) -> None:
         self._background = background
         self._words = words
         self._language, self._deadline_s = language, deadline_s
         self._actions, self._send_frame = frozenset(actions), send_frame
         self._keep = keep
-        self._heard, self._conversation = Heard(), Conversation()
+        self._heard = Heard() if heard is None else heard
+        self._conversation = Conversation()
         self._answers = Answers()
         self._pending: str | None = None
         """The request whose answer has not begun."""
@@ -272,6 +274,7 @@ class Dialogue:
             unsaid=self._conversation.unsaid,
             frame=turn.frame if self._send_frame else None,
             keep=keep,
+            opus=self._heard.opus(),
         )
 
     def answered(self) -> None:

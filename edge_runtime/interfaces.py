@@ -5,7 +5,7 @@ MicroTurn and Decision are values (`micro_turn.py`); the others do something and
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Protocol, runtime_checkable
 
@@ -147,6 +147,23 @@ class Background(Resource, Protocol):
 
     def poll(self) -> Sequence[Event]:
         """Progress, results, failures and link changes since the last call; never blocks."""
+        ...
+
+
+class SoundStream(Protocol):
+    """Sound that is encoded while it comes, by a thread that has time. Nothing here blocks."""
+
+    def add(self, pcm: Pcm) -> None:
+        """float32 (n,), 16 kHz, after what came before. It must not change any more."""
+        ...
+
+    def end(self) -> Callable[[], bytes]:
+        """There is no more. What is returned gives the whole, and may first have to encode what
+        is left of it; it may be called again."""
+        ...
+
+    def drop(self) -> None:
+        """No one wants it: what waits is not encoded."""
         ...
 
 

@@ -6,7 +6,7 @@ engine may all hold the same one.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from types import MappingProxyType
@@ -217,6 +217,9 @@ class Request:
     """The picture at the time of the question, where the configuration allows it."""
     keep: bool = False
     """It may be late, but must not get lost. Its id is then unlike any other, ever."""
+    opus: Callable[[], bytes] | None = field(default=None, compare=False, repr=False)
+    """Gives `audio` as Ogg/Opus where it was encoded while it was heard. The end of it may still
+    have to be: not for the loop's thread."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,7 +30,7 @@ from edge_runtime.micro_turn import (
 from edge_runtime.pacing import MonotonicClock, Pacer
 from edge_runtime.senses import Senses
 
-SOUNDS_S = (1.0, 3.0, 10.0)
+SOUNDS_S = (1.0, 3.0, 10.0, 30.0)
 QUESTIONS = 200
 SOUND_S, SHORT_S = 2.0, 0.2
 WORKERS = (1, 2, 4)
@@ -65,8 +65,9 @@ def overhead(url: str, console: Console) -> None:
             table.add_row(f"{sound_s:.0f} s", *(f"{value:.1f}" for value in shares))
     console.print(table)
     console.print(
-        f"{QUESTIONS} questions, one after the other, to a worker that answers at once: packing, "
-        "broker, unpacking, and back. A wait for the next micro-turn is not in it."
+        f"{QUESTIONS} questions, one after the other, to a worker that answers at once: packing "
+        "what was not packed while it was heard, broker, unpacking, and back. A wait for the next "
+        "micro-turn is not in it."
     )
 
 

@@ -26,6 +26,12 @@ def evaluate(
         float, typer.Option(min=0.02, max=10.0, help="Of the clips of a full run; more is surer.")
     ] = 1.0,
     quick: Annotated[bool, typer.Option("--quick", help="The same as --share 0.1.")] = False,
+    only: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option(
+            help="Only this scenario, and no proofs; may be given more than once: `answers`, ..."
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Other voices, rooms and times.")] = 1,
     out: Annotated[Path, typer.Option(help="Where the report goes.")] = Path("evaluation-out"),
     proofs: Annotated[bool, typer.Option(help="The seven proofs.")] = True,
@@ -58,6 +64,6 @@ def evaluate(
         chosen = settings.engine.model_copy(update={"folder": engine})
         settings = settings.model_copy(update={"engine": chosen})
     part = QUICK_SHARE if quick else share
-    order = Order(settings, out, data, baselines, part, seed, ticks, proofs, system)
+    order = Order(settings, out, data, baselines, part, seed, ticks, proofs, system, only or ())
     run(order, console)
     console.print(f"[dim]in {escape(str(out))}: report.html, report.json[/dim]", soft_wrap=True)

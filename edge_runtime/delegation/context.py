@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
+from edge_runtime.interfaces import SoundStream
 from edge_runtime.micro_turn import TURN_MS, TURN_SAMPLES, Decision, MicroTurn, Pcm, Said, Utterance
 
+BeginStream = Callable[[], SoundStream]
 LEAD_TURNS = 3
 """Kept from before the first symbol: the model writes it only once it has heard the sound."""
-MAX_TURNS = 75
-"""15 s: longer questions lose their beginning."""
+MAX_TURNS = 150
+"""30 s: when a question gets longer, its first half is dropped."""
+HALF_TURNS = MAX_TURNS // 2
 FORGET_TURNS = 30
 """Without a symbol for so long, what was heard before is no longer part of the question."""
 MAX_SAID = 40
@@ -67,42 +71,113 @@ class _Entry:
     interrupted: bool = False
 
 
+class Question:
+    """The sound of one question, encoded while it comes if there is `begin` for it.
+
+    What is encoded cannot lose its beginning. So a second stream begins in the middle, and has all
+    that is left once the first half is dropped.
+    """
+
+    def __init__(self, begin: BeginStream | None, turns: Iterable[Pcm] = ()) -> None:
+        self._begin = begin
+        self._turns: list[Pcm] = []
+        self._streams: deque[SoundStream] = deque()
+        self._asked = False
+        for pcm in turns:
+            self.add(pcm)
+
+    @property
+    def full(self) -> bool:
+        """The next turn drops the first half."""
+        return len(self._turns) == MAX_TURNS
+
+    def add(self, pcm: Pcm) -> None:
+        if self._asked:
+            self._again()
+        if self.full:
+            del self._turns[:HALF_TURNS]
+            if self._streams:
+                self._streams.popleft().drop()
+        if self._begin is not None and len(self._turns) % HALF_TURNS == 0:
+            self._streams.append(self._begin())
+        self._turns.append(pcm)
+        for stream in self._streams:
+            stream.add(pcm)
+
+    def _again(self) -> None:
+        """It was asked and goes on all the same, so it may be asked once more."""
+        turns, self._turns, self._asked = self._turns, [], False
+        for pcm in turns:
+            self.add(pcm)
+
+    def audio(self) -> Pcm:
+        return np.concatenate(self._turns)
+
+    def opus(self) -> Callable[[], bytes] | None:
+        """See `Request.opus`."""
+        if not self._streams:
+            return None
+        whole = self._streams.popleft().end()
+        self.drop()
+        self._asked = True
+        return whole
+
+    def drop(self) -> None:
+        while self._streams:
+            self._streams.popleft().drop()
+
+
 class Heard:
     """Follows what the person has said since the device last spoke.
 
     Where a person began is read off the model's own transcript; nothing here listens to the level
-    of the sound, and nothing here decides whose turn it is.
+    of the sound, and nothing here decides whose turn it is. A model that does not write one
+    (`spells`) counts as hearing the person all the time.
     """
 
-    def __init__(self) -> None:
-        self._audio: deque[Pcm] = deque(maxlen=MAX_TURNS)
-        self._began: int | None = None
-        """Turns since the first symbol, that turn included."""
+    def __init__(self, begin_stream: BeginStream | None = None, spells: bool = True) -> None:
+        self._begin_stream, self._spells = begin_stream, spells
+        self._recent: deque[Pcm] = deque(maxlen=FORGET_TURNS)
+        self._question: Question | None = None
         self._quiet = 0
+        """Turns since the last symbol."""
         self._text = ""
 
     def add(self, turn: MicroTurn, decision: Decision) -> None:
-        self._audio.append(turn.audio[0].copy())
-        if self._began is not None:
-            self._began += 1
-        if decision.heard.strip():
-            if self._began is None or self._quiet >= FORGET_TURNS:
-                self._began, self._text = 1, ""
-            self._quiet = 0
-        else:
-            self._quiet += 1
+        pcm = turn.audio[0].copy()
+        spoken = bool(decision.heard.strip()) or not self._spells
+        if spoken and (self._question is None or self._quiet >= FORGET_TURNS):
+            self.clear()
+            lead = list(self._recent)[-LEAD_TURNS:]
+            self._question = Question(self._begin_stream, lead)
+        self._quiet = 0 if spoken else self._quiet + 1
+        self._recent.append(pcm)
+        if self._question is not None:
+            self._question.add(pcm)
+            if self._question.full and self._quiet >= FORGET_TURNS:
+                self._forget_sound()
         self._text = (self._text + decision.heard)[-400:]
 
     def clear(self) -> None:
         """The device has answered: what comes next is a new matter."""
-        self._began, self._quiet, self._text = None, 0, ""
+        self._forget_sound()
+        self._quiet, self._text = 0, ""
+
+    def _forget_sound(self) -> None:
+        if self._question is not None:
+            self._question.drop()
+        self._question = None
 
     @property
     def transcript(self) -> str:
         return " ".join(self._text.split())
 
     def audio(self) -> Pcm:
-        """float32 (n,), 16 kHz: since the person began, or all that is kept if that is unknown."""
-        turns = len(self._audio) if self._began is None else self._began + LEAD_TURNS
-        recent = list(self._audio)[-turns:]
-        return np.concatenate(recent) if recent else np.zeros(TURN_SAMPLES, np.float32)
+        """float32 (n,), 16 kHz: since the person began, or the last while if that is unknown."""
+        if self._question is not None:
+            return self._question.audio()
+        return np.concatenate(self._recent) if self._recent else np.zeros(TURN_SAMPLES, np.float32)
+
+    def opus(self) -> Callable[[], bytes] | None:
+        """The same, for `Request.opus`. Once for each request: it ends the encoding."""
+        return None if self._question is None else self._question.opus()

@@ -35,7 +35,7 @@ def pack(name: str, request: Request, abilities: Abilities, local_time: str) -> 
             for one in request.conversation
         ),
         unsaid=request.unsaid,
-        audio=wire.pack_audio(request.audio),
+        audio=_sound(request),
         frame=None if request.frame is None else _jpeg(request.frame),
         actions=tuple(wire.Ability(name=action) for action in abilities.actions),
         language=request.language,
@@ -62,6 +62,12 @@ def checked(payload: bytes) -> bytes:
     if len(payload) > wire.MAX_REQUEST_BYTES:
         raise BackgroundError(f"{len(payload)} bytes are more than a worker takes")
     return payload
+
+
+def _sound(request: Request) -> str:
+    if request.opus is None:
+        return wire.pack_audio(request.audio)
+    return wire.pack_ogg(request.opus())
 
 
 def _jpeg(frame: Frame) -> str:

@@ -74,6 +74,8 @@ def _head(report: Mapping[str, Any]) -> Iterator[str]:
     minutes = ", ".join(f"{name} {value:g} min" for name, value in report["minutes"].items())
     share = report["share"]
     part = "" if share == 1 else f" This run played {100 * share:g} % of a full run's clips."
+    if report.get("only"):
+        part += f" It played nothing but {escape(', '.join(report['only']))}."
     yield (
         f"<h1>{escape(engine['name'])} {escape(engine['version'])}</h1><p class=quiet>"
         f"graph {engine['sha256'][:16]}, revision {escape(report['revision'][:12])}"

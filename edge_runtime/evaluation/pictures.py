@@ -66,7 +66,8 @@ def _latency(
     )
     axes.set_ylabel("pauses cut off, %")
     axes.grid(alpha=0.3)
-    axes.legend(fontsize=7)
+    if axes.lines:
+        axes.legend(fontsize=7)
 
 
 def _eagerness(axes: Any, material: str, rows: Sequence[Mapping[str, Any]]) -> None:

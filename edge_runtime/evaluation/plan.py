@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from edge_runtime.errors import InputError
 from edge_runtime.evaluation.clip import Clip, Judged
 from edge_runtime.evaluation.scenarios import Casting, Render, clips
 from edge_runtime.evaluation.scenarios.answers import answer, follow_up
@@ -60,6 +61,17 @@ PARTS = (
     Part("answers", answer, 60, for_baselines=False),
     Part("follow-ups", follow_up, 20, for_baselines=False),
 )
+
+
+def chosen(parts: Sequence[Part], names: Sequence[str]) -> list[Part]:
+    """The parts with these names, or all of them without a name. Raises InputError."""
+    known = {part.name: part for part in parts}
+    for name in names:
+        if name not in known:
+            raise InputError(f"There is no scenario {name!r}. There are: {', '.join(known)}.")
+    return [part for part in parts if not names or part.name in names]
+
+
 BANK_SCALE, LEAST_BANK_SCALE = 0.05, 0.012
 """Of the corpus's banks: 480 held-out turns of the synthesizers that were trained on, or 115."""
 

@@ -32,7 +32,14 @@ from edge_runtime.evaluation.material import HUMAN, Material, load_materials, sp
 from edge_runtime.evaluation.metrics import Tally
 from edge_runtime.evaluation.model_level import Model
 from edge_runtime.evaluation.page import write_page
-from edge_runtime.evaluation.plan import PARTS, QUICK_SHARE, bank_scale, portion
+from edge_runtime.evaluation.plan import (
+    PARTS,
+    QUICK_SHARE,
+    Part,
+    bank_scale,
+    chosen,
+    portion,
+)
 from edge_runtime.evaluation.proofs import PROOFS, Bench, prove
 from edge_runtime.evaluation.proofs.ticks import check_ticks
 from edge_runtime.evaluation.report import check_can_draw, table, write_report
@@ -57,6 +64,8 @@ class Order:
     ticks: Path | None = None
     proofs: bool = True
     system: bool = True
+    only: Sequence[str] = ()
+    """Scenarios by name; empty: all. With some, neither proofs nor the whole runtime follow."""
 
 
 @dataclass
@@ -89,17 +98,18 @@ def judges(order: Order, model: Model) -> Iterator[tuple[list[Judged], Ears | No
 
 def play(
     order: Order,
+    parts: Sequence[Part],
     casts: Sequence[Casting],
     all_judges: Sequence[Judged],
     progress: Progress,
 ) -> Results:
     """Every clip to everybody who is judged by it. A clip is kept no longer than that."""
     results = Results()
-    of_each = sum(portion(part.full, order.share) for part in PARTS)
+    of_each = sum(portion(part.full, order.share) for part in parts)
     task = progress.add_task("scenarios", total=len(casts) * of_each)
     for done, casting in enumerate(casts, 1):
         name = casting.material.name
-        for part in PARTS:
+        for part in parts:
             progress.update(task, description=f"{name}: {part.name}")
             for clip in part.play(casting, order.share):
                 for judge in part.judges(all_judges):
@@ -165,6 +175,7 @@ def evaluate(order: Order, console: Console) -> dict[str, Any]:
     report.json is written anew after each part, so that a run that is cut short leaves what it has.
     """
     check_can_draw()  # what must be refused is refused now, not after half an hour
+    parts = chosen(PARTS, order.only)
     if order.data is not None:
         splits(order.data)
     if order.ticks is not None:
@@ -181,15 +192,15 @@ def evaluate(order: Order, console: Console) -> dict[str, Any]:
         everyone, ears = stack.enter_context(judges(order, model))
         materials = _materials(order, progress)
         casts = [Casting(material, order.seed, frame_px(manifest)) for material in materials]
-        results = play(order, casts, everyone, progress)
+        results = play(order, parts, casts, everyone, progress)
         report = _model_level(order, results, model, manifest, engine.identity)
         write_report(order.out, report)
-        if order.proofs:
+        if order.proofs and not order.only:
             bench = Bench(model, casts, ears, order.ticks, order.share, order.seed)
             report["proofs"] = _proofs(bench, progress)
             write_report(order.out, report)
         shown: list[Played] = []
-        if order.system:
+        if order.system and not order.only:
             level = SystemLevel(order.config, order.seed, order.share)
             report["system"] = _system(level, casts, progress)
             shown = level.shown
@@ -223,6 +234,7 @@ def _model_level(
         "revision": revision(),
         "seed": order.seed,
         "share": order.share,
+        "only": list(order.only),
         "material": {
             "generated": sum(n for name, n in results.clips.items() if name != HUMAN),
             "human": results.clips.get(HUMAN, 0),

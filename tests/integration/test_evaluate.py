@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -63,11 +63,16 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(proofs.Bench, "count", lambda self, full: 2)
 
 
-def judged(folder: Path, out: Path, seed: int = 1) -> dict[str, Any]:
+def judged(folder: Path, out: Path, seed: int = 1, only: Sequence[str] = ()) -> dict[str, Any]:
     config = Config()
     engine = config.engine.model_copy(update={"folder": folder})
     order = Order(
-        config.model_copy(update={"engine": engine}), out, baselines=False, share=0.1, seed=seed
+        config.model_copy(update={"engine": engine}),
+        out,
+        baselines=False,
+        share=0.1,
+        seed=seed,
+        only=only,
     )
     try:
         return evaluate(order, Console(quiet=True))
@@ -164,6 +169,21 @@ def test_one_seed_one_report(
         assert again[part] == first[part], part
 
 
+def test_one_scenario_alone_gives_its_figures_and_no_others(
+    done: tuple[Path, dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, whole = done
+    small(monkeypatch)
+    alone = judged(here / "tiny", tmp_path / "alone", only=["answers"])
+    assert alone["only"] == ["answers"] and "proofs" not in alone and "system" not in alone
+    for material, figures in alone["rows"]["model"].items():
+        for name in ("weave_violation_rate", "stale_delivery_rate"):
+            assert figures[name] == whole["rows"]["model"][material][name]
+        assert figures["stop_miss_rate"]["n"] == 0
+    assert alone["rows"]["model"]["generated_seen"]["weave_violation_rate"]["n"] > 0
+    assert "nothing but answers" in (tmp_path / "alone" / "report.html").read_text()
+
+
 def test_a_card_is_made_of_the_report(done: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
     table, figures = write_card(done[0] / "out" / "report.json", tmp_path)
     lines = table.read_text().splitlines()
@@ -181,6 +201,11 @@ def test_a_card_is_made_of_the_report(done: tuple[Path, dict[str, Any]], tmp_pat
 def test_a_folder_without_recordings_is_refused(tmp_path: Path) -> None:
     result = edge("evaluate", "--quick", "--data", tmp_path, "--out", "o", cwd=tmp_path)
     assert_refused(result, "manifest.csv", "cannot be read")
+
+
+def test_a_scenario_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    result = edge("evaluate", "--only", "weaving", "--out", "o", cwd=tmp_path)
+    assert_refused(result, "'weaving'", "follow-ups")
 
 
 def test_other_ticks_need_their_models(tmp_path: Path) -> None:

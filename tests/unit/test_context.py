@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from edge_runtime.delegation.context import FORGET_TURNS, LEAD_TURNS, MAX_TURNS, Heard
-from edge_runtime.micro_turn import SAMPLE_RATE_HZ, TURN_SAMPLES, Decision, MicroTurn
+from edge_runtime.delegation.context import (
+    FORGET_TURNS,
+    HALF_TURNS,
+    LEAD_TURNS,
+    MAX_TURNS,
+    Heard,
+)
+from edge_runtime.micro_turn import SAMPLE_RATE_HZ, TURN_SAMPLES, Decision, MicroTurn, Pcm
 
 
 def sound(level: float) -> MicroTurn:
@@ -50,12 +60,129 @@ def test_without_a_symbol_all_that_is_kept_goes_along() -> None:
     assert heard.transcript == ""
 
 
-@pytest.mark.parametrize("symbols", [{}, {100: "well"}])
-def test_a_long_story_loses_its_beginning_and_never_grows(symbols: dict[int, str]) -> None:
+def test_a_long_question_loses_its_first_half_and_never_grows() -> None:
     heard = Heard()
-    hear(heard, range(400), symbols | dict.fromkeys(range(120, 400, 10), "a"))
-    assert turns_of(heard) == list(range(400 - MAX_TURNS, 400))
-    assert heard.audio().size == 15 * SAMPLE_RATE_HZ
+    talk = dict.fromkeys(range(10, 1_000, 10), "a")
+    hear(heard, range(7 + MAX_TURNS), talk)
+    assert turns_of(heard) == list(range(7, 7 + MAX_TURNS))
+    assert heard.audio().size == 30 * SAMPLE_RATE_HZ
+    hear(heard, range(7 + MAX_TURNS, 8 + MAX_TURNS), talk)
+    assert turns_of(heard) == list(range(7 + HALF_TURNS, 8 + MAX_TURNS))
+    hear(heard, range(8 + MAX_TURNS, 900), talk)
+    assert HALF_TURNS < len(turns_of(heard)) <= MAX_TURNS
+    assert turns_of(heard)[-1] == 899
+
+
+def test_where_it_is_unknown_when_the_person_began_the_last_while_goes_along() -> None:
+    heard = Heard()
+    hear(heard, range(400))
+    assert turns_of(heard) == list(range(400 - FORGET_TURNS, 400))
+
+
+def test_a_question_that_nobody_handed_on_is_forgotten_in_the_end() -> None:
+    heard = Heard()
+    hear(heard, range(1_000), {5: "never mind"})
+    assert turns_of(heard) == list(range(1_000 - FORGET_TURNS, 1_000))
+    assert heard.transcript == "never mind"
+
+
+def test_a_model_that_writes_no_transcript_hears_the_person_all_the_time() -> None:
+    heard = Heard(spells=False)
+    hear(heard, range(100))
+    assert turns_of(heard) == list(range(100))
+    heard.clear()
+    hear(heard, range(100, 140))
+    assert turns_of(heard) == list(range(100 - LEAD_TURNS, 140))
+
+
+class Streams:
+    """Streams that keep what they are given, and are encoded at once."""
+
+    def __init__(self) -> None:
+        self.begun: list[Kept] = []
+
+    def __call__(self) -> Kept:
+        self.begun.append(Kept())
+        return self.begun[-1]
+
+    @property
+    def open(self) -> int:
+        return sum(not stream.closed for stream in self.begun)
+
+
+class Kept:
+    def __init__(self) -> None:
+        self.turns: list[Pcm] = []
+        self.closed = False
+
+    def add(self, pcm: Pcm) -> None:
+        assert not self.closed
+        self.turns.append(pcm)
+
+    def end(self) -> Callable[[], bytes]:
+        self.drop()
+        return lambda: np.concatenate(self.turns).tobytes()
+
+    def drop(self) -> None:
+        assert not self.closed
+        self.closed = True
+
+
+def encoded_meanwhile(heard: Heard) -> bool:
+    """Asks; whether the sound had been encoded by then. It must be the same sound."""
+    audio, opus = heard.audio(), heard.opus()
+    if opus is not None:
+        assert opus() == audio.tobytes()
+    return opus is not None
+
+
+@pytest.mark.parametrize("turns", [1, HALF_TURNS, MAX_TURNS, MAX_TURNS + 1, 5 * MAX_TURNS])
+def test_a_question_is_encoded_while_it_is_heard_however_long(turns: int) -> None:
+    heard = Heard(Streams())
+    hear(heard, range(turns), dict.fromkeys(range(0, turns, 10), "a"))
+    assert encoded_meanwhile(heard)
+
+
+def test_a_question_that_goes_on_after_it_was_asked_can_be_asked_again() -> None:
+    heard = Heard(streams := Streams())
+    hear(heard, range(100), dict.fromkeys(range(0, 100, 10), "a"))
+    assert encoded_meanwhile(heard)
+    assert streams.open == 0
+    hear(heard, range(100, 102))
+    assert turns_of(heard) == list(range(102))
+    assert encoded_meanwhile(heard)
+
+
+def test_nothing_is_encoded_while_nobody_has_begun() -> None:
+    heard = Heard(streams := Streams())
+    hear(heard, range(400))
+    assert not encoded_meanwhile(heard)
+    hear(heard, range(400, 1_000), {500: "never mind"})
+    assert streams.begun and streams.open == 0
+    hear(heard, range(1_000, 1_010), {1_000: "hello"})
+    heard.clear()
+    hear(heard, range(1_010, 1_020))
+    assert streams.open == 0
+
+
+@settings(deadline=None)
+@given(st.lists(st.sampled_from(["symbol", "quiet", "long quiet", "long talk", "ask", "clear"])))
+def test_whatever_happens_what_is_encoded_is_what_was_heard(steps: list[str]) -> None:
+    heard, now = Heard(streams := Streams()), 0
+    for step in steps:
+        if step == "ask":
+            encoded_meanwhile(heard)
+        elif step == "clear":
+            heard.clear()
+        else:
+            length = 40 if step.startswith("long") else 1
+            spoken = range(now, now + length) if step in ("symbol", "long talk") else ()
+            hear(heard, range(now, now + length), dict.fromkeys(spoken, "a"))
+            now += length
+        assert streams.open <= 2
+        assert heard.audio().size <= MAX_TURNS * TURN_SAMPLES
+    heard.clear()
+    assert streams.open == 0
 
 
 def test_a_pause_to_think_stays_part_of_the_question() -> None:
