@@ -97,7 +97,7 @@ def front_end_for(config: Config) -> FrontEnd | None:
     """Echo canceller and array as configured; None where there is neither. Raises ConfigError and
     SourceError."""
     chosen = config.audio
-    cancels = chosen.echo == "apm" or (chosen.echo == "auto" and echo.available())
+    cancels = chosen.echo == "speex" or (chosen.echo == "auto" and echo.available())
     if chosen.echo == "auto" and not cancels:
         log.info("no echo canceller is installed: sudo apt-get install libspeexdsp1")
     if chosen.array is None:
