@@ -204,8 +204,10 @@ class MicArray:
         self._bearing = Bearing(positions_m) if len(channels) > 1 else None
         wanted = len(channels) > 1 and beam != "none"
         self._beam = Beam(positions_m, beam == "mvdr") if wanted else None
-        self._person_rad: float | None = None
-        self._turns_since = 0
+        self._loudest = 0j
+        """Bearings as points on a circle, each weighing its turn's power, the older the less: those
+        of an utterance, and not of its last echoes in the room."""
+        self._turns_since = HELD_TURNS + 1
 
     def select(self, captured: Channels) -> Channels:
         """Of all channels that were captured those of the microphones, in the geometry's order."""
@@ -214,26 +216,26 @@ class MicArray:
     def process(self, microphones: Channels, ours: bool = False) -> tuple[Pcm, float | None]:
         """Float32 (microphones, 3200) -> the beam (3200,), and the bearing in radians or None.
 
-        `ours`: our own loudspeaker may be louder in them than anybody else. The beam then stays
-        where it is and learns no noise, and the bearing is that of whoever spoke to us.
+        `ours`: our own loudspeaker may be louder in them than anybody else. Bearing and beam then
+        stay with whoever spoke to us, and no noise is learned.
         """
         if self._bearing is None:
             return microphones[0], None
-        found_rad: float | None = None
         if ours:
             self._bearing.skip(microphones)
+            bearing_rad = self._held_rad()
         else:
-            found_rad = self._bearing.find(microphones)
-            self._note(found_rad)
-        bearing_rad = self._held_rad() if ours else found_rad
+            bearing_rad = self._bearing.find(microphones)
+            self._note(bearing_rad, float(np.mean(microphones**2)))
         if self._beam is None:
             return microphones[0], bearing_rad
-        return self._beam.process(microphones, found_rad, learns=not ours), bearing_rad
+        return self._beam.process(microphones, bearing_rad, learns=not ours), bearing_rad
 
-    def _note(self, found_rad: float | None) -> None:
+    def _note(self, found_rad: float | None, power: float) -> None:
         self._turns_since += 1
         if found_rad is not None:
-            self._person_rad, self._turns_since = found_rad, 0
+            self._loudest = KEPT * self._loudest + power * np.exp(1j * found_rad)
+            self._turns_since = 0
 
     def _held_rad(self) -> float | None:
-        return self._person_rad if self._turns_since <= HELD_TURNS else None
+        return float(np.angle(self._loudest)) if self._turns_since <= HELD_TURNS else None
