@@ -7,12 +7,14 @@ does) by level and delay of the echo, with and without a loudspeaker that clips:
 with the model's own reference channel, with both, and with neither; then people who interrupt the
 device while its echo is in the microphone. Each clip begins with a canceller that knows nothing. It
 is given the reference in time with the echo, the model as it was played; "searching" is both as the
-runtime has just opened its devices, which told nothing of the delay: it searches for it.
+runtime has just opened its devices, which told nothing of the delay: it searches for it. Ctrl-C
+ends the clips, and the tables tell of those until then.
 """
 
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -154,7 +156,7 @@ def own_echo(cast: Cast, count: int) -> None:
     """Scenario 6 over the whole grid."""
     faults = np.zeros((len(GRID), len(WAYS), 2), int)
     minutes = np.zeros(len(GRID))
-    for index in range(count):
+    for index in until_interrupted(count):
         row, echo = index % len(GRID), GRID[index % len(GRID)]
         clip = echo_clip(cast.casting, index, echo=echo)
         cue = clip.of("echo")[0]
@@ -165,8 +167,6 @@ def own_echo(cast: Cast, count: int) -> None:
                 spells(trace.takes, cue.start, cue.end + 2 * SAMPLE_RATE_HZ),
             )
         minutes[row] += (cue.end - cue.start) / SAMPLE_RATE_HZ / 60
-        if (index + 1) % 100 == 0:
-            print(f"{index + 1} of {count} clips", file=sys.stderr, flush=True)
     print("\nself-interruptions / self-answers a minute, all delays together")
     rows = [(level, clips) for level in LEVELS_DB for clips in (False, True)]
     by_level = [
@@ -187,6 +187,21 @@ def own_echo(cast: Cast, count: int) -> None:
     print(f"\nself-answers at -10 dB and below, in {minutes[below].sum():.0f} minutes:", end=" ")
     totals = faults[below, :, 1].sum(axis=0)
     print(", ".join(f"{way} {total}" for way, total in zip(WAYS, totals, strict=True)))
+
+
+def until_interrupted(count: int) -> Iterator[int]:
+    """Counts, and tells how far it is. Ctrl-C: after the clip under way there is no other."""
+    told: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, frame: told.append(number))
+    try:
+        for index in range(count):
+            yield index
+            if told or (index + 1) % 100 == 0:
+                print(f"{index + 1} of {count} clips", file=sys.stderr, flush=True)
+            if told:
+                return
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def name_of(level_db: float, clips: bool) -> str:
@@ -218,7 +233,7 @@ def interrupted(cast: Cast, count: int) -> None:
     ways = ("reference", "both", "searching")
     faults = np.zeros((len(GRID), len(ways), 2), int)
     clips = np.zeros(len(GRID), int)
-    for index in range(count):
+    for index in until_interrupted(count):
         row, echo = index % len(GRID), GRID[index % len(GRID)]
         clip = interruption_beside_echo(cast.casting, index, echo)
         at = clip.of("interruption")[0].start
