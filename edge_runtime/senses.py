@@ -93,6 +93,12 @@ def camera_state(senses: Senses) -> Callable[[], CameraState] | None:
     return senses.frames.state if isinstance(senses.frames, CameraSource) else None
 
 
+def camera_reopened(senses: Senses) -> Callable[[], int] | None:
+    """Asks how often a camera was opened again; None where the pictures come from elsewhere."""
+    camera = senses.frames
+    return (lambda: camera.reopened) if isinstance(camera, CameraSource) else None
+
+
 def front_end_for(config: Config) -> FrontEnd | None:
     """Echo canceller and array as configured; None where there is neither. Raises ConfigError and
     SourceError."""
