@@ -51,7 +51,7 @@ from edge_runtime.machine_health import MachineHealth
 from edge_runtime.pacing import MonotonicClock
 from edge_runtime.reference_engine import reference_engine_folder
 from edge_runtime.remote_control import RemoteControl
-from edge_runtime.senses import Senses, camera_state, sound_status_of
+from edge_runtime.senses import Senses, camera_reopened, camera_state, sound_status_of
 from edge_runtime.sinks.conversation import ConversationFile
 from edge_runtime.sinks.dds import DdsWire
 from edge_runtime.sinks.diagnostics import diagnostics
@@ -321,7 +321,8 @@ def _shown(
     if config.http.metrics:
         queues = [sink for sink in sinks if isinstance(sink, QueueSink)]
         sound, eye = sound_status_of(senses), camera_state(senses)
-        metrics = enter(Metrics(health, control, queues, sound, config.loop.fade_ms, eye))
+        again, fade_ms = camera_reopened(senses), config.loop.fade_ms
+        metrics = enter(Metrics(health, control, queues, sound, fade_ms, eye, again))
         shown.append(metrics)
     if config.http.port is not None:
         pages = metrics.text if metrics is not None else None

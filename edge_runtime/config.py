@@ -17,6 +17,7 @@ from pydantic import (
     ConfigDict,
     Field,
     ValidationError,
+    field_validator,
     model_validator,
 )
 from typing_extensions import Self
@@ -103,11 +104,18 @@ class Audio(_Section):
     beam: Literal["delay_and_sum", "mvdr", "none"] = Field(
         "delay_and_sum", description="How an array listens towards the bearing of a sound."
     )
-    echo: Literal["auto", "none", "apm", "hardware"] = Field(
+    echo: Literal["auto", "none", "speex", "hardware"] = Field(
         "auto",
-        description="What takes our own voice out of the microphone: nothing, libspeexdsp (apm), "
-        "or the array's hardware. auto: libspeexdsp where it is installed.",
+        description="What takes our own voice out of the microphone: nothing, libspeexdsp "
+        "(`speex`, or `apm` as in older files), or the array's hardware. auto: speex where it is "
+        "installed.",
     )
+
+    @field_validator("echo", mode="before")
+    @classmethod
+    def _older_name(cls, echo: object) -> object:
+        """`apm` promised WebRTC's canceller, which was measured and not taken."""
+        return "speex" if echo == "apm" else echo
 
 
 class Video(_Section):

@@ -68,7 +68,7 @@ class AudioSource(Resource, Protocol):
         ...
 
 
-class FrontEnd(Protocol):
+class FrontEnd(Resource, Protocol):
     """What stands between the microphones and the model: echo canceller, array, or nothing."""
 
     def process(self, microphones: Channels, reference: Pcm) -> tuple[Pcm, float | None]:

@@ -93,11 +93,17 @@ def camera_state(senses: Senses) -> Callable[[], CameraState] | None:
     return senses.frames.state if isinstance(senses.frames, CameraSource) else None
 
 
+def camera_reopened(senses: Senses) -> Callable[[], int] | None:
+    """Asks how often a camera was opened again; None where the pictures come from elsewhere."""
+    camera = senses.frames
+    return (lambda: camera.reopened) if isinstance(camera, CameraSource) else None
+
+
 def front_end_for(config: Config) -> FrontEnd | None:
     """Echo canceller and array as configured; None where there is neither. Raises ConfigError and
     SourceError."""
     chosen = config.audio
-    cancels = chosen.echo == "apm" or (chosen.echo == "auto" and echo.available())
+    cancels = chosen.echo == "speex" or (chosen.echo == "auto" and echo.available())
     if chosen.echo == "auto" and not cancels:
         log.info("no echo canceller is installed: sudo apt-get install libspeexdsp1")
     if chosen.array is None:

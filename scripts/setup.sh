@@ -43,6 +43,10 @@ find_python() {
 # Debian keeps ensurepip, which venv needs, in a package of its own.
 can_make_venv() { "$1" -c 'import ensurepip, venv' 2>/dev/null; }
 
+has_rtsp_server() {
+  /usr/bin/python3 -c 'import gi; gi.require_version("GstRtspServer", "1.0")' 2>/dev/null
+}
+
 system_packages() {
   local python missing=() needed=0
   if python="$(find_python)"; then
@@ -82,6 +86,10 @@ system_packages() {
   fi
   if [[ ",$extras," == *,dev,* ]] && ! command -v pulseaudio >/dev/null; then
     missing+=(pulseaudio pulseaudio-utils libasound2-plugins) # the tests' sound cards
+  fi
+  if [[ ",$extras," == *,dev,* ]] && ! has_rtsp_server; then
+    # The tests' network camera: 28 MB to fetch, run by the system's Python.
+    missing+=(python3-gi gir1.2-gst-rtsp-server-1.0 gstreamer1.0-plugins-good gstreamer1.0-plugins-bad)
   fi
   if [[ ",$extras," =~ ,(audio|dev), ]] && ! PATH+=:/sbin ldconfig -p 2>/dev/null | grep libspeexdsp >/dev/null; then
     missing+=(libspeexdsp1) # the echo canceller

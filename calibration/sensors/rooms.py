@@ -3,7 +3,8 @@
     python -m calibration.sensors.rooms --out docs
 
 Rooms come from pyroomacoustics (image sources); noise is independent at each microphone, as is that
-of the microphones themselves, or comes from a second place in the room.
+of the microphones themselves, or comes from a second place in the room. Last, the device speaks
+from a loudspeaker of its own beside the array, and the person speaks over it.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +21,8 @@ import pyroomacoustics
 from numpy.typing import NDArray
 
 from edge_runtime.micro_turn import SAMPLE_RATE_HZ, TURN_SAMPLES, Channels, Pcm
+from edge_runtime.sources.echo import EchoCanceller, available
+from edge_runtime.sources.front_end import SoundFrontEnd
 from edge_runtime.sources.geometry import load_geometry, sensors_folder
 from edge_runtime.sources.mic_array import TAPS, Beam, BeamKind, Bearing, MicArray, leads_s
 from edge_runtime.voice.espeak import EspeakSynthesizer
@@ -31,6 +35,12 @@ SETTLING_TURNS = 3
 LONGEST_ORDER = 30
 """Of reflections; what comes later is far below the rest."""
 TEXT = "Excuse me, where do I find the exhibition about early computers? I have an hour of time."
+OURS = "The museum opens at nine and closes at six. The cafe is on the second floor. " * 3
+LOUDSPEAKER_M = 0.3
+ECHO_DB = 6.0
+"""Our voice over the person's, at the microphones."""
+GAP_TURNS = 3
+BEAMS: tuple[BeamKind, BeamKind] = ("delay_and_sum", "mvdr")
 
 
 @dataclass(frozen=True)
@@ -42,8 +52,23 @@ class Heard:
     bearing_rad: float
 
 
-def speech() -> Pcm:
-    return np.concatenate(list(EspeakSynthesizer("en-us+m3", 165, 50).synthesize(TEXT)))
+@dataclass(frozen=True)
+class Dialogue:
+    """Somebody speaks, we answer, and they speak again while we still do. Float32 (microphones, n)
+    and (n,)."""
+
+    person: Channels
+    echo: Channels
+    played: Pcm
+    bearing_rad: float
+    first_turn: int
+    """Of ours."""
+    over_turn: int
+    """From here on both speak."""
+
+
+def speech(text: str = TEXT, voice: str = "en-us+m3") -> Pcm:
+    return np.concatenate(list(EspeakSynthesizer(voice, 165, 50).synthesize(text)))
 
 
 def placed(dry: Pcm, positions_m: NDArray[np.float64], t60_s: float, seed: int) -> Heard:
@@ -61,12 +86,76 @@ def placed(dry: Pcm, positions_m: NDArray[np.float64], t60_s: float, seed: int) 
     return Heard(person[:, :length], disturber[:, :length], bearing_rad)
 
 
+def dialogue(
+    theirs: Pcm, ours: Pcm, positions_m: NDArray[np.float64], t60_s: float, seed: int
+) -> Dialogue:
+    """Of dry voices: somebody 1.5 m away in a random direction, our loudspeaker in another."""
+    rng = np.random.default_rng([seed, 2])
+    bearing_rad = float(rng.uniform(-np.pi, np.pi))
+    loudspeaker_rad = bearing_rad + float(rng.choice([-1, 1]) * rng.uniform(np.pi / 3, np.pi))
+    centre = np.array([3.0, 2.5, 1.2]) + rng.uniform(-0.3, 0.3, 3)
+    said, spoken = (-(-len(one) // TURN_SAMPLES) for one in (theirs, ours))
+    first = said + GAP_TURNS
+    over = max(first + spoken - said, first + spoken // 2)
+    size = (first + spoken) * TURN_SAMPLES
+    person, played = np.zeros(size, np.float32), np.zeros(size, np.float32)
+    person[: len(theirs)] = theirs
+    again = theirs[: size - over * TURN_SAMPLES]
+    person[over * TURN_SAMPLES :][: len(again)] = again
+    played[first * TURN_SAMPLES :][: len(ours)] = ours * np.float32(0.1 / ours.std())
+    heard = _through(person, bearing_rad, centre, positions_m, t60_s)[:, :size]
+    echo = _through(played, loudspeaker_rad, centre, positions_m, t60_s, LOUDSPEAKER_M)[:, :size]
+    echo *= np.float32(10 ** (ECHO_DB / 20))
+    return Dialogue(heard, echo, played, bearing_rad, first, over)
+
+
+def beside_ourselves(
+    scene: Dialogue, positions_m: NDArray[np.float64], beam: BeamKind, cancels: bool, told: bool
+) -> tuple[list[float], float]:
+    """Of the turns in which we speak: the bearing's errors in degrees, inf where there is none; and
+    of the last part, in which the person speaks as well, the person over all else in the beam, dB.
+
+    Not `told`: the array does not know when we speak.
+    """
+    rng, silence = np.random.default_rng(4), np.zeros(TURN_SAMPLES, np.float32)
+    noise = (0.0005 * rng.standard_normal(scene.person.shape)).astype(np.float32)
+    microphones = turns(scene.person + scene.echo + noise)
+    played = turns(scene.played[None])
+    array = MicArray(positions_m, list(range(len(positions_m))), beam)
+    front = SoundFrontEnd(None, array)
+    beams, errors = [], []
+    with EchoCanceller(len(positions_m)) if cancels else nullcontext() as canceller:
+        for heard, (reference,) in zip(microphones, played, strict=True):
+            if canceller is not None:
+                heard = canceller.process(heard, reference)
+            one, bearing_rad = front.process(heard, reference if told else silence)
+            beams.append(one)
+            errors.append(_off_deg(bearing_rad, scene.bearing_rad))
+    ideal = Beam(positions_m, adaptive=False)
+    wanted = [ideal.process(turn, scene.bearing_rad) for turn in turns(scene.person)]
+    both = slice(scene.over_turn, None)
+    over_db = _over_rest_db(np.concatenate(beams[both]), np.concatenate(wanted[both]))
+    return errors[scene.first_turn :], over_db
+
+
+def _over_rest_db(heard: Pcm, wanted: Pcm) -> float:
+    share = wanted * (np.dot(heard, wanted) / np.dot(wanted, wanted))
+    return float(10 * np.log10(np.mean(share**2) / np.mean((heard - share) ** 2)))
+
+
+def _off_deg(found_rad: float | None, wanted_rad: float) -> float:
+    if found_rad is None:
+        return float("inf")
+    return float(np.degrees(abs(np.angle(np.exp(1j * (found_rad - wanted_rad))))))
+
+
 def _through(
     sound: Pcm,
     bearing_rad: float,
     centre: NDArray[np.float64],
     positions_m: NDArray[np.float64],
     t60_s: float,
+    distance_m: float = DISTANCE_M,
 ) -> Channels:
     absorbed, order = (1.0, 0) if t60_s == 0 else pyroomacoustics.inverse_sabine(t60_s, ROOM_M)
     room = pyroomacoustics.ShoeBox(
@@ -76,7 +165,7 @@ def _through(
         max_order=min(order, LONGEST_ORDER),
     )
     towards = np.array([np.cos(bearing_rad), np.sin(bearing_rad), 0.1])
-    room.add_source(centre + DISTANCE_M * towards, signal=sound)
+    room.add_source(centre + distance_m * towards, signal=sound)
     room.add_microphone_array((centre + positions_m).T)
     room.simulate()
     heard: Channels = room.mic_array.signals.astype(np.float32)
@@ -93,13 +182,9 @@ def errors_deg(
     """Of each turn with a bearing; inf for those that have none."""
     rng = np.random.default_rng([seed, 1])
     noise = rng.standard_normal(heard.speech.shape) * 0.05 * 10 ** (-snr_db / 20)
-    finder, found = Bearing(positions_m), []
-    for turn in turns((heard.speech + noise).astype(np.float32)):
-        bearing = finder.find(turn)
-        off = (
-            np.inf if bearing is None else abs(np.angle(np.exp(1j * (bearing - heard.bearing_rad))))
-        )
-        found.append(float(np.degrees(off)))
+    finder = Bearing(positions_m)
+    sound = turns((heard.speech + noise).astype(np.float32))
+    found = [_off_deg(finder.find(turn), heard.bearing_rad) for turn in sound]
     return found[SETTLING_TURNS:]
 
 
@@ -179,8 +264,31 @@ def measure(places: int, out: Path) -> None:
     for beam in kinds:
         p50, p95 = cost_ms(beam)
         print(f"| {beam} | {p50:.1f} ms | {p95:.1f} ms |")
+    ourselves(places, where)
     draw(medians, gains, out / "array.svg")
     print(f"\n{places} places each, {sensors_folder().name}/respeaker_4.yaml, {out / 'array.svg'}")
+
+
+def ourselves(places: int, positions_m: NDArray[np.float64]) -> None:
+    """Each cell: told when the device speaks / not told."""
+    theirs, ours = speech(), speech(OURS, "en-us+f2")
+    print("\n| T60 | canceller | bearing error, median | 90 % | delay-and-sum | MVDR |")
+    print("|---|---|---|---|---|---|")
+    for t60 in T60_S:
+        scenes = [dialogue(theirs, ours, positions_m, t60, seed) for seed in range(places)]
+        for cancels in (True, False) if available() else (False,):
+            columns: list[list[str]] = []
+            for told in (True, False):
+                found = [beside_ourselves(s, positions_m, BEAMS[0], cancels, told) for s in scenes]
+                off = np.concatenate([errors for errors, _ in found])
+                mvdr = [beside_ourselves(s, positions_m, BEAMS[1], cancels, told) for s in scenes]
+                columns.append(
+                    [f"{float(np.percentile(off, share)):.1f}°" for share in (50, 90)]
+                    + [f"{np.median([db for _, db in each]):+.1f} dB" for each in (found, mvdr)]
+                )
+            cells = [f"{told} / {not_told}" for told, not_told in zip(*columns, strict=True)]
+            print(f"| {t60:g} s | {'speex' if cancels else 'none'} | {' | '.join(cells)} |")
+    print("\ntold when the device speaks / not told; beams: the person over all else")
 
 
 def draw(medians: dict[float, list[float]], gains: dict[str, list[float]], path: Path) -> None:

@@ -36,8 +36,9 @@ class Metrics:
     """A Sink that counts, and `text()` for whoever asks.
 
     `queues` are those whose depth shall be known; `sound` tells how microphone and loudspeaker are,
-    where these are devices of this machine; `camera_state` tells what a camera is worth. Entering
-    raises ConfigError without prometheus_client.
+    where these are devices of this machine; `camera_state` tells what a camera is worth, and
+    `camera_reopened` how often it was opened again. Entering raises ConfigError without
+    prometheus_client.
     """
 
     def __init__(
@@ -48,10 +49,11 @@ class Metrics:
         sound: Callable[[], SoundStatus] | None = None,
         fade_ms: float = 20.0,
         camera_state: Callable[[], CameraState] | None = None,
+        camera_reopened: Callable[[], int] | None = None,
     ) -> None:
         self._health, self._control = health, control
         self._queues, self._sound, self._fade_s = queues, sound, fade_ms / 1000
-        self._camera_state = camera_state
+        self._camera_state, self._camera_reopened = camera_state, camera_reopened
         self._registry: Any = None
         self._heard_s: float | None = None
         """How long ago the person was last heard (in the model's own transcript)."""
@@ -121,6 +123,12 @@ class Metrics:
             for one in CameraState:
                 camera.add_metric([one.value], one is now)
             yield camera
+        if self._camera_reopened is not None:
+            yield CounterMetricFamily(
+                "edge_camera_reopened",
+                "Attempts to open it again.",
+                self._camera_reopened(),
+            )
         depth = GaugeMetricFamily("edge_queue_depth", "Micro-turns that wait.", labels=["queue"])
         lost = CounterMetricFamily("edge_queue_dropped", "Micro-turns dropped.", labels=["queue"])
         for queue in self._queues:

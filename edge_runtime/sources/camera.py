@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 FIRST_FRAME_TIMEOUT_S = 5.0
 FIRST_BACKOFF_S, LONGEST_BACKOFF_S = 0.5, 10.0
+LEAVE_S = 3.0
+"""For the picture that is being waited for; a stream gives up after 2 s, a driver may never."""
 KEPT_FRAMES = 4
 """The sound of a micro-turn ends a little before now: its picture may not be the very newest."""
 
@@ -35,7 +37,8 @@ class CameraSource:
 
     The device is what `find_camera` understands. Entering waits for the first picture; it raises
     SourceError, with a remedy, when the camera is missing, busy or mute. Switched off, the camera
-    is closed. A frozen picture is not handed out; a black one is, for it may be the night.
+    is closed. A frozen picture is not handed out; a black one is, for it may be the night. Leaving
+    takes at most `LEAVE_S`: a driver that hangs is left behind in its thread.
     """
 
     def __init__(
@@ -128,7 +131,13 @@ class CameraSource:
             self._stopping.set()
             self._changed.notify_all()
         if self._thread is not None:
-            self._thread.join()
+            self._thread.join(LEAVE_S)
+            if self._thread.is_alive():
+                log.error(
+                    "the camera %s does not answer and could not be closed; it stays in use until "
+                    "this program has ended",
+                    shown(self._device),
+                )
             self._thread = None
 
     def _why_not_opened(self) -> str:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import ctypes
 import ctypes.util
 from functools import lru_cache
+from types import TracebackType
 from typing import Any
 
 import numpy as np
+from typing_extensions import Self
 
 from edge_runtime.errors import SourceError
 from edge_runtime.micro_turn import SAMPLE_RATE_HZ, TURN_SAMPLES, Channels, Pcm
@@ -25,31 +27,51 @@ class EchoCanceller:
     """Speex's adaptive filter (Valin, 2007), for all microphones at once. Linear, it subtracts
     only: the person beside the echo, and the phase between microphones, stay what they were.
 
-    Raises SourceError where libspeexdsp is missing.
+    Entering begins with filters that know nothing, and raises SourceError where libspeexdsp is
+    missing; leaving frees them.
     """
 
     def __init__(self, channels: int) -> None:
         """`channels`: microphones, each with a filter of its own."""
-        self._library, self._channels = _library(), channels
-        self._state = self._library.speex_echo_state_init_mc(BLOCK, TAIL, channels, 1)
+        self._channels = channels
+        self._state: int | None = None
+
+    def __enter__(self) -> Self:
+        library = _library()
+        self._state = library.speex_echo_state_init_mc(BLOCK, TAIL, self._channels, 1)
         if not self._state:
             raise SourceError("libspeexdsp could not start: audio.echo: none goes without it.")
         rate_hz = ctypes.c_int(SAMPLE_RATE_HZ)
-        self._library.speex_echo_ctl(self._state, SET_SAMPLING_RATE, ctypes.byref(rate_hz))
+        library.speex_echo_ctl(self._state, SET_SAMPLING_RATE, ctypes.byref(rate_hz))
+        return self
 
-    def __del__(self) -> None:
-        state, self._state = getattr(self, "_state", None), None
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        state, self._state = self._state, None
         if state:
-            self._library.speex_echo_state_destroy(state)
+            _library().speex_echo_state_destroy(state)
 
     def process(self, microphones: Channels, reference: Pcm) -> Channels:
         """Float32 (channels, 3200) and what was played then, (3200,): the echo at most 200 ms later
-        than its sound, and no earlier -> the microphones without it, (channels, 3200), no delay."""
+        than its sound, and no earlier -> the microphones without it, (channels, 3200), no delay.
+
+        Raises RuntimeError outside of `with`, and ValueError for other shapes: the library would
+        write into freed memory, or beyond its own.
+        """
+        if self._state is None:
+            raise RuntimeError("EchoCanceller.process outside of its `with` block")
+        if microphones.shape != (self._channels, TURN_SAMPLES) or reference.size != TURN_SAMPLES:
+            raise ValueError(f"({self._channels}, {TURN_SAMPLES}), not {microphones.shape}")
+        library = _library()
         heard, played = _int16(microphones.T), _int16(reference)
         cleaned = np.empty_like(heard)
         for start in range(0, TURN_SAMPLES, BLOCK):
             part = slice(start, start + BLOCK)
-            self._library.speex_echo_cancellation(
+            library.speex_echo_cancellation(
                 self._state,
                 heard[part].ctypes.data,
                 played[part].ctypes.data,

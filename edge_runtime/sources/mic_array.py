@@ -21,7 +21,7 @@ KEPT = 0.7
 CLEAR = 0.04
 """The map's peak above its mean, of at most 1, below which there is no bearing."""
 LEAST_RMS = 1e-4
-"""Below is no sound whose bearing could matter."""
+"""Below is no sound that could matter: nothing is connected, or it is switched off."""
 TAPS = 128
 """Of a beam's filters; half of it, 4 ms, is their delay."""
 FADE = SAMPLE_RATE_HZ // 50
@@ -29,7 +29,13 @@ FADE = SAMPLE_RATE_HZ // 50
 LOADING = 1e-2
 """Of the covariance's diagonal: how far MVDR trusts positions and gains (-20 dB)."""
 LEARNED = 0.9
-"""Share of what is known of the noise that stays when a turn without a bearing is heard."""
+"""Share of what is known of the noise that stays when a turn of noise is heard."""
+NOISE_ABOVE = 10**0.2
+"""Of the quietest turns' power, 2 dB: what is louder may be a person without a clear bearing."""
+FLOOR_RISES = 10**0.02
+"""A turn, 1 dB a second: so soon does the quietest follow a room that gets louder."""
+HELD_TURNS = 50
+"""For 10 s after somebody was heard the bearing is theirs while we speak."""
 
 
 def bearings_rad(positions_m: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -92,6 +98,10 @@ class Bearing:
             return None
         return self._between(peak)
 
+    def skip(self, microphones: Channels) -> None:
+        """As `find`, of a turn that shall tell nothing."""
+        self._before = microphones[:, -(BLOCK - HOP) :]
+
     def _between(self, peak: int) -> float:
         """The top of the parabola through the peak and its neighbours."""
         last = len(self._map) - 1
@@ -109,7 +119,7 @@ class Beam:
 
     def __init__(self, positions_m: NDArray[np.float64], adaptive: bool) -> None:
         """`adaptive`: MVDR (Capon, 1969) in noise that is the same all around, and then in what was
-        heard while nothing had a bearing; else delay-and-sum."""
+        heard while nothing had a bearing and it was as quiet as it gets; else delay-and-sum."""
         self._positions, self._adaptive = positions_m, adaptive
         self._hz = np.fft.rfftfreq(TAPS, 1 / SAMPLE_RATE_HZ)
         apart = np.linalg.norm(positions_m[:, None] - positions_m[None], axis=-1)
@@ -120,13 +130,16 @@ class Beam:
         self._bearing_rad = 0.0
         self._learned = False
         """Since the filters were made."""
+        self._floor = np.inf
+        """Power of the quietest turns."""
         self._rise = np.minimum(np.arange(TURN_SAMPLES) / FADE, 1).astype(np.float32)
 
-    def process(self, microphones: Channels, bearing_rad: float | None) -> Pcm:
-        """Float32 (microphones, 3200) -> (3200,), 4 ms later. None: the beam stays where it is."""
+    def process(self, microphones: Channels, bearing_rad: float | None, learns: bool = True) -> Pcm:
+        """Float32 (microphones, 3200) -> (3200,), 4 ms later. None: the beam stays where it is.
+        Not `learns`: this is no noise of the room."""
         sound = np.concatenate([self._before, microphones], axis=1)
         self._before = sound[:, -(TAPS - 1) :]
-        if bearing_rad is None and self._adaptive:
+        if learns and self._adaptive and self._quiet(microphones) and bearing_rad is None:
             self._learn(microphones)
         turned = bearing_rad is not None and abs(bearing_rad - self._bearing_rad) > STEP_RAD / 2
         old = filters = self._filters
@@ -157,6 +170,13 @@ class Beam:
         taps *= np.hanning(TAPS + 1)[:TAPS, None]
         return np.fft.rfft(taps.T, self._size).astype(np.complex64)
 
+    def _quiet(self, microphones: Channels) -> bool:
+        power = float(np.mean(microphones**2))
+        if power < LEAST_RMS**2:
+            return False
+        self._floor = min(power, self._floor * FLOOR_RISES)
+        return power <= self._floor * NOISE_ABOVE
+
     def _learn(self, microphones: Channels) -> None:
         count = TURN_SAMPLES // TAPS
         blocks = microphones[:, : count * TAPS].reshape(len(microphones), count, TAPS)
@@ -184,14 +204,38 @@ class MicArray:
         self._bearing = Bearing(positions_m) if len(channels) > 1 else None
         wanted = len(channels) > 1 and beam != "none"
         self._beam = Beam(positions_m, beam == "mvdr") if wanted else None
+        self._loudest = 0j
+        """Bearings as points on a circle, each weighing its turn's power, the older the less: those
+        of an utterance, and not of its last echoes in the room."""
+        self._turns_since = HELD_TURNS + 1
 
     def select(self, captured: Channels) -> Channels:
         """Of all channels that were captured those of the microphones, in the geometry's order."""
         return captured[self._channels]
 
-    def process(self, microphones: Channels) -> tuple[Pcm, float | None]:
-        """Float32 (microphones, 3200) -> the beam (3200,), and the bearing in radians or None."""
-        bearing_rad = None if self._bearing is None else self._bearing.find(microphones)
+    def process(self, microphones: Channels, ours: bool = False) -> tuple[Pcm, float | None]:
+        """Float32 (microphones, 3200) -> the beam (3200,), and the bearing in radians or None.
+
+        `ours`: our own loudspeaker may be louder in them than anybody else. Bearing and beam then
+        stay with whoever spoke to us, and no noise is learned.
+        """
+        if self._bearing is None:
+            return microphones[0], None
+        if ours:
+            self._bearing.skip(microphones)
+            bearing_rad = self._held_rad()
+        else:
+            bearing_rad = self._bearing.find(microphones)
+            self._note(bearing_rad, float(np.mean(microphones**2)))
         if self._beam is None:
             return microphones[0], bearing_rad
-        return self._beam.process(microphones, bearing_rad), bearing_rad
+        return self._beam.process(microphones, bearing_rad, learns=not ours), bearing_rad
+
+    def _note(self, found_rad: float | None, power: float) -> None:
+        self._turns_since += 1
+        if found_rad is not None:
+            self._loudest = KEPT * self._loudest + power * np.exp(1j * found_rad)
+            self._turns_since = 0
+
+    def _held_rad(self) -> float | None:
+        return float(np.angle(self._loudest)) if self._turns_since <= HELD_TURNS else None

@@ -57,6 +57,8 @@ class MicrophoneSource:
 
     def __enter__(self) -> Self:
         with ExitStack() as acquired:
+            if self._front_end is not None:
+                acquired.enter_context(self._front_end)
             acquired.enter_context(self._sound)
             self._resources = acquired.pop_all()
         return self

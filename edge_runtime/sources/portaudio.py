@@ -14,6 +14,7 @@ from typing import Any
 from typing_extensions import Self
 
 from edge_runtime.errors import SourceError
+from edge_runtime.sources import alsa_log
 from edge_runtime.sources.audio_device import AudioDevice, AudioKind, usb_identity
 
 log = logging.getLogger(__name__)
@@ -189,6 +190,7 @@ class PortAudio:
                 "sudo apt install portaudio19-dev; pip install 'edge-runtime[audio]'. "
                 "Or run without one: --audio FILE."
             ) from error
+        alsa_log.take_over()
         with _quiet():
             self._begun.append(pyaudio.PyAudio())
 
@@ -213,7 +215,7 @@ def audio_devices() -> list[AudioDevice]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """ALSA and JACK write lines to file 2 for every device that they look for in vain."""
+    """JACK and PortAudio write lines to file 2 for every device that they look for in vain."""
     kept, nothing = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     try:
         os.dup2(nothing, 2)

@@ -22,6 +22,7 @@ from edge_runtime.micro_turn import SAMPLE_RATE_HZ, TURN_SAMPLES, AudioReading, 
 from edge_runtime.sound_status import DeviceState
 from edge_runtime.sources.duplex_buffer import DuplexBuffer
 from edge_runtime.sources.echo_delay import lateness
+from edge_runtime.sources.front_end import SoundFrontEnd
 from edge_runtime.sources.microphone import MicrophoneSource
 from edge_runtime.sources.portaudio import PortAudio, audio_devices
 from edge_runtime.sources.sound_plan import Plan, Wanted
@@ -134,7 +135,7 @@ def test_streams_run_at_the_device_s_own_rate(
 def test_every_channel_of_an_array_arrives(card: VirtualSound, channels: int) -> None:
     card.plug("array", channels)
 
-    class FrontEnd:
+    class FrontEnd(SoundFrontEnd):
         shapes: tuple[int, ...] = ()
 
         def process(self, microphones: np.ndarray, reference: Pcm) -> tuple[Pcm, float | None]:

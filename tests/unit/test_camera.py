@@ -128,6 +128,47 @@ def test_leaving_ends_the_thread_at_once_even_while_it_backs_off(
     assert not thread.is_alive()
 
 
+class Hanging:
+    """Stands in for a camera whose driver gives one picture and then never answers again."""
+
+    def __init__(self) -> None:
+        self.answers, self.asked, self.released = (threading.Event() for _ in range(3))
+        self.grabbed = 0
+
+    def isOpened(self) -> bool:
+        return True
+
+    def grab(self) -> bool:
+        self.grabbed += 1
+        if self.grabbed > 1:
+            self.asked.set()
+            assert self.answers.wait(60)
+        return self.grabbed == 1
+
+    def retrieve(self) -> tuple[bool, np.ndarray]:
+        return True, np.full((48, 64, 3), 100, np.uint8)
+
+    def release(self) -> None:
+        self.released.set()
+
+
+def test_a_driver_that_hangs_does_not_keep_the_program_from_ending(
+    video: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    hanging = Hanging()
+    monkeypatch.setattr(camera_module, "open_capture", lambda target, size: hanging)
+    monkeypatch.setattr(camera_module, "LEAVE_S", 0.05)
+    with CameraSource(str(video)) as source:
+        assert hanging.asked.wait(30)
+        thread = source._thread
+    assert thread is not None and thread.is_alive()
+    assert "does not answer and could not be closed" in caplog.text
+    hanging.answers.set()
+    thread.join(30)
+    assert not thread.is_alive()
+    assert hanging.released.is_set()
+
+
 @pytest.mark.parametrize("device", [97, "97", "/dev/video97", "no such camera"])
 def test_a_missing_camera(device: str | int) -> None:
     with pytest.raises(SourceError) as caught:

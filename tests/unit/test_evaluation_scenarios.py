@@ -18,6 +18,7 @@ from edge_runtime.evaluation.scenarios.answers import answer
 from edge_runtime.evaluation.scenarios.others import noises, side_talk
 from edge_runtime.evaluation.scenarios.seen import seen
 from edge_runtime.evaluation.scenarios.speaking import (
+    Echo,
     aside,
     backchannel,
     echo,
@@ -133,6 +134,26 @@ def test_the_echo_is_the_same_with_and_without_its_reference(casting: Casting) -
     np.testing.assert_array_equal(late.audio[1, 6400:], heard.audio[1, :-6400])
     quiet = echo_clip(casting, 3)
     assert [heard.of("echo")[0].detail, quiet.of("echo")[0].detail] == ["0 dB", "-30 dB"]
+
+
+def test_an_echo_as_it_is_asked_for(casting: Casting) -> None:
+    """Later and quieter than in another clip of the same index; clipped, no quieter but bent."""
+    clips = {
+        name: echo_clip(casting, 0, echo=echo)
+        for name, echo in {
+            "loud": Echo(0, 0.0),
+            "quiet": Echo(-20, 0.0),
+            "late": Echo(0, 0.4),
+            "bent": Echo(0, 0.0, clips=True),
+        }.items()
+    }
+    loud, quiet, late, bent = (clip.audio[0].astype(np.float64) for clip in clips.values())
+    np.testing.assert_array_equal(clips["loud"].audio[1], clips["bent"].audio[1])
+    assert 20 * np.log10(quiet.std() / loud.std()) == pytest.approx(-20, abs=2)  # hiss is in both
+    delay = round(0.4 * S)
+    assert np.corrcoef(late[delay:], loud[:-delay])[0, 1] > 0.99
+    assert 20 * np.log10(bent.std() / loud.std()) == pytest.approx(0, abs=1)
+    assert 0.5 < np.corrcoef(bent, loud)[0, 1] < 0.98
 
 
 def test_somebody_who_speaks_to_others_has_turned_away(casting: Casting) -> None:

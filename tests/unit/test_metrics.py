@@ -106,7 +106,8 @@ def run(health: HealthMonitor) -> Iterator[Run]:
     control.connect(microphone=lambda on: None, camera=lambda on: None)
     control.switch_camera(False)
     queues = [QueueSink(Statistics(), "recording")]
-    with Metrics(health, control, queues, sound, camera_state=lambda: CameraState.FROZEN) as sink:
+    camera = {"camera_state": lambda: CameraState.FROZEN, "camera_reopened": lambda: 3}
+    with Metrics(health, control, queues, sound, **camera) as sink:
         yield Run(sink)
 
 
@@ -136,6 +137,7 @@ def test_what_is_asked_for_at_the_moment_of_reading(run: Run, health: HealthMoni
     for state in CameraState:
         is_it = state is CameraState.FROZEN
         assert found[f"edge_camera_state{{state={state.value}}}"] == is_it
+    assert found["edge_camera_reopened_total"] == 3
     assert found["edge_queue_depth{queue=recording}"] == 0
     assert found["edge_queue_dropped_total{queue=recording}"] == 0
     assert found["edge_audio_underrun_samples_total"] == 320

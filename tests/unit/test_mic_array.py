@@ -114,6 +114,20 @@ class TestBeam:
         out = np.concatenate([beam.process(turn, 0.0) for turn in turns(own)])
         assert 20 * np.log10(out.std() / own[0].std()) < -6
 
+    def test_who_is_louder_than_the_room_is_no_noise(self) -> None:
+        """A person in reverberation may have no clear bearing, and must not be made quieter."""
+        where = load_geometry("respeaker_4", 6).positions_m()
+        own = np.stack([noise(seed, TURNS * TURN_SAMPLES) for seed in range(4)]).astype(np.float32)
+        person, beams = from_afar(where, -60), (Beam(where, True), Beam(where, True))
+        for beam, said in zip(beams, (person, own), strict=True):
+            for turn in turns(np.concatenate([own, said * 2, own], axis=1)):
+                beam.process(turn, None)
+        heard = [
+            np.concatenate([beam.process(turn, np.radians(20)) for turn in turns(person)])
+            for beam in beams
+        ]
+        assert heard[0].std() > 0.95 * heard[1].std()
+
     def test_none_hears_the_first_microphone(self) -> None:
         geometry = load_geometry("respeaker_4", 6)
         where = geometry.positions_m()

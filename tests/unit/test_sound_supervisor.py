@@ -14,6 +14,7 @@ from edge_runtime.errors import SourceError
 from edge_runtime.micro_turn import TURN_SAMPLES
 from edge_runtime.sound_status import DeviceState, SoundStatus
 from edge_runtime.sources import sound_opener, sound_supervisor
+from edge_runtime.sources.front_end import SoundFrontEnd
 from edge_runtime.sources.microphone import MicrophoneSource
 from edge_runtime.sources.sound_plan import Wanted
 
@@ -166,7 +167,7 @@ def test_blocks_that_are_too_small_are_found_at_the_start(
 
 
 def test_all_microphones_of_an_array_reach_its_front_end(hardware: Hardware) -> None:
-    class Loudest:
+    class Loudest(SoundFrontEnd):
         """Gives one microphone, and says which."""
 
         def process(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -19,6 +21,24 @@ TURN_SHARE = 0.25
 """Of the interruptions are no stop word but a whole turn ("wait, actually ...")."""
 ECHO_DB = (0.0, -10.0, -20.0, -30.0)
 ECHO_DELAY_S = (0.0, 0.05, 0.12, 0.25, 0.4)
+CLIPS_AT = 1.25
+"""Of the rms of what is played: a small loudspeaker far beyond what it can give."""
+
+
+@dataclass(frozen=True)
+class Echo:
+    """How the microphone hears our own voice."""
+
+    level_db: float
+    """Against what is played."""
+    delay_s: float
+    clips: bool = False
+    """The loudspeaker distorts: nothing linear cancels that."""
+
+    @property
+    def delay(self) -> int:
+        """In samples."""
+        return samples(self.delay_s)
 
 
 def _speech(casting: Casting, scenario: str, index: int, event_s: float) -> tuple[Stage, int]:
@@ -42,10 +62,10 @@ def interruption(casting: Casting, index: int) -> Clip | None:
     return _interrupted(casting, "interruptions", index).finish("interruptions")
 
 
-def interruption_beside_echo(casting: Casting, index: int) -> Clip:
+def interruption_beside_echo(casting: Casting, index: int, echo: Echo | None = None) -> Clip:
     """The same in a quiet room, where the microphone hears our own voice as in `echo_clip`."""
     stage = _interrupted(casting, "echoed interruptions", index)
-    return stage.finish("interruptions", stage.near + _hiss_and_echo(stage, index))
+    return stage.finish("interruptions", stage.near + _hiss_and_echo(stage, echo or echo_of(index)))
 
 
 def _interrupted(casting: Casting, scenario: str, index: int) -> Stage:
@@ -100,19 +120,27 @@ def noise(rng: np.random.Generator, bed: NDArray[np.generic], length: int, level
     return scaled
 
 
-def echo_clip(casting: Casting, index: int, reference: bool = True, late_s: float = 0.0) -> Clip:
-    """The device speaks, nobody else does, and its voice comes back through the microphone.
+def echo_clip(
+    casting: Casting,
+    index: int,
+    reference: bool = True,
+    late_s: float = 0.0,
+    echo: Echo | None = None,
+) -> Clip:
+    """The device speaks, nobody else does, and its voice comes back through the microphone, as
+    `echo_of(index)` or as given.
 
     Without `reference` the model does not see what was played; with `late_s` it sees it late.
     """
     rng = casting.rng("echo", index)
-    level_db, delay = echo_of(index)
+    heard = echo or echo_of(index)
     stage = casting.stage(rng, 9.0)
     start = samples(rng.uniform(0.6, 1.2))
     spoken = stage.long_utterance(3.5)[: samples(6.0)]
     end = stage.device(spoken, start)
-    microphone = _hiss_and_echo(stage, index)
-    stage.cue("echo", start, min(end + delay + samples(0.3), len(microphone)), f"{level_db:.0f} dB")
+    microphone = _hiss_and_echo(stage, heard)
+    until = min(end + heard.delay + samples(0.3), len(microphone))
+    stage.cue("echo", start, until, f"{heard.level_db:.0f} dB")
     clip = stage.finish("echo", microphone)
     late = samples(late_s)
     if not reference:
@@ -122,23 +150,34 @@ def echo_clip(casting: Casting, index: int, reference: bool = True, late_s: floa
     return clip
 
 
-def echo_of(index: int) -> tuple[float, int]:
-    """Of clip `index`: the level against what is played, dB, and the delay in samples."""
-    level_db = ECHO_DB[index % len(ECHO_DB)]
-    return level_db, samples(ECHO_DELAY_S[index // len(ECHO_DB) % len(ECHO_DELAY_S)])
+def echo_of(index: int) -> Echo:
+    """Of clip `index`: all levels, and then the next delay."""
+    delay_s = ECHO_DELAY_S[index // len(ECHO_DB) % len(ECHO_DELAY_S)]
+    return Echo(ECHO_DB[index % len(ECHO_DB)], delay_s)
 
 
 def echo(casting: Casting, index: int) -> Clip | None:
     return echo_clip(casting, index)
 
 
-def _hiss_and_echo(stage: Stage, index: int) -> Pcm:
+def _hiss_and_echo(stage: Stage, heard: Echo) -> Pcm:
     """A microphone that hears our voice and nobody else, int16 scale, float32 (n,)."""
-    level_db, delay = echo_of(index)
     microphone = hiss(stage)
-    echo = _through_room(stage.rng, stage.played) * np.float32(10 ** (level_db / 20))
-    microphone[delay:] += echo[: len(echo) - delay]
+    given = clipped(stage.played) if heard.clips else stage.played
+    echo = _through_room(stage.rng, given) * np.float32(10 ** (heard.level_db / 20))
+    microphone[heard.delay :] += echo[: len(echo) - heard.delay]
     return microphone
+
+
+def clipped(pcm: Pcm) -> Pcm:
+    """Float32 (n,) as a loudspeaker gives it that is driven too hard, no quieter than it was."""
+    sounding = pcm[pcm != 0]
+    if not sounding.size:
+        return pcm
+    most = CLIPS_AT * np.sqrt(np.mean(sounding**2))
+    flat = np.clip(pcm, -most, most)
+    louder: Pcm = flat * np.float32(np.linalg.norm(pcm) / np.linalg.norm(flat))
+    return louder
 
 
 def hiss(stage: Stage) -> Pcm:
