@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from edge_runtime.micro_turn import (  # noqa: E402
     MicroTurn,
     VoiceState,
 )
-from engines.reference.export import export  # noqa: E402
+from engines.reference.export import export, shorten  # noqa: E402
 from engines.reference.model import InteractionModel, ModelConfig  # noqa: E402
 from engines.reference.vocabulary import EVENTS  # noqa: E402
 from engines.reference.warm_start import load_graph  # noqa: E402
@@ -152,6 +153,19 @@ def test_training_can_start_from_an_exported_graph(tmp_path: Path) -> None:
     assert load_graph(fresh, graph) == []
     ours, theirs = trained.state_dict(), fresh.state_dict()
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def test_shortened_weights_are_near_the_whole_ones_and_pack_well() -> None:
+    whole, short = InteractionModel(ModelConfig()), InteractionModel(ModelConfig())
+    short.load_state_dict(whole.state_dict())
+    shorten(short, 9)
+    for one, other in zip(whole.parameters(), short.parameters(), strict=True):
+        assert torch.allclose(one, other, rtol=2**-10, atol=0)
+    sizes = [
+        len(zlib.compress(torch.cat([p.detach().flatten() for p in m.parameters()]).numpy()))
+        for m in (whole, short)
+    ]
+    assert sizes[1] < 0.65 * sizes[0]
 
 
 def test_weights_of_another_architecture_are_refused(tmp_path: Path) -> None:
