@@ -106,7 +106,8 @@ def load(url: str, seconds: float, devices: Sequence[int], console: Console) -> 
     console.print(table)
     console.print(
         f"Every device asks once in {EACH_S:.0f} s; two workers that answer at once. Each device "
-        f"has a connection of its own, and all share one process; {SOUND_S:.0f} s of sound each."
+        f"has a connection of its own, and all share one process; {SOUND_S:.0f} s of sound each, "
+        "packed when it is asked."
     )
 
 

@@ -9,6 +9,9 @@ from edge_runtime.delegation import wire
 from edge_runtime.errors import BackgroundError, WireError
 from edge_runtime.micro_turn import Frame, Request
 
+MAX_SAID_TEXT = 4_000
+"""Characters of one turn of the conversation; an answer may be far longer, and its end matters."""
+
 
 @dataclass(frozen=True)
 class Abilities:
@@ -28,13 +31,13 @@ def pack(name: str, request: Request, abilities: Abilities, local_time: str) -> 
         conversation=tuple(
             wire.Said(
                 speaker=one.speaker,
-                text=one.text,
+                text=one.text[-MAX_SAID_TEXT:],
                 age_s=max(0.0, one.age_s),
                 interrupted=one.interrupted,
             )
             for one in request.conversation
         ),
-        unsaid=request.unsaid,
+        unsaid=request.unsaid[: wire.MAX_TEXT],
         audio=_sound(request),
         frame=None if request.frame is None else _jpeg(request.frame),
         actions=tuple(wire.Ability(name=action) for action in abilities.actions),

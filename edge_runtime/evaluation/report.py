@@ -139,11 +139,14 @@ def interval(figure: Figure | None, unit: str) -> str:
 
 
 def table(report: Mapping[str, Any], console: Console) -> None:
-    """The model's headline by material, and the proofs."""
+    """The model's headline by material, and the proofs. A run of some scenarios shows what they
+    tell."""
     rows = report["rows"]["model"]
     shown = Table("", *rows, title="The model (baselines are in report.html)")
     for name, words, unit in (*HEADLINE, *MODEL_ONLY):
-        shown.add_row(words, *(put(rows[material].get(name), unit) for material in rows))
+        cells = [put(rows[material].get(name), unit) for material in rows]
+        if not report.get("only") or set(cells) != {"-"}:
+            shown.add_row(words, *cells)
     console.print(shown)
     for name, found in report.get("proofs", {}).items():
         reason = f" ({found['reason']})" if found["reason"] else ""

@@ -12,6 +12,7 @@ from typing_extensions import Self
 
 from edge_runtime.background.worker import Worker
 from edge_runtime.delegation.broker import BrokerSettings
+from edge_runtime.delegation.context import Heard
 from edge_runtime.delegation.fallback import FallbackBackground
 from edge_runtime.delegation.outbox import Outbox
 from edge_runtime.delegation.packing import Abilities
@@ -61,6 +62,9 @@ class Asker:
         self.background.submit(
             Request(name, SOUND, transcript, deadline_s=deadline_s, conversation=said, keep=keep)
         )
+
+    def ask_what_was(self, heard: Heard, name: str) -> None:
+        self.background.submit(Request(name, heard.audio(), heard.transcript, opus=heard.opus()))
 
     def kinds(self, name: str) -> list[str]:
         self.told += self.background.poll()

@@ -6,16 +6,21 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
-from asker import Asker, asking, working
+from asker import SOUND, Asker, asking, working
 from broker import Broker, Device, needs_mosquitto, running_broker, wait_until
 from echo_worker import HOLD, Echo
 
 from edge_runtime.background.worker import Worker
+from edge_runtime.delegation import wire
 from edge_runtime.delegation.broker import BrokerSettings
+from edge_runtime.delegation.context import Heard
+from edge_runtime.delegation.opus import OpusStream
 from edge_runtime.delegation.packing import Abilities
 from edge_runtime.delegation.remote import MqttBackground
-from edge_runtime.micro_turn import EventKind
+from edge_runtime.delegation.tasks import Tasks
+from edge_runtime.micro_turn import TURN_SAMPLES, Decision, EventKind, MicroTurn
 from edge_runtime.pacing import MonotonicClock
 
 pytestmark = needs_mosquitto
@@ -38,6 +43,22 @@ def test_a_question_goes_to_a_worker_with_all_it_needs_and_comes_back(broker: Br
     assert [one.text for one in asked.conversation] == ["Hello!"]
     assert [one.name for one in asked.actions] == ["wave"]
     assert asked.audio and asked.local_time and asked.frame is None
+
+
+def test_a_worker_hears_what_was_encoded_while_the_person_spoke(broker: Broker) -> None:
+    with working(broker) as echo, asking(broker) as device, Tasks("packing") as packing:
+        wait_until(lambda: device.remote.available)
+        heard = Heard(lambda: OpusStream(packing.put))
+        for index, pcm in enumerate(SOUND.reshape(-1, TURN_SAMPLES)):
+            turn = MicroTurn(index, 0, np.stack([pcm, np.zeros_like(pcm)]))
+            heard.add(turn, Decision(index, "listen", heard="tea"[index : index + 1]))
+            device.ask_what_was(heard, f"request-{index}")  # and it goes on all the same
+            device.await_kind(f"request-{index}", EventKind.RESULT)
+    assert len(echo.asked) == SOUND.size // TURN_SAMPLES
+    for asked in echo.asked:
+        length = TURN_SAMPLES * (1 + int(asked.id.rsplit("-", 1)[1]))
+        expected = wire.unpack_audio(wire.pack_audio(SOUND[:length]))
+        np.testing.assert_array_equal(wire.unpack_audio(asked.audio), expected)
 
 
 def test_without_a_worker_the_device_answers_itself_at_once(broker: Broker) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import math
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from edge_runtime.evaluation import figures
 from edge_runtime.evaluation.figures import Crossings
+from edge_runtime.evaluation.report import table
 
 
 def test_a_share_has_wilsons_interval() -> None:
@@ -101,3 +104,13 @@ def test_percentiles_come_with_an_interval() -> None:
     assert found["value"] == 90 and found["n"] == 101
     assert 75 < found["ci95"][0] < 90 < found["ci95"][1] <= 100
     assert figures.percentile([], 50)["value"] is None
+
+
+def test_a_run_of_some_scenarios_shows_only_what_they_tell() -> None:
+    figure = {"value": 0.5, "n": 8, "ci95": [0.2, 0.8]}
+    report = {"rows": {"model": {"seen": {"cancel_recall": figure}, "unseen": {}}}}
+    for only, missing in (([], True), (["answers"], False)):
+        out = io.StringIO()
+        table({**report, "only": only}, Console(file=out, width=100))
+        assert "50 % (n 8)" in out.getvalue()
+        assert ("misses an interruption" in out.getvalue()) is missing
