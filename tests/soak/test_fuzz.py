@@ -35,6 +35,8 @@ SEED = int(os.environ.get("SOAK_SEED", "1"))
 WORDS = [
     *(b"null", b"true", b"-1", b"1e999", b".nan", b"&a [*a]", b"!!python/object:os.system x"),
     *(b"{", b"}", b"[[[[[[", b'"', b"\x00", b"\xff\xfe", b"\xed\xa0\x80", b"2024-13-45"),
+    *(b"!!timestamp x", b"!!bool x", b"!!int ''", b"!!map [a]", b"!!set [a]", b"[" * 2000),
+    *(b"? [a]\n: b\n", b"&a ", b"*a", b'"\\U99999999"', b"0x", b": ", b"\n", b"!!binary "),
     *(b"9" * 5000, b"a: " * 50, b"<<: *x", b"\xe2\x80\xae", b"? ", b"---\n---\n"),
 ]
 
