@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import random
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -96,6 +98,14 @@ def bent(data: bytes, rng: random.Random) -> bytes:
         else:
             changed[at:until] = rng.randbytes(until - at)
     return bytes(changed)
+
+
+@pytest.fixture(autouse=True)
+def no_log() -> Iterator[None]:
+    """pytest would keep the millions of warnings about what is refused."""
+    logging.disable()
+    yield
+    logging.disable(logging.NOTSET)
 
 
 @pytest.mark.parametrize("name", TARGETS)
