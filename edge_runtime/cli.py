@@ -187,6 +187,22 @@ def version() -> None:
     console.print(__version__)
 
 
+def _version_and_end(wanted: bool) -> None:
+    if wanted:
+        version()
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    told: Annotated[
+        bool,
+        typer.Option("--version", callback=_version_and_end, is_eager=True, help="The version."),
+    ] = False,
+) -> None:
+    """Options of every command; they act on their own."""
+
+
 def main() -> None:
     """Run a command; an error of ours is one message and its exit code, never a traceback."""
     # These libraries write to standard error by themselves; what matters of it is in our errors.

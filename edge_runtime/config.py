@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import logging
+import reprlib
 import stat
 import types
 from collections.abc import Mapping, Sequence
@@ -29,7 +30,10 @@ from edge_runtime.errors import ConfigError
 log = logging.getLogger(__name__)
 Settings = TypeVar("Settings", bound=BaseModel)
 
-
+_SHORT = reprlib.Repr()
+"""How what was given is shown: a few lines with anchors can stand for more than fits into the
+memory."""
+_SHORT.maxlevel, _SHORT.maxstring, _SHORT.maxother = 2, 120, 120
 _ROS_NAME = r"^/?[A-Za-z_][A-Za-z0-9_]*(/[A-Za-z_][A-Za-z0-9_]*)*$"
 
 
@@ -403,7 +407,7 @@ def _read(path: Path) -> dict[str, Any]:
         ) from None
     except yaml.YAMLError as error:
         raise ConfigError(f"{path} is not valid YAML: {_position(error)}") from None
-    except (OSError, ValueError) as error:  # PyYAML raises ValueError for an impossible date
+    except (OSError, ValueError) as error:  # ValueError: not UTF-8
         raise ConfigError(f"{path} cannot be read: {error}.") from error
     if data is None:
         return {}
@@ -442,8 +446,8 @@ def _explain(problem: Any, kind: type[BaseModel]) -> str:
         hint = f" Did you mean `{near[0]}`?" if near else ""
         return f"  {key}: unknown key.{hint} Known here: {', '.join(known)}."
     if problem["loc"] != tuple(where):
-        return f"  {key}: a text or a number is wanted; given: {problem['input']!r}."
-    return f"  {key}: {problem['msg']}; given: {problem['input']!r}."
+        return f"  {key}: a text or a number is wanted; given: {_SHORT.repr(problem['input'])}."
+    return f"  {key}: {problem['msg']}; given: {_SHORT.repr(problem['input'])}."
 
 
 def _keys(model: type[BaseModel], where: Sequence[Any]) -> list[str]:

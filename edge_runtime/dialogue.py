@@ -40,6 +40,8 @@ ASIDES = frozenset({BACKCHANNEL, ANNOUNCE})
 REQUEST, KEPT, TOLD = "request-", "kept-", "told-"
 """How the ids begin: of questions that matter now, of those that may be answered late, and of what
 somebody outside wants told."""
+NOTICE = "-notice"
+"""How the id ends under which the person is told that a question is kept."""
 STALE_TURNS = 30_000 // TURN_MS
 """An answer that has waited so long for the floor is not what the conversation is about any more.
 Timers, and what was kept, are told however late."""
@@ -123,7 +125,7 @@ class Dialogue:
             return None
         if event.kind is EventKind.KEPT:
             self._settle(event.id)
-            notice = Event(EventKind.RESULT, f"{event.id}-notice", self._words(KEPT_WORDS))
+            notice = Event(EventKind.RESULT, f"{event.id}{NOTICE}", self._words(KEPT_WORDS))
             return self._add_answer(notice)
         if event.kind is EventKind.FAILED:
             log.warning("request %s failed: %s", event.id, event.text)

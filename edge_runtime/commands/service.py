@@ -33,7 +33,7 @@ from edge_runtime.service_files import (
 )
 
 Apply = Annotated[
-    bool, typer.Option("--apply", help="Do it; without this it only shows what it would do.")
+    bool, typer.Option("--apply/--dry-run", help="Do it, or only show what it would do.")
 ]
 Root = Annotated[Path, typer.Option(help="A folder that stands for /: nothing else is touched.")]
 Worker = Annotated[bool, typer.Option("--background", help="The worker, not the device.")]

@@ -213,7 +213,7 @@ def load_manifest(folder: Path) -> Manifest:
             f"{folder} is not a model folder: it has no {MANIFEST_FILE}. Give a folder that was "
             "written by the factory's export (engines/reference is one)."
         ) from None
-    except (OSError, ValueError, yaml.YAMLError) as error:  # PyYAML raises ValueError for a date
+    except (OSError, ValueError, yaml.YAMLError) as error:  # ValueError: not UTF-8
         raise ManifestError(f"{path} cannot be read: {error}. Export the model again.") from error
     if not isinstance(data, dict):
         raise ManifestError(

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 from typing_extensions import Self
 
 from edge_runtime import __version__
+from edge_runtime.dialogue import KEPT, NOTICE, REQUEST
 from edge_runtime.errors import ConfigError
 from edge_runtime.health import LOUDSPEAKER, MICROPHONE, CameraState, HealthMonitor
-from edge_runtime.micro_turn import TURN_MS, Decision, Delegation, EventKind, MicroTurn, TurnRecord
+from edge_runtime.micro_turn import TURN_MS, Delegation, EventKind, TurnRecord
 from edge_runtime.remote_control import RemoteControl
 from edge_runtime.sinks.queue import QueueSink
 from edge_runtime.sound_status import DeviceState, SoundStatus
@@ -29,7 +30,6 @@ RESPONSE_S = (0.2, 0.4, 0.6, 0.8, 1.0, 1.4, 2.0, 3.0, 5.0, 10.0)
 STOP_S = (0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0, 1.5, 2.0)
 FORGET_S = 10.0
 """What was heard longer ago is not what is answered now."""
-REQUEST = "request-"
 
 
 class Metrics:
@@ -98,7 +98,7 @@ class Metrics:
             self._frame_age.observe(turn.frame_age_ms / 1000)
         self._lost.inc(turn.lost_samples)
         self._floor.labels(decision.floor).inc(TURN_S)
-        self._count_delegations(turn, decision)
+        self._count_delegations(record)
         self._observe_latencies(record)
 
     def collect(self) -> Iterable[Metric]:
@@ -158,7 +158,7 @@ class Metrics:
         self._floor = counter("edge_floor_seconds", "Time in each floor state.", "floor")
         self._asked = counter("edge_delegations_asked", "Questions handed on.")
         self._delegations = counter("edge_delegations", "Questions by their end.", "outcome")
-        for outcome in ("answered", "failed", "cancelled"):
+        for outcome in ("answered", "kept", "failed", "cancelled"):
             self._delegations.labels(outcome)
         self._response = histogram(
             "edge_response_seconds", "From the last word heard to what is said.", RESPONSE_S
@@ -167,14 +167,20 @@ class Metrics:
             "edge_stop_seconds", "From the first word heard over our speech to silence.", STOP_S
         )
 
-    def _count_delegations(self, turn: MicroTurn, decision: Decision) -> None:
-        outcomes = {EventKind.RESULT: "answered", EventKind.FAILED: "failed"}
+    def _count_delegations(self, record: TurnRecord) -> None:
+        """One that is kept counts as kept, and later as answered too."""
+        turn = record.turn
         for event in turn.events:
-            if event.kind in outcomes and event.id.startswith(REQUEST):
-                self._delegations.labels(outcomes[event.kind]).inc()
-        if decision.delegation is Delegation.DELEGATE:
+            if not event.id.startswith((REQUEST, KEPT)):
+                continue
+            if event.kind is EventKind.RESULT:
+                kept = event.id.endswith(NOTICE)
+                self._delegations.labels("kept" if kept else "answered").inc()
+            elif event.kind is EventKind.FAILED:
+                self._delegations.labels("failed").inc()
+        if record.request is not None:
             self._asked.inc()
-        elif decision.delegation is Delegation.CANCEL and turn.background.pending:
+        elif record.decision.delegation is Delegation.CANCEL and turn.background.pending:
             self._delegations.labels("cancelled").inc()
 
     def _observe_latencies(self, record: TurnRecord) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import yaml
 
+from edge_runtime import strict_yaml
 from edge_runtime.errors import ConfigError
 
 log = logging.getLogger(__name__)
@@ -90,8 +91,8 @@ def _read(path: Path, known: frozenset[str]) -> Table:
 def _parse(text: str, source: str, known: frozenset[str] | None) -> Table:
     """Closed: every act must be in `known` (None: any), every variant a text with words."""
     try:
-        # The base loader leaves every scalar a text: `yes` and `no` are acts here, not truth.
-        raw = yaml.load(text, Loader=yaml.BaseLoader)
+        # `yes` and `no` are acts here, not truth.
+        raw = strict_yaml.parse(text, typed=False)
     except yaml.YAMLError as error:
         raise ConfigError(f"{source} is not YAML: {error}") from error
     table: dict[str, dict[str, tuple[str, ...]]] = {}

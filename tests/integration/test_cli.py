@@ -200,6 +200,7 @@ def test_the_installed_command_tells_the_version(tmp_path: Path) -> None:
     )
     assert result.stdout.strip() == __version__
     assert edge("version", cwd=tmp_path).stdout == result.stdout
+    assert edge("--version", cwd=tmp_path).stdout == result.stdout
 
 
 def test_help_names_every_command_and_each_has_help_of_its_own(tmp_path: Path) -> None:

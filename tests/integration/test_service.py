@@ -154,6 +154,8 @@ def test_installing_is_shown_first_and_removing_too(tmp_path: Path) -> None:
     assert f"write      {root}/etc/systemd/system/edge-runtime.service" in shown.stdout
     assert "run        systemd-sysusers" in shown.stdout
     assert "Nothing was changed" in shown.stdout
+    asked_for = edge("install-service", "--root", root, "--dry-run", cwd=tmp_path)
+    assert asked_for.stdout == shown.stdout
     assert list(root.iterdir()) == []
     removed = edge("uninstall-service", "--root", root, cwd=tmp_path)
     assert "nothing to remove" in removed.stdout

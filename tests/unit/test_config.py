@@ -208,6 +208,31 @@ def test_a_key_given_twice_is_refused(tmp_path: Path) -> None:
         load_config(path)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("? [a]\n: b", "? &a [*a]\n: b", "voice: !!map [a]", "voice: !!set [a]"),
+        *("http: {port: !!int ''}", "http: {metrics: !!bool x}", "device: {name: !!timestamp x}"),
+        *("device: {name: 2024-13-45}", 'device: {name: "\\U99999999"}', "[" * 3000, "{" * 3000),
+    ],
+)
+def test_yaml_that_means_nothing_is_refused_clearly(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "odd.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match="is not valid YAML"):
+        load_config(path)
+
+
+def test_a_few_lines_that_stand_for_gigabytes_are_refused_in_few_words(tmp_path: Path) -> None:
+    rows = ["a0: &a0 [x, x, x, x, x, x, x, x]"]
+    rows += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 8)}]" for n in range(1, 12)]
+    path = tmp_path / "bomb.yaml"
+    path.write_text("\n".join([*rows, "device: *a11", "delegation: {keep: *a11}"]))
+    with pytest.raises(ConfigError) as caught:
+        load_config(path)
+    assert len(str(caught.value)) < 10_000
+
+
 def test_an_empty_section_is_its_defaults(tmp_path: Path) -> None:
     path = tmp_path / "empty.yaml"
     path.write_text("voice:\n#  pitch: 40\n")

@@ -22,6 +22,7 @@ from edge_runtime.micro_turn import (
     Event,
     EventKind,
     MicroTurn,
+    Request,
     Timings,
     TurnRecord,
     Utterance,
@@ -48,6 +49,7 @@ class Run:
         events: tuple[Event, ...] = (),
         voice: VoiceState = VoiceState(),  # noqa: B008 (frozen)
         pending: bool = False,
+        asks: str | None = None,
         frame_age_ms: float | None = None,
         lost: int = 0,
         **decision: Any,
@@ -69,6 +71,7 @@ class Run:
                 Decision(self.index, decision.pop("floor", "listen"), **decision),
                 timings or Timings(),
                 Utterance("utterance-1", "hello", "greet") if said else None,
+                request=None if asks is None else Request(asks, np.zeros(0, np.float32), "", "en"),
             )
         )
         self.index += 1
@@ -153,18 +156,23 @@ def test_what_is_asked_for_at_the_moment_of_reading(run: Run, health: HealthMoni
 
 
 def test_delegations_by_their_end(run: Run) -> None:
-    run.turn(delegation=Delegation.DELEGATE)
+    run.turn(asks="request-1")
     run.turn(events=(Event(EventKind.PROGRESS, "request-1"),))
     run.turn(events=(Event(EventKind.RESULT, "request-1"), Event(EventKind.RESULT, "timer-1")))
-    run.turn(delegation=Delegation.DELEGATE)
+    run.turn(asks="request-2")
     run.turn(events=(Event(EventKind.FAILED, "request-2"),))
-    run.turn(delegation=Delegation.DELEGATE)
+    run.turn(asks="request-3")
     run.turn(delegation=Delegation.CANCEL, pending=True)
     run.turn(delegation=Delegation.CANCEL)
+    run.turn(asks="kept-4")
+    run.turn(events=(Event(EventKind.RESULT, "kept-4-notice"),))
+    run.turn(delegation=Delegation.DELEGATE)  # in standby: nothing is asked
     found = run.figures()
-    assert found["edge_delegations_asked_total"] == 3
-    for outcome in ("answered", "failed", "cancelled"):
+    assert found["edge_delegations_asked_total"] == 4
+    for outcome in ("answered", "kept", "failed", "cancelled"):
         assert found[f"edge_delegations_total{{outcome={outcome}}}"] == 1
+    run.turn(events=(Event(EventKind.RESULT, "kept-4"),))
+    assert run.figures()["edge_delegations_total{outcome=answered}"] == 2
 
 
 def test_a_response_is_timed_from_the_last_word(run: Run) -> None:

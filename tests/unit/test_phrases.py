@@ -150,6 +150,7 @@ def test_a_language_that_nobody_has_is_named_with_those_there_are() -> None:
         ("en:\n  greet: ['Hi {name']", r"en.greet holds 'Hi {name'"),
         ("en:\n  greet: ['Hi name}']", r"en.greet holds 'Hi name}'"),
         ("en: {greet: [Hello", r"is not YAML"),
+        ("en:\n  greet: [Hi]\n  greet: [Ho]", r"`greet` is given twice"),
         ("en:\n  greet: [\x07]", r"is not YAML"),
     ],
 )
