@@ -315,7 +315,9 @@ class Ledger:
 
     def submit(self, request: Request) -> None:
         up = self._network.up
-        self._open[request.id] = Asked(self._world.turn, self._world.clock.now_ns(), up)
+        # It may arrive at once, so what is wrong now counts too.
+        now_ns = self._world.clock.now_ns()
+        self._open[request.id] = Asked(self._world.turn, now_ns, up, self._calm())
         self._known.add(request.id)
         if request.keep:
             self._books.held[request.id] = False
@@ -345,8 +347,11 @@ class Ledger:
         self._watch()
         return events
 
+    def _calm(self) -> bool:
+        return self._network.up and not any(self._world.has(fault) for fault in LINK_FAULTS)
+
     def _watch(self) -> None:
-        calm = self._network.up and not any(self._world.has(fault) for fault in LINK_FAULTS)
+        calm = self._calm()
         for id, asked in self._open.items():
             asked.calm &= calm and self._world.clock.now_ns() - asked.ns < 15e9
             age = self._world.turn - asked.turn
