@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
-import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,10 +15,10 @@ from typing_extensions import Self
 
 from edge_runtime import __version__
 from edge_runtime.errors import InputError
+from edge_runtime.every import Every
 from edge_runtime.health import HealthMonitor
 from edge_runtime.remote_control import RemoteControl
 
-log = logging.getLogger(__name__)
 FILE = "status.json"
 RUN = Path("/run")
 """Where the units' runtime folders are: edge-runtime, and edge-runtime@NAME for instances."""
@@ -53,12 +51,10 @@ class StatusFile:
 
     def __init__(self, path: Path, status: DeviceStatus) -> None:
         self._path, self._status = path, status
-        self._stopping = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._writing = Every(EVERY_S, self._write, "the status file")
 
     def __enter__(self) -> Self:
-        self._thread = threading.Thread(target=self._keep, name="status-file", daemon=True)
-        self._thread.start()
+        self._writing.__enter__()
         return self
 
     def __exit__(
@@ -67,23 +63,8 @@ class StatusFile:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._stopping.set()
-        if self._thread is not None:
-            self._thread.join(STALE_S)
+        self._writing.__exit__(kind, error, trace)
         self._path.unlink(missing_ok=True)
-
-    def _keep(self) -> None:
-        failures = 0
-        while True:
-            try:
-                self._write()
-                failures = 0
-            except OSError as error:
-                level = logging.DEBUG if failures else logging.WARNING
-                failures += 1
-                log.log(level, "%s cannot be written: %s", self._path, error)
-            if self._stopping.wait(EVERY_S):
-                return
 
     def _write(self) -> None:
         content = self._status.as_dict() | {"pid": os.getpid(), "written_at_s": time.time()}

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 import shutil
-import threading
 from pathlib import Path
 from types import TracebackType
 
 from typing_extensions import Self
 
+from edge_runtime.every import Every
 from edge_runtime.health import DISK, TEMPERATURE, HealthMonitor, State
 
-log = logging.getLogger(__name__)
 THERMAL = Path("/sys/class/thermal")
 EVERY_S = 10.0
 
@@ -31,12 +29,10 @@ class MachineHealth:
         """`folder` is where the device writes, or would; it need not exist yet."""
         self._monitor, self._folder, self._thermal = monitor, folder, thermal
         self._min_free_mb, self._max_temperature_c = min_free_mb, max_temperature_c
-        self._stopping = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._looking = Every(EVERY_S, self.look, "the machine's health")
 
     def __enter__(self) -> Self:
-        self._thread = threading.Thread(target=self._watch, name="machine-health", daemon=True)
-        self._thread.start()
+        self._looking.__enter__()
         return self
 
     def __exit__(
@@ -45,23 +41,12 @@ class MachineHealth:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._stopping.set()
-        if self._thread is not None:
-            self._thread.join(EVERY_S)
+        self._looking.__exit__(kind, error, trace)
 
     def look(self) -> None:
         """Report both, now."""
         self._look_at_the_disk()
         self._look_at_the_temperature()
-
-    def _watch(self) -> None:
-        while True:
-            try:
-                self.look()
-            except Exception:
-                log.exception("the machine's health could not be read")
-            if self._stopping.wait(EVERY_S):
-                return
 
     def _look_at_the_disk(self) -> None:
         there = next(path for path in (self._folder, *self._folder.parents) if path.exists())

@@ -60,7 +60,7 @@ class FallbackBackground:
             else:
                 self._sent[request.id] = request
                 return
-        elif request.keep:
+        if request.keep:
             self._remote.keep(request)
         self._ask_here(request)
 

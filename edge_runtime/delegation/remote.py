@@ -93,6 +93,8 @@ class MqttBackground:
         self._timers_told: set[tuple[str, str]] = set()
         self._abandoned: set[str] = set()
         """Given up without a link: the broker may still hand them to a worker."""
+        self._promising: set[str] = set()
+        """To be told soon whether they are kept."""
         self._tasks = Tasks("delegation")
         self._outbox = outbox
         self._entered = ExitStack()
@@ -155,6 +157,8 @@ class MqttBackground:
     def promise(self, request_id: str) -> None:
         """No one could answer it now: tell KEPT, and send it when that is possible. FAILED where
         it could not be kept."""
+        with self._lock:
+            self._promising.add(request_id)
         self._tasks.put(partial(self._promise, request_id))
 
     def cancel(self, request_id: str) -> None:
@@ -163,6 +167,7 @@ class MqttBackground:
             own_name = kept or request_id in self._open
             name = request_id if own_name else self._named(request_id)
             out = self._open.pop(name, None)
+            self._promising.discard(request_id)
             self._events = [event for event in self._events if event.id != request_id]
         if out is not None:
             out.state.cancel()
@@ -226,15 +231,16 @@ class MqttBackground:
     def _send(self, name: str, request: Request) -> None:
         with self._lock:
             out = self._open.get(name)
-        if out is None:
-            return
+            if out is None and not self._keeps(name):
+                return
         try:
             payload = self._packed(request)
-            self._publish(name, out, payload, request.deadline_s)
+            if out is not None:
+                self._publish(name, out, payload, request.deadline_s)
         except Exception as error:
             log.warning("%s could not be sent: %s", request.id, error)
             with self._lock:
-                self._tell(out.state.lost("it was not sent"))
+                self._tell([] if out is None else out.state.lost("it was not sent"))
 
     def _send_kept(self, name: str, out: _Out) -> None:
         assert self._kept is not None
@@ -277,6 +283,9 @@ class MqttBackground:
 
     def _promise(self, request_id: str) -> None:
         with self._lock:
+            if request_id not in self._promising:
+                return  # cancelled meanwhile: nobody wants to hear of it
+            self._promising.remove(request_id)
             kept = self._kept is not None and self._kept.promise(request_id)
             kind = EventKind.KEPT if kept else EventKind.FAILED
             self._events.append(Event(kind, request_id, "" if kept else "it could not be kept"))

@@ -5,18 +5,17 @@ from __future__ import annotations
 import logging
 import os
 import socket
-import threading
 from collections.abc import Callable, Mapping
 from types import TracebackType
 
 from typing_extensions import Self
 
+from edge_runtime.every import Every
 from edge_runtime.health import Health
 from edge_runtime.micro_turn import TurnRecord
 
 log = logging.getLogger(__name__)
 STATUS_EVERY_S = 1.0
-PATIENCE_S = 5.0
 
 
 class ServiceNotifier:
@@ -34,16 +33,14 @@ class ServiceNotifier:
         self._socket: socket.socket | None = None
         self._ready = False
         self._told = ""
-        self._stopping = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._telling = Every(STATUS_EVERY_S, self._tell, "the service's status", at_once=False)
 
     def __enter__(self) -> Self:
         if self._address:
             self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
             self._socket.setblocking(False)  # a full queue must not hold a micro-turn up
             self._send("STATUS=starting")
-            self._thread = threading.Thread(target=self._tell, name="service-status", daemon=True)
-            self._thread.start()
+            self._telling.__enter__()
         return self
 
     def __exit__(
@@ -52,10 +49,8 @@ class ServiceNotifier:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._stopping.set()
-        if self._thread is not None:
-            self._thread.join(PATIENCE_S)
         if self._socket is not None:
+            self._telling.__exit__(kind, error, trace)
             end = "STOPPING=1" if error is None else f"STOPPING=1\nSTATUS={_line(str(error))}"
             self._send(end)
             self._socket.close()
@@ -69,10 +64,9 @@ class ServiceNotifier:
         self._send("WATCHDOG=1")
 
     def _tell(self) -> None:
-        while not self._stopping.wait(STATUS_EVERY_S):
-            status = _line(self._health().line)
-            if status != self._told and self._send(f"STATUS={status}"):
-                self._told = status
+        status = _line(self._health().line)
+        if status != self._told and self._send(f"STATUS={status}"):
+            self._told = status
 
     def _send(self, message: str) -> bool:
         """Whether systemd has it."""

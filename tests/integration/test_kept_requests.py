@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,7 @@ from echo_worker import HOLD, Echo
 from edge_runtime.background.local import LocalBackground
 from edge_runtime.background.transcribe import Transcript
 from edge_runtime.delegation.outbox import Outbox, Row
+from edge_runtime.delegation.remote import MAX_UNSENT
 from edge_runtime.micro_turn import EventKind, Pcm
 from edge_runtime.pacing import MonotonicClock, VirtualClock
 
@@ -275,3 +277,56 @@ def test_a_full_disk_is_no_reason_to_stay_silent(broker: Broker, path: Path) -> 
             wait_until(lambda: device.remote.available)
             device.ask("kept-2", "remind me", keep=True)
             device.await_kind("kept-2", RESULT)
+
+
+@contextmanager
+def busy(device: Asker, steps: int = 1) -> Iterator[None]:
+    """Its thread hangs, for example in a disk that sleeps."""
+    awake = threading.Event()
+    device.remote._tasks.put(awake.wait)
+    for _ in range(steps - 1):
+        device.remote._tasks.put(lambda: None)
+    try:
+        yield
+    finally:
+        awake.set()
+
+
+def test_nothing_is_told_of_what_is_cancelled_while_it_is_being_kept(
+    broker: Broker, path: Path
+) -> None:
+    with keeping(broker, path) as device:
+        with busy(device):
+            device.ask("kept-1", "remind me", keep=True)
+            assert device.kinds("kept-1") == [], "its failure is to be followed by a promise"
+            device.background.cancel("kept-1")
+        device.ask("kept-2", "remind me of tea", keep=True)
+        device.await_kind("kept-2", KEPT)
+        assert device.kinds("kept-1") == []
+        assert [row.id for row in rows(path)] == ["kept-2"]
+
+
+def test_a_question_too_many_for_the_link_is_kept_all_the_same(broker: Broker, path: Path) -> None:
+    broker.start()
+    with working(broker), keeping(broker, path) as device:
+        wait_until(lambda: device.remote.available)
+        with busy(device, MAX_UNSENT + 2):
+            device.ask("kept-1", "remind me", keep=True)
+            assert device.kinds("kept-1") == []
+        device.await_kind("kept-1", RESULT)
+        assert device.kinds("kept-1")[0] == "kept"
+
+
+def test_one_that_expires_before_it_could_be_sent_is_kept(broker: Broker, path: Path) -> None:
+    broker.start()
+    clock = VirtualClock()
+    with working(broker) as echo, keeping(broker, path, clock) as device:
+        wait_until(lambda: device.remote.available)
+        with busy(device):
+            device.ask("kept-1", HOLD, keep=True)
+            clock.sleep_until(clock.now_ns() + 21_000_000_000)
+            assert device.kinds("kept-1") == []
+        device.await_kind("kept-1", KEPT)
+        assert [row.id for row in rows(path)] == ["kept-1"]
+        echo.go.set()
+        device.await_kind("kept-1", RESULT)

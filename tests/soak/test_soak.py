@@ -1,8 +1,8 @@
 """24 hours of service on a virtual clock, with faults at random from a seed.
 
 What is real: the loop, assembling, the ONNX engine (a tiny model), dialogue, mouth, health,
-metrics, recorder with rotation, remote control. What is played: hardware, people, workers, the
-model's mind.
+metrics, recorder with rotation, remote control; delegation with its outbox, over a real broker
+(`soak_link.py`). What is played: hardware, people, a worker's answers, the model's mind.
 
     make soak                                   # seed 1, 24 hours
     SOAK_SEED=7 SOAK_HOURS=100 make soak
@@ -10,11 +10,15 @@ model's mind.
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import random
 import sys
-from collections.abc import Callable, Sequence
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -25,11 +29,14 @@ import pytest
 from typing_extensions import Self
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "unit"))
+sys.path.insert(0, str(Path(__file__).parent))
+from soak_link import BROKER_GONE, LINK_FAULTS, WORKER_GONE, Network, needs_mosquitto
 from tiny_model import write_tiny_model
 
 from edge_runtime.assemble import Assembler
+from edge_runtime.delegation import mqtt, remote
 from edge_runtime.dialogue import Dialogue
-from edge_runtime.errors import BackgroundError, EngineError, InputError, RecordingError
+from edge_runtime.errors import EngineError, InputError, RecordingError
 from edge_runtime.health import CAMERA, ENGINE, LINK, LOOP, MICROPHONE, HealthMonitor, State
 from edge_runtime.inference.onnx import OnnxEngine
 from edge_runtime.interfaces import Sink
@@ -40,12 +47,9 @@ from edge_runtime.micro_turn import (
     Decision,
     Delegation,
     EngineOutput,
-    Event,
-    EventKind,
     FrameReading,
     MicroTurn,
     Pcm,
-    Request,
     TurnRecord,
 )
 from edge_runtime.pacing import TURN_NS, VirtualClock
@@ -64,7 +68,7 @@ TURNS_PER_S, TURNS_PER_HOUR = 5, 18_000
 PCM = (0.01 * np.random.default_rng(0).standard_normal((2, TURN_SAMPLES))).astype(np.float32)
 SILENCE = np.zeros((2, TURN_SAMPLES), np.float32)
 FRAME = np.zeros((4, 6, 3), np.uint8)
-LASTING = ("microphone gone", "microphone dead", "camera gone", "worker gone", "engine slow")
+LASTING = ("microphone gone", "microphone dead", "camera gone", "engine slow", *LINK_FAULTS)
 SUDDEN = ("engine error", "SIGTERM", "loop stalls", "clock jumps", "disk full", "order")
 
 
@@ -171,47 +175,25 @@ class Mind(Held):
 
     def decide(self, output: EngineOutput, turn: MicroTurn) -> Decision:
         draw = self._rng.random()
-        delegation = Delegation.DELEGATE if draw < 0.01 else Delegation.NONE
-        if 0.01 <= draw < 0.012:
+        delegation, heard = Delegation.NONE, ""
+        if draw < 0.005:
+            delegation, heard = Delegation.DELEGATE, self._question()
+        elif draw < 0.0055:
             delegation = Delegation.CANCEL
-        say = self._rng.choice(["greet", "deliver", "backchannel"]) if draw > 0.98 else None
+        say = self._rng.choice(["greet", "backchannel"]) if draw > 0.98 else None
+        if turn.background.result_ready and 0.9 < draw < 0.95:
+            say = "deliver"
         stop = turn.voice.speaking and draw < 0.05
-        heard = "hello " if 0.5 < draw < 0.6 else ""
         floor = "yield" if stop else "speak" if turn.voice.speaking else "listen"
         return Decision(turn.index, floor, say, stop, (), delegation, heard)
 
+    def _question(self) -> str:
+        """No two are the same: the second would take the place of the first."""
+        asked = self._rng.choice(["what is two plus two", "who is that", "remind me of it"])
+        return f"{asked} {self._rng.getrandbits(40)} "
+
     def reset(self) -> None:
         return None
-
-
-class Workers(Held):
-    """Answer after a while, fail, or are gone; then no question is taken."""
-
-    def __init__(self, world: World) -> None:
-        self._world, self._due = world, dict[str, int]()
-        self._up: bool | None = None
-
-    def submit(self, request: Request) -> None:
-        if self._world.has("worker gone"):
-            raise BackgroundError("nobody is there")
-        self._due[request.id] = self._world.turn + self._world.rng.randint(1, 50)
-
-    def cancel(self, request_id: str) -> None:
-        self._due.pop(request_id, None)
-
-    def poll(self) -> Sequence[Event]:
-        events = []
-        up = not self._world.has("worker gone")
-        if up is not self._up:
-            self._up = up
-            events.append(Event(EventKind.LINK_UP if up else EventKind.LINK_DOWN))
-        if not up:
-            events += [Event(EventKind.FAILED, name, "the worker has gone") for name in self._due]
-            self._due.clear()
-        for name in [name for name, due in self._due.items() if due <= self._world.turn]:
-            del self._due[name]
-            events.append(Event(EventKind.RESULT, name, "It is noon."))
-        return events
 
 
 class Tone:
@@ -245,7 +227,6 @@ class Judge(Held):
             return
         self._judge(states, "microphone gone", MICROPHONE, State.FAILED, 4)
         self._judge(states, "camera gone", CAMERA, State.DEGRADED, 4)
-        self._judge(states, "worker gone", LINK, State.DEGRADED, 2)
         self._judge(states, "engine slow", LOOP, State.DEGRADED, 8)
         ears = [one for one in LASTING if one.startswith("microphone")]
         if not any(self._world.has(one) for one in ears) and all(
@@ -254,9 +235,18 @@ class Judge(Held):
             assert states[MICROPHONE] is State.OK
         if not self._world.has("engine slow") and self._world.lasted_s("engine slow") > 62:
             assert states[LOOP] is State.OK
-        for fault, part in (("camera gone", CAMERA), ("worker gone", LINK)):
-            if not self._world.has(fault) and self._world.lasted_s(fault) > 4:
-                assert states[part] is State.OK, fault
+        if not self._world.has("camera gone") and self._world.lasted_s("camera gone") > 4:
+            assert states[CAMERA] is State.OK
+        self._judge_link(states[LINK])
+
+    def _judge_link(self, state: State) -> None:
+        """Once a second: it never says anything else for longer."""
+        gone = [fault for fault in (BROKER_GONE, WORKER_GONE) if self._world.has(fault)]
+        if self.turns > 6 and all(
+            self._world.lasted_s(fault) > 1.2 for fault in (BROKER_GONE, WORKER_GONE)
+        ):
+            assert state is (State.DEGRADED if gone else State.OK), gone
+            self.checked += bool(gone)
 
     def _judge(
         self, states: dict[str, State], fault: str, part: str, state: State, after_s: float
@@ -270,8 +260,9 @@ class Judge(Held):
 class Service:
     """One life: from start to a designed end."""
 
-    def __init__(self, world: World, model: Path, folder: Path, number: int) -> None:
-        self.world, self.model, self.folder, self.number = world, model, folder, number
+    def __init__(self, network: Network, world: World, model: Path, folder: Path) -> None:
+        self.world, self.model, self.folder = world, model, folder
+        self.network, self.number = network, network.lives
         self.health = HealthMonitor(world.clock.now_ns)
         self.control = RemoteControl()
         self.control.connect(microphone=lambda on: None, camera=lambda on: None)
@@ -284,7 +275,7 @@ class Service:
         if world.happens("order"):
             self.order()
         if world.happens("clock jumps"):
-            world.wall_offset_s += world.rng.uniform(-100_000, 100_000)
+            world.wall_offset_s = world.rng.uniform(-100_000, 100_000)
         if world.happens("loop stalls"):
             world.clock.sleep_until(world.clock.now_ns() + 30 * 1_000_000_000)
             part = self.health.snapshot().part(LOOP)
@@ -323,12 +314,18 @@ class Service:
         if self.number % 8 == 0:
             path = self.folder / "last.mcap"
             sinks.append(Rotation(self.recorder, path, limits, world.wall_s))
-        with engine, Mouth(Tone(), block=True) as voice:
+        with engine, Mouth(Tone(), block=True) as voice, self.network.device() as ledger:
+            sinks.append(ledger)
             entered: list[Sink] = []
             try:
                 for sink in sinks:
                     entered.append(sink.__enter__())
-                words = Dialogue(Workers(world), lambda act: f"words for {act}", actions=["wave"])
+                words = Dialogue(
+                    ledger,
+                    lambda act: f"words for {act}",
+                    actions=["wave"],
+                    keep=lambda transcript: "remind" in transcript,
+                )
                 parts = Parts(
                     audio=world,
                     assembler=Assembler(world),
@@ -360,42 +357,69 @@ class Counted(logging.Handler):
         self.bytes += len(record.getMessage()) + 60
 
 
-def test_a_day_of_service_with_faults(tmp_path: Path) -> None:
-    world = World(random.Random(SEED))
-    model = write_tiny_model(tmp_path / "model")
+@contextmanager
+def counted_log() -> Iterator[Counted]:
     counted = Counted(logging.INFO)
     logger = logging.getLogger("edge_runtime")
-    logger.addHandler(counted)
     before = logger.level
+    logger.addHandler(counted)
     logger.setLevel(logging.INFO)
-    memory: list[tuple[float, float]] = []
-    ends: dict[str, int] = {}
-    checked = lives = 0
     try:
-        while world.turn < HOURS * TURNS_PER_HOUR:
-            service = Service(world, model, tmp_path, lives)
-            begun = world.turn
-            service.run()
-            lives += 1
-            ends[service.ended] = ends.get(service.ended, 0) + 1
-            checked += service.judge.checked
-            memory.append((world.turn / TURNS_PER_HOUR, resident_mb()))
-            assert service.ended == "no recording" or world.turn > begun, "it is stuck"
-            # systemd waits three seconds
-            world.clock.sleep_until(world.clock.now_ns() + 3_000_000_000)
+        yield counted
     finally:
         logger.removeHandler(counted)
         logger.setLevel(before)
+
+
+@pytest.fixture
+def network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Network]:
+    network = Network(tmp_path, World(random.Random(SEED)))
+    monkeypatch.setattr(remote, "MqttConnection", network.connection)
+    monkeypatch.setattr(remote, "Tasks", network.steps)
+    monkeypatch.setattr(mqtt, "backoff_s", lambda failures: 0.02)
+    yield network
+    network.close()
+
+
+@needs_mosquitto
+def test_a_day_of_service_with_faults(network: Network, tmp_path: Path) -> None:
+    world = network.world
+    assert isinstance(world, World)
+    model = write_tiny_model(tmp_path / "model")
+    memory: list[tuple[float, float]] = []
+    open_now: list[tuple[int, int]] = []
+    ends: Counter[str] = Counter()
+    checked = 0
+    with counted_log() as counted:
+        while world.turn < HOURS * TURNS_PER_HOUR:
+            service = Service(network, world, model, tmp_path)
+            begun = world.turn
+            service.run()
+            ends[service.ended] += 1
+            checked += service.judge.checked
+            memory.append((world.turn / TURNS_PER_HOUR, resident_mb()))
+            if network.up:
+                gc.collect()
+                open_now.append((threading.active_count(), len(os.listdir("/proc/self/fd"))))
+            assert service.ended == "no recording" or world.turn > begun, "it is stuck"
+            # systemd waits three seconds
+            world.clock.sleep_until(world.clock.now_ns() + 3_000_000_000)
     warm = [row for row in memory if row[0] > HOURS / 6]
     slope = float(np.polyfit(*zip(*warm, strict=True), 1)[0]) if len(warm) > 2 else 0.0
     log_mb_a_day = counted.bytes / 1e6 * 24 / HOURS
+    books = network.books
     print(
-        f"\nseed {SEED}: {world.turn} micro-turns, {lives} lives {ends}, faults {world.counts}, "
-        f"{checked} judgements of a fault; memory {memory[0][1]:.0f} -> {memory[-1][1]:.0f} MB, "
-        f"{slope:+.3f} MB an hour; log {log_mb_a_day:.3f} MB a day"
+        f"\nseed {SEED}: {world.turn} micro-turns, {network.lives} lives {dict(ends)}, "
+        f"faults {world.counts}, {checked} judgements of a fault; questions {dict(books.counts)}, "
+        f"{len(books.held)} still kept; memory {memory[0][1]:.0f} -> {memory[-1][1]:.0f} MB, "
+        f"{slope:+.3f} MB an hour; threads, handles {open_now[0]} -> {open_now[-1]}; "
+        f"log {log_mb_a_day:.3f} MB a day"
     )
     assert set(ends) <= {"stopped", "engine error", "no recording"}
     assert checked > 100 * HOURS
+    for outcome in ("answered by worker", "answered by skills", "kept", "kept and told"):
+        assert books.counts[outcome] > HOURS, outcome
+    assert len(set(open_now)) == 1, "threads or handles are left behind"
     if HOURS >= 12:  # the first hours fill what is bounded
         assert slope < 1.0
     assert log_mb_a_day < 1.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import threading
 from pathlib import Path
 
 import pytest
@@ -68,8 +69,8 @@ def test_its_thread_looks_at_once_and_ends_with_it(tmp_path: Path) -> None:
         def report(self, name: str, *rest: object, **more: object) -> None:  # type: ignore[override]
             reported.append(name)
 
-    with MachineHealth(Told(), tmp_path, 0, 90, thermal=tmp_path) as watching:
-        thread = watching._thread
-        assert thread is not None
-    assert not thread.is_alive()
+    threads = threading.active_count()
+    with MachineHealth(Told(), tmp_path, 0, 90, thermal=tmp_path):
+        assert threading.active_count() == threads + 1
+    assert threading.active_count() == threads
     assert DISK in reported
