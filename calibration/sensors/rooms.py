@@ -10,6 +10,7 @@ from a loudspeaker of its own beside the array, and the person speaks over it.
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -17,7 +18,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pyroomacoustics
 from numpy.typing import NDArray
 
 from edge_runtime.micro_turn import SAMPLE_RATE_HZ, TURN_SAMPLES, Channels, Pcm
@@ -26,6 +26,15 @@ from edge_runtime.sources.front_end import SoundFrontEnd
 from edge_runtime.sources.geometry import load_geometry, sensors_folder
 from edge_runtime.sources.mic_array import TAPS, Beam, BeamKind, Bearing, MicArray, leads_s
 from edge_runtime.voice.espeak import EspeakSynthesizer
+
+# It would import sounddevice for its examples, and that would hold the sound cards from then on.
+_imported = sys.modules.get("sounddevice")
+sys.modules["sounddevice"] = None  # type: ignore[assignment]
+import pyroomacoustics  # noqa: E402
+
+del sys.modules["sounddevice"]
+if _imported is not None:
+    sys.modules["sounddevice"] = _imported
 
 T60_S = (0.0, 0.2, 0.4, 0.7)
 SNR_DB = (0.0, 10.0, 20.0)

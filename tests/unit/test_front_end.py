@@ -11,8 +11,7 @@ from edge_runtime.sources.front_end import SoundFrontEnd
 from edge_runtime.sources.geometry import load_geometry
 from edge_runtime.sources.mic_array import HELD_TURNS, BeamKind, MicArray, leads_s
 
-pytest.importorskip("pyroomacoustics")
-from calibration.sensors.rooms import beside_ourselves, dialogue, speech
+rooms = pytest.importorskip("calibration.sensors.rooms", reason="needs pyroomacoustics")
 
 WHERE = load_geometry("respeaker_4", 6).positions_m()
 SILENCE = np.zeros(TURN_SAMPLES, np.float32)
@@ -41,13 +40,17 @@ def test_the_bearing_stays_the_person_s_while_the_device_speaks(cancels: bool) -
     """Its loudspeaker is 6 dB louder at the microphones than the person, and elsewhere."""
     if cancels and not echo.available():
         pytest.skip("libspeexdsp1 is not installed")
-    theirs = speech()
-    ours = speech("The museum opens at nine and closes at six. The cafe is upstairs.", "en-us+f2")
+    theirs = rooms.speech()
+    ours = rooms.speech(
+        "The museum opens at nine and closes at six. The cafe is upstairs.", "en-us+f2"
+    )
     for seed in range(3):
-        scene = dialogue(theirs, ours, WHERE, 0.25, seed)
-        errors, over_db = beside_ourselves(scene, WHERE, "delay_and_sum", cancels, told=True)
+        scene = rooms.dialogue(theirs, ours, WHERE, 0.25, seed)
+        errors, over_db = rooms.beside_ourselves(scene, WHERE, "delay_and_sum", cancels, told=True)
         assert max(errors) < 10
-        untold, untold_db = beside_ourselves(scene, WHERE, "delay_and_sum", cancels, told=False)
+        untold, untold_db = rooms.beside_ourselves(
+            scene, WHERE, "delay_and_sum", cancels, told=False
+        )
         assert np.median(untold) > 30  # so the scene is a hard one
         if not cancels:
             assert over_db > untold_db + 1
