@@ -35,7 +35,6 @@ from edge_runtime.delegation.mqtt import Arrival, MqttConnection, Outgoing
 from edge_runtime.delegation.outbox import Outbox
 from edge_runtime.delegation.packing import Abilities
 from edge_runtime.delegation.remote import MqttBackground
-from edge_runtime.delegation.soonest import SoonestBackground
 from edge_runtime.delegation.tasks import Tasks
 from edge_runtime.delegation.wire import ReplyKind
 from edge_runtime.interfaces import Background, Clock
@@ -233,7 +232,7 @@ class Network:
         )
         local = LocalBackground(Written(), world.clock, "kiosk", block=True)
         with local, remote:
-            background = SoonestBackground(FallbackBackground(remote, local))
+            background = FallbackBackground(remote, local)
             yield Ledger(background, self, Spoken(remote.spoken))
             self.follow()
             self.settle()
