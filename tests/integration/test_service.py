@@ -112,7 +112,8 @@ def test_it_is_ready_after_a_turn_is_watched_by_turns_and_ends_when_told(tmp_pat
 
         process.send_signal(signal.SIGTERM)
         output, _ = process.communicate(timeout=30)
-        assert (process.returncode, output) == (0, b"")
+        other = [line for line in output.decode().splitlines() if "missed" not in line]
+        assert (process.returncode, other) == (0, [])  # it was frozen, and may say so
         service.await_told("STOPPING=1")
         assert list(service.run.iterdir()) == []
         with pytest.raises(InputError, match="No service of edge-runtime is running"):
