@@ -28,13 +28,11 @@ from edge_runtime.sources.mic_array import TAPS, Beam, BeamKind, Bearing, MicArr
 from edge_runtime.voice.espeak import EspeakSynthesizer
 
 # It would import sounddevice for its examples, and that would hold the sound cards from then on.
-_imported = sys.modules.get("sounddevice")
-sys.modules["sounddevice"] = None  # type: ignore[assignment]
+_hidden = sys.modules.setdefault("sounddevice", None) is None  # type: ignore[arg-type]
 import pyroomacoustics  # noqa: E402
 
-del sys.modules["sounddevice"]
-if _imported is not None:
-    sys.modules["sounddevice"] = _imported
+if _hidden:
+    del sys.modules["sounddevice"]
 
 T60_S = (0.0, 0.2, 0.4, 0.7)
 SNR_DB = (0.0, 10.0, 20.0)

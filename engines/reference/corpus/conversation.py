@@ -227,12 +227,9 @@ class Composer:
     def _silent_lips(self, draft: Draft, position: int) -> int:
         """Somebody who faces the device moves the mouth and is not heard: they chew, or stand
         behind glass. There is nothing to answer."""
-        rng, first = draft.rng, draft.turn(position)
-        length = int(rng.integers(5, 20))
-        last = first + length
-        draft.look(first - 1, last + 8, True, True)
-        stop = min(last, draft.turns)
-        draft.pose[first:stop, 2] = rng.uniform(0.1, 1.0, max(0, stop - first))
+        first, length = draft.turn(position), int(draft.rng.integers(5, 20))
+        draft.look(first - 1, first + length + 8, True, True)
+        draft.move_mouth(first, first + length)
         if not draft.present:
             draft.span(draft.floor, first - 1, first + 6, IGNORE)
         draft.present = True

@@ -153,6 +153,10 @@ class Draft:
         self.span(self.pose[:, 0], start, end, float(present))
         self.span(self.pose[:, 1], start, end, float(facing))
 
+    def move_mouth(self, start: int, end: int) -> None:
+        end = min(end, self.turns)
+        self.pose[start:end, 2] = self.rng.uniform(0.1, 1.0, max(0, end - start))
+
     def sound(self, start: int, pcm: NDArray[np.float32], interrupted: bool = False) -> None:
         """Let the loudspeaker play from `start`, with the events the mouth would report."""
         end = start + len(pcm)
@@ -179,8 +183,7 @@ class Draft:
         first, last = self.turn(begin), self.turn(end)
         self.span(self.speech, first, last + 1, SPEECH_INDEX[who])
         if visible:
-            stop = min(last + 1, self.turns)
-            self.pose[first:stop, 2] = self.rng.uniform(0.1, 1.0, max(0, stop - first))
+            self.move_mouth(first, last + 1)
         if last + 1 < self.turns:
             self.texts.append((first, last + 1, text))
         base = begin // PHONE_STEP + PHONE_DELAY
