@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from types import TracebackType
-
-from typing_extensions import Self
 
 from edge_runtime.every import Every
 from edge_runtime.health import DISK, TEMPERATURE, HealthMonitor, State
@@ -15,7 +12,7 @@ THERMAL = Path("/sys/class/thermal")
 EVERY_S = 10.0
 
 
-class MachineHealth:
+class MachineHealth(Every):
     """Looks every ten seconds, in a thread of its own: a disk that hangs holds nobody else up."""
 
     def __init__(
@@ -29,19 +26,7 @@ class MachineHealth:
         """`folder` is where the device writes, or would; it need not exist yet."""
         self._monitor, self._folder, self._thermal = monitor, folder, thermal
         self._min_free_mb, self._max_temperature_c = min_free_mb, max_temperature_c
-        self._looking = Every(EVERY_S, self.look, "the machine's health")
-
-    def __enter__(self) -> Self:
-        self._looking.__enter__()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._looking.__exit__(kind, error, trace)
+        super().__init__(EVERY_S, self.look, "the machine's health")
 
     def look(self) -> None:
         """Report both, now."""
