@@ -176,11 +176,17 @@ def main() -> None:
     parser.add_argument(
         "--mantissa-bits", type=int, choices=range(7, 24), default=FLOAT32_MANTISSA, metavar="7..23"
     )
+    parser.add_argument("--blend", type=Path, help="a graph whose weights are averaged in")
+    parser.add_argument("--blend-share", type=float, default=0.5, help="how much it counts, 0..1")
     parser.add_argument("--evaluation", type=Path, help="a JSON file of figures for the manifest")
     arguments = parser.parse_args()
     figures = json.loads(arguments.evaluation.read_text()) if arguments.evaluation else {}
     model, trained = load(arguments.checkpoint)
     figures["training"] = trained
+    if arguments.blend is not None:
+        from engines.reference.warm_start import blend  # which needs `export` itself
+
+        blend(model, arguments.blend, arguments.blend_share)
     shorten(model, arguments.mantissa_bits)
     path = export(model, arguments.out, arguments.version, figures)
     print(f"{path}: {path.stat().st_size / 1e6:.1f} MB")

@@ -74,3 +74,13 @@ def _places(probe: InteractionModel) -> dict[bytes, Place]:
             if name.endswith("depthwise"):
                 places.update({_key(row): (name, at, False) for at, row in enumerate(value)})
     return places
+
+
+def blend(model: InteractionModel, graph: Path, share: float) -> None:
+    """The mean of the weights with those of an exported graph, which count by `share` (0..1): keeps
+    what either can do where one was trained on from the other (Wortsman et al. 2022)."""
+    other = InteractionModel(model.config)
+    load_graph(other, graph)
+    with torch.no_grad():
+        for mine, theirs in zip(model.parameters(), other.parameters(), strict=True):
+            mine.copy_(theirs * share + mine * (1 - share))

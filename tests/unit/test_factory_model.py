@@ -24,7 +24,7 @@ from edge_runtime.micro_turn import (  # noqa: E402
 from engines.reference.export import export, shorten  # noqa: E402
 from engines.reference.model import InteractionModel, ModelConfig  # noqa: E402
 from engines.reference.vocabulary import EVENTS  # noqa: E402
-from engines.reference.warm_start import load_graph  # noqa: E402
+from engines.reference.warm_start import blend, load_graph  # noqa: E402
 
 TURNS = 44
 SMALL = ModelConfig(width=64, layers=2, heads=2, window=24, local_width=32, local_layers=2)
@@ -153,6 +153,17 @@ def test_training_can_start_from_an_exported_graph(tmp_path: Path) -> None:
     assert load_graph(fresh, graph) == []
     ours, theirs = trained.state_dict(), fresh.state_dict()
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def test_blended_weights_lie_between(tmp_path: Path) -> None:
+    first, second = InteractionModel(SMALL), InteractionModel(SMALL)
+    for parameter in first.parameters():
+        torch.nn.init.normal_(parameter)
+    graph = export(first, tmp_path, version="0.0.0")
+    before = [parameter.detach().clone() for parameter in second.parameters()]
+    blend(second, graph, 0.25)
+    for theirs, mine, found in zip(first.parameters(), before, second.parameters(), strict=True):
+        assert torch.allclose(found, 0.25 * theirs + 0.75 * mine, atol=1e-6)
 
 
 def test_shortened_weights_are_near_the_whole_ones_and_pack_well() -> None:
