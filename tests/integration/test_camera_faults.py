@@ -177,7 +177,6 @@ def silence(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.mark.usefixtures("quick_collection")
 def test_twenty_disconnects_cost_the_loop_no_turn_and_no_memory(
     network: MjpegCamera, silence: Path
 ) -> None:
@@ -209,16 +208,6 @@ def test_twenty_disconnects_cost_the_loop_no_turn_and_no_memory(
     print(f"{ready.statistics.turns} turns, {grown_mb:+.1f} MB over the last ten disconnects")
     assert_hardly_missed(ready.statistics.missed, ready.statistics.turns)
     assert grown_mb < 10
-
-
-@pytest.fixture
-def quick_collection() -> Iterator[None]:
-    """All that other tests have left is not looked through again: that takes longer than a
-    micro-turn, and holds up every thread."""
-    gc.collect()
-    gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 def settled_mb() -> float:
