@@ -6,6 +6,8 @@ import logging
 import threading
 import time
 from collections import deque
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeoutError
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -23,7 +25,8 @@ if TYPE_CHECKING:
     import cv2
 
 log = logging.getLogger(__name__)
-FIRST_FRAME_TIMEOUT_S = 5.0
+FIRST_OPENING_TIMEOUT_S, FIRST_FRAME_TIMEOUT_S = 10.0, 5.0
+"""A local camera may take seconds to wake up; OpenCV waits up to 10 s for one."""
 FIRST_BACKOFF_S, LONGEST_BACKOFF_S = 0.5, 10.0
 LEAVE_S = 3.0
 """For the picture that is being waited for; a stream gives up after 2 s, a driver may never."""
@@ -36,9 +39,10 @@ class CameraSource:
     or gives the same picture again and again.
 
     The device is what `find_camera` understands. Entering waits for the first picture; it raises
-    SourceError, with a remedy, when the camera is missing, busy or mute. Switched off, the camera
-    is closed. A frozen picture is not handed out; a black one is, for it may be the night. Leaving
-    takes at most `LEAVE_S`: a driver that hangs is left behind in its thread.
+    SourceError, with a remedy, when the camera is missing, busy or mute, or does not open within
+    `FIRST_OPENING_TIMEOUT_S`. Switched off, the camera is closed. A frozen picture is not handed
+    out; a black one is, for it may be the night. Leaving takes at most `LEAVE_S`: a driver that
+    hangs is left behind in its thread.
     """
 
     def __init__(
@@ -72,15 +76,23 @@ class CameraSource:
         self._target = find_camera(self._device)
         if (lasting := lasting_name(self._device)) is not None:
             log.info("camera %s may get another number; %s stays its own", self._device, lasting)
-        capture = self._open()
-        if not capture.isOpened():
-            raise SourceError(self._why_not_opened())
         self._watch.forget()
-        self._watch.opened(time.monotonic_ns(), again=False)
+        opened: Future[bool] = Future()
         self._thread = threading.Thread(
-            target=self._run, args=(capture,), name="camera", daemon=True
+            target=self._open_and_run, args=(opened,), name="camera", daemon=True
         )
         self._thread.start()
+        try:
+            is_open = opened.result(FIRST_OPENING_TIMEOUT_S)
+        except FutureTimeoutError:
+            self._stop()
+            raise SourceError(
+                f"The camera {shown(self._device)} did not open in "
+                f"{FIRST_OPENING_TIMEOUT_S:.0f} s: its driver does not answer. Unplug it and plug "
+                "it in again, or restart the machine. Or run without a camera."
+            ) from None
+        if not is_open:
+            raise SourceError(self._why_not_opened())
         if not self._wait_for_a_frame(FIRST_FRAME_TIMEOUT_S):
             self._stop()
             raise SourceError(
@@ -156,8 +168,22 @@ class CameraSource:
     def _open(self) -> cv2.VideoCapture:
         return open_capture(self._target, self._size)
 
+    def _open_and_run(self, opened: Future[bool]) -> None:
+        """The camera's thread. It ends at once where the camera cannot be opened."""
+        try:
+            capture = self._open()
+        except Exception as error:  # raised where it is entered
+            opened.set_exception(error)
+            return
+        if capture.isOpened():
+            with self._changed:
+                self._watch.opened(time.monotonic_ns(), again=False)
+        opened.set_result(capture.isOpened())
+        if capture.isOpened():
+            self._run(capture)
+
     def _run(self, capture: cv2.VideoCapture) -> None:
-        """The camera's thread: read until it fails, then open it again, until told to stop."""
+        """Read until it fails, then open it again, until told to stop."""
         backoff_s = FIRST_BACKOFF_S
         while not self._stopping.is_set():
             if self._read_while_it_gives(capture):

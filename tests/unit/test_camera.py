@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import cv2
@@ -167,6 +169,26 @@ def test_a_driver_that_hangs_does_not_keep_the_program_from_ending(
     thread.join(30)
     assert not thread.is_alive()
     assert hanging.released.is_set()
+
+
+def test_a_camera_that_never_opens_does_not_keep_the_program_waiting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A pipe that nobody writes to: whoever opens it waits for ever."""
+    pipe = tmp_path / "camera"
+    os.mkfifo(pipe)
+    monkeypatch.setattr(camera_module, "FIRST_OPENING_TIMEOUT_S", 0.3)
+    monkeypatch.setattr(camera_module, "LEAVE_S", 0.05)
+    source = CameraSource(str(pipe))
+    with pytest.raises(SourceError, match=r"did not open in 0 s.*does not answer.*without a cam"):
+        source.__enter__()
+    opening = next(one for one in threading.enumerate() if one.name == "camera")
+    until = time.monotonic() + 30
+    while opening.is_alive() and time.monotonic() < until:  # each of OpenCV's back ends tries it
+        with suppress(OSError):
+            os.close(os.open(pipe, os.O_WRONLY | os.O_NONBLOCK))
+        time.sleep(0.01)
+    assert not opening.is_alive()
 
 
 @pytest.mark.parametrize("device", [97, "97", "/dev/video97", "no such camera"])
