@@ -28,6 +28,7 @@ WEIGHTS = {
     "action": 1.0,
     "delegate": 0.7,
     "speech": 0.4,
+    "intent": 0.7,
     "end": 0.6,
     "vision": 0.5,
     "phones": 1.0,
@@ -54,8 +55,8 @@ class Batch:
         first = np.cumsum([0, *(len(one.pictures) for one in conversations[:-1])])
         picture_of = np.stack([one.picture_of for one in conversations]) + first[:, None]
         names = (
-            "floor", "floor_weight", "act", "action", "delegate", "speech", "end_of_turn",
-            "vision", "phones",
+            "floor", "floor_weight", "act", "action", "delegate", "speech", "intent",
+            "end_of_turn", "vision", "phones",
         )  # fmt: skip
         return Batch(
             inputs=(
@@ -165,6 +166,7 @@ def compute(outputs: Outputs, batch: Batch) -> tuple[Tensor, dict[str, float]]:
         "action": _classes(outputs.action, labels["action"], ACTION_WEIGHT),
         "delegate": _classes(outputs.delegate, labels["delegate"], DELEGATE_WEIGHT),
         "speech": _classes(outputs.speech, labels["speech"]),
+        "intent": _classes(outputs.intent, labels["intent"]),
         "end": (end * known).sum() / known.sum().clamp(1),
         "vision": (vision * seen).sum() / seen.sum().clamp(1),
         "phones": _classes(outputs.phones, labels["phones"]),

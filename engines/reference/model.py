@@ -26,6 +26,7 @@ from engines.reference.vocabulary import (
     DELEGATE,
     EVENTS,
     FLOOR,
+    INTENTS,
     PHONES,
     STATUS,
     SYMBOLS,
@@ -68,7 +69,7 @@ class ModelConfig:
 
 
 class Outputs(NamedTuple):
-    """Logits. Phones, speech and end_of_turn only serve training; B batch, T turns."""
+    """Logits. Phones, speech, end_of_turn and intent only serve training; B batch, T turns."""
 
     floor: Tensor
     """(B, T, 5)"""
@@ -85,6 +86,8 @@ class Outputs(NamedTuple):
     """(B, T, 5)"""
     end_of_turn: Tensor
     """(B, T)"""
+    intent: Tensor
+    """(B, T, 29): what has just been said."""
 
 
 def gabor_bank(bands: int, samples: int = WINDOW, rate_hz: int = 16_000) -> Tensor:
@@ -251,6 +254,7 @@ class InteractionModel(nn.Module):
         sizes = (len(FLOOR), len(ACTS), len(ACTIONS), len(DELEGATE), len(SPEECH), 1)
         self.head_sizes = sizes
         self.head = nn.Linear(c.width, sum(sizes))
+        self.intent_head = nn.Linear(c.width, len(INTENTS))
         self.vision_head = nn.Linear(3 * c.vision_width, len(VISION))
         self.phone_head = nn.Linear(c.local_width, len(PHONES))
         self.unfold = nn.Linear(c.width, SUBFRAMES * 64)
@@ -279,14 +283,16 @@ class InteractionModel(nn.Module):
         turn = turn + self.see(pair) + self.context(torch.cat([context, valid], -1))
         return turn, self.vision_head(pair)
 
-    def _read(self, turn: Tensor, local: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Turn vectors (B, T, w) and local vectors (B, T * 10, lw) -> heads, transcript, phones."""
-        heads = self.head(F.gelu(self.head_hidden(self.head_norm(turn))))
+    def _read(self, turn: Tensor, local: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Turn vectors (B, T, w) and local vectors (B, T * 10, lw) -> what the heads
+        read, the heads, transcript, phones."""
+        read = F.gelu(self.head_hidden(self.head_norm(turn)))
+        heads = self.head(read)
         phones = self.phone_head(local)
         detail = self.unfold(turn).reshape(turn.shape[0], -1, 64)
         hidden = self.text_hidden(torch.cat([local, detail], -1))
         hidden = hidden + self.text_phones(torch.softmax(phones, -1))
-        return heads, self.text_out(F.gelu(hidden)), phones
+        return read, heads, self.text_out(F.gelu(hidden)), phones
 
     # -- a whole conversation -------------------------------------------------
 
@@ -319,10 +325,19 @@ class InteractionModel(nn.Module):
         turn, vision = self._turn_vector(local, seen, before, frame_valid, context)
         for block in self.blocks:
             turn = block(turn)
-        heads, transcript, phones = self._read(turn, local)
+        read, heads, transcript, phones = self._read(turn, local)
         floor, act, action, delegate, speech, end = heads.split(self.head_sizes, -1)
         return Outputs(
-            floor, act, action, delegate, transcript, phones, speech, vision, end[..., 0]
+            floor,
+            act,
+            action,
+            delegate,
+            transcript,
+            phones,
+            speech,
+            seen=vision,
+            end_of_turn=end[..., 0],
+            intent=self.intent_head(read),
         )
 
     def _past_mean(self, turn_mean: Tensor) -> Tensor:
@@ -388,7 +403,7 @@ class InteractionModel(nn.Module):
             values.append(value)
         new["keys"], new["values"] = torch.stack(keys), torch.stack(values)
         new["valid"] = torch.cat([state["valid"][:, 1:], torch.ones_like(state["valid"][:, :1])], 1)
-        heads, transcript, _ = self._read(turn, local)
+        _, heads, transcript, _ = self._read(turn, local)
         floor, act, action, delegate, _, _ = heads[:, 0].split(self.head_sizes, -1)
         outputs = {"floor": floor, "act": act, "action": action, "delegate": delegate}
         outputs["transcript"], outputs["seen"] = transcript, vision[:, 0]

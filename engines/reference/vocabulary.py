@@ -36,6 +36,12 @@ EVENTS = (
     "link_down",
 )
 STATUS = ("speaking", "seconds_left", "pending", "result_ready", "link_up")
+INTENTS = tuple(
+    "open stop cancel backchannel greet_word bye thanks name wellbeing presence wave_cmd nod_cmd "
+    "look_cmd come_cmd turn_left_cmd turn_right_cmd device_cmd object_cmd timer fact arithmetic "
+    "time_date units about weather news route statement story".split()
+)
+"""What was said, as the grammar has it; only training asks for it."""
 SYMBOLS = ("", " ", *"abcdefghijklmnopqrstuvwxyz", "'")
 PHONES = tuple(
     "SIL AA AE AH AO AW AY B CH D DH EH ER EY F G HH IH IY JH K L M N NG OW OY P R S SH T TH UH "

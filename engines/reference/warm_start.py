@@ -80,7 +80,9 @@ def blend(model: InteractionModel, graph: Path, share: float) -> None:
     """The mean of the weights with those of an exported graph, which count by `share` (0..1): keeps
     what either can do where one was trained on from the other (Wortsman et al. 2022)."""
     other = InteractionModel(model.config)
-    load_graph(other, graph)
+    missing = load_graph(other, graph)
+    theirs = dict(other.named_parameters())
     with torch.no_grad():
-        for mine, theirs in zip(model.parameters(), other.parameters(), strict=True):
-            mine.copy_(theirs * share + mine * (1 - share))
+        for name, mine in model.named_parameters():
+            if name not in missing:
+                mine.copy_(theirs[name] * share + mine * (1 - share))

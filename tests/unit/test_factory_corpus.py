@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
 pytest.importorskip("torch", reason="the factory needs torch (make train)")
 pytest.importorskip("scipy", reason="the factory needs scipy (make train)")
@@ -25,6 +26,7 @@ from engines.reference.vocabulary import (
     DELEGATE,
     EVENTS,
     FLOOR,
+    INTENTS,
     PHONES,
     STATUS,
     SYMBOLS,
@@ -195,6 +197,25 @@ def test_dense_clips_teach_words_and_ends_and_decide_nothing(
     assert words / (8 * TURNS * 0.2) > 1.0, "more than a word a second"
     ends = np.concatenate([clip.end_of_turn for clip in clips])
     assert (ends == 1).sum() > 10 and (ends == 0).sum() > 10
+
+
+def test_every_intent_of_the_grammar_has_a_place() -> None:
+    grammar = yaml.safe_load(GRAMMAR.read_text(encoding="utf-8"))
+    assert set(INTENTS) == {"open", "backchannel", *grammar["intents"]}
+    assert len(set(INTENTS)) == len(INTENTS)
+
+
+def test_what_was_said_is_known_when_it_ends(conversations: list[Conversation]) -> None:
+    """An intent stands in the turns after a finished turn of the same one, and never in a pause."""
+    told = 0
+    for conversation in conversations:
+        for mark in conversation.marks:
+            at = mark.start // TURN_SAMPLES
+            if mark.kind == "end" and not mark.detail.startswith("human"):
+                intent = mark.detail.split(":")[1]
+                assert (conversation.intent[at : at + 2] == INTENTS.index(intent)).all()
+                told += 1
+    assert told > 20
 
 
 def test_a_conversation_goes_the_way_the_device_leads_it(composer: Composer) -> None:

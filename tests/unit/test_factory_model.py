@@ -150,9 +150,10 @@ def test_training_can_start_from_an_exported_graph(tmp_path: Path) -> None:
     for parameter in trained.parameters():
         torch.nn.init.normal_(parameter)
     graph = export(trained, tmp_path, version="0.0.0")
-    assert load_graph(fresh, graph) == []
+    missing = load_graph(fresh, graph)
+    assert missing == ["intent_head.bias", "intent_head.weight"], "of training only"
     ours, theirs = trained.state_dict(), fresh.state_dict()
-    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours if name not in missing)
 
 
 def test_blended_weights_lie_between(tmp_path: Path) -> None:
@@ -160,10 +161,13 @@ def test_blended_weights_lie_between(tmp_path: Path) -> None:
     for parameter in first.parameters():
         torch.nn.init.normal_(parameter)
     graph = export(first, tmp_path, version="0.0.0")
-    before = [parameter.detach().clone() for parameter in second.parameters()]
+    before = {name: tensor.clone() for name, tensor in second.state_dict().items()}
     blend(second, graph, 0.25)
-    for theirs, mine, found in zip(first.parameters(), before, second.parameters(), strict=True):
-        assert torch.allclose(found, 0.25 * theirs + 0.75 * mine, atol=1e-6)
+    theirs = first.state_dict()
+    for name, found in second.state_dict().items():
+        share = 0.0 if name.startswith("intent_head") else 0.25
+        expected = share * theirs[name] + (1 - share) * before[name]
+        assert torch.allclose(found, expected, atol=1e-6), name
 
 
 def test_shortened_weights_are_near_the_whole_ones_and_pack_well() -> None:

@@ -22,6 +22,7 @@ from engines.reference.corpus.draft import (
     DELEGATE_INDEX,
     FLOOR_INDEX,
     IGNORE,
+    INTENT_INDEX,
     RATE_HZ,
     Conversation,
     Draft,
@@ -40,6 +41,8 @@ HELD_WEIGHT = 6.0
 """To hold the floor is trivial in most turns, and is not while the person says "mhm"."""
 LONG_TURN_S = 3.0
 """Who has spoken for so long is shown that they are heard."""
+INTENT_TURNS = 3
+"""Turns from the one in which an utterance ends, in which it shall be known what it was."""
 MISTAKES = 0.08
 """Share of the longer pauses in which the device errs and speaks, so that it learns to give way."""
 
@@ -146,6 +149,7 @@ class Composer:
             if tone:
                 draft.add(draft.near, end, gain * room_tone(rng, spoken.room, pause))
             if index == last:
+                self._label_intent(draft, spoken, end)
                 break
             if addressed:
                 draft.mark("pause", end, end + pause, spoken.source)
@@ -156,6 +160,16 @@ class Composer:
                 self._mistake(draft, end, end + pause)
             end += pause
         return end
+
+    @staticmethod
+    def _label_intent(draft: Draft, spoken: Spoken, end: int) -> None:
+        """What has been said when all of it is heard. A turn that breaks off means nothing yet, and
+        of what people said in recordings only the words are known."""
+        if spoken.kind == "incomplete" or (spoken.source == "human" and spoken.kind == "turn"):
+            return
+        name = "backchannel" if spoken.kind == "backchannel" else spoken.intent
+        first = draft.turn(end)
+        draft.span(draft.intent, first, first + INTENT_TURNS, INTENT_INDEX[name])
 
     @staticmethod
     def _pause(rng: np.random.Generator) -> int:
@@ -549,6 +563,7 @@ class Composer:
             action=draft.action,
             delegate=draft.delegate,
             speech=draft.speech,
+            intent=draft.intent,
             vision=draft.attributes(),
             end_of_turn=draft.end_of_turn,
             phones=draft.phones,

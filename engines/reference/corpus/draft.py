@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from engines.reference.corpus.choices import Choices, Moment, Point
 from engines.reference.model import SPEECH, SUBFRAMES, TURN_SAMPLES
-from engines.reference.vocabulary import ACTIONS, ACTS, DELEGATE, EVENTS, FLOOR, STATUS
+from engines.reference.vocabulary import ACTIONS, ACTS, DELEGATE, EVENTS, FLOOR, INTENTS, STATUS
 
 IGNORE = -100
 RATE_HZ = 16_000
@@ -26,6 +26,7 @@ FLOOR_INDEX = {name: index for index, name in enumerate(FLOOR)}
 ACT_INDEX = {name: index for index, name in enumerate(ACTS)}
 ACTION_INDEX = {name: index for index, name in enumerate(ACTIONS)}
 DELEGATE_INDEX = {name: index for index, name in enumerate(DELEGATE)}
+INTENT_INDEX = {name: index for index, name in enumerate(INTENTS)}
 EVENT_INDEX = {name: index for index, name in enumerate(EVENTS)}
 SPEECH_INDEX = {name: index for index, name in enumerate(SPEECH)}
 
@@ -61,6 +62,8 @@ class Conversation:
     action: Ints
     delegate: Ints
     speech: Ints
+    intent: Ints
+    """(T,): in the turns after something has been said, what it was."""
     vision: NDArray[np.float32]
     end_of_turn: Ints
     """(T,): 1 in the silence after a finished turn, 0 in a pause inside one, else ignored."""
@@ -110,6 +113,7 @@ class Draft:
         self.action = np.zeros(turns, np.int64)
         self.delegate = np.zeros(turns, np.int64)
         self.speech = np.zeros(turns, np.int64)
+        self.intent = np.full(turns, IGNORE, np.int64)
         self.end_of_turn = np.full(turns, IGNORE, np.int64)
         self.phones = np.zeros(turns * SUBFRAMES, np.int64)
         self.events = np.zeros((turns, len(EVENTS)), np.float32)

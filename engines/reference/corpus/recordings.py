@@ -159,6 +159,7 @@ class Recordings:
             speech=unknown,
             vision=np.full((self.turns, 5), IGNORE, np.float32),
             end_of_turn=unknown,
+            intent=unknown,
             phones=np.full(self.turns * SUBFRAMES, IGNORE),
             texts=tuple(_filled(texts, self.turns)),
             marks=(),
