@@ -10,7 +10,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="the factory needs torch (make train)")
 pytest.importorskip("onnx", reason="the factory needs onnx (make train)")
 
-from calibration.int8.cost import GraphModel, worse  # noqa: E402
+from calibration.int8.cost import HEADLINE, GraphModel, too_few, worse  # noqa: E402
 from calibration.int8.draw import micro_turns  # noqa: E402
 from edge_runtime.inference.encode import Encoder  # noqa: E402
 from edge_runtime.inference.onnx import OnnxEngine  # noqa: E402
@@ -83,3 +83,9 @@ def test_two_points_worse_are_noticed_in_the_direction_that_counts() -> None:
     much = {"takeover_rate": {"value": 0.87}, "stop_miss_rate": {"value": 0.2}}
     assert worse(before, better) == worse(before, a_little) == {}
     assert worse(before, much) == {"takeover_rate": 0.03, "stop_miss_rate": 0.1}
+
+
+def test_a_figure_on_few_clips_is_not_judged() -> None:
+    enough = {name: {"value": 0.9, "n": 50} for name in HEADLINE}
+    assert too_few(enough) == {}
+    assert too_few(enough | {"stop_miss_rate": {"value": 0.0, "n": 14}}) == {"stop_miss_rate": 14}
