@@ -364,9 +364,12 @@ def counted_log() -> Iterator[Counted]:
     before = logger.level
     logger.addHandler(counted)
     logger.setLevel(logging.INFO)
+    # pytest would keep a day of records, and with an error in one all that it was raised in.
+    logger.propagate = False
     try:
         yield counted
     finally:
+        logger.propagate = True
         logger.removeHandler(counted)
         logger.setLevel(before)
 
