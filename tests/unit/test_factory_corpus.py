@@ -57,7 +57,7 @@ def composer(bank: Bank, grammar: Grammar) -> Composer:
 
 @pytest.fixture(scope="module")
 def conversations(composer: Composer) -> list[Conversation]:
-    return [composer.compose(seed) for seed in range(24)]
+    return [composer.compose(seed) for seed in range(36)]
 
 
 def test_the_bank_has_every_kind_and_plain_text(bank: Bank) -> None:
@@ -174,7 +174,9 @@ def test_who_errs_gives_way(bank: Bank, composer: Composer) -> None:
     into, gave_way = 0, 0
     for conversation in (erring.compose(seed) for seed in range(24)):
         speaking = conversation.status[:, STATUS.index("speaking")] > 0
-        for mark in (m for m in conversation.marks if m.kind == "pause"):
+        shown = {m.start for m in conversation.marks if m.kind == "backchannel_place"}
+        pauses = (m for m in conversation.marks if m.kind == "pause" and m.start not in shown)
+        for mark in pauses:
             first, last = mark.start // TURN_SAMPLES, mark.end // TURN_SAMPLES
             if speaking[first + 1 : last].any() and not speaking[first] and last + 5 < TURNS:
                 into += 1
@@ -203,6 +205,17 @@ def test_every_intent_of_the_grammar_has_a_place() -> None:
     grammar = yaml.safe_load(GRAMMAR.read_text(encoding="utf-8"))
     assert set(INTENTS) == {"open", "backchannel", *grammar["intents"]}
     assert len(set(INTENTS)) == len(INTENTS)
+
+
+def test_nobody_pauses_after_a_sentence_that_is_whole() -> None:
+    """Whoever answers there would be right, and who waits would be wrong."""
+    grammar = yaml.safe_load(GRAMMAR.read_text(encoding="utf-8"))
+    templates = [t for entry in grammar["intents"].values() for t in entry["templates"]]
+    whole = {" ".join(template.replace("|", " ").split()) for template in templates}
+    for template in templates:
+        parts = [part.strip() for part in template.split("|")]
+        for count in range(1, len(parts)):
+            assert " ".join(parts[:count]) not in whole, template
 
 
 def test_what_was_said_is_known_when_it_ends(conversations: list[Conversation]) -> None:

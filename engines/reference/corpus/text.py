@@ -80,7 +80,8 @@ class Grammar:
         segments = self._with_pauses(rng, parts, split, always=intent == "story")
         if question is False and intent != "story" and len(parts) > 1 and rng.random() < 0.08:
             again = " ".join(self._parts(rng, entry))
-            segments = [*segments, f"{self._phrase(rng, 'corrections', split)} {again}"]
+            broken_off = " ".join(parts[:-1])
+            segments = [broken_off, f"{self._phrase(rng, 'corrections', split)} {again}"]
         return Line(tuple(segments), intent, question)
 
     def incomplete(self, rng: np.random.Generator, split: str) -> Line:
@@ -88,13 +89,7 @@ class Grammar:
         while True:
             intent = self._names[int(rng.choice(len(self._names), p=self._weights))]
             parts = self._parts(rng, self._intents[intent])
-            if len(parts) > 1 and intent not in (
-                "story",
-                "bye",
-                "thanks",
-                "wellbeing",
-                "time_date",
-            ):
+            if len(parts) > 1:
                 break
         words = parts[0].split()
         segments = [" ".join(words)]
