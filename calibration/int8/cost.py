@@ -100,7 +100,7 @@ def main() -> None:
     parser.add_argument("--engine", type=Path, default=Path("engines/reference"))
     parser.add_argument("--precision", choices=get_args(Precision), default="int8")
     parser.add_argument("--data", type=Path, help="a folder of human speech (see CARD.md)")
-    parser.add_argument("--count", type=int, default=200, help="conversations per material")
+    parser.add_argument("--count", type=int, default=160, help="conversations per material")
     parser.add_argument("--scale", type=float, default=0.15, help="of the test banks")
     parser.add_argument("--out", type=Path, default=Path("calibration/int8/cost.json"))
     chosen = parser.parse_args()
