@@ -157,14 +157,16 @@ def test_an_echo_as_it_is_asked_for(casting: Casting) -> None:
 
 
 def test_somebody_who_speaks_to_others_has_turned_away(casting: Casting) -> None:
-    clip = side_talk(casting, 0)
-    assert clip is not None and clip.frames is not None
-    cue = clip.of("side talk")[0]
-    assert cue.detail == "away"
-    turn_in, before = cue.start // TURN_SAMPLES + 2, 0
-    changed = np.abs(clip.frames[turn_in].astype(int) - clip.frames[before].astype(int)).mean()
-    assert changed > 1.0
-    assert not clip.near.any(), "none of it is said to the device"
+    changed = []
+    for index in range(0, 8, 2):
+        clip = side_talk(casting, index)
+        assert clip is not None and clip.frames is not None
+        cue = clip.of("side talk")[0]
+        assert cue.detail == "away"
+        turned, before = (clip.frames[i].astype(int) for i in (cue.start // TURN_SAMPLES + 2, 0))
+        changed.append(np.abs(turned - before).mean())
+        assert not clip.near.any(), "none of it is said to the device"
+    assert np.median(changed) > 1.0
 
 
 def test_a_result_comes_while_it_is_pending_and_then_waits(casting: Casting) -> None:
