@@ -35,14 +35,19 @@ from engines.reference.model import TURN_SAMPLES
 LAGS = (1, 1, 2, 2, 3, 3, 4, 5, 6, 8, 10, 12)
 """Turns in which the floor should be taken before the device's sound begins, drawn evenly."""
 MOST_WEIGHT = 4.0
-MOST_OVERLAP = 6
-"""Turns after which a device that should have stopped does so in the script."""
+OVERLAPS = (1, 1, 1, 1, 1, 1, 2, 2, 2, 3, 4, 5, 7, 9)
+"""Turns in which it should yield before its sound ends, drawn evenly. Whoever always stopped at
+once would never learn that somebody who talks on is still to be given way to."""
+SHORT_OVERLAPS = (1, 1, 1, 2, 3)
+"""The same after a pause that was taken for an end: the person is about to come to it."""
 HELD_WEIGHT = 6.0
 """To hold the floor is trivial in most turns, and is not while the person says "mhm"."""
 LONG_TURN_S = 3.0
 """Who has spoken for so long is shown that they are heard."""
 INTENT_TURNS = 3
 """Turns from the one in which an utterance ends, in which it shall be known what it was."""
+STOP_WORDS, STOP_WORDS_ALONE = 0.55, 0.4
+"""Share of the interruptions that begin with "stop" or the like, and in which nothing follows."""
 MISTAKES = 0.08
 """Share of the longer pauses in which the device errs and speaks, so that it learns to give way."""
 
@@ -294,19 +299,24 @@ class Composer:
         return longest if chosen is None else chosen + 1
 
     def _speak_label(self, draft: Draft, first: int, lag: int, act: str | None) -> None:
-        """Turns first..first+lag-1 should take the floor; sound starts in turn first+lag.
+        """Turns first..first+lag-1 should take the floor; sound starts in turn first+lag."""
+        self._due(draft, "speak", first, first + lag, self.lags)
+        if act is not None:
+            draft.span(draft.act, first, first + lag, ACT_INDEX[act])
+
+    @staticmethod
+    def _due(draft: Draft, floor: str, first: int, end: int, lags: Sequence[int]) -> None:
+        """A change of the floor that is late by up to one of `lags` turns: first..end-1.
 
         Whoever waits longer is answered in the meantime, so late turns after an end are rare in
         training while those in long pauses are not, and silence that lasts would speak against an
         end. Each turn counts by the inverse chance of not having been answered before it.
         """
-        draft.span(draft.floor, first, first + lag, FLOOR_INDEX["speak"])
-        for turn in range(lag):
-            waiting = np.mean([turn < other for other in self.lags])
+        draft.span(draft.floor, first, end, FLOOR_INDEX[floor])
+        for turn in range(end - first):
+            waiting = np.mean([turn < other for other in lags])
             weight = min(MOST_WEIGHT, 1 / max(waiting, 1e-3))
             draft.span(draft.floor_weight, first + turn, first + turn + 1, weight)
-        if act is not None:
-            draft.span(draft.act, first, first + lag, ACT_INDEX[act])
 
     def _reply(self, draft: Draft, end: int, spoken: Spoken) -> int:
         """Take the floor after a finished turn; returns where the conversation is free again."""
@@ -428,11 +438,11 @@ class Composer:
         if may_be_cut and len(pcm) > 1.2 * RATE_HZ:
             if chance < 0.28:
                 return self._hears_backchannel(draft, start, pcm)
-            if chance < 0.36 and not draft.blind:
+            if chance < 0.35 and not draft.blind:
                 return self._hears_side_talk(draft, start, pcm)
-            if chance < 0.68:
+            if chance < 0.70:
                 return self._is_interrupted(draft, start, pcm)
-            if chance < 0.73 and not draft.blind:
+            if chance < 0.75 and not draft.blind:
                 return self._sees_hand(draft, start, pcm)
         draft.sound(start, pcm, False)
         return end
@@ -479,7 +489,7 @@ class Composer:
         spoken = self._long[int(rng.integers(len(self._long)))]
         pcm = np.concatenate([part.pcm for part in spoken.segments]).astype(np.float32)
         draft.span(draft.floor, starts - 1, on, IGNORE)
-        self._cut(draft, on, starts * TURN_SAMPLES, pcm)
+        self._cut(draft, on, starts * TURN_SAMPLES, pcm, SHORT_OVERLAPS)
 
     def _sees_hand(self, draft: Draft, start: int, pcm: NDArray[np.float32]) -> int:
         at = draft.turn(self._inside(draft, start, pcm, 0.9))
@@ -495,13 +505,13 @@ class Composer:
         rng = draft.rng
         at = self._inside(draft, start, pcm, 0.7)
         chance, turn = rng.random(), None
-        if chance < 0.6:
+        if chance < STOP_WORDS:
             word = self._pick(draft, "interruption")
             said = self._say(draft, word, at, addressed=True, visible=True)
             heard = at + min(int(0.45 * RATE_HZ), said - at)
         else:
             word, said, heard = None, at, at + int(0.6 * RATE_HZ)
-        if chance >= 0.45:
+        if chance >= STOP_WORDS_ALONE:
             turn = self._pick(draft, "turn")
             begin = said + (int(rng.uniform(0.1, 0.4) * RATE_HZ) if word else 0)
             said = self._say(draft, turn, begin, addressed=True, visible=True)
@@ -514,19 +524,29 @@ class Composer:
             draft.span(draft.action, draft.turn(at), on, IGNORE)
             draft.span(draft.action, on, stop_at, ACTION_INDEX["stop_motion"])
             draft.span(draft.action, stop_at, stop_at + 3, IGNORE)
-        if turn is not None and said > cut:
-            return self._reply(draft, said, turn)
+        if turn is not None:
+            return self._reply(draft, max(said, cut), turn)
         return max(said, cut) + int(0.6 * RATE_HZ)
 
-    def _cut(self, draft: Draft, on: int, start: int, pcm: NDArray[np.float32]) -> int:
-        """Yield from turn `on`; the sound fades out one or two turns later. Returns that sample."""
-        drawn = int(draft.rng.choice([0, 1], p=[0.65, 0.35]))
-        chosen = draft.choose(Moment.YIELD, on, on + MOST_OVERLAP, drawn)
-        lag = (MOST_OVERLAP if chosen is None else chosen) + 1
-        end = (on + lag) * TURN_SAMPLES
-        if end < start + len(pcm):
-            draft.span(draft.floor, on, on + lag, FLOOR_INDEX["yield"])
-        return self._sound_until(draft, start, pcm, end)
+    def _cut(
+        self,
+        draft: Draft,
+        on: int,
+        start: int,
+        pcm: NDArray[np.float32],
+        overlaps: Sequence[int] = OVERLAPS,
+    ) -> int:
+        """Yield from turn `on`; the sound fades out some turns later, if it does not come to its
+        own end before. Returns the sample where it is silent."""
+        most = max(overlaps)
+        drawn = int(draft.rng.choice(overlaps)) - 1
+        chosen = draft.choose(Moment.YIELD, on, on + most - 1, drawn)
+        until = on + (most if chosen is None else chosen + 1)
+        last = draft.turn(start + len(pcm))
+        self._due(draft, "yield", on, min(until, last), overlaps)
+        if until >= last:
+            draft.span(draft.floor, max(on, last - 1), last + 1, IGNORE)
+        return self._sound_until(draft, start, pcm, until * TURN_SAMPLES)
 
     @staticmethod
     def _sound_until(draft: Draft, start: int, pcm: NDArray[np.float32], end: int) -> int:

@@ -75,6 +75,9 @@ class Grammar:
         entry = self._intents[intent]
         question = bool(entry.get("question", False))
         parts = self._parts(rng, entry)
+        if intent == "story" and rng.random() < 0.4:
+            parts[-1] += f" {self._one(rng, 'continuations')}"
+            parts += self._parts(rng, entry)
         if len(parts[0].split()) > 1 and rng.random() < 0.12:
             parts[0] = f"{self._one(rng, 'prefixes')} {parts[0]}"
         segments = self._with_pauses(rng, parts, split, always=intent == "story")
@@ -121,9 +124,14 @@ class Grammar:
         return values[int(rng.integers(len(values)))]
 
     def _phrase(self, rng: np.random.Generator, key: str, split: str) -> str:
+        """A phrase of the split; its slots may make none of the other split's."""
         lists: Mapping[str, Sequence[str]] = self._data[key]  # type: ignore[assignment]
-        values = lists["train" if split == "train" else "test"]
-        return values[int(rng.integers(len(values)))]
+        names = ("train", "test") if split == "train" else ("test", "train")
+        values, others = (lists[name] for name in names)
+        while True:
+            phrase = self._fill(rng, values[int(rng.integers(len(values)))])
+            if phrase not in others:
+                return phrase
 
     def _fill(self, rng: np.random.Generator, template: str) -> str:
         def choose(match: re.Match[str]) -> str:
