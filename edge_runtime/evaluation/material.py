@@ -11,6 +11,7 @@ import importlib
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -19,11 +20,14 @@ from numpy.typing import NDArray
 
 from edge_runtime.demo.renderer import PersonRenderer
 from edge_runtime.errors import InputError
+from edge_runtime.micro_turn import SAMPLE_RATE_HZ
 
 CORPUS = "engines.reference.corpus"
 SEEN, UNSEEN, HUMAN = "generated_seen", "generated_unseen", "human"
 SPLITS = {SEEN: "test_seen", UNSEEN: "test_unseen"}
 MATERIALS = (SEEN, UNSEEN, HUMAN)
+LONG = 4 * SAMPLE_RATE_HZ
+"""Samples of speech in a long turn, its pauses not counted."""
 
 
 class Segment(Protocol):
@@ -86,6 +90,23 @@ class Material:
             rng = np.random.default_rng([self.seed, len(kind), len(pool)])
             self._orders[kind] = rng.permutation(len(pool))
         return pool[int(self._orders[kind][index % len(pool)])]
+
+    @property
+    def has_long_turns(self) -> bool:
+        return bool(self._long)
+
+    def deal_long(self, index: int) -> Spoken:
+        """A turn of several parts and of more than 4 s of speech."""
+        return self._long[index % len(self._long)]
+
+    @cached_property
+    def _long(self) -> Sequence[Spoken]:
+        turns = self.spoken.get("turn", ())
+        return [
+            turn
+            for turn in turns
+            if len(turn.segments) > 1 and sum(len(part.pcm) for part in turn.segments) > LONG
+        ]
 
     @property
     def asks(self) -> bool:

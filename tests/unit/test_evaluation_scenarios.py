@@ -26,7 +26,7 @@ from edge_runtime.evaluation.scenarios.speaking import (
     interruption,
 )
 from edge_runtime.evaluation.scenarios.turns import long_turn, turn
-from edge_runtime.micro_turn import TURN_SAMPLES, EventKind
+from edge_runtime.micro_turn import SAMPLE_RATE_HZ, TURN_SAMPLES, EventKind
 
 S = 16_000
 RENDERS = (turn, long_turn, interruption, backchannel, aside, echo, side_talk, noises, seen, answer)
@@ -35,7 +35,7 @@ RENDERS = (turn, long_turn, interruption, backchannel, aside, echo, side_talk, n
 @pytest.fixture(scope="module")
 def materials() -> list[Material]:
     try:
-        return load_materials(None, 0.002, 1, lambda text: None)
+        return load_materials(None, 0.008, 1, lambda text: None)
     except InputError as error:
         pytest.skip(f"nobody can speak here: {error}")
 
@@ -185,3 +185,13 @@ def test_a_result_comes_while_it_is_pending_and_then_waits(casting: Casting) -> 
 def test_a_folder_that_is_none_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"manifest\.csv"):
         splits(tmp_path)
+
+
+def test_a_long_turn_is_one_turn_of_five_seconds(casting: Casting) -> None:
+    """Whoever joined turns that are whole would punish the device for answering one of them."""
+    turns = {tuple(p.text for p in t.segments) for t in casting.material.spoken["turn"]}
+    for clip in clips(long_turn, casting, 6):
+        (told,) = clip.of("long turn")
+        assert told.end - told.start >= 5 * SAMPLE_RATE_HZ
+        assert tuple(text for _, _, text in clip.said) in turns
+        assert len(clip.of("breath")) == len(clip.said) - 1 > 0

@@ -24,6 +24,7 @@ CUT_SHARE = 0.6
 CUT_LEAST_S = 1.2
 FADE = 160
 TRAILING_PAUSE_S = 2.5
+LONG_TURN_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -120,23 +121,18 @@ def turn(casting: Casting, index: int) -> Clip | None:
 
 
 def long_turn(casting: Casting, index: int) -> Clip | None:
-    """Scenario 7: somebody tells something for 5 s and more, with breaths in between."""
+    """Scenario 7: somebody takes 5 s and more to say one thing, with breaths in between."""
     material, rng = casting.material, casting.rng("long turns", index)
-    parts: list[Segment] = []
-    number, room = 3 * index, None
-    while sum(len(part.pcm) for part in parts) < samples(6.0):
-        spoken = material.deal("turn", number)
-        if room is not None and spoken.room is None:
-            break
-        room = spoken.room if room is None else room
-        parts += spoken.segments
-        number += 1
-    story = Recut(tuple(parts), "turn", "story", room, True)
-    pauses = [samples(rng.uniform(0.4, 1.3)) for _ in parts[1:]]
+    if not material.has_long_turns:
+        return None
+    told = material.deal_long(index)
+    speech = sum(len(part.pcm) for part in told.segments)
+    pauses = [samples(rng.uniform(0.4, 1.3)) for _ in told.segments[1:]]
+    pauses[0] += max(0, samples(LONG_TURN_S) - speech - sum(pauses))
     start = samples(rng.uniform(1.0, 2.0))
-    total = start + sum(len(part.pcm) for part in parts) + sum(pauses) + samples(0.4)
+    total = start + speech + sum(pauses) + samples(0.4)
     stage = casting.stage(rng, total / SAMPLE_RATE_HZ)
-    spans = stage.say(story, start, pauses, tail=samples(0.4))
+    spans = stage.say(told, start, pauses, tail=samples(0.4))
     for (_, end), (begin, _) in itertools.pairwise(spans):
         stage.cue("breath", end, begin)
     stage.cue("long turn", start, spans[-1][1])
