@@ -9,7 +9,9 @@ The curriculum is one number: `--dense` is the share of steps that learn from sp
 (words, phones, ends of turns) instead of conversations. Begin with 1, then go on with about 0.3.
 `--own` is the share of the conversations in which the device does what the model would have done.
 `--recordings DIR` adds recordings of one's own device and corrections to them, in `--recorded` of
-the steps (`corpus/recordings.py` says how they look). `--tick` is for the tick ablation.
+the steps (`corpus/recordings.py` says how they look). `--last N` keeps the ear and the eye as they
+are, bit for bit, and teaches only the last N blocks and the heads: twice as fast, and little
+to distribute. `--tick` is for the tick ablation.
 """
 
 from __future__ import annotations
@@ -70,6 +72,8 @@ class Settings:
     """Share of the steps on dense speech instead of conversations."""
     own: float = 0.25
     """Share of the conversations that go the way the model itself leads them."""
+    last: int = 0
+    """Only so many of the last blocks learn, and what reads them; 0: everything does."""
     recordings: Path | None = None
     recorded: float = 0.3
     """Share of the steps on these."""
@@ -97,15 +101,24 @@ def parse() -> Settings:
     return Settings(**vars(parser.parse_args()))
 
 
+def freeze_all_but_last(model: InteractionModel, blocks: int) -> None:
+    """Lets only the last `blocks` blocks learn, and the heads that read the turn vectors."""
+    readers = (model.head_norm, model.head_hidden, model.head, model.intent_head)
+    words = (model.unfold, model.text_hidden, model.text_phones, model.text_out)
+    model.requires_grad_(False)
+    for part in (*model.blocks[len(model.blocks) - blocks :], *readers, *words):
+        part.requires_grad_(True)
+
+
 def optimizer_for(model: InteractionModel, rate: float) -> torch.optim.Optimizer:
     filters = model.filterbank.weight
-    matrices = [p for p in model.parameters() if p.ndim > 1 and p is not filters]
-    vectors = [p for p in model.parameters() if p.ndim <= 1]
+    learning = [p for p in model.parameters() if p.requires_grad and p is not filters]
     groups = [
-        {"params": matrices, "weight_decay": 0.03, "share": 1.0},
-        {"params": vectors, "weight_decay": 0.0, "share": 1.0},
-        {"params": [filters], "weight_decay": 0.0, "share": FILTERBANK_RATE},
+        {"params": [p for p in learning if p.ndim > 1], "weight_decay": 0.03, "share": 1.0},
+        {"params": [p for p in learning if p.ndim <= 1], "weight_decay": 0.0, "share": 1.0},
     ]
+    if filters.requires_grad:
+        groups.append({"params": [filters], "weight_decay": 0.0, "share": FILTERBANK_RATE})
     return torch.optim.AdamW(groups, lr=rate, betas=(0.9, 0.98), fused=True)
 
 
@@ -135,6 +148,8 @@ class Trainer:
         self.device = torch.device(settings.device)
         torch.manual_seed(settings.seed)
         self.model = InteractionModel(ModelConfig()).to(self.device)
+        if settings.last:
+            freeze_all_but_last(self.model, settings.last)
         self.bfloat16 = has_fast_bfloat16(self.device)
         self.average = copy.deepcopy(self.model)
         self.optimizer = optimizer_for(self.model, settings.learning_rate)
@@ -262,7 +277,8 @@ class Trainer:
 
     def _share_gradients(self) -> None:
         grads: list[Tensor] = []
-        for parameter in self.model.parameters():
+        learning = [p for p in self.model.parameters() if p.requires_grad]
+        for parameter in learning:
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
             grads.append(parameter.grad)

@@ -117,3 +117,25 @@ def test_updates_reduce_the_loss(tmp_path: Path) -> None:
     trainer = Trainer(settings)
     losses = [trainer._update(batch, 0.0)["loss"] for _ in range(8)]
     assert losses[-1] < 0.8 * losses[0]
+
+
+def test_only_the_last_blocks_and_the_heads_learn(tmp_path: Path) -> None:
+    """Those who distribute an update want all else to be the same file, bit for bit."""
+    from engines.reference.corpus.factory import build_composers
+    from engines.reference.losses import Batch
+    from engines.reference.train import Settings, Trainer
+
+    settings = Settings(folder=tmp_path, scale=0.01, turns=30, batch=2, warmup=1, last=2)
+    try:
+        composer = build_composers(settings)["duplex"]
+    except RuntimeError as error:
+        pytest.skip(f"no synthesizer: {error}")
+    trainer = Trainer(settings)
+    before = {name: value.clone() for name, value in trainer.average.state_dict().items()}
+    batch = Batch.of([composer.compose(seed) for seed in range(2)])
+    for _ in range(3):
+        trainer._update(batch, 0.0)
+    after = trainer.average.state_dict()
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    learned = ("blocks.4.", "blocks.5.", "head", "intent_head.", "unfold.", "text_")
+    assert {name for name in before if name.startswith(learned)} == changed
