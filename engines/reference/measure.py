@@ -29,8 +29,12 @@ from engines.reference.model import TURN_SAMPLES, InteractionModel
 from engines.reference.rollout import floor_chances
 from engines.reference.train import Settings
 from engines.reference.vocabulary import ACTIONS, ACTS, DECODING, DELEGATE, SYMBOLS
+from engines.reference.warm_start import load_graph
 
 TURN_MS = 200
+TAKEN = 0.9
+"""Share of the ends, and of the interruptions, at which thresholds stand that depend on no choice
+of ours."""
 PATIENCE = 9
 """Turns the script waits before it answers, so that a model may take up to 2 s."""
 
@@ -101,6 +105,8 @@ class Tally:
         self.latency: dict[str, list[float]] = defaultdict(list)
         self.characters = [0, 0]
         self.words = [0, 0]
+        self.peaks: dict[str, list[float]] = defaultdict(list)
+        """The highest chance to take or to yield the floor around each mark of a kind."""
         self.minutes: dict[str, float] = defaultdict(float)
         self.answers: dict[str, int] = defaultdict(int)
 
@@ -125,6 +131,7 @@ class Tally:
             return
         took = self._first(curve.speak, first, first + 10, DECODING["speak"])
         self.share["takeover_rate"].append(took is not None)
+        self.peaks["end"].append(float(curve.speak[first : first + 10].max()))
         if took is None:
             return
         delay = (took + 1) * TURN_SAMPLES - mark.start
@@ -145,6 +152,7 @@ class Tally:
         first, last = mark.start // TURN_SAMPLES, mark.end // TURN_SAMPLES
         took = self._first(curve.speak, first, min(last, len(curve.speak)), DECODING["speak"])
         self.share["false_takeover_rate"].append(took is not None)
+        self.peaks["pause"].append(float(curve.speak[first:last].max(initial=0.0)))
         if mark.end - mark.start >= 16_000:
             self.share["false_takeover_rate_long_pause"].append(took is not None)
 
@@ -155,6 +163,7 @@ class Tally:
         if not still:
             return
         self.share["stop_miss_rate"].append(stopped is None)
+        self.peaks["interruption"].append(float(curve.stop[first : first + 8].max()))
         if stopped is not None:
             self.latency["stop_latency_ms"].append(
                 ((stopped + 1) * TURN_SAMPLES - mark.start) / 16 + 20
@@ -164,6 +173,7 @@ class Tally:
         first, last = mark.start // TURN_SAMPLES, mark.end // TURN_SAMPLES + 2
         stopped = self._first(curve.stop, first, last, DECODING["yield"])
         self.share["selectivity"].append(stopped is None)
+        self.peaks["held"].append(float(curve.stop[first:last].max(initial=0.0)))
 
     _backchannel_heard = _held
     _side_talk_heard = _held
@@ -203,12 +213,22 @@ class Tally:
         given = curve.delegate[first : first + 4] == DELEGATE.index("cancel")
         self.share["cancel_recall"].append(bool(given.any()))
 
+    def _at_the_same_share(self, wanted: str, unwanted: str) -> dict[str, Any]:
+        """How much of what is unwanted comes with nine tenths of what is wanted."""
+        if not self.peaks[wanted]:
+            return wilson(0, 0)
+        threshold = np.quantile(self.peaks[wanted], 1 - TAKEN)
+        found = [peak >= threshold for peak in self.peaks[unwanted]]
+        return wilson(sum(found), len(found))
+
     def report(self) -> dict[str, Any]:
         figures = {k: wilson(sum(v), len(v)) for k, v in sorted(self.share.items())}
         for name, values in sorted(self.latency.items()):
             for percent in (50, 90, 95):
                 value = round(float(np.percentile(values, percent)), 0)
                 figures[f"{name}_p{percent}"] = {"value": value, "n": len(values)}
+        figures["pauses_at_90pct_of_ends"] = self._at_the_same_share("end", "pause")
+        figures["held_at_90pct_of_stops"] = self._at_the_same_share("interruption", "held")
         minutes = self.minutes["side_talk"]
         if minutes:
             rate = round(self.answers["side_talk"] / minutes, 3)
@@ -238,13 +258,18 @@ def measure(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--checkpoint", type=Path, default=Path("training/checkpoint.pt"))
+    parser.add_argument("--graph", type=Path, help="an exported model.onnx instead of a checkpoint")
     parser.add_argument("--data", type=Path, help="a folder of human speech (see CARD.md)")
     parser.add_argument("--count", type=int, default=160, help="conversations per material")
     parser.add_argument("--scale", type=float, default=0.15, help="of the test banks")
     parser.add_argument("--out", type=Path, default=Path("training/figures.json"))
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    model, _ = load(arguments.checkpoint)
+    if arguments.graph is not None:
+        model = InteractionModel()
+        load_graph(model.eval(), arguments.graph)
+    else:
+        model, _ = load(arguments.checkpoint)
     settings = Settings(data=arguments.data, scale=arguments.scale, seed=1)
     rows = {
         "generated_seen": measure(model, settings, "test_seen", False, arguments.count),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -139,3 +140,14 @@ def test_only_the_last_blocks_and_the_heads_learn(tmp_path: Path) -> None:
     changed = {name for name in before if not torch.equal(before[name], after[name])}
     learned = ("blocks.4.", "blocks.5.", "head", "intent_head.", "unfold.", "text_")
     assert {name for name in before if name.startswith(learned)} == changed
+
+
+def test_the_shipped_model_is_measured_on_held_out_conversations(tmp_path: Path) -> None:
+    out = tmp_path / "figures.json"
+    graph = str(ROOT / "engines" / "reference" / "model.onnx")
+    small = ("--count", "12", "--scale", "0.01")
+    told = run("engines.reference.measure", "--graph", graph, *small, "--out", str(out))
+    seen = json.loads(out.read_text())["generated_seen"]
+    assert "takeover_rate" in told and seen["takeover_rate"]["n"] >= 10
+    ends, pauses = seen["takeover_rate"]["value"], seen["pauses_at_90pct_of_ends"]["value"]
+    assert ends > 0.6 and pauses < 0.6, "a model that cannot tell an end from a pause"
