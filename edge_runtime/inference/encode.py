@@ -12,7 +12,12 @@ from edge_runtime.inference.manifest import Manifest
 from edge_runtime.micro_turn import Frame, MicroTurn
 
 SECONDS_LEFT_SCALE = 10.0
-"""`seconds_left` reaches the model as a share of 10 s, clipped to 1."""
+"""`seconds_left` reaches the model as a share of 10 s ..."""
+MOST_SECONDS_LEFT = 2.0
+"""... and no more of them than this. It tells when its voice is about to end; how long an answer
+goes on after that is nothing to decide by, and a model that never met an answer as long as the
+present one would be at a loss: the reference model let nobody interrupt it in the first half of a
+story of ten seconds."""
 
 
 class Encoder:
@@ -46,12 +51,17 @@ class Encoder:
     def _status(self, turn: MicroTurn) -> list[float]:
         known = {
             "speaking": float(turn.voice.speaking),
-            "seconds_left": min(max(turn.voice.seconds_left / SECONDS_LEFT_SCALE, 0.0), 1.0),
+            "seconds_left": left_as_share(turn.voice.seconds_left),
             "pending": float(turn.background.pending),
             "result_ready": float(turn.background.result_ready),
             "link_up": float(turn.background.link_up),
         }
         return [known.get(name, 0.0) for name in self._manifest.vocabularies.status]
+
+
+def left_as_share(seconds_left: float) -> float:
+    """How the status tensor tells how much is still to be said: 0 to 0.2."""
+    return min(max(seconds_left, 0.0), MOST_SECONDS_LEFT) / SECONDS_LEFT_SCALE
 
 
 def _fit(frame: Frame, size: tuple[int, ...]) -> Frame:

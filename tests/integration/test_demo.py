@@ -137,3 +137,13 @@ def test_without_matplotlib_it_says_so_before_the_conversation(tmp_path: Path) -
     )
     assert_refused(result, "matplotlib", "pip install 'edge-runtime[demo]'")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_stop_is_heard_at_the_beginning_of_a_long_answer(tmp_path: Path) -> None:
+    """Eight seconds of a story are left when this person says it: more than any answer had that the
+    reference model was trained on."""
+    told = ("--speed", "max", "--seconds", "48", "--seed", "12", "--out", "[out]")
+    edge("demo", *told, cwd=tmp_path)
+    summary = json.loads((tmp_path / "[out]" / "summary.json").read_text())
+    (scene,) = (scene for scene in summary["scenes"] if scene["name"] == "interruption")
+    assert scene["ok"] and scene["stop_latency_ms"] < 1000, scene["happened"]

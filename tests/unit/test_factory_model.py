@@ -12,6 +12,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="the factory needs torch (make train)")
 pytest.importorskip("onnx", reason="the factory needs onnx (make train)")
 
+from edge_runtime.inference.encode import left_as_share  # noqa: E402
 from edge_runtime.inference.onnx import OnnxEngine  # noqa: E402
 from edge_runtime.micro_turn import (  # noqa: E402
     TURN_SAMPLES,
@@ -77,7 +78,7 @@ def whole(model: InteractionModel, turns: list[MicroTurn]) -> dict[str, np.ndarr
     status = [
         [
             float(t.voice.speaking),
-            min(t.voice.seconds_left / 10, 1),
+            left_as_share(t.voice.seconds_left),
             float(t.background.pending),
             float(t.background.result_ready),
             float(t.background.link_up),

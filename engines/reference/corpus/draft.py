@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_runtime.inference.encode import left_as_share
 from engines.reference.corpus.choices import Choices, Moment, Point
 from engines.reference.model import SPEECH, SUBFRAMES, TURN_SAMPLES
 from engines.reference.vocabulary import ACTIONS, ACTS, DELEGATE, EVENTS, FLOOR, INTENTS, STATUS
@@ -224,7 +225,7 @@ class Draft:
             last = self.turn(end - 321) + 1 if interrupted else self.turn(end - 1)
             for turn in range(self.turn(start), min(self.turns, last)):
                 speaking[turn] = True
-                left[turn] = min((end - (turn + 1) * TURN_SAMPLES) / RATE_HZ / 10, 1.0)
+                left[turn] = left_as_share((end - (turn + 1) * TURN_SAMPLES) / RATE_HZ)
         return speaking, left
 
     def attributes(self) -> NDArray[np.float32]:
