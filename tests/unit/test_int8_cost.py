@@ -26,7 +26,7 @@ def conversations() -> list[torch.Tensor]:
     """Audio, pictures, which picture, whether one is seen, events and status of two of them."""
     rng = np.random.default_rng(0)
     status = rng.integers(0, 2, (ROWS, TURNS, len(STATUS))).astype(np.float32)
-    status[..., STATUS.index("seconds_left")] *= 0.25 * status[..., STATUS.index("speaking")]
+    status[..., STATUS.index("seconds_left")] *= 0.125 * status[..., STATUS.index("speaking")]
     arrays = [
         (0.1 * rng.standard_normal((ROWS, 2, TURNS * 3200))).astype(np.float32),
         rng.integers(0, 256, (3, 96, 96, 3), dtype=np.uint8),
