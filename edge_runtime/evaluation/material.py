@@ -56,6 +56,11 @@ class Spoken(Protocol):
     def gap_is_natural(self) -> bool: ...
 
 
+def speech_samples(spoken: Spoken) -> int:
+    """Without the pauses."""
+    return sum(len(segment.pcm) for segment in spoken.segments)
+
+
 @dataclass(frozen=True)
 class Material:
     """One kind of people, none of whom was trained on."""
@@ -102,11 +107,7 @@ class Material:
     @cached_property
     def _long(self) -> Sequence[Spoken]:
         turns = self.spoken.get("turn", ())
-        return [
-            turn
-            for turn in turns
-            if len(turn.segments) > 1 and sum(len(part.pcm) for part in turn.segments) > LONG
-        ]
+        return [turn for turn in turns if len(turn.segments) > 1 and speech_samples(turn) > LONG]
 
     @property
     def asks(self) -> bool:

@@ -106,7 +106,7 @@ def freeze_all_but_last(model: InteractionModel, blocks: int) -> None:
     readers = (model.head_norm, model.head_hidden, model.head, model.intent_head)
     words = (model.unfold, model.text_hidden, model.text_phones, model.text_out)
     model.requires_grad_(False)
-    for part in (*model.blocks[len(model.blocks) - blocks :], *readers, *words):
+    for part in (*model.blocks[-blocks:], *readers, *words):
         part.requires_grad_(True)
 
 

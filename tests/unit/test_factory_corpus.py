@@ -178,11 +178,13 @@ def test_who_errs_gives_way(bank: Bank, composer: Composer) -> None:
         pauses = (m for m in conversation.marks if m.kind == "pause" and m.start not in shown)
         for mark in pauses:
             first, last = mark.start // TURN_SAMPLES, mark.end // TURN_SAMPLES
-            longest = last + 4 + max(SHORT_OVERLAPS)
-            if speaking[first + 1 : last].any() and not speaking[first] and longest < TURNS:
+            silent = last + 3 + max(SHORT_OVERLAPS)
+            if speaking[first + 1 : last].any() and not speaking[first] and silent + 1 < TURNS:
                 into += 1
                 gave_way += FLOOR.index("yield") in conversation.floor[last : last + 4]
-                assert not speaking[last : longest + 1].all()
+                ends = [m.start // TURN_SAMPLES for m in conversation.marks if m.kind == "end"]
+                answered = any(last <= end < silent for end in ends)
+                assert answered or not speaking[silent]
     assert into > 5 and gave_way > 0.7 * into, "the others had finished by themselves"
 
 
@@ -318,15 +320,15 @@ def test_the_first_sound_of_an_utterance_comes_with_its_event(
             assert one.events[turn - 1 : turn + 1, started].any()
 
 
-def test_a_result_waits_until_it_is_delivered(conversations: list[Conversation]) -> None:
+def test_a_result_waits_until_it_is_delivered(composer: Composer) -> None:
     ready, result = STATUS.index("result_ready"), EVENTS.index("result")
     waits = 0
-    for one in conversations:
+    for one in (composer.compose(seed) for seed in range(60)):
         for turn in np.flatnonzero(one.events[:, result]):
             if turn + 1 < TURNS:
                 waits += 1
                 assert one.status[turn, ready] == 1
-    assert waits > 3
+    assert waits > 5
 
 
 def test_human_speech_is_read_from_a_folder(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 from edge_runtime.evaluation import figures
 from edge_runtime.evaluation.clip import SCORED_AFTER, Clip, first, score_at
 from edge_runtime.evaluation.figures import Figure
+from edge_runtime.evaluation.material import speech_samples
 from edge_runtime.evaluation.metrics import reaction, spells
 from edge_runtime.evaluation.proofs import Bench, high, low, proof
 from edge_runtime.evaluation.scenarios import Casting, clips
@@ -131,7 +132,7 @@ def _addressed(casting: Casting, index: int, facing: bool) -> tuple[Clip, int]:
     material, rng = casting.material, casting.rng("who is spoken to", index)
     spoken = material.deal("turn", index)
     pauses = [samples(0.4)] * (len(spoken.segments) - 1)
-    length = sum(len(segment.pcm) for segment in spoken.segments) + sum(pauses)
+    length = speech_samples(spoken) + sum(pauses)
     stage = casting.stage(rng, 1.6 + length / samples(1.0) + 2.4)
     end = stage.say(spoken, samples(1.5), pauses, tail=samples(2.0))[-1][1]
     stage.pose(0, len(stage.near), facing=facing)

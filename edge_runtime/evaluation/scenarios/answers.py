@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_runtime.evaluation.clip import Clip
-from edge_runtime.evaluation.material import Spoken
+from edge_runtime.evaluation.material import Spoken, speech_samples
 from edge_runtime.evaluation.scenarios import Casting
 from edge_runtime.evaluation.stage import Stage, samples
 from edge_runtime.micro_turn import TURN_SAMPLES, EventKind
@@ -88,7 +88,7 @@ def _talk(casting: Casting, index: int) -> Spoken:
     """Small talk that goes on for a while, if there is any."""
     for number in range(index, index + 20):
         spoken = casting.material.deal_asking("none", number)
-        if sum(len(segment.pcm) for segment in spoken.segments) >= samples(0.8):
+        if speech_samples(spoken) >= samples(0.8):
             break
     return spoken
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_runtime.evaluation.clip import Clip
-from edge_runtime.evaluation.material import Spoken
+from edge_runtime.evaluation.material import Spoken, speech_samples
 from edge_runtime.evaluation.scenarios import Casting
 from edge_runtime.evaluation.stage import Stage, samples
 from edge_runtime.micro_turn import SAMPLE_RATE_HZ, TURN_SAMPLES, Pcm
@@ -54,7 +54,7 @@ def _speech(casting: Casting, scenario: str, index: int, event_s: float) -> tupl
 
 
 def _length_s(spoken: Spoken) -> float:
-    return sum(len(segment.pcm) for segment in spoken.segments) / SAMPLE_RATE_HZ
+    return speech_samples(spoken) / SAMPLE_RATE_HZ
 
 
 def interruption(casting: Casting, index: int) -> Clip | None:

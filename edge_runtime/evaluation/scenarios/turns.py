@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_runtime.evaluation.clip import Clip
-from edge_runtime.evaluation.material import Material, Segment, Spoken
+from edge_runtime.evaluation.material import Material, Segment, Spoken, speech_samples
 from edge_runtime.evaluation.scenarios import Casting
 from edge_runtime.evaluation.stage import samples
 from edge_runtime.micro_turn import SAMPLE_RATE_HZ
@@ -103,7 +103,7 @@ def turn(casting: Casting, index: int) -> Clip | None:
         spoken = cut_mid_flow(spoken, rng)
     pauses = [pause_samples(rng) for _ in spoken.segments[1:]]
     start = samples(rng.uniform(1.0, 2.0))
-    speech = sum(len(segment.pcm) for segment in spoken.segments)
+    speech = speech_samples(spoken)
     total = start + speech + sum(pauses) + samples(WATCHED_S + 0.6)
     stage = casting.stage(rng, total / SAMPLE_RATE_HZ)
     spans = stage.say(spoken, start, pauses, tail=samples(WATCHED_S + 0.6))
@@ -126,7 +126,7 @@ def long_turn(casting: Casting, index: int) -> Clip | None:
     if not material.has_long_turns:
         return None
     told = material.deal_long(index)
-    speech = sum(len(part.pcm) for part in told.segments)
+    speech = speech_samples(told)
     pauses = [samples(rng.uniform(0.4, 1.3)) for _ in told.segments[1:]]
     pauses[0] += max(0, samples(LONG_TURN_S) - speech - sum(pauses))
     start = samples(rng.uniform(1.0, 2.0))
