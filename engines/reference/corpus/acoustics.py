@@ -11,6 +11,8 @@ from scipy.signal import oaconvolve
 
 SAMPLE_RATE_HZ = 16_000
 FULL_SCALE = 32_768.0
+USUAL_DELAY, MOST_DELAY = 1200, 8000
+"""Samples from what is played to its echo: of a wired loudspeaker, and of a wireless one."""
 Samples = NDArray[np.float32]
 
 
@@ -79,7 +81,8 @@ class Acoustics:
             drive = rng.uniform(1.0, 4.0) / 8000
             loud = np.tanh(played * drive) / drive
         response = synthetic_room(rng, rng.uniform(0.1, 0.5))
-        delay = int(rng.integers(0, 6400) if rng.random() < 0.2 else rng.integers(0, 1200))
+        late = rng.random() < 0.5
+        delay = int(rng.integers(0, MOST_DELAY if late else USUAL_DELAY))
         echo = oaconvolve(loud, response)[: len(played) - delay] * 10 ** (rng.uniform(-30, 2) / 20)
         return np.concatenate([np.zeros(delay), echo]).astype(np.float32)
 

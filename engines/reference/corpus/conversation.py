@@ -42,6 +42,10 @@ SHORT_OVERLAPS = (1, 1, 1, 2, 3)
 """The same after a pause that was taken for an end: the person is about to come to it."""
 HELD_WEIGHT = 6.0
 """To hold the floor is trivial in most turns, and is not while the person says "mhm"."""
+UNDISTURBED_WEIGHT = 2.0
+"""Nor is it where nobody but the device itself is heard."""
+GOES_ON, LONGEST_ANSWER_S = 0.3, 9.0
+"""Share of the device's answers that have one more sentence, and where they end at the latest."""
 LONG_TURN_S = 3.0
 """Who has spoken for so long is shown that they are heard."""
 INTENT_TURNS = 3
@@ -426,9 +430,7 @@ class Composer:
     ) -> int:
         """The device speaks from turn `starts`; returns where the floor is free again."""
         rng = draft.rng
-        spoken = pool[int(rng.integers(len(pool)))]
-        parts = [segment.pcm.astype(np.float32) for segment in spoken.segments]
-        pcm = np.concatenate(parts) * rng.uniform(0.5, 1.5)
+        pcm = self._answer(rng, pool) * np.float32(rng.uniform(0.5, 1.5))
         start = starts * TURN_SAMPLES
         if rng.random() < 0.4:
             start += int(rng.uniform(0, 0.15) * RATE_HZ)
@@ -436,16 +438,28 @@ class Composer:
             return draft.samples
         end, chance = start + len(pcm), rng.random()
         if may_be_cut and len(pcm) > 1.2 * RATE_HZ:
-            if chance < 0.28:
+            if chance < 0.26:
                 return self._hears_backchannel(draft, start, pcm)
-            if chance < 0.35 and not draft.blind:
+            if chance < 0.33 and not draft.blind:
                 return self._hears_side_talk(draft, start, pcm)
-            if chance < 0.70:
+            if chance < 0.66:
                 return self._is_interrupted(draft, start, pcm)
-            if chance < 0.75 and not draft.blind:
+            if chance < 0.74 and not draft.blind:
                 return self._sees_hand(draft, start, pcm)
+        draft.span(draft.floor_weight, starts + 1, draft.turn(end) - 1, UNDISTURBED_WEIGHT)
         draft.sound(start, pcm, False)
         return end
+
+    @staticmethod
+    def _answer(rng: np.random.Generator, pool: Sequence[Spoken]) -> NDArray[np.float32]:
+        """One or several sentences of one length, float32 (n,)."""
+        parts: list[NDArray[np.float32]] = []
+        length = 0
+        while not parts or (rng.random() < GOES_ON and length < LONGEST_ANSWER_S * RATE_HZ):
+            spoken = pool[int(rng.integers(len(pool)))]
+            parts += [segment.pcm.astype(np.float32) for segment in spoken.segments]
+            length = sum(len(part) for part in parts)
+        return np.concatenate(parts)
 
     def _inside(self, draft: Draft, start: int, pcm: NDArray[np.float32], margin_s: float) -> int:
         """A moment while the device speaks."""
