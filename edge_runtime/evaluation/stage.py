@@ -119,20 +119,22 @@ class Stage:
         self._add(self.around, start, pcm)
 
     def device(self, pcm: NDArray[np.float32], start: int) -> int:
-        """Let the loudspeaker play int16-scaled (n,) from `start`; returns its end sample.
+        """Let the loudspeaker play int16-scaled (n,) from `start`; returns its end sample, or the
+        clip's where that comes before: the rest is told, and not heard.
 
         The mouth's state and events are those that the runtime's mouth reports at the end of each
         micro-turn. On a live stage it is only noted when the device ought to speak.
         """
-        end = min(start + len(pcm), len(self.played))
+        spoken = start + len(pcm)
+        end = min(spoken, len(self.played))
         self.cue("device", start, end)
         if self._live:
             return end
         self._add(self.played, start, pcm)
-        self._utterances.append((start, end))
+        self._utterances.append((start, spoken))
         name = f"utterance-{len(self._utterances)}"
         self.event(start // TURN_SAMPLES, EventKind.UTTERANCE_STARTED, name)
-        self.event((end - 1) // TURN_SAMPLES, EventKind.UTTERANCE_FINISHED, name)
+        self.event((spoken - 1) // TURN_SAMPLES, EventKind.UTTERANCE_FINISHED, name)
         return end
 
     def long_utterance(self, least_s: float) -> NDArray[np.float32]:
@@ -200,7 +202,8 @@ class Stage:
         """At the end of a turn the mouth speaks while there is sound that was not played yet."""
         states = [VoiceState()] * self.turns
         for number, (start, end) in enumerate(self._utterances, 1):
-            for turn in range(start // TURN_SAMPLES, (end - 1) // TURN_SAMPLES):
+            last = min(self.turns, (end - 1) // TURN_SAMPLES)
+            for turn in range(start // TURN_SAMPLES, last):
                 left_s = (end - (turn + 1) * TURN_SAMPLES) / SAMPLE_RATE_HZ
                 states[turn] = VoiceState(f"utterance-{number}", left_s)
         return tuple(states)

@@ -104,6 +104,9 @@ def test_the_mouth_reports_what_is_played(casting: Casting) -> None:
         first, last = cue.start // TURN_SAMPLES, (cue.end - 1) // TURN_SAMPLES
         assert loud[first : last + 1].any() and not loud[:first].any()
         speaking = [state.speaking for state in clip.voice]
+        if cue.end == clip.turns * TURN_SAMPLES:
+            last = clip.turns
+            assert clip.voice[-1].seconds_left > 0, "it would have spoken on"
         assert speaking == [first <= index < last for index in range(clip.turns)]
         started = [
             EventKind.UTTERANCE_STARTED in [e.kind for e in events] for events in clip.events
@@ -113,6 +116,16 @@ def test_the_mouth_reports_what_is_played(casting: Casting) -> None:
         assert clip.voice[(said.start + 2 * S) // TURN_SAMPLES].speaking, (
             "it must be able to stop for two seconds"
         )
+
+
+def test_long_answers_are_interrupted_too(casting: Casting) -> None:
+    """Whoever talks over the beginning of one is heard as well as at its end."""
+    left_s = []
+    for clip in clips(interruption, casting, 6):
+        said = clip.of("interruption")[0]
+        left_s.append(clip.voice[said.start // TURN_SAMPLES].seconds_left)
+    assert min(left_s) < 6.0
+    assert min(left_s[2::3]) > 9.0
 
 
 def test_on_a_live_stage_the_script_is_only_noted(casting: Casting) -> None:

@@ -17,6 +17,8 @@ SPEECH_RMS = 2000.0
 """int16 scale: -24 dBFS, the level of the corpus."""
 STOPS_WITHIN_S = 2.0
 """Whoever speaks on for longer after an interruption has missed it."""
+MORE_TO_SAY_S = 8.0
+"""In every third clip the device is at the beginning of a long answer."""
 TURN_SHARE = 0.25
 """Of the interruptions are no stop word but a whole turn ("wait, actually ...")."""
 ECHO_DB = (0.0, -10.0, -20.0, -30.0)
@@ -48,6 +50,7 @@ def _speech(casting: Casting, scenario: str, index: int, event_s: float) -> tupl
     at = start + samples(rng.uniform(0.8, 3.0))
     least_s = (at - start) / SAMPLE_RATE_HZ + event_s + STOPS_WITHIN_S + 0.4
     seconds = (at / SAMPLE_RATE_HZ) + event_s + STOPS_WITHIN_S + 0.6
+    least_s += MORE_TO_SAY_S if index % 3 == 2 else 0.0
     stage = casting.stage(rng, seconds)
     stage.device(stage.long_utterance(least_s), start)
     return stage, at
