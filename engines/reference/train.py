@@ -28,6 +28,7 @@ from collections import deque
 from dataclasses import dataclass, replace
 from multiprocessing import parent_process
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -122,6 +123,11 @@ def optimizer_for(model: InteractionModel, rate: float) -> torch.optim.Optimizer
     return torch.optim.AdamW(groups, lr=rate, betas=(0.9, 0.98), fused=True)
 
 
+def _shares(state: dict[str, Any]) -> list[tuple[int, float]]:
+    """How many parameters learn at which share of the rate."""
+    return [(len(group["params"]), group["share"]) for group in state["param_groups"]]
+
+
 def has_fast_bfloat16(device: torch.device) -> bool:
     """Whether bfloat16 is worth it: a CPU without the instructions computes it several times
     slower than float32, so it is measured."""
@@ -170,18 +176,20 @@ class Trainer:
         saved = torch.load(self.checkpoint, map_location=self.device, weights_only=True)
         self.model.load_state_dict(saved["model"])
         self.average.load_state_dict(saved["average"])
-        self.optimizer.load_state_dict(saved["optimizer"])
         self.step, self.hours, self.seconds = saved["step"], saved["hours"], saved["seconds"]
-        self._print(f"resumed at step {self.step}, {self.hours:.0f} h of conversation heard")
+        self._tell(f"resumed at step {self.step}, {self.hours:.0f} h of conversation heard")
+        if _shares(saved["optimizer"]) == _shares(self.optimizer.state_dict()):
+            self.optimizer.load_state_dict(saved["optimizer"])
+        else:
+            self._tell("other parts learn than before: the optimizer starts anew")
 
     def _start_from(self, graph: Path) -> None:
         fresh = load_graph(self.model, graph)
         self.average.load_state_dict(self.model.state_dict())
         heard = load_manifest(graph.parent).evaluation.get("training", {})
         self.hours = float(heard.get("hours", 0.0)) if isinstance(heard, dict) else 0.0
-        if self.rank == 0:
-            new = f"; new: {', '.join(fresh)}" if fresh else ""
-            self._print(f"started from {graph}, {self.hours:.0f} h heard{new}")
+        new = f"; new: {', '.join(fresh)}" if fresh else ""
+        self._tell(f"started from {graph}, {self.hours:.0f} h heard{new}")
 
     def save(self) -> None:
         """Atomically: a run that is cut off leaves the checkpoint before it."""
@@ -228,17 +236,16 @@ class Trainer:
                 saved = time.monotonic()
         if self.rank == 0:
             self.save()
-            self._print(f"done: step {self.step}, {self.hours:.1f} h heard")
+        self._tell(f"done: step {self.step}, {self.hours:.1f} h heard")
 
     def _composers(self) -> dict[str, Composer | Recordings]:
-        settings, tell = self.settings, self._print if self.rank == 0 else None
-        composers: dict[str, Composer | Recordings] = {**build_composers(settings, tell)}
+        settings = self.settings
+        composers: dict[str, Composer | Recordings] = {**build_composers(settings, self._tell)}
         if settings.recordings is not None:
             manifest = load_manifest(settings.start_from.parent if settings.start_from else SHIPPED)
             recorded = Recordings.load(settings.recordings, manifest, settings.turns)
             composers["recorded"] = recorded
-            if tell:
-                tell(f"{len(recorded.takes)} recordings, {recorded.corrections} corrections")
+            self._tell(f"{len(recorded.takes)} recordings, {recorded.corrections} corrections")
         return composers
 
     def _elapsed(self, started: float) -> float:
@@ -307,14 +314,14 @@ class Trainer:
                     writer.writeheader()
                 writer.writerow(row)
             parts = " ".join(f"{k} {v:.3f}" for k, v in mean.items())
-            self._print(
+            self._tell(
                 f"{self.seconds / 60:6.1f} core-min  step {self.step:6d}  {self.hours:7.1f} h  "
                 f"{stage:6s} {parts}"
             )
 
-    @staticmethod
-    def _print(text: str) -> None:
-        console.print(text, soft_wrap=True)
+    def _tell(self, text: str) -> None:
+        if self.rank == 0:
+            console.print(text, soft_wrap=True)
 
 
 def _end_with_parent() -> None:

@@ -6,6 +6,7 @@ import csv
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -140,6 +141,17 @@ def test_only_the_last_blocks_and_the_heads_learn(tmp_path: Path) -> None:
     changed = {name for name in before if not torch.equal(before[name], after[name])}
     learned = ("blocks.4.", "blocks.5.", "head", "intent_head.", "unfold.", "text_")
     assert {name for name in before if name.startswith(learned)} == changed
+
+    trainer.save()
+    other = Trainer(replace(settings, last=0))
+    other.resume()
+    assert other.step == 3 and not other.optimizer.state
+    assert all(
+        torch.equal(after[name], value) for name, value in other.average.state_dict().items()
+    )
+    again = Trainer(settings)
+    again.resume()
+    assert len(again.optimizer.state) == len(changed)
 
 
 def test_the_shipped_model_is_measured_on_held_out_conversations(tmp_path: Path) -> None:
