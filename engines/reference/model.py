@@ -136,7 +136,7 @@ class Filterbank(nn.Module):
     def _log_power(self, response: Tensor) -> Tensor:
         batch, channels, frames, _ = response.shape
         pairs = response.reshape(batch, channels, frames, self.bands, 2)
-        power = (pairs * pairs).sum(-1)
+        power = pairs.square().sum(-1)
         return torch.log(power + LOG_FLOOR) * self.gain + self.bias
 
 
@@ -156,10 +156,24 @@ class LocalConv(nn.Module):
         """x (B, n, width), past (B, kernel - 1, width) -> the same, advanced."""
         length = x.shape[1]
         joined = torch.cat([past, self.norm(x)], 1)
+        mixed = self._convolve(joined) if self.training else self._shift_and_add(joined, length)
+        return x + self.project(F.gelu(self.expand(mixed))), joined[:, length:]
+
+    def _shift_and_add(self, joined: Tensor, length: int) -> Tensor:
+        """The fastest for the ten steps of a micro-turn."""
         mixed = self.bias + joined[:, :length] * self.depthwise[0]
         for tap in range(1, self.kernel):
             mixed = mixed + joined[:, tap : tap + length] * self.depthwise[tap]
-        return x + self.project(F.gelu(self.expand(mixed))), joined[:, length:]
+        return mixed
+
+    def _convolve(self, joined: Tensor) -> Tensor:
+        """The same for whole conversations, forth and back in a quarter of the time: channels lie
+        last, as the kernels of the CPU like it."""
+        weight = self.depthwise.t()[:, None, None].contiguous(memory_format=torch.channels_last)
+        image = joined.float()[:, None].permute(0, 3, 1, 2)
+        with torch.autocast(joined.device.type, enabled=False):
+            mixed = F.conv2d(image, weight, self.bias, groups=weight.shape[0])
+        return mixed.permute(0, 2, 3, 1)[:, 0]
 
 
 class Block(nn.Module):

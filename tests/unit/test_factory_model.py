@@ -111,10 +111,13 @@ def folder(model: InteractionModel, tmp_path_factory: pytest.TempPathFactory) ->
     return folder
 
 
+@pytest.mark.parametrize("training", [False, True])
 def test_streaming_equals_batch(
-    model: InteractionModel, folder: Path, turns: list[MicroTurn]
+    model: InteractionModel, folder: Path, turns: list[MicroTurn], training: bool
 ) -> None:
+    model.train(training)
     expected = whole(model, turns)
+    model.eval()
     with OnnxEngine(folder) as engine:
         for turn in turns:
             tensors = engine.step(turn).tensors
