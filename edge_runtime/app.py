@@ -31,6 +31,7 @@ from edge_runtime.delegation.outbox import Outbox
 from edge_runtime.delegation.packing import Abilities
 from edge_runtime.delegation.remote import MqttBackground
 from edge_runtime.delegation.tasks import Tasks
+from edge_runtime.delegation.wire import MAX_ACTIONS
 from edge_runtime.device_status import DeviceStatus
 from edge_runtime.dialogue import KEPT_WORDS, Dialogue
 from edge_runtime.errors import ConfigError
@@ -58,6 +59,7 @@ from edge_runtime.sinks.diagnostics import diagnostics
 from edge_runtime.sinks.home_assistant import PRESENT, HomeAssistant, HomeSettings
 from edge_runtime.sinks.messages import TurnMessages, action_topics
 from edge_runtime.sinks.metrics import Metrics
+from edge_runtime.sinks.mqtt_actions import MqttActions
 from edge_runtime.sinks.queue import QueueSink
 from edge_runtime.sinks.recorder import Recorder
 from edge_runtime.sinks.rotation import Limits, Rotation
@@ -154,7 +156,7 @@ def device(
         manifest = engine.manifest
         phrases = phrases_for(config, manifest, [KEPT_WORDS] if keeps else [])
         voice = enter(Mouth(synthesizer_for(config), block=not senses.realtime))
-        actions = [name for name in manifest.vocabularies.action if name != "none"]
+        actions = abilities_of(config, manifest)
         background, noted = _background(config, senses, actions, enter)
         statistics = enter(Statistics())
         # The camera first: it takes a second, and the sound of that second would be lost.
@@ -173,6 +175,7 @@ def device(
             senses,
             DeviceStatus(config.device.name, health, control),
             manifest.vocabularies,
+            actions,
             all_sinks,
             enter,
         )
@@ -241,8 +244,22 @@ def _health(
     return judge
 
 
+def abilities_of(config: Config, manifest: Manifest) -> dict[str, str]:
+    """What the device can do, and how the configuration describes it: the actions of the model, and
+    those of the configuration that only a background model asks for. Raises ConfigError."""
+    known = [name for name in manifest.vocabularies.action if name != "none"]
+    own = {name: chosen.description for name, chosen in config.actions.items()}
+    found = dict.fromkeys(known, "") | own
+    if len(found) > MAX_ACTIONS:
+        raise ConfigError(
+            f"actions: with the model's {len(known)} these are {len(found)}, and a worker takes at "
+            f"most {MAX_ACTIONS}. Leave some out."
+        )
+    return found
+
+
 def _background(
-    config: Config, senses: Senses, actions: Sequence[str], enter: Callable[[Any], Any]
+    config: Config, senses: Senses, actions: Mapping[str, str], enter: Callable[[Any], Any]
 ) -> tuple[Background, list[Sink]]:
     """The device's own skills, behind the workers of a broker where one is configured; and the
     sinks that go with them."""
@@ -262,7 +279,7 @@ def _background(
     chosen = config.delegation
     if chosen.broker is None or not _delegates(config, senses):
         return local, []
-    abilities = Abilities(config.device.name, tuple(actions))
+    abilities = Abilities(config.device.name, actions)
     outbox = None if chosen.outbox is None else Outbox(chosen.outbox, chosen.keep_hours * 3600)
     remote = enter(
         MqttBackground(
@@ -309,6 +326,7 @@ def _shown(
     senses: Senses,
     status: DeviceStatus,
     words: Vocabularies,
+    actions: Mapping[str, str],
     sinks: Sequence[Sink],
     enter: Callable[[Any], Any],
 ) -> list[Sink]:
@@ -327,6 +345,11 @@ def _shown(
     if config.http.port is not None:
         pages = metrics.text if metrics is not None else None
         enter(WebServer(config.http.address, config.http.port, status.as_dict, pages))
+    if any(chosen.mqtt_topic is not None for chosen in config.actions.values()):
+        told = MqttActions(
+            broker_for(config), config.device.name, config.actions, lambda: control.mode
+        )
+        shown.append(enter(QueueSink(told, "mqtt-actions")))
     if config.home_assistant.enabled:
         chosen = config.home_assistant
         settings = HomeSettings(
@@ -338,6 +361,7 @@ def _shown(
             isinstance(senses.audio, Switchable),
             isinstance(senses.frames, Switchable),
             sees=PRESENT in words.seen and senses.frames is not None,
+            actions=tuple(actions),
         )
         home = HomeAssistant(broker_for(config), settings, control, health)
         shown.append(enter(QueueSink(home, "home-assistant")))

@@ -26,6 +26,7 @@ from typing_extensions import Self
 from edge_runtime import strict_yaml
 from edge_runtime.credentials import located
 from edge_runtime.errors import ConfigError
+from edge_runtime.micro_turn import ACTION_NAME
 
 log = logging.getLogger(__name__)
 Settings = TypeVar("Settings", bound=BaseModel)
@@ -52,6 +53,7 @@ def _for_its_owner(path: Path) -> Path:
     return path
 
 
+ActionName = Annotated[str, Field(pattern=ACTION_NAME)]
 SecretFile = Annotated[Path, AfterValidator(_for_its_owner)]
 
 
@@ -259,13 +261,18 @@ class DelegationConfig(_Section):
 
 
 class ActionConfig(_Section):
+    description: str = Field(
+        "", max_length=500, description="What it does, for a background model that may call it."
+    )
     ros_topic: str | None = Field(
         None, pattern=_ROS_NAME, description="ROS 2 topic for it, beside `action`."
     )
     ros_type: Literal["std_msgs/String", "geometry_msgs/Twist", "geometry_msgs/PointStamped"] = (
         Field("std_msgs/String", description="Of what is published there.")
     )
-    text: str | None = Field(None, description="What String says; default: the action's name.")
+    text: str | None = Field(
+        None, description="What String and the MQTT message say; default: the action's name."
+    )
     forward_m_s: float = Field(0.0, ge=-3, le=3, description="Twist: speed ahead.")
     turn_rad_s: float = Field(0.0, ge=-6, le=6, description="Twist: turn, left positive.")
     distance_m: float = Field(1.5, gt=0, le=100, description="PointStamped: how far away.")
@@ -274,7 +281,12 @@ class ActionConfig(_Section):
         None, ge=-3.15, le=3.15, description="Where to, if the sound tells no bearing."
     )
     valid_ms: float = Field(2000.0, gt=0, le=60_000, description="Not to be begun later.")
-    mqtt_topic: str | None = Field(None, description="MQTT topic this action is published on.")
+    mqtt_topic: str | None = Field(
+        None,
+        pattern=r"^[^+#\x00]+$",
+        max_length=1_000,
+        description="MQTT topic for it, at `delegation.broker`.",
+    )
 
 
 class RosConfig(_Section):
@@ -365,7 +377,7 @@ class Config(_Section):
     voice: VoiceConfig = VoiceConfig()
     background: BackgroundConfig = BackgroundConfig()
     delegation: DelegationConfig = DelegationConfig()
-    actions: dict[str, ActionConfig] = Field(default_factory=dict)
+    actions: dict[ActionName, ActionConfig] = Field(default_factory=dict)
     ros: RosConfig = RosConfig()
     recording: Recording = Recording()
     health: HealthConfig = HealthConfig()

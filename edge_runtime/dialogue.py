@@ -17,6 +17,7 @@ from edge_runtime.delegation.context import Conversation, Heard
 from edge_runtime.errors import BackgroundError
 from edge_runtime.interfaces import Background
 from edge_runtime.micro_turn import (
+    STOP_MOTION,
     TURN_MS,
     Action,
     BackgroundState,
@@ -47,7 +48,6 @@ STALE_TURNS = 30_000 // TURN_MS
 Timers, and what was kept, are told however late."""
 KEPT_WORDS = "kept"
 """The phrase that says a question is kept."""
-STOP_MOTION = Action("stop_motion")
 
 
 class Dialogue:
@@ -105,7 +105,7 @@ class Dialogue:
         if orders.stop or orders.cancel:
             self._to_say.clear()
         if orders.stop:
-            self._asked.append(STOP_MOTION)
+            self._asked.append(Action(STOP_MOTION))
         if orders.cancel:
             self._take_back(kept_too=True)
             self._forget_answers()
@@ -177,7 +177,7 @@ class Dialogue:
         """What the background model has asked for since the last call."""
         asked, self._asked = tuple(self._asked), []
         if self._mode is Mode.STANDBY:
-            return tuple(action for action in asked if action == STOP_MOTION)
+            return tuple(action for action in asked if action.name == STOP_MOTION)
         return asked
 
     def utterance(self, decision: Decision, turn: MicroTurn) -> Utterance | None:

@@ -12,6 +12,7 @@ from edge_runtime.dialogue import ASIDES, Dialogue
 from edge_runtime.errors import EngineError
 from edge_runtime.interfaces import AudioSource, Clock, Decider, Engine, Sink, Voice
 from edge_runtime.micro_turn import (
+    STOP_MOTION,
     TURN_MS,
     Action,
     Decision,
@@ -126,7 +127,7 @@ class Loop:
         """The engine is gone: silence, and tell every sink to stop moving."""
         p = self._parts
         self.silence()
-        halt = Decision(turn.index, "yield", stop=True, actions=(Action("stop_motion"),), heard="")
+        halt = Decision(turn.index, "yield", stop=True, actions=(Action(STOP_MOTION),), heard="")
         output = EngineOutput(turn.index, {})
         record = TurnRecord(turn, output, halt, Timings())
         for sink in p.sinks:

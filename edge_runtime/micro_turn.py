@@ -151,6 +151,11 @@ class Utterance:
     """The request whose result it delivers."""
 
 
+ACTION_NAME = r"^[a-z][a-z0-9_]{0,63}$"
+STOP_MOTION = "stop_motion"
+"""The one action that every body must obey, at once and in every mode."""
+
+
 @dataclass(frozen=True, slots=True)
 class Action:
     """Something for the body to do: `wave`, `nod`, `look_at`, ..."""

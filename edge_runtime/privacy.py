@@ -82,13 +82,19 @@ def _handed_on(config: Config) -> tuple[str, ...]:
             f"{delegation.broker} ({secret}). What they do with it is up to them."
         )
         lines.append(f"That the device is on or off, to {delegation.broker}.")
+    told_acts = [name for name, chosen in config.actions.items() if chosen.mqtt_topic is not None]
+    if told_acts:
+        lines.append(
+            "Over the same broker, to whoever reads the topics: "
+            f"that it does {', '.join(told_acts)}."
+        )
     home = config.home_assistant
     if home.enabled:
         words = [
             *(["what it last said"] if home.tell_said else []),
             *(["what it hears, in words"] if home.tell_heard else []),
         ]
-        told = ", ".join(["its state, the direction of sound, its health", *words])
+        told = ", ".join(["its state, its actions, the direction of sound, its health", *words])
         lines.append(f"To Home Assistant over the same broker: {told}.")
     if config.ros.dds:
         lines.append(

@@ -71,16 +71,16 @@ class MqttConnection:
     """Handlers run on the network thread, one after the other: they must not block.
 
     `birth` is published, retained, after every connect; `death` is its last will, and `farewell`
-    what a clean end leaves behind.
+    what a clean end leaves behind. Without a `birth` nothing tells that there is a connection.
     """
 
     def __init__(
         self,
         settings: BrokerSettings,
         client_id: str,
-        birth: Outgoing,
-        death: bytes,
-        farewell: bytes,
+        birth: Outgoing | None = None,
+        death: bytes = b"",
+        farewell: bytes = b"",
         on_state: Callable[[ConnectionState], None] = lambda state: None,
     ) -> None:
         self._settings, self._client_id = settings, client_id
@@ -93,6 +93,9 @@ class MqttConnection:
         self._lost, self._closing = threading.Event(), threading.Event()
         self._announcing = threading.Lock()
         self._failures = 0
+        self._in_flight: dict[int, str] = {}
+        """The topics of what the broker has not acknowledged, by packet."""
+        self._refused: set[str] = set()
         self._client: Any = None
         self._thread: threading.Thread | None = None
         self.handler_errors = 0
@@ -121,8 +124,9 @@ class MqttConnection:
     def announce(self, payload: bytes) -> None:
         """A new payload for `birth`: published now, and after every connect from now on."""
         with self._announcing:
-            self._birth = replace(self._birth, payload=payload)
-            self.publish(self._birth)
+            if self._birth is not None:
+                self._birth = replace(self._birth, payload=payload)
+                self.publish(self._birth)
 
     def publish(self, message: Outgoing) -> bool:
         """Queue a message; False where there is no connection. Never blocks."""
@@ -157,7 +161,8 @@ class MqttConnection:
     ) -> None:
         self._closing.set()
         if self.connected:
-            self._send(replace(self._birth, payload=self._farewell))
+            if self._birth is not None:
+                self._send(replace(self._birth, payload=self._farewell))
             self._client.disconnect()
         self._lost.set()
         if self._thread is not None:
@@ -190,11 +195,13 @@ class MqttConnection:
             client.username_pw_set(settings.user, settings.password())
         if self._address[2]:
             client.tls_set_context(settings.tls())
-        client.will_set(self._birth.topic, self._death, qos=1, retain=True)
+        if self._birth is not None:
+            client.will_set(self._birth.topic, self._death, qos=1, retain=True)
         client.on_connect, client.on_disconnect = self._connected, self._disconnected
         client.on_message = self._unexpected
         client.on_socket_open = _send_at_once
-        client.on_publish = client.on_subscribe = lambda *_: self._liveness.heard()
+        client.on_publish = self._published
+        client.on_subscribe = lambda *_: self._liveness.heard()
         for pattern, handler in self._subscriptions.items():
             # What arrives bears the topic alone, without `$share/<group>/`.
             topics = pattern.split("/", 2)[2] if pattern.startswith("$share/") else pattern
@@ -261,7 +268,8 @@ class MqttConnection:
             client.subscribe(pattern, qos=1)
         self._set_state(ConnectionState.CONNECTED)
         with self._announcing:
-            self._send(self._birth)
+            if self._birth is not None:
+                self._send(self._birth)
 
     def _disconnected(
         self, client: Any, data: Any, flags: Any, reason: Any, properties: Any
@@ -269,6 +277,18 @@ class MqttConnection:
         if not self._closing.is_set() and self.connected:
             self._told_failure(f"connection lost: {reason}")
         self._lost.set()
+
+    def _published(self, client: Any, data: Any, number: int, reason: Any, properties: Any) -> None:
+        self._liveness.heard()
+        topic = self._in_flight.pop(number, "a topic")
+        if reason.is_failure and topic not in self._refused:
+            self._refused.add(topic)
+            log.warning(
+                "the broker refuses what is published on %s: %s. Give its user the right to write "
+                "there (examples/mosquitto/acl)",
+                topic,
+                reason,
+            )
 
     def _unexpected(self, client: Any, data: Any, message: Any) -> None:
         log.debug("nobody waits for %s", message.topic)
@@ -308,6 +328,8 @@ class MqttConnection:
         except ValueError as error:  # too long, or the queue is full
             log.warning("%s could not be sent: %s", message.topic, error)
             return False
+        if message.qos:
+            self._in_flight[info.mid] = message.topic
         return int(info.rc) == 0
 
 

@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from edge_runtime.delegation import opus
 from edge_runtime.errors import WireError
-from edge_runtime.micro_turn import SAMPLE_RATE_HZ, Pcm
+from edge_runtime.micro_turn import ACTION_NAME, SAMPLE_RATE_HZ, Pcm
 
 FORMAT = 1
 MAX_REQUEST_BYTES = 2_000_000
@@ -29,6 +29,7 @@ MAX_AUDIO_S = 60.0
 """Longer sound is refused: a small file can unpack to hours."""
 MAX_TEXT = 20_000
 MAX_TURNS = 200
+MAX_ACTIONS = 64
 WORKER_GROUP = "background"
 _LEVEL = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
@@ -53,7 +54,7 @@ class Said(_Payload):
 class Ability(_Payload):
     """An action that the device can do; an agent may call it as a tool."""
 
-    name: str = Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")
+    name: str = Field(pattern=ACTION_NAME)
     description: str = Field("", max_length=500)
 
 
@@ -73,7 +74,7 @@ class RequestMessage(_Payload):
     """What was left of the device's last answer when it was interrupted."""
     audio: str = Field("", description="Ogg/Opus, base64")
     frame: str | None = Field(None, description="JPEG, base64")
-    actions: tuple[Ability, ...] = Field((), max_length=64)
+    actions: tuple[Ability, ...] = Field((), max_length=MAX_ACTIONS)
     language: str = Field("en", pattern=r"^[a-z]{2}(-[A-Za-z0-9]{2,8})?$")
     local_time: str = Field("", max_length=40, description="ISO 8601 with the device's offset")
     keep: bool = False
@@ -102,7 +103,7 @@ class ReplyMessage(_Payload):
     kind: ReplyKind
     text: str = Field("", max_length=2 * 1024 * 1024)
     """To be spoken (partial, result), or for people and logs (progress, failed)."""
-    action: str | None = Field(None, pattern=r"^[a-z][a-z0-9_]{0,63}$")
+    action: str | None = Field(None, pattern=ACTION_NAME)
     worker: str = Field("", max_length=128)
     again: bool = False
     """With `failed`: nothing is wrong with the request, and another worker may answer it."""

@@ -24,6 +24,7 @@ from edge_runtime.health import HealthMonitor
 from edge_runtime.micro_turn import TURN_MS, TurnRecord
 from edge_runtime.remote_control import Mode, Moment, RemoteControl
 from edge_runtime.sinks import home_assistant_discovery as home
+from edge_runtime.sinks.acts import acts
 
 log = logging.getLogger(__name__)
 LONGEST_COMMAND = 4_000
@@ -39,6 +40,7 @@ PAUSE_TURNS = 2_000 // TURN_MS
 STEP_DEG = 15
 """A bearing is rounded to this, or it would never rest."""
 PATIENCE_S = 10.0
+EVENT_EXPIRY_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,8 @@ class HomeSettings:
     has_camera: bool = True
     sees: bool = False
     """The model tells whether somebody is there."""
+    actions: tuple[str, ...] = ()
+    """What the device can do: each is an event when it does it."""
 
 
 class HomeAssistant:
@@ -113,9 +117,20 @@ class HomeAssistant:
         self._connection.__exit__(kind, error, trace)
 
     def publish(self, record: TurnRecord) -> None:
+        self._tell_actions(record)
         with self._lock:
             self._note(record)
         self._show(at_once=record.decision.stop)
+
+    def _tell_actions(self, record: TurnRecord) -> None:
+        """Events are for those who listen when they happen: not retained, and not kept."""
+        for action, source in acts(record, self._control.mode):
+            if action.name in self._settings.actions:
+                event = {"event_type": action.name, "source": source.lower()}
+                payload = json.dumps(event).encode()
+                self._connection.publish(
+                    Outgoing(self._topics.action, payload, expiry_s=EVENT_EXPIRY_S)
+                )
 
     def _note(self, record: TurnRecord) -> None:
         turn, decision = record.turn, record.decision
@@ -199,6 +214,7 @@ class HomeAssistant:
             chosen.has_microphone,
             chosen.has_camera,
             chosen.sees,
+            chosen.actions,
         )
         message = json.dumps(payload, ensure_ascii=False).encode()
         self._connection.publish(Outgoing(self._topics.discovery, message, retain=True))

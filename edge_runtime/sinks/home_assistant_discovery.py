@@ -28,6 +28,7 @@ class HomeTopics:
         root = f"edge/{topic_level(device, 'the device name')}/home"
         self.device = device
         self.state, self.availability = f"{root}/state", f"{root}/availability"
+        self.action = f"{root}/action"
         self.commands = f"{root}/+/set"
         self._root = root
         identifier = f"edge_{device}".replace(".", "_")
@@ -48,8 +49,10 @@ def discovery(
     has_microphone: bool,
     has_camera: bool,
     sees: bool = False,
+    actions: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """The payload of the discovery topic. `floors`: the floor states of the model."""
+    """The payload of the discovery topic. `floors`: the floor states of the model; `actions`: what
+    the device can do."""
     components = _sensors(topics, floors)
     if sees:
         components["presence"] = _binary("Somebody is there", "presence", "occupancy")
@@ -57,6 +60,14 @@ def discovery(
         components["said"] = _sensor("Last utterance", "said", icon="mdi:account-voice")
     if tell_heard:
         components["heard"] = _sensor("Heard", "heard", icon="mdi:ear-hearing")
+    if actions:
+        components["action"] = {
+            "platform": "event",
+            "name": "Action",
+            "icon": "mdi:gesture",
+            "event_types": list(actions),
+            "state_topic": topics.action,
+        }
     components |= _controls(topics)
     switches = {MICROPHONE: has_microphone, CAMERA: has_camera}
     for name, icon in ((MICROPHONE, "mdi:microphone"), (CAMERA, "mdi:camera")):

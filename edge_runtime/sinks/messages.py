@@ -16,6 +16,7 @@ from edge_runtime.config import ActionConfig
 from edge_runtime.errors import ConfigError
 from edge_runtime.micro_turn import (
     SAMPLE_RATE_HZ,
+    STOP_MOTION,
     Action,
     Delegation,
     Event,
@@ -26,10 +27,10 @@ from edge_runtime.micro_turn import (
 )
 from edge_runtime.remote_control import Mode
 from edge_runtime.sinks import topics
+from edge_runtime.sinks.acts import acts
 from edge_runtime.sinks.message_types import message_type
 
 Message = Mapping[str, Any]
-STOP_MOTION = "stop_motion"
 _MAX_UINT32 = 2**32 - 1
 _NO_ACTION = ActionConfig()
 _UTTERANCE_STATES = {
@@ -115,14 +116,9 @@ class TurnMessages:
         return {"stamp": stamp(stamp_ns), "frame_id": self._frame_id}
 
     def _acts(self, record: TurnRecord, stamp_ns: int, stop: bool) -> Iterator[Publication]:
-        """The same action from both sides in one micro-turn is one action: the model's."""
-        if not stop and self._mode() is Mode.STANDBY:
-            return
-        wanted = {action.name: (action, "BACKGROUND") for action in record.asked_actions}
-        wanted |= {action.name: (action, "MODEL") for action in record.decision.actions}
-        for name, (action, source) in wanted.items():
-            if (name == STOP_MOTION) == stop:
-                id = f"{record.turn.index}-{name}"
+        for action, source in acts(record, self._mode()):
+            if (action.name == STOP_MOTION) == stop:
+                id = f"{record.turn.index}-{action.name}"
                 yield from self._act(action, id, source, record.turn.direction_rad, stamp_ns)
 
     def _act(

@@ -80,7 +80,7 @@ def asking(
     broker: Broker, outbox: Outbox | None = None, clock: Clock | None = None
 ) -> Iterator[Asker]:
     """Nobody is given up before its time: a busy machine may be slow."""
-    abilities = Abilities("kiosk", ("wave",))
+    abilities = Abilities("kiosk", {"wave": ""})
     settings = BrokerSettings(broker.url)
     clock = clock or MonotonicClock()
     with MqttBackground(settings, abilities, clock, PATIENCE_S, outbox) as remote:

@@ -50,7 +50,8 @@ def everything(hass: Any) -> dict[str, Any]:
     for entry in entity_registry.async_get(hass).entities.values():
         state = hass.states.get(entry.entity_id)
         if entry.platform == "mqtt" and state is not None:
-            entities[entry.entity_id] = state.state
+            # The state of an event is when it was.
+            entities[entry.entity_id] = state.attributes.get("event_type") or state.state
     devices = device_registry.async_get(hass).devices.values()
     return {"entities": entities, "devices": [device.name for device in devices]}
 

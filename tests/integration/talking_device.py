@@ -10,9 +10,9 @@ import os
 import queue
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 
 import numpy as np
 from broker import PATIENCE_S, wait_until
@@ -28,6 +28,7 @@ from edge_runtime.delegation.outbox import Outbox
 from edge_runtime.delegation.packing import Abilities
 from edge_runtime.delegation.remote import MqttBackground
 from edge_runtime.dialogue import DELIVER, Dialogue
+from edge_runtime.interfaces import Sink
 from edge_runtime.loop import Loop, Parts
 from edge_runtime.micro_turn import (
     TURN_SAMPLES,
@@ -242,7 +243,8 @@ def talking(
     url: str,
     outbox: Outbox | None = None,
     keep: Callable[[str], bool] = lambda transcript: False,
-    actions: Sequence[str] = (),
+    actions: Mapping[str, str] = MappingProxyType({}),
+    sinks: Sequence[Sink] = (),
     words: int = 2,
 ) -> Iterator[TalkingDevice]:
     """A device that runs until the end of the block, and is not held up by anything in it.
@@ -250,7 +252,7 @@ def talking(
     It speaks for so many `words` at most: most tests have nothing to wait for.
     """
     clock, stop = MonotonicClock(), threading.Event()
-    settings, abilities = BrokerSettings(url), Abilities("kiosk", tuple(actions))
+    settings, abilities = BrokerSettings(url), Abilities("kiosk", actions)
     model, records = Model(), Records()
     with (
         LocalBackground(Written(), clock) as local,
@@ -266,7 +268,7 @@ def talking(
             decider=model,
             voice=voice,
             dialogue=dialogue,
-            sinks=[Spoken(remote.spoken), records],
+            sinks=[Spoken(remote.spoken), records, *sinks],
             compute_clock=clock,
         )
         thread = threading.Thread(target=Loop(parts).run, args=(stop.is_set,))

@@ -7,13 +7,14 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from asker import Asker
 from broker import MOSQUITTO, PATIENCE_S, Broker, Device, needs_mosquitto, wait_until
 from echo_worker import Echo
 
 from edge_runtime.background.worker import Worker
-from edge_runtime.config import Config, DelegationConfig
+from edge_runtime.config import ActionConfig, Config, DelegationConfig
 from edge_runtime.config import Device as DeviceConfig
 from edge_runtime.delegation.broker import BrokerSettings
 from edge_runtime.delegation.packing import Abilities
@@ -21,10 +22,20 @@ from edge_runtime.delegation.remote import MqttBackground
 from edge_runtime.doctor import link
 from edge_runtime.doctor.finding import Case, Finding, Verdict
 from edge_runtime.health import HealthMonitor
-from edge_runtime.micro_turn import EventKind
+from edge_runtime.micro_turn import (
+    TURN_SAMPLES,
+    Action,
+    Decision,
+    EngineOutput,
+    EventKind,
+    MicroTurn,
+    Timings,
+    TurnRecord,
+)
 from edge_runtime.pacing import MonotonicClock
 from edge_runtime.remote_control import Orders, RemoteControl
 from edge_runtime.sinks.home_assistant import HomeAssistant, HomeSettings, forget
+from edge_runtime.sinks.mqtt_actions import MqttActions
 
 OPENSSL, PASSWD = shutil.which("openssl"), shutil.which("mosquitto_passwd")
 pytestmark = [
@@ -179,6 +190,17 @@ def test_a_device_has_its_own_topics_only(broker: SecuredBroker, worker: Echo) -
         assert thief.status(WORKER)["state"] == "online"
 
 
+def asked_for(action: str) -> TurnRecord:
+    """A micro-turn in which a background model wants something done."""
+    return TurnRecord(
+        MicroTurn(0, 0, np.zeros((2, TURN_SAMPLES), np.float32)),
+        EngineOutput(0, {}),
+        Decision(0, "listen"),
+        Timings(),
+        asked_actions=(Action(action),),
+    )
+
+
 def test_a_device_may_appear_in_home_assistant_as_itself_and_leave_it(
     broker: SecuredBroker,
 ) -> None:
@@ -190,9 +212,12 @@ def test_a_device_may_appear_in_home_assistant_as_itself_and_leave_it(
         return topics <= {one.topic for one in observer.messages if bool(one.payload) != empty}
 
     with someone(broker, OBSERVER) as observer:
-        home = HomeAssistant(settings, HomeSettings("kiosk"), control, HealthMonitor())
+        shown = HomeSettings("kiosk", actions=("lamp_on",))
+        home = HomeAssistant(settings, shown, control, HealthMonitor())
         with home, someone(broker, "thief") as thief:
             observer.await_any(lambda: told(observer, own))
+            home.publish(asked_for("lamp_on"))
+            observer.await_any(lambda: told(observer, {"edge/kiosk/home/action"}))
             thief.send("edge/kiosk/home/say/set", b"I am a thief.")
             thief.send("homeassistant/device/edge_kiosk/config", b"{}")
             thief.send("edge/thief/home/state", b"the last word")
@@ -251,6 +276,19 @@ def test_a_broker_that_no_one_vouches_for_gets_no_question(
     settings = BrokerSettings(broker.url, known.user, known.password_file)
     with MqttBackground(settings, Abilities("kiosk"), MonotonicClock()):
         wait_until(lambda: "CERTIFICATE_VERIFY_FAILED" in caplog.text)
+
+
+def test_an_action_on_a_topic_without_the_right_to_it_is_told(
+    broker: SecuredBroker, caplog: pytest.LogCaptureFixture
+) -> None:
+    lamp = {"lamp_on": ActionConfig(mqtt_topic="zigbee2mqtt/lamp/set")}
+    with MqttActions(broker.settings("kiosk"), "kiosk", lamp) as actions:
+        wait_until(lambda: actions.connected)
+        actions.publish(asked_for("lamp_on"))
+        actions.publish(asked_for("lamp_on"))
+        wait_until(lambda: "refuses what is published on zigbee2mqtt/lamp/set" in caplog.text)
+    assert caplog.text.count("refuses what is published") == 1
+    assert "the right to write there" in caplog.text
 
 
 def examined(broker: Broker, password_file: Path) -> Finding:

@@ -19,6 +19,7 @@ from edge_runtime.errors import ConfigError
 from edge_runtime.health import CAMERA, HealthMonitor, State
 from edge_runtime.micro_turn import (
     TURN_SAMPLES,
+    Action,
     BackgroundState,
     Decision,
     EngineOutput,
@@ -59,7 +60,13 @@ class House:
             lambda: self.now_s,
         )
 
-    def turn(self, said: str | None = None, stop: bool = False, **decision: Any) -> None:
+    def turn(
+        self,
+        said: str | None = None,
+        stop: bool = False,
+        asked: tuple[str, ...] = (),
+        **decision: Any,
+    ) -> None:
         """One micro-turn, a second after the last."""
         self.now_s += 1
         seen = "seen" in decision.get("probabilities", {})
@@ -80,6 +87,7 @@ class House:
                 Decision(self.index, floor, stop=stop, **decision),
                 Timings(),
                 None if said is None else Utterance("utterance-1", said, "deliver"),
+                asked_actions=tuple(Action(name) for name in asked),
             )
         )
         self.index += 1
@@ -178,6 +186,34 @@ def test_who_is_seen_is_there_and_is_gone_after_a_while(broker: Broker) -> None:
         looks(0.9)
         house.turn()
         await_state(client, presence=None)  # the camera is off: nobody can tell
+
+
+def test_what_the_device_does_is_an_event(broker: Broker) -> None:
+    """Once, for those who listen: an event that is kept would happen again at every start."""
+    house = House(broker, actions=("wave", "lamp_on"))
+    events = "edge/kiosk/home/action"
+    with Device(broker, patterns=ALL) as client, house.home:
+        client.await_any(lambda: newest(client, CONFIG))
+        component = json.loads(newest(client, CONFIG) or b"")["components"]["action"]
+        assert component["platform"] == "event" and component["state_topic"] == events
+        assert component["event_types"] == ["wave", "lamp_on"]
+        house.turn(actions=(Action("wave"), Action("unheard_of")))
+        house.turn()
+        house.turn(asked=("lamp_on",))
+        client.await_any(lambda: b"lamp_on" in (newest(client, events) or b""))
+        told = [json.loads(one.payload) for one in client.messages if one.topic == events]
+        assert told == [
+            {"event_type": "wave", "source": "model"},
+            {"event_type": "lamp_on", "source": "background"},
+        ]
+        house.control.set_mode(Mode.STANDBY)
+        house.turn(actions=(Action("wave"),))
+        house.turn(floor="speak")
+        await_state(client, floor="speak")
+        assert sum(one.topic == events for one in client.messages) == 2
+    with Device(broker, "after", patterns=ALL) as after:
+        after.await_any(lambda: newest(after, AVAILABILITY) == b"offline")
+        assert newest(after, events) is None
 
 
 def test_commands_are_obeyed_and_their_effect_is_shown(broker: Broker) -> None:
@@ -349,7 +385,7 @@ class Core:
     reason="HOME_ASSISTANT_PYTHON names no interpreter with the package homeassistant",
 )
 def test_a_real_core_takes_the_device_and_its_commands_and_lets_it_go(broker: Broker) -> None:
-    house = House(broker, tell_heard=True)
+    house = House(broker, tell_heard=True, actions=("wave", "lamp_on"))
     house.control.connect(microphone=lambda on: None, camera=lambda on: None)
     with Core(os.environ["HOME_ASSISTANT_PYTHON"], broker) as core:
         with house.home:
@@ -361,6 +397,7 @@ def test_a_real_core_takes_the_device_and_its_commands_and_lets_it_go(broker: Br
                 "binary_sensor.kiosk_background_model": "on",
                 "binary_sensor.kiosk_somebody_talks_to_it": "on",
                 "button.kiosk_stop": "unknown",
+                "event.kiosk_action": "unknown",
                 "notify.kiosk_tell_when_it_fits": "unknown",
                 "sensor.kiosk_direction_of_sound": "30",
                 "sensor.kiosk_health": "ok",
@@ -372,6 +409,8 @@ def test_a_real_core_takes_the_device_and_its_commands_and_lets_it_go(broker: Br
                 "switch.kiosk_mute": "off",
                 "text.kiosk_say": "unknown",
             }
+            house.turn(asked=("lamp_on",))
+            core.await_all(lambda all: all["entities"]["event.kiosk_action"] == "lamp_on")
             core.do("text", "set_value", {"entity_id": "text.kiosk_say", "value": "Dinner."})
             core.do(
                 "notify",

@@ -225,7 +225,7 @@ class Network:
         # Half a second may pass while a busy machine does something else.
         self._remote = remote = MqttBackground(
             BrokerSettings(self.broker.url),
-            Abilities("kiosk", ("wave",)),
+            Abilities("kiosk", {"wave": ""}),
             world.clock,
             patience_s=5.0,
             outbox=outbox,

@@ -178,6 +178,12 @@ class TestValues:
             ),
             ("actions: [wave]", "actions: Input should be a valid dictionary"),
             ("actions: {wave: {ros_topic: 5}}", "actions.wave.ros_topic: Input should be a valid"),
+            ("actions: {Lamp on: {}}", "actions.Lamp on"),
+            (
+                "actions: {wave: {mqtt_topic: a/+/b}}",
+                "actions.wave.mqtt_topic: String should match",
+            ),
+            ("actions: {wave: {mqtt_topic: ''}}", "actions.wave.mqtt_topic: String should match"),
             ("recording: {frames: some}", "recording.frames: Input should be a valid boolean"),
             ("loop: {fade_ms: 50}", "loop.fade_ms: Input should be less than or equal to 20"),
         ],

@@ -42,6 +42,12 @@ def test_the_smart_home_hears_what_it_is_told() -> None:
     assert "what it hears, in words" in open_["What leaves this device"]
 
 
+def test_actions_that_are_told_on_topics_are_named() -> None:
+    acts = {"wave": {"ros_topic": "arm"}, "lamp_on": {"mqtt_topic": "lamp/set"}}
+    told = said(delegation={"broker": "mqtt://10.0.0.2"}, actions=acts)["What leaves this device"]
+    assert "it does lamp_on." in told and "wave" not in told
+
+
 def test_topics_without_ros_are_open_to_the_network() -> None:
     asked = "What leaves this device"
     assert said(ros={"domain": 7})[asked] == "Nothing."
@@ -64,6 +70,15 @@ def test_a_port_that_is_open_to_the_network_is_in_capitals() -> None:
 
 def test_every_section_that_hands_something_on_is_asked() -> None:
     """A new section of the configuration is a question to privacy.py: answer it, then add it."""
-    silent = {"device", "engine", "decision", "voice", "background", "actions", "health", "loop"}
-    spoken = {"audio", "video", "delegation", "recording", "http", "home_assistant", "ros"}
+    silent = {"device", "engine", "decision", "voice", "background", "health", "loop"}
+    spoken = {
+        "actions",
+        "audio",
+        "video",
+        "delegation",
+        "recording",
+        "http",
+        "home_assistant",
+        "ros",
+    }
     assert set(Config.model_fields) == silent | spoken
