@@ -12,6 +12,7 @@ from typing import Any, cast
 
 from edge_runtime import __version__
 from edge_runtime.assemble import Assembler
+from edge_runtime.background.commands import Commands
 from edge_runtime.background.local import LocalBackground
 from edge_runtime.background.transcribe import (
     PocketSphinxTranscriber,
@@ -31,7 +32,7 @@ from edge_runtime.delegation.outbox import Outbox
 from edge_runtime.delegation.packing import Abilities
 from edge_runtime.delegation.remote import MqttBackground
 from edge_runtime.delegation.tasks import Tasks
-from edge_runtime.delegation.wire import MAX_ACTIONS
+from edge_runtime.delegation.wire import MAX_ACTIONS, Ability
 from edge_runtime.device_status import DeviceStatus
 from edge_runtime.dialogue import KEPT_WORDS, Dialogue
 from edge_runtime.errors import ConfigError
@@ -156,8 +157,9 @@ def device(
         manifest = engine.manifest
         phrases = phrases_for(config, manifest, [KEPT_WORDS] if keeps else [])
         voice = enter(Mouth(synthesizer_for(config), block=not senses.realtime))
-        actions = abilities_of(config, manifest)
-        background, noted = _background(config, senses, actions, enter)
+        abilities = abilities_of(config, manifest)
+        actions = tuple(one.name for one in abilities)
+        background, noted = _background(config, senses, abilities, enter)
         statistics = enter(Statistics())
         # The camera first: it takes a second, and the sound of that second would be lost.
         one_source: object = senses.audio
@@ -244,22 +246,30 @@ def _health(
     return judge
 
 
-def abilities_of(config: Config, manifest: Manifest) -> dict[str, str]:
+def abilities_of(config: Config, manifest: Manifest) -> tuple[Ability, ...]:
     """What the device can do, and how the configuration describes it: the actions of the model, and
     those of the configuration that only a background model asks for. Raises ConfigError."""
     known = [name for name in manifest.vocabularies.action if name != "none"]
-    own = {name: chosen.description for name, chosen in config.actions.items()}
-    found = dict.fromkeys(known, "") | own
+    own = {
+        name: Ability(
+            name=name,
+            description=chosen.description,
+            phrases=tuple(chosen.phrases),
+            answer=chosen.answer,
+        )
+        for name, chosen in config.actions.items()
+    }
+    found = {name: Ability(name=name) for name in known} | own
     if len(found) > MAX_ACTIONS:
         raise ConfigError(
             f"actions: with the model's {len(known)} these are {len(found)}, and a worker takes at "
             f"most {MAX_ACTIONS}. Leave some out."
         )
-    return found
+    return tuple(found.values())
 
 
 def _background(
-    config: Config, senses: Senses, actions: Mapping[str, str], enter: Callable[[Any], Any]
+    config: Config, senses: Senses, abilities: Sequence[Ability], enter: Callable[[Any], Any]
 ) -> tuple[Background, list[Sink]]:
     """The device's own skills, behind the workers of a broker where one is configured; and the
     sinks that go with them."""
@@ -274,17 +284,16 @@ def _background(
             senses.clock,
             device_name=config.device.name,
             block=not senses.realtime,
+            commands=Commands.of(abilities),
         )
     )
     chosen = config.delegation
     if chosen.broker is None or not _delegates(config, senses):
         return local, []
-    abilities = Abilities(config.device.name, actions)
+    known = Abilities(config.device.name, tuple(abilities))
     outbox = None if chosen.outbox is None else Outbox(chosen.outbox, chosen.keep_hours * 3600)
     remote = enter(
-        MqttBackground(
-            broker_for(config), abilities, senses.clock, chosen.patience_s, outbox=outbox
-        )
+        MqttBackground(broker_for(config), known, senses.clock, chosen.patience_s, outbox=outbox)
     )
     return FallbackBackground(remote, local), [Spoken(remote.spoken)]
 
@@ -326,7 +335,7 @@ def _shown(
     senses: Senses,
     status: DeviceStatus,
     words: Vocabularies,
-    actions: Mapping[str, str],
+    actions: tuple[str, ...],
     sinks: Sequence[Sink],
     enter: Callable[[Any], Any],
 ) -> list[Sink]:
@@ -361,7 +370,7 @@ def _shown(
             isinstance(senses.audio, Switchable),
             isinstance(senses.frames, Switchable),
             sees=PRESENT in words.seen and senses.frames is not None,
-            actions=tuple(actions),
+            actions=actions,
         )
         home = HomeAssistant(broker_for(config), settings, control, health)
         shown.append(enter(QueueSink(home, "home-assistant")))

@@ -26,6 +26,7 @@ from typing_extensions import Self
 from edge_runtime import strict_yaml
 from edge_runtime.credentials import located
 from edge_runtime.errors import ConfigError
+from edge_runtime.jsgf import phrase
 from edge_runtime.micro_turn import ACTION_NAME
 
 log = logging.getLogger(__name__)
@@ -53,6 +54,7 @@ def _for_its_owner(path: Path) -> Path:
     return path
 
 
+Phrase = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(phrase)]
 ActionName = Annotated[str, Field(pattern=ACTION_NAME)]
 SecretFile = Annotated[Path, AfterValidator(_for_its_owner)]
 
@@ -264,6 +266,13 @@ class ActionConfig(_Section):
     description: str = Field(
         "", max_length=500, description="What it does, for a background model that may call it."
     )
+    phrases: list[Phrase] = Field(
+        [],
+        max_length=32,
+        description="What people say when they want it, where no language model answers: words, "
+        "`|` for or, (), [optional].",
+    )
+    answer: str = Field("Done.", max_length=500, description="What is said after a phrase.")
     ros_topic: str | None = Field(
         None, pattern=_ROS_NAME, description="ROS 2 topic for it, beside `action`."
     )

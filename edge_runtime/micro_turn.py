@@ -97,7 +97,7 @@ class AudioReading:
     pcm: StereoPcm
     """float32 (2, 3200)."""
     lost_samples: int = 0
-    """Of the 3,200 samples, how many were zero-filled."""
+    """Of the 3,200 samples, how many never came and are zeros; the end of a file is no loss."""
     captured_ns: int = 0
     """Clock reading at the last sample."""
     direction_rad: float | None = None

@@ -16,6 +16,7 @@ from typing import Protocol
 
 from typing_extensions import Self
 
+from edge_runtime.background.commands import NONE, Commands
 from edge_runtime.background.skills import Skills
 from edge_runtime.background.timers import Timers
 from edge_runtime.background.transcribe import Transcriber, Transcript
@@ -65,11 +66,11 @@ class Ears:
         """Load the first one. Raises BackgroundError where there is no recogniser."""
         self._idle.put(self._take())
 
-    def hear(self, pcm: Pcm, rough: str = "") -> Transcript:
-        """`rough` is what the device spelled of it."""
+    def hear(self, pcm: Pcm, rough: str = "", commands: Commands = NONE) -> Transcript:
+        """`rough` is what the device spelled of it, `commands` are its own."""
         transcriber = self._take()
         try:
-            return transcriber.transcribe(pcm, rough)
+            return transcriber.transcribe(pcm, rough, commands)
         finally:
             self._idle.put(transcriber)
 
@@ -109,19 +110,22 @@ class SkillsAnswerer:
     def answer(
         self, request: RequestMessage, pcm: Pcm, cancelled: threading.Event, reply: Reply
     ) -> None:
-        heard = request.transcript
+        heard, commands = request.transcript, Commands.of(request.actions)
         if len(pcm):
             reply(ReplyKind.PROGRESS, "listening again")
-            heard = self._ears.hear(pcm, request.transcript).text
+            heard = self._ears.hear(pcm, request.transcript, commands).text
         with self._lock:
             if cancelled.is_set():  # Then it must not start a timer either.
                 return
             timers = self._timers.setdefault(request.device, Timers(self._now_ns))
             now = local_time(request.local_time)
-            said = Skills(timers, lambda: now, request.device).reply(heard, request.unsaid)
+            skills = Skills(timers, lambda: now, request.device, commands)
+            said = skills.reply(heard, request.unsaid)
             if not timers.running():
                 del self._timers[request.device]
         log.debug("%s: heard %r -> %s: %s", request.id, heard, said.skill, said.text)
+        if said.action:
+            reply(ReplyKind.ACTION, action=said.action)
         reply(ReplyKind.RESULT, said.text)
 
     def due(self) -> Sequence[Reminder]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from edge_runtime.background.calendar import WEEKDAYS
+from edge_runtime.background.commands import NONE, Commands
 from edge_runtime.background.timers import UNITS_S
 
 NAME = "requests"
@@ -78,10 +79,12 @@ _CONVERSION = (
 START = "any"
 
 
-def rules() -> dict[str, str]:
+def rules(commands: Commands = NONE) -> dict[str, str]:
     """Every rule by name, in JSGF's notation; the whole is `START`."""
+    own = commands.rules()
     rules = {
         **_RULES,
+        **own,
         "digit": _either(DIGITS.split()),
         "teen": _either(TEENS.split()),
         "ten": _either(TENS.split()),
@@ -99,15 +102,14 @@ def rules() -> dict[str, str]:
         rules[f"{kind}_units"] = _either(many)
         rules[f"{kind}_amount"] = f"/8/ <number> <{kind}_units> | (a | an | one) ({_either(one)})"
     rules["conversion"] = _either(_CONVERSION.format(kind=kind) for kind in SPOKEN_UNITS)
-    rules[START] = (
-        "<lead> (<time> | <sum> | <conversion> | <timer> | <about> | <resume> | <request>)"
-    )
+    kinds = ("time", "sum", "conversion", "timer", "about", "resume", "request", *own)
+    rules[START] = f"<lead> ({_either(f'<{kind}>' for kind in kinds)})"
     return rules
 
 
-def jsgf() -> str:
+def jsgf(commands: Commands = NONE) -> str:
     """The grammar's text."""
-    known = rules()
+    known = rules(commands)
     whole = f"public <{START}> = {known.pop(START)};"
     lines = [f"<{name}> = {rule};" for name, rule in known.items()]
     return "\n".join(["#JSGF V1.0;", f"grammar {NAME};", whole, *lines, ""])

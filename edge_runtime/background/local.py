@@ -12,6 +12,7 @@ from types import TracebackType
 
 from typing_extensions import Self
 
+from edge_runtime.background.commands import NONE, Commands
 from edge_runtime.background.skills import UNKNOWN, Answer, Skills
 from edge_runtime.background.timers import Timers
 from edge_runtime.background.transcribe import Transcriber
@@ -38,10 +39,11 @@ class LocalBackground:
         device_name: str = "edge",
         now: Callable[[], datetime] = datetime.now,
         block: bool = False,
+        commands: Commands = NONE,
     ) -> None:
         self._transcriber, self._clock, self._block = transcriber, clock, block
-        self._timers = Timers(clock.now_ns)
-        self._skills = Skills(self._timers, now, device_name)
+        self._timers, self._commands = Timers(clock.now_ns), commands
+        self._skills = Skills(self._timers, now, device_name, commands)
         self._requests: queue.Queue[Request | None] = queue.Queue(QUEUE_SIZE)
         self._lock = threading.Lock()
         self._open: dict[str, int] = {}
@@ -140,11 +142,18 @@ class LocalBackground:
             kind = EventKind.RESULT
             if request.keep and said.skill == UNKNOWN:
                 kind = EventKind.FAILED
+            if said.action:
+                self._do(request.id, said.action, due_ns)
             self._close(request.id, kind, said.text, due_ns)
+
+    def _do(self, request_id: str, action: str, due_ns: int) -> None:
+        with self._lock:
+            if request_id in self._open:
+                self._events.append((due_ns, Event(EventKind.ACTION, request_id, action)))
 
     def _answer(self, request: Request) -> Answer | None:
         """None if no one waits for it any more: then it must not start a timer either."""
-        heard = self._transcriber.transcribe(request.audio, request.transcript)
+        heard = self._transcriber.transcribe(request.audio, request.transcript, self._commands)
         with self._lock:
             if request.id not in self._open:
                 return None

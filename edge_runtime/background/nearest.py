@@ -8,16 +8,16 @@ tree takes milliseconds.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+
+from edge_runtime.jsgf import Tree, parse
 
 SUBSTITUTED, MISSING, SURPLUS, DOUBLED, SPACE = 1.0, 0.8, 0.8, 0.2, 0.1
 """Costs of a letter that is another, that is missing in the transcript, that is too many, that
 repeats the one before it, and of a space too many or missing."""
 SLACK, SHARE = 1.2, 0.45
 """A part of a sentence may cost at most SLACK plus SHARE a letter: others are not followed."""
-_TOKEN = re.compile(r"/[\d.]+/|<(\w+)>|([\w']+)|([()\[\]|])")
 
 Ends = dict[int, tuple[float, tuple[str, ...]]]
 """Where in the transcript a part can end, at what cost, as which words."""
@@ -34,7 +34,7 @@ class Rules:
     """A grammar's rules by name, in JSGF's notation (words, `|`, `()`, `[]`, `<rule>`)."""
 
     def __init__(self, rules: Mapping[str, str], start: str) -> None:
-        self._trees = {name: _parse(text) for name, text in rules.items()}
+        self._trees = {name: parse(text) for name, text in rules.items()}
         self._start = start
 
     def nearest(self, rough: str) -> Nearest | None:
@@ -50,7 +50,7 @@ class Rules:
 class _Search:
     """One transcript; every result is kept, so that each part is matched once per position."""
 
-    def __init__(self, trees: Mapping[str, _Tree], text: str) -> None:
+    def __init__(self, trees: Mapping[str, Tree], text: str) -> None:
         self._trees, self._text = trees, text
         self._known: dict[tuple[object, int], Ends] = {}
 
@@ -60,7 +60,7 @@ class _Search:
             self._known[key] = self._match(self._trees[name], begin)
         return self._known[key]
 
-    def _match(self, tree: _Tree, begin: int) -> Ends:
+    def _match(self, tree: Tree, begin: int) -> Ends:
         if tree.kind == "word":
             key = (tree, begin)
             if key not in self._known:
@@ -80,7 +80,7 @@ class _Search:
             _merge(ends, {begin: (0.0, ())})
         return ends
 
-    def _after(self, ends: Ends, part: _Tree, begin: int) -> Ends:
+    def _after(self, ends: Ends, part: Tree, begin: int) -> Ends:
         joined: Ends = {}
         for end, (cost, words) in ends.items():
             for later, (more, rest) in self._match(part, end).items():
@@ -118,43 +118,7 @@ class _Search:
         return ends
 
 
-@dataclass(frozen=True)
-class _Tree:
-    kind: str
-    """`word`, `rule`, `either`, `sequence` or `optional` (a sequence that may be left out)."""
-    text: str = ""
-    parts: tuple[_Tree, ...] = ()
-
-
 def _merge(ends: Ends, more: Ends) -> None:
     for end, found in more.items():
         if end not in ends or found[0] < ends[end][0]:
             ends[end] = found
-
-
-def _parse(text: str) -> _Tree:
-    tokens = [match for match in _TOKEN.finditer(text) if not match[0].startswith("/")]
-    tree, used = _alternatives(tokens, 0)
-    if used != len(tokens):
-        raise ValueError(f"brackets do not match in {text!r}")
-    return tree
-
-
-def _alternatives(tokens: list[re.Match[str]], at: int) -> tuple[_Tree, int]:
-    choices: list[_Tree] = []
-    parts: list[_Tree] = []
-    while at < len(tokens) and tokens[at][0] not in (")", "]"):
-        token = tokens[at]
-        if token[0] == "|":
-            choices.append(_Tree("sequence", parts=tuple(parts)))
-            parts, at = [], at + 1
-        elif token[0] in ("(", "["):
-            inner, at = _alternatives(tokens, at + 1)
-            parts.append(inner if token[0] == "(" else _Tree("optional", parts=(inner,)))
-            at += 1
-        else:
-            kind = "rule" if token[1] else "word"
-            parts.append(_Tree(kind, token[1] or token[2]))
-            at += 1
-    choices.append(_Tree("sequence", parts=tuple(parts)))
-    return (choices[0] if len(choices) == 1 else _Tree("either", parts=tuple(choices))), at

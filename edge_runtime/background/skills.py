@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from edge_runtime.background import about, arithmetic, calendar, units
+from edge_runtime.background.commands import NONE, Commands
 from edge_runtime.background.numbers import digits
 from edge_runtime.background.timers import Timers
 
@@ -39,7 +40,9 @@ _QUESTION = re.compile(r"(?:what|who|where|when|why|how|which|will|is|are|do|doe
 class Answer:
     text: str
     skill: str
-    """`time`, `sum`, `units`, `timer`, `about`, `resume`, or `unknown`."""
+    """`command`, `time`, `sum`, `units`, `timer`, `about`, `resume`, or `unknown`."""
+    action: str = ""
+    """What the device is to do now."""
 
 
 class Skills:
@@ -50,9 +53,10 @@ class Skills:
         timers: Timers,
         now: Callable[[], datetime] = datetime.now,
         device_name: str = "Edge",
+        commands: Commands = NONE,
     ) -> None:
         self.timers = timers
-        self._now, self._device_name = now, device_name
+        self._now, self._device_name, self._commands = now, device_name, commands
 
     def answer(self, text: str) -> Answer | None:
         """What a skill says to this, None if none of them understands it.
@@ -60,7 +64,12 @@ class Skills:
         Tried as it was said and without the words of address before it, which can be part of a
         question themselves: `can you tell me about yourself`.
         """
-        whole = plain(text) if len(text) <= MAX_CHARS else ""
+        if len(text) > MAX_CHARS:
+            return None
+        for words in (text, _ADDRESS.sub("", text.lower())):
+            if command := self._commands.find(words):
+                return Answer(command.answer, "command", command.action)
+        whole = plain(text)
         if _HUGE.search(whole):
             return None
         for candidate in dict.fromkeys((whole, _ADDRESS.sub("", whole))):

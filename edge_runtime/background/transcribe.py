@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import difflib
+import itertools
 import logging
 import os
 import re
 import signal
 import threading
-from collections.abc import Callable
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from functools import lru_cache
 from multiprocessing import get_context, parent_process
 from types import TracebackType
 from typing import Any, Protocol
@@ -20,6 +23,7 @@ import numpy as np
 from typing_extensions import Self
 
 from edge_runtime.background import grammar
+from edge_runtime.background.commands import NONE, Commands
 from edge_runtime.background.nearest import Rules
 from edge_runtime.errors import BackgroundError
 from edge_runtime.micro_turn import SAMPLE_RATE_HZ, Pcm
@@ -29,6 +33,8 @@ LEVEL = 0.1
 """RMS that the sound is brought to: a quiet microphone costs words otherwise."""
 NOISE = 4e-4
 """RMS of the noise added then: exact zeros, as in gaps, put the recogniser off everything else."""
+MOST_GRAMMARS = 16
+"""Of as many devices the grammars stay loaded: a worker may serve many."""
 BRITISH = (("metre", "meter"), ("litre", "liter"), ("neighbour", "neighbor"), ("grey", "gray"))
 """The recogniser's dictionary is American."""
 
@@ -47,8 +53,9 @@ class Transcriber(Protocol):
         """Read the model; takes a second or two. Raises BackgroundError."""
         ...
 
-    def transcribe(self, pcm: Pcm, rough: str = "") -> Transcript:
-        """float32 (n,), 16 kHz; `rough` is what the interaction model spelled of it."""
+    def transcribe(self, pcm: Pcm, rough: str = "", commands: Commands = NONE) -> Transcript:
+        """float32 (n,), 16 kHz; `rough` is what the interaction model spelled of it, `commands`
+        what may have been said beside what every device is asked."""
         ...
 
 
@@ -69,9 +76,11 @@ class PocketSphinxTranscriber:
     believed."""
 
     def __init__(self) -> None:
-        self._rules = Rules(grammar.rules(), grammar.START)
         self._grammar: Any = None
         self._free: Any = None
+        self._searches: OrderedDict[Commands, str] = OrderedDict()
+        """The grammars that are loaded, the latest last."""
+        self._made = itertools.count()
 
     def load(self) -> None:
         try:
@@ -82,15 +91,29 @@ class PocketSphinxTranscriber:
             ) from error
         quiet = {"loglevel": "FATAL", "samprate": SAMPLE_RATE_HZ}
         self._grammar = Decoder(lm=None, **quiet)
-        _add_spellings(self._grammar)
-        self._grammar.add_jsgf_string(grammar.NAME, grammar.jsgf())
-        self._grammar.activate_search(grammar.NAME)
+        _add_spellings(self._grammar, grammar.words())
+        self._expect(NONE)
         self._free = Decoder(**quiet)
 
-    def transcribe(self, pcm: Pcm, rough: str = "") -> Transcript:
+    def _expect(self, commands: Commands) -> None:
+        """Make these the commands of the grammar."""
+        name = self._searches.pop(commands, None)
+        if name is None:
+            name = f"{grammar.NAME}{next(self._made)}"
+            _add_spellings(self._grammar, commands.words())
+            heard = commands.pronounceable(lambda word: self._grammar.lookup_word(word) is not None)
+            self._grammar.add_jsgf_string(name, grammar.jsgf(heard))
+        self._grammar.activate_search(name)
+        self._searches[commands] = name
+        if len(self._searches) > MOST_GRAMMARS:
+            _, oldest = self._searches.popitem(last=False)
+            self._grammar.remove_search(oldest)
+
+    def transcribe(self, pcm: Pcm, rough: str = "", commands: Commands = NONE) -> Transcript:
         if self._free is None:
             self.load()
-        near = self._rules.nearest(rough)
+        self._expect(commands)
+        near = _rules(commands).nearest(rough)
         if near is not None and near.cost <= self.SURE:
             return Transcript(near.text, True, 1.0 - near.cost)
         data = _prepare(pcm)
@@ -109,14 +132,11 @@ class PocketSphinxTranscriber:
 class SpellingTranscriber:
     """Nothing is listened to again: the nearest question to what the interaction model spelled."""
 
-    def __init__(self) -> None:
-        self._rules = Rules(grammar.rules(), grammar.START)
-
     def load(self) -> None:
         return None
 
-    def transcribe(self, pcm: Pcm, rough: str = "") -> Transcript:
-        near = self._rules.nearest(rough)
+    def transcribe(self, pcm: Pcm, rough: str = "", commands: Commands = NONE) -> Transcript:
+        near = _rules(commands).nearest(rough)
         if near is None or near.cost > PocketSphinxTranscriber.NEAR:
             return Transcript(rough, False, 0.0)
         return Transcript(near.text, True, 1.0 - near.cost)
@@ -158,8 +178,8 @@ class ProcessTranscriber:
         self._pool = ProcessPoolExecutor(1, get_context("spawn"), _begin, (self._make,))
         self._ask(_load)
 
-    def transcribe(self, pcm: Pcm, rough: str = "") -> Transcript:
-        found: Transcript = self._ask(_transcribe, pcm, rough)
+    def transcribe(self, pcm: Pcm, rough: str = "", commands: Commands = NONE) -> Transcript:
+        found: Transcript = self._ask(_transcribe, pcm, rough, commands)
         return found
 
     def _ask(self, call: Callable[..., Any], *arguments: object) -> Any:
@@ -197,20 +217,29 @@ def _load() -> None:
     _here.load()
 
 
-def _transcribe(pcm: Pcm, rough: str) -> Transcript:
-    return _here.transcribe(pcm, rough)
+def _transcribe(pcm: Pcm, rough: str, commands: Commands) -> Transcript:
+    return _here.transcribe(pcm, rough, commands)
 
 
-def _add_spellings(decoder: Any) -> None:
-    """Teach the dictionary the grammar's words that it spells differently."""
-    for word in sorted(grammar.words()):
+@lru_cache(maxsize=MOST_GRAMMARS)
+def _rules(commands: Commands) -> Rules:
+    return Rules(grammar.rules(commands), grammar.START)
+
+
+def _add_spellings(decoder: Any, words: Iterable[str]) -> None:
+    """Teach the dictionary the words that it spells differently."""
+    for word in sorted(words):
         if decoder.lookup_word(word) is None:
             known = word
             for british, american in BRITISH:
                 known = known.replace(british, american)
             sounds = decoder.lookup_word(known)
             if sounds is None:
-                log.warning("the recogniser does not know the word %r", word)
+                log.warning(
+                    "the recogniser does not know the word %r: phrases with it are understood only "
+                    "as the interaction model spells them",
+                    word,
+                )
             else:
                 decoder.add_word(word, sounds, True)
 

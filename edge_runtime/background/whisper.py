@@ -6,6 +6,7 @@ import math
 import threading
 from typing import Any
 
+from edge_runtime.background.commands import NONE, Commands
 from edge_runtime.background.transcribe import Transcript
 from edge_runtime.errors import BackgroundError
 from edge_runtime.micro_turn import Pcm
@@ -42,7 +43,7 @@ class WhisperTranscriber:
                     "network to download it."
                 ) from error
 
-    def transcribe(self, pcm: Pcm, rough: str = "") -> Transcript:
+    def transcribe(self, pcm: Pcm, rough: str = "", commands: Commands = NONE) -> Transcript:
         """`rough` is not used: as a prompt it would lead the model astray where it is wrong."""
         self.load()
         segments, _ = self._model.transcribe(

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from edge_runtime.delegation import wire
 from edge_runtime.errors import BackgroundError, WireError
@@ -19,8 +18,7 @@ class Abilities:
     """What a device tells the workers about itself."""
 
     device: str
-    actions: Mapping[str, str] = field(default_factory=dict)
-    """The name of each, and what it does; empty: the name says it."""
+    actions: tuple[wire.Ability, ...] = ()
 
 
 def pack(name: str, request: Request, abilities: Abilities, local_time: str) -> bytes:
@@ -42,9 +40,7 @@ def pack(name: str, request: Request, abilities: Abilities, local_time: str) -> 
         unsaid=request.unsaid[: wire.MAX_TEXT],
         audio=_sound(request),
         frame=None if request.frame is None else _jpeg(request.frame),
-        actions=tuple(
-            wire.Ability(name=name, description=what) for name, what in abilities.actions.items()
-        ),
+        actions=abilities.actions,
         language=request.language,
         local_time=local_time,
         keep=request.keep,

@@ -15,10 +15,11 @@ from enum import Enum
 from typing import Annotated, Literal, TypeVar
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from edge_runtime.delegation import opus
 from edge_runtime.errors import WireError
+from edge_runtime.jsgf import phrase
 from edge_runtime.micro_turn import ACTION_NAME, SAMPLE_RATE_HZ, Pcm
 
 FORMAT = 1
@@ -33,6 +34,8 @@ MAX_ACTIONS = 64
 WORKER_GROUP = "background"
 _LEVEL = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
+Phrase = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(phrase)]
+"""A sentence in JSGF's notation, or several: `(turn | switch) on the [kitchen] lamp`."""
 Id = Annotated[str, Field(min_length=1, max_length=128)]
 Seconds = Annotated[float, Field(ge=0, le=86_400 * 30, allow_inf_nan=False)]
 
@@ -56,6 +59,10 @@ class Ability(_Payload):
 
     name: str = Field(pattern=ACTION_NAME)
     description: str = Field("", max_length=500)
+    phrases: tuple[Phrase, ...] = Field((), max_length=32)
+    """What people say when they want it, for a worker without a language model."""
+    answer: str = Field("Done.", max_length=500)
+    """What is said then."""
 
 
 class RequestMessage(_Payload):

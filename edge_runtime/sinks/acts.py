@@ -5,6 +5,8 @@ from __future__ import annotations
 from edge_runtime.micro_turn import STOP_MOTION, Action, TurnRecord
 from edge_runtime.remote_control import Mode
 
+MODEL, BACKGROUND = "MODEL", "BACKGROUND"
+
 
 def acts(record: TurnRecord, mode: Mode) -> list[tuple[Action, str]]:
     """Each action with who asked for it, MODEL or BACKGROUND; `stop_motion` first.
@@ -12,8 +14,8 @@ def acts(record: TurnRecord, mode: Mode) -> list[tuple[Action, str]]:
     The same action from both sides in one micro-turn is one action: the model's. In STANDBY only
     `stop_motion` is left.
     """
-    wanted = {action.name: (action, "BACKGROUND") for action in record.asked_actions}
-    wanted |= {action.name: (action, "MODEL") for action in record.decision.actions}
+    wanted = {action.name: (action, BACKGROUND) for action in record.asked_actions}
+    wanted |= {action.name: (action, MODEL) for action in record.decision.actions}
     stop = wanted.pop(STOP_MOTION, None)
     others = [] if mode is Mode.STANDBY else list(wanted.values())
     return others if stop is None else [stop, *others]

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from typing_extensions import Self
 
 from edge_runtime.micro_turn import TURN_MS, TURN_SAMPLES, Delegation, Frame, TurnRecord
+from edge_runtime.remote_control import Mode
+from edge_runtime.sinks.acts import acts
 
 TURN_S = TURN_MS / 1000
 POINTS = 10
@@ -75,7 +77,9 @@ class Timeline:
             self._labels.append(_Label(end_s, f"“{record.said.text}”", DEVICE))
         if decision.stop:
             self._labels.append(_Label(end_s, "yield", COLOURS["yield"]))
-        self._labels += [_Label(end_s, f"[{a.name}]", "#9b2f8a") for a in decision.actions]
+        self._labels += [
+            _Label(end_s, f"[{action.name}]", "#9b2f8a") for action, _ in acts(record, Mode.NORMAL)
+        ]
         if decision.delegation is not Delegation.NONE:
             self._labels.append(_Label(end_s, decision.delegation.value, PERSON))
         if turn.frame is not None and turn.index % THUMBNAIL_TURNS == 0:

@@ -9,6 +9,8 @@ from rich.markup import escape
 from typing_extensions import Self
 
 from edge_runtime.micro_turn import TURN_MS, Delegation, EventKind, TurnRecord
+from edge_runtime.remote_control import Mode
+from edge_runtime.sinks.acts import BACKGROUND, acts
 
 
 class TranscriptPrinter:
@@ -42,8 +44,9 @@ class TranscriptPrinter:
             self._heard = ""
         if record.said is not None:
             self._line(record, f"[green]{record.said.act}[/green] {escape(record.said.text)}")
-        for action in decision.actions:
-            self._line(record, f"[magenta]{action.name}[/magenta]")
+        for action, source in acts(record, Mode.NORMAL):
+            asked = " [dim]asked for by the background model[/dim]" * (source == BACKGROUND)
+            self._line(record, f"[magenta]{action.name}[/magenta]{asked}")
         if decision.delegation is not Delegation.NONE:
             self._line(record, f"[blue]{decision.delegation.value}[/blue]")
 

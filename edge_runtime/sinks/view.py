@@ -17,6 +17,8 @@ from rich.text import Text
 from typing_extensions import Self
 
 from edge_runtime.micro_turn import TURN_MS, Delegation, EventKind, Pcm, TurnRecord
+from edge_runtime.remote_control import Mode
+from edge_runtime.sinks.acts import acts
 from edge_runtime.sinks.transcript import TranscriptPrinter
 
 BAR = 32
@@ -82,7 +84,9 @@ class LiveView:
                 lines.append(f"[dim]heard[/dim] {escape(' '.join(self._heard.split()))}")
             self._heard = ""
             lines.append(f"[green]says[/green] {escape(record.said.text)}")
-        lines += [f"[magenta]does[/magenta] {action.name}" for action in decision.actions]
+        lines += [
+            f"[magenta]does[/magenta] {action.name}" for action, _ in acts(record, Mode.NORMAL)
+        ]
         if decision.delegation is not Delegation.NONE:
             lines.append(f"[blue]{decision.delegation.value}s[/blue] the question")
         self._story += [f"{seconds:6.1f} s  {line}" for line in lines]

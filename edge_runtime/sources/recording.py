@@ -97,7 +97,7 @@ class RecordingSource:
         pcm = np.zeros((2, TURN_SAMPLES), np.float32)
         pcm[0, : heard.size] = heard
         pcm[1, : played.size] = played
-        return AudioReading(pcm, TURN_SAMPLES - heard.size, captured_ns)
+        return AudioReading(pcm, captured_ns=captured_ns)
 
     def play(self, pcm: Pcm) -> None:
         """float32 (n,), -1..1: heard from the beginning of the next micro-turn on."""

@@ -10,15 +10,16 @@ import os
 import queue
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from types import MappingProxyType, TracebackType
+from types import TracebackType
 
 import numpy as np
 from broker import PATIENCE_S, wait_until
 from typing_extensions import Self
 
 from edge_runtime.assemble import Assembler
+from edge_runtime.background.commands import NONE, Commands
 from edge_runtime.background.local import LocalBackground
 from edge_runtime.background.transcribe import Transcript
 from edge_runtime.delegation.broker import BrokerSettings
@@ -27,6 +28,7 @@ from edge_runtime.delegation.kept import Spoken
 from edge_runtime.delegation.outbox import Outbox
 from edge_runtime.delegation.packing import Abilities
 from edge_runtime.delegation.remote import MqttBackground
+from edge_runtime.delegation.wire import Ability
 from edge_runtime.dialogue import DELIVER, Dialogue
 from edge_runtime.interfaces import Sink
 from edge_runtime.loop import Loop, Parts
@@ -139,7 +141,7 @@ class Written:
 
     def load(self) -> None: ...
 
-    def transcribe(self, pcm: Pcm, rough: str = "") -> Transcript:
+    def transcribe(self, pcm: Pcm, rough: str = "", commands: Commands = NONE) -> Transcript:
         return Transcript(rough, True, 1.0)
 
 
@@ -243,7 +245,7 @@ def talking(
     url: str,
     outbox: Outbox | None = None,
     keep: Callable[[str], bool] = lambda transcript: False,
-    actions: Mapping[str, str] = MappingProxyType({}),
+    abilities: Sequence[Ability] = (),
     sinks: Sequence[Sink] = (),
     words: int = 2,
 ) -> Iterator[TalkingDevice]:
@@ -252,11 +254,12 @@ def talking(
     It speaks for so many `words` at most: most tests have nothing to wait for.
     """
     clock, stop = MonotonicClock(), threading.Event()
-    settings, abilities = BrokerSettings(url), Abilities("kiosk", actions)
+    settings, known = BrokerSettings(url), Abilities("kiosk", tuple(abilities))
     model, records = Model(), Records()
+    actions = [one.name for one in abilities]
     with (
-        LocalBackground(Written(), clock) as local,
-        MqttBackground(settings, abilities, clock, PATIENCE_IN_TESTS_S, outbox) as remote,
+        LocalBackground(Written(), clock, commands=Commands.of(abilities)) as local,
+        MqttBackground(settings, known, clock, PATIENCE_IN_TESTS_S, outbox) as remote,
         Mouth(Beep(words)) as voice,
     ):
         background = Noted(remote, local)

@@ -21,6 +21,7 @@ from chat_server import Call, ChatServer, Refusal
 from edge_runtime.background.agent import AgentAnswerer
 from edge_runtime.background.agent_config import AgentConfig
 from edge_runtime.background.answerer import Ears
+from edge_runtime.background.commands import NONE, Commands
 from edge_runtime.background.transcribe import Transcript
 from edge_runtime.delegation.wire import Ability, ReplyKind, RequestMessage, Said
 from edge_runtime.errors import ConfigError
@@ -234,7 +235,7 @@ def test_the_model_is_told_the_conversation_the_time_and_what_was_said() -> None
     class Listener:
         def load(self) -> None: ...
 
-        def transcribe(self, pcm: Pcm, rough: str = "") -> Transcript:
+        def transcribe(self, pcm: Pcm, rough: str = "", commands: Commands = NONE) -> Transcript:
             return Transcript(f"what is {len(pcm)}", False, 0.9)
 
     said = (

@@ -15,6 +15,7 @@ from asker import Asker, asking, working
 from broker import PATIENCE_S, Broker, needs_mosquitto, wait_until
 from echo_worker import HOLD, Echo
 
+from edge_runtime.background.commands import NONE, Commands
 from edge_runtime.background.local import LocalBackground
 from edge_runtime.background.transcribe import Transcript
 from edge_runtime.delegation.outbox import Outbox, Row
@@ -190,7 +191,7 @@ def test_what_the_device_can_do_itself_needs_no_worker(broker: Broker, path: Pat
 
         def load(self) -> None: ...
 
-        def transcribe(self, pcm: Pcm, rough: str = "") -> Transcript:
+        def transcribe(self, pcm: Pcm, rough: str = "", commands: Commands = NONE) -> Transcript:
             return Transcript(rough, True, 1.0)
 
     clock = MonotonicClock()

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
 import pytest
 from broker import Broker, Device, needs_mosquitto, running_broker, wait_until
 from chat_server import Call, ChatServer
-from talking_device import talking
+from talking_device import Written, talking
 
+from edge_runtime.background.answerer import Ears, SkillsAnswerer
+from edge_runtime.background.worker import Worker
 from edge_runtime.config import ActionConfig
 from edge_runtime.delegation.broker import BrokerSettings
+from edge_runtime.delegation.wire import Ability
 from edge_runtime.micro_turn import (
     TURN_SAMPLES,
     Action,
@@ -111,15 +115,35 @@ def test_an_action_without_a_connection_is_counted_and_not_made_up_for(
             assert told(client) == [(LAMP, b'{"state": "ON"}')]
 
 
+@pytest.mark.parametrize("with_worker", [False, True])
+def test_a_phrase_needs_no_language_model_and_no_worker(broker: Broker, with_worker: bool) -> None:
+    lamp = Ability(name="lamp_on", phrases=("turn on the [kitchen] lamp",), answer="There you are.")
+    actions = actions_at(broker)
+    with (
+        ExitStack() as stack,
+        Device(broker, patterns=TOPICS) as house,
+        actions,
+        talking(broker.url, abilities=[lamp], sinks=[actions]) as device,
+    ):
+        wait_until(lambda: actions.connected)
+        if with_worker:
+            skills = SkillsAnswerer(Ears(Written))
+            stack.enter_context(Worker(BrokerSettings(broker.url), "w", skills, grace_s=0.1))
+            wait_until(lambda: device.remote.available)
+        device.ask("turn on the lamp")
+        house.await_any(lambda: bool(house.messages))
+        device.await_said("There you are.")
+        assert told(house) == [(LAMP, b'{"state": "ON"}')]
+
+
 def test_an_agent_switches_the_lamp_that_the_configuration_describes(broker: Broker) -> None:
     """From the question to the lamp: request, worker, language model, tool, reply, topic."""
     pytest.importorskip("pydantic_ai", reason="the agent needs its extra")
     from edge_runtime.background.agent import AgentAnswerer
     from edge_runtime.background.agent_config import AgentConfig
-    from edge_runtime.background.worker import Worker
 
     turns = [Call("lamp_on")], ["The lamp is on."]
-    known = {name: chosen.description for name, chosen in ACTIONS.items()}
+    known = [Ability(name=name, description=one.description) for name, one in ACTIONS.items()]
     actions = actions_at(broker)
     with (
         ChatServer(*turns) as server,
@@ -127,7 +151,7 @@ def test_an_agent_switches_the_lamp_that_the_configuration_describes(broker: Bro
         Worker(BrokerSettings(broker.url), "w", agent, grace_s=0.1),
         Device(broker, patterns=TOPICS) as house,
         actions,
-        talking(broker.url, actions=known, sinks=[actions]) as device,
+        talking(broker.url, abilities=known, sinks=[actions]) as device,
     ):
         wait_until(lambda: device.remote.available and actions.connected)
         device.ask("put the kitchen lamp on")

@@ -25,6 +25,7 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 sys.path.insert(0, str(Path(__file__).parent.parent / "integration"))
 from broker import PATIENCE_S, Broker, needs_mosquitto, wait_until
 
+from edge_runtime.background.commands import NONE, Commands
 from edge_runtime.background.local import LocalBackground
 from edge_runtime.background.transcribe import Transcript
 from edge_runtime.delegation import wire
@@ -36,7 +37,7 @@ from edge_runtime.delegation.outbox import Outbox
 from edge_runtime.delegation.packing import Abilities
 from edge_runtime.delegation.remote import MqttBackground
 from edge_runtime.delegation.tasks import Tasks
-from edge_runtime.delegation.wire import ReplyKind
+from edge_runtime.delegation.wire import Ability, ReplyKind
 from edge_runtime.interfaces import Background, Clock
 from edge_runtime.micro_turn import Event, EventKind, Pcm, Request, TurnRecord
 
@@ -71,7 +72,7 @@ class Written:
     def load(self) -> None:
         return None
 
-    def transcribe(self, pcm: Pcm, rough: str = "") -> Transcript:
+    def transcribe(self, pcm: Pcm, rough: str = "", commands: Commands = NONE) -> Transcript:
         return Transcript(rough, True, 1.0)
 
 
@@ -225,7 +226,7 @@ class Network:
         # Half a second may pass while a busy machine does something else.
         self._remote = remote = MqttBackground(
             BrokerSettings(self.broker.url),
-            Abilities("kiosk", {"wave": ""}),
+            Abilities("kiosk", (Ability(name="wave"),)),
             world.clock,
             patience_s=5.0,
             outbox=outbox,

@@ -30,17 +30,19 @@ def test_the_actions_of_the_model_and_of_the_configuration(manifest: Manifest) -
     described = {"description": "switch on the kitchen lamp", "mqtt_topic": "lamp/set"}
     known = abilities_of(with_actions(lamp_on=described, come={"forward_m_s": 0.2}), manifest)
     model = [name for name in manifest.vocabularies.action if name != "none"]
-    assert list(known) == [*model, "lamp_on"]
-    assert known["lamp_on"] == "switch on the kitchen lamp"
-    assert known["come"] == known["wave"] == ""
+    assert [one.name for one in known] == [*model, "lamp_on"]
+    described = {one.name: one.description for one in known if one.description}
+    assert described == {"lamp_on": "switch on the kitchen lamp"}
 
 
 def test_a_worker_reads_them(manifest: Manifest) -> None:
-    known = abilities_of(with_actions(dock={"description": "drive to the charger"}), manifest)
+    dock = {"description": "drive to the charger", "phrases": ["[please] go and charge"]}
+    known = abilities_of(with_actions(dock=dock), manifest)
+    assert known[-1].phrases == ("[please] go and charge",)
     asked = Request("request-1", np.zeros(TURN_SAMPLES, np.float32))
     payload = pack("a-1", asked, Abilities("kiosk", known), "2026-11-28T07:00:00+00:00")
     read = wire.decode(wire.RequestMessage, payload, wire.MAX_REQUEST_BYTES)
-    assert {one.name: one.description for one in read.actions} == known
+    assert read.actions == known
 
 
 def test_as_many_as_a_worker_takes(manifest: Manifest) -> None:

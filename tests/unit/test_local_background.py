@@ -10,6 +10,7 @@ from datetime import datetime
 import numpy as np
 import pytest
 
+from edge_runtime.background.commands import NONE, Command, Commands
 from edge_runtime.background.local import QUEUE_SIZE, VIRTUAL_DELAY_NS, LocalBackground
 from edge_runtime.background.transcribe import Transcript
 from edge_runtime.errors import BackgroundError
@@ -38,7 +39,7 @@ class Ears:
 
     def load(self) -> None: ...
 
-    def transcribe(self, pcm: Pcm, rough: str = "") -> Transcript:
+    def transcribe(self, pcm: Pcm, rough: str = "", commands: Commands = NONE) -> Transcript:
         self.sounds.append(pcm)
         self.listening.release()
         assert self._go.acquire(timeout=PATIENCE_S)
@@ -59,7 +60,7 @@ class BrokenEars:
         if self._in_load:
             raise self._error
 
-    def transcribe(self, pcm: Pcm, rough: str = "") -> Transcript:
+    def transcribe(self, pcm: Pcm, rough: str = "", commands: Commands = NONE) -> Transcript:
         raise self._error
 
 
@@ -115,6 +116,35 @@ def test_a_request_makes_progress_and_then_has_a_result() -> None:
         ]
         assert ears.sounds[0] is asked.audio
         assert answers.poll() == []
+
+
+def test_a_command_is_done_and_then_said_to_be() -> None:
+    commands = Commands((Command("lamp_on", ("turn on the lamp",), "The lamp is on."),))
+    ears = Ears("turn on the lamp", "turn on the lamp")
+    clock = VirtualClock()
+    with LocalBackground(ears, clock, now=lambda: NOW, commands=commands) as background:
+        answers = Answers(background)
+        background.submit(request("r1"))
+        assert answers.until_end_of("r1")[1:] == [
+            Event(EventKind.ACTION, "r1", "lamp_on"),
+            Event(EventKind.RESULT, "r1", "The lamp is on."),
+        ]
+
+
+def test_a_command_that_was_taken_back_is_not_done() -> None:
+    commands = Commands((Command("lamp_on", ("turn on the lamp",), "The lamp is on."),))
+    ears = Ears("turn on the lamp", SUM, held=True)
+    clock = VirtualClock()
+    with LocalBackground(ears, clock, now=lambda: NOW, commands=commands) as background:
+        answers = Answers(background)
+        background.submit(request("r1"))
+        ears.await_listening()
+        background.cancel("r1")
+        background.submit(request("r2"))
+        ears.let_go()
+        ears.let_go()
+        answers.until_end_of("r2")
+        assert EventKind.ACTION not in [event.kind for event in answers.events]
 
 
 def test_while_it_works_there_is_progress_and_no_result_yet() -> None:
@@ -323,7 +353,7 @@ def test_leaving_while_it_loads_is_no_failure(caplog: pytest.LogCaptureFixture) 
 def test_leaving_while_it_listens_is_no_failure(caplog: pytest.LogCaptureFixture) -> None:
     ears = Ears(held=True)
 
-    def transcribe(pcm: Pcm, rough: str = "") -> Transcript:
+    def transcribe(pcm: Pcm, rough: str = "", commands: Commands = NONE) -> Transcript:
         ears.listening.release()
         assert background._closing.wait(PATIENCE_S)
         raise BackgroundError("its process was ended")

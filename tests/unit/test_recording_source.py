@@ -51,12 +51,13 @@ def level(source: FrameSource, now_ns: int) -> int | None:
     return None if reading is None else int(reading.frame[0, 0, 0])
 
 
-def test_it_gives_the_file_in_turns_and_says_what_it_filled_up(sound: Path, noise: Pcm) -> None:
+def test_it_gives_the_file_in_turns_and_fills_the_last_one_up(sound: Path, noise: Pcm) -> None:
     clock = VirtualClock()
     with RecordingSource(sound, None, realtime=False, clock=clock) as source:
         readings = read_all(source)
         assert source.read_turn() is None
-    assert [reading.lost_samples for reading in readings] == [0] * 5 + [TURN_SAMPLES // 2]
+    assert [reading.lost_samples for reading in readings] == [0] * 6
+    assert not readings[-1].pcm[0, TURN_SAMPLES // 2 :].any()
     assert {reading.pcm.shape for reading in readings} == {(2, TURN_SAMPLES)}
     assert {reading.pcm.dtype for reading in readings} == {np.dtype(np.float32)}
     heard = np.concatenate([reading.pcm[0] for reading in readings])

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from edge_runtime.background.commands import NONE, Commands
 from edge_runtime.background.transcribe import (
     PocketSphinxTranscriber,
     ProcessTranscriber,
@@ -103,7 +104,7 @@ class Stubborn:
 
     def load(self) -> None: ...
 
-    def transcribe(self, pcm: Pcm, rough: str = "") -> Transcript:
+    def transcribe(self, pcm: Pcm, rough: str = "", commands: Commands = NONE) -> Transcript:
         if rough == "die":
             os._exit(3)
         return Transcript(f"{rough} {len(pcm)} {os.getpid()}", False, 1.0)

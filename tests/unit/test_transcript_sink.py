@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -55,6 +56,20 @@ def test_what_was_heard_comes_before_the_answer_to_it() -> None:
         record(0, heard="hel"), record(1, heard="lo  th"), record(2, greeting(), heard="ere ")
     )
     assert lines == ["     0.6 s  heard hello there", "     0.6 s  greet Hello."]
+
+
+def test_what_an_agent_wants_done_is_told_as_its_wish() -> None:
+    one = replace(
+        record(0, actions=(Action("wave"),)),
+        asked_actions=(Action("lamp_on"), Action("wave"), Action("stop_motion")),
+    )
+    lines = printed(one)
+    assert [line.split()[2] for line in lines] == ["stop_motion", "lamp_on", "wave"]
+    assert [line.endswith("asked for by the background model") for line in lines] == [
+        True,
+        True,
+        False,
+    ]
 
 
 def test_what_was_heard_is_told_once() -> None:
