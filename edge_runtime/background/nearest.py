@@ -18,6 +18,8 @@ SUBSTITUTED, MISSING, SURPLUS, DOUBLED, SPACE = 1.0, 0.8, 0.8, 0.2, 0.1
 repeats the one before it, and of a space too many or missing."""
 SLACK, SHARE = 1.2, 0.45
 """A part of a sentence may cost at most SLACK plus SHARE a letter: others are not followed."""
+LONGEST = 200
+"""Letters: nobody asks for more in one sentence, and the search takes longer than it is long."""
 
 Ends = dict[int, tuple[float, tuple[str, ...]]]
 """Where in the transcript a part can end, at what cost, as which words."""
@@ -40,6 +42,8 @@ class Rules:
     def nearest(self, rough: str) -> Nearest | None:
         """The nearest sentence; None where none is near enough to be followed."""
         text = " ".join(rough.lower().split())
+        if len(text) > LONGEST:
+            return None
         found = _Search(self._trees, text).rule(self._start, 0).get(len(text))
         if not text or found is None:
             return None

@@ -87,6 +87,12 @@ def test_a_damaged_sentence_never_costs_more_than_its_damage(seed: int, damage: 
     assert found.cost * len(" ".join(text.split())) <= 0.8 + 0.1 * len(words)
 
 
+def test_a_story_is_no_question() -> None:
+    asked = "what time is it"
+    assert QUESTIONS.nearest(asked) is not None
+    assert QUESTIONS.nearest(asked.replace("i", "i" * 100)) is None
+
+
 def test_brackets_that_do_not_match_are_refused() -> None:
     with pytest.raises(ValueError, match="brackets"):
         Rules({"any": "turn (on | off"}, "any")
