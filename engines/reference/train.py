@@ -44,13 +44,16 @@ from engines.reference.corpus.recordings import Recordings
 from engines.reference.losses import Batch, compute
 from engines.reference.model import InteractionModel, ModelConfig
 from engines.reference.rollout import led_by
-from engines.reference.warm_start import load_graph
+from engines.reference.warm_start import load_graph, load_grown
 
 console = Console(highlight=False)
 STAGES = ("dense", "duplex", "recorded")
 SHIPPED = Path(__file__).parent
 FILTERBANK_RATE = 0.01
 """Of the learning rate: at the full rate the filters blur."""
+DISTANCE_RATE = 10.0
+"""Likewise: a step moves a weight by the rate at most, and how much less a turn counts that lies
+twenty turns back is a single weight."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +78,8 @@ class Settings:
     """Share of the conversations that go the way the model itself leads them."""
     last: int = 0
     """Only so many of the last blocks learn, and what reads them; 0: everything does."""
+    ear_layers: int = 0
+    """Of the ear. What the weights have not is added, and does nothing at first; 0: as they are."""
     recordings: Path | None = None
     recorded: float = 0.3
     """Share of the steps on these."""
@@ -113,10 +118,13 @@ def freeze_all_but_last(model: InteractionModel, blocks: int) -> None:
 
 def optimizer_for(model: InteractionModel, rate: float) -> torch.optim.Optimizer:
     filters = model.filterbank.weight
-    learning = [p for p in model.parameters() if p.requires_grad and p is not filters]
+    distances = [block.distance_bias for block in model.blocks if block.distance_bias.requires_grad]
+    apart = {id(filters), *map(id, distances)}
+    learning = [p for p in model.parameters() if p.requires_grad and id(p) not in apart]
     groups = [
         {"params": [p for p in learning if p.ndim > 1], "weight_decay": 0.03, "share": 1.0},
         {"params": [p for p in learning if p.ndim <= 1], "weight_decay": 0.0, "share": 1.0},
+        {"params": distances, "weight_decay": 0.0, "share": DISTANCE_RATE},
     ]
     if filters.requires_grad:
         groups.append({"params": [filters], "weight_decay": 0.0, "share": FILTERBANK_RATE})
@@ -153,7 +161,7 @@ class Trainer:
         self.settings, self.rank = settings, rank
         self.device = torch.device(settings.device)
         torch.manual_seed(settings.seed)
-        self.model = InteractionModel(ModelConfig()).to(self.device)
+        self.model = InteractionModel(self._config()).to(self.device)
         if settings.last:
             freeze_all_but_last(self.model, settings.last)
         self.bfloat16 = has_fast_bfloat16(self.device)
@@ -168,14 +176,22 @@ class Trainer:
     def checkpoint(self) -> Path:
         return self.settings.folder / "checkpoint.pt"
 
+    def _config(self) -> ModelConfig:
+        """As the checkpoint has it, or as it ships; with as many layers of the ear as wanted."""
+        config = ModelConfig()
+        if self.checkpoint.exists():
+            saved = torch.load(self.checkpoint, map_location="cpu", weights_only=True)
+            config = ModelConfig(**saved["config"])
+        return replace(config, local_layers=max(config.local_layers, self.settings.ear_layers))
+
     def resume(self) -> None:
         if not self.checkpoint.exists():
             if self.settings.start_from is not None:
                 self._start_from(self.settings.start_from)
             return
         saved = torch.load(self.checkpoint, map_location=self.device, weights_only=True)
-        self.model.load_state_dict(saved["model"])
-        self.average.load_state_dict(saved["average"])
+        load_grown(self.model, saved["model"])
+        load_grown(self.average, saved["average"])
         self.step, self.hours, self.seconds = saved["step"], saved["hours"], saved["seconds"]
         self._tell(f"resumed at step {self.step}, {self.hours:.0f} h of conversation heard")
         if _shares(saved["optimizer"]) == _shares(self.optimizer.state_dict()):
@@ -184,7 +200,9 @@ class Trainer:
             self._tell("other parts learn than before: the optimizer starts anew")
 
     def _start_from(self, graph: Path) -> None:
-        fresh = load_graph(self.model, graph)
+        shipped = InteractionModel()
+        fresh = load_graph(shipped, graph)
+        load_grown(self.model, shipped.state_dict())
         self.average.load_state_dict(self.model.state_dict())
         heard = load_manifest(graph.parent).evaluation.get("training", {})
         self.hours = float(heard.get("hours", 0.0)) if isinstance(heard, dict) else 0.0

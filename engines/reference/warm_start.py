@@ -9,6 +9,7 @@ initialised.
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ import onnx
 import torch
 from numpy.typing import NDArray
 from onnx import numpy_helper
+from torch import nn
 
 from engines.reference.export import export
 from engines.reference.model import InteractionModel
@@ -54,6 +56,24 @@ def load_graph(model: InteractionModel, graph: Path) -> list[str]:
             target.copy_(source.reshape(target.shape))
             found.add(name)
     return sorted(set(parameters) - found)
+
+
+def load_grown(model: InteractionModel, weights: Mapping[str, torch.Tensor]) -> None:
+    """Fill `model` from the weights of one whose ear may have fewer layers. Those that it has not
+    come last and add nothing at first, so that the model does what the smaller one did.
+
+    Raises ValueError where anything else differs.
+    """
+    missing, unexpected = model.load_state_dict(weights, strict=False)
+    held = {name.split(".")[1] for name in weights if name.startswith("local.")}
+    fresh = [name for name in missing if name.startswith("local.")]
+    grown = {int(name.split(".")[1]) for name in fresh}
+    if unexpected or len(fresh) < len(missing) or held & {str(layer) for layer in grown}:
+        names = ", ".join([*unexpected, *(name for name in missing if name not in fresh)][:3])
+        raise ValueError(f"these weights are of another architecture ({names})")
+    for layer in grown:
+        nn.init.zeros_(model.local[layer].project.weight)
+        nn.init.zeros_(model.local[layer].project.bias)
 
 
 def _initializers(graph: Path) -> list[NDArray[np.float32]]:

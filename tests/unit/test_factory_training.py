@@ -154,6 +154,53 @@ def test_only_the_last_blocks_and_the_heads_learn(tmp_path: Path) -> None:
     assert len(again.optimizer.state) == len(changed)
 
 
+def test_a_larger_ear_begins_as_the_smaller_one_did(tmp_path: Path) -> None:
+    from engines.reference.train import Settings, Trainer
+
+    settings = Settings(folder=tmp_path, scale=0.01, turns=30, batch=2)
+    small = Trainer(settings)
+    small.save()
+    larger = Trainer(replace(settings, ear_layers=6))
+    larger.resume()
+    assert larger.model.config.local_layers == 6
+    inputs = some_inputs(turns=4)
+    for one, other in ((small.model, larger.model), (small.average, larger.average)):
+        for mine, theirs in zip(one.eval()(*inputs), other.eval()(*inputs), strict=True):
+            torch.testing.assert_close(mine, theirs)
+    larger.model(*inputs).transcript.sum().backward()
+    assert all(layer.project.weight.grad.abs().max() > 0 for layer in larger.model.local)
+    larger.save()
+    again = Trainer(settings)  # without being told: the checkpoint knows
+    again.resume()
+    assert again.model.config.local_layers == 6
+
+
+def test_weights_of_another_shape_are_refused(tmp_path: Path) -> None:
+    from engines.reference.model import InteractionModel, ModelConfig
+    from engines.reference.warm_start import load_grown
+
+    small, larger = InteractionModel(), InteractionModel(ModelConfig(local_layers=6))
+    with pytest.raises(ValueError, match=r"of another architecture \(local\.4"):
+        load_grown(small, larger.state_dict())
+    weights = small.state_dict()
+    del weights["local.2.bias"]
+    with pytest.raises(ValueError, match="of another architecture"):
+        load_grown(InteractionModel(), weights)
+
+
+def some_inputs(turns: int) -> tuple[torch.Tensor, ...]:
+    """What a model takes, for one conversation."""
+    generator = torch.Generator().manual_seed(1)
+    return (
+        0.1 * torch.randn(1, 2, turns * 3200, generator=generator),
+        torch.randint(0, 256, (turns, 96, 96, 3), dtype=torch.uint8, generator=generator),
+        torch.arange(turns)[None],
+        torch.ones(1, turns, 1),
+        torch.zeros(1, turns, 8),
+        torch.zeros(1, turns, 5),
+    )
+
+
 def test_the_shipped_model_is_measured_on_held_out_conversations(tmp_path: Path) -> None:
     out = tmp_path / "figures.json"
     graph = str(ROOT / "engines" / "reference" / "model.onnx")
