@@ -168,6 +168,8 @@ class Trainer:
         self.average = copy.deepcopy(self.model)
         self.optimizer = optimizer_for(self.model, settings.learning_rate)
         self.step, self.hours, self.seconds = 0, 0.0, 0.0
+        self._begun = 0
+        """The step from which the optimizer knows the gradients."""
         self.recent: dict[str, deque[dict[str, float]]] = {
             stage: deque(maxlen=settings.log_every) for stage in STAGES
         }
@@ -197,6 +199,7 @@ class Trainer:
         if _shares(saved["optimizer"]) == _shares(self.optimizer.state_dict()):
             self.optimizer.load_state_dict(saved["optimizer"])
         else:
+            self._begun = self.step
             self._tell("other parts learn than before: the optimizer starts anew")
 
     def _start_from(self, graph: Path) -> None:
@@ -276,7 +279,7 @@ class Trainer:
 
     def _update(self, batch: Batch, progress: float) -> dict[str, float]:
         settings = self.settings
-        rate = settings.learning_rate * min(1.0, (self.step + 1) / settings.warmup)
+        rate = settings.learning_rate * min(1.0, (self.step + 1 - self._begun) / settings.warmup)
         if settings.anneal:
             rate *= max(0.02, 1.0 - progress)
         for group in self.optimizer.param_groups:
