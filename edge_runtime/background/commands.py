@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -14,10 +14,22 @@ from edge_runtime.jsgf import words_of
 EXACT = 0.02
 """Edits a letter: a space more or less. What is merely alike may be the opposite: on, off."""
 
+_PAIRS = (
+    "on off, up down, open close, start stop, raise lower, lock unlock, left right, in out, "
+    "more less, enable disable, forward backward, louder quieter, brighter darker, "
+    "warmer colder, mute unmute, pause continue, play pause, with without"
+)
+OPPOSITES = {
+    word: other
+    for pair in _PAIRS.split(", ")
+    for word, other in (pair.split(), reversed(pair.split()))
+}
+
 
 @dataclass(frozen=True)
 class Command:
     action: str
+    """Empty: nothing is done; it is only there to be told from the others."""
     phrases: tuple[str, ...]
     """In JSGF's notation: words, `|`, `()`, `[]`."""
     answer: str
@@ -32,18 +44,22 @@ class Commands:
 
     @staticmethod
     def of(abilities: Iterable[Ability]) -> Commands:
-        return Commands(
-            tuple(
-                Command(one.name, tuple(map(str.lower, one.phrases)), one.answer)
-                for one in abilities
-                if one.phrases
-            )
-        )
+        """Beside each phrase its opposite is expected: where only `lamp on` were known, whoever
+        spells `lamp off` badly would be taken to mean it."""
+        found = [
+            Command(one.name, tuple(map(str.lower, one.phrases)), one.answer)
+            for one in abilities
+            if one.phrases
+        ]
+        known = [phrase for one in found for phrase in one.phrases]
+        opposites = dict.fromkeys(other for phrase in known for other in _opposites(phrase))
+        others = tuple(phrase for phrase in opposites if phrase not in known)
+        return Commands((*found, Command("", others, "")) if others else tuple(found))
 
     def find(self, text: str) -> Command | None:
         """The command that these words are, whatever their case and punctuation."""
         plain = " ".join(re.sub(r"[^a-z' ]+", " ", text.lower()).split())
-        for command in self.all:
+        for command in filter(lambda one: one.action, self.all):
             near = _rules(command).nearest(plain)
             if near is not None and near.cost <= EXACT:
                 return command
@@ -66,6 +82,15 @@ class Commands:
 
 
 NONE = Commands()
+
+
+def _opposites(phrase: str) -> Iterator[str]:
+    """With each word turned round that has an opposite, and with all of them."""
+    places = [word for word in re.finditer(r"[a-z']+", phrase) if word[0] in OPPOSITES]
+    for word in places:
+        yield phrase[: word.start()] + OPPOSITES[word[0]] + phrase[word.end() :]
+    if len(places) > 1:
+        yield re.sub(r"[a-z']+", lambda word: OPPOSITES.get(word[0], word[0]), phrase)
 
 
 def _either(command: Command) -> str:

@@ -93,8 +93,29 @@ def test_the_grammar_of_a_device_has_its_commands() -> None:
 
 def test_of_an_ability_without_phrases_there_is_no_command() -> None:
     assert Commands.of([Ability(name="wave")]) == NONE
-    loud = Ability(name="lamp_on", phrases=("Lights On",), answer="")
-    assert Commands.of([loud]) == Commands((Command("lamp_on", ("lights on",), ""),))
+    loud = Ability(name="night", phrases=("Good Night House",), answer="")
+    assert Commands.of([loud]) == Commands((Command("night", ("good night house",), ""),))
+
+
+def test_the_opposite_of_a_command_is_not_taken_for_it() -> None:
+    """Badly spelled, and no phrase of anybody's: `switch on the bot` would be the nearest."""
+    ear = SpellingTranscriber()
+    bot = Ability(name="bot", phrases=("(switch | turn) on the bot [in the hall]", "bot forward"))
+    own = Commands.of([bot])
+    for rough, meant in (("swich onn the bott", "bot"), ("bot forwward", "bot")):
+        found = own.find(ear.transcribe(SILENCE, rough, own).text)
+        assert found is not None and found.action == meant
+    for rough in (
+        "swich of the bott",
+        "turn off thebot",
+        "bot bakward",
+        "swich of the bot in the hal",
+    ):
+        heard = ear.transcribe(SILENCE, rough, own)
+        assert heard.in_grammar and own.find(heard.text) is None
+    both = Commands.of([bot, Ability(name="still", phrases=("switch off the bot",))])
+    found = both.find(ear.transcribe(SILENCE, "swich of the bott", both).text)
+    assert found is not None and found.action == "still"
 
 
 def test_a_spelling_near_to_a_command_is_taken_for_it() -> None:
