@@ -314,11 +314,11 @@ def _delegates(config: Config, senses: Senses) -> bool:
     return config.delegation.broker is not None and senses.realtime
 
 
-def broker_for(config: Config) -> BrokerSettings:
-    """Raises ConfigError where none is configured."""
+def broker_for(config: Config, what: str = "This") -> BrokerSettings:
+    """Raises ConfigError where none is configured, and names `what` needs one."""
     chosen = config.delegation
     if chosen.broker is None:
-        raise ConfigError("This needs a broker: give delegation.broker, mqtt://HOST.")
+        raise ConfigError(f"{what} needs a broker: give delegation.broker, mqtt://HOST.")
     return BrokerSettings.configured(chosen, chosen.broker)
 
 
@@ -354,11 +354,11 @@ def _shown(
     if config.http.port is not None:
         pages = metrics.text if metrics is not None else None
         enter(WebServer(config.http.address, config.http.port, status.as_dict, pages))
-    if any(chosen.mqtt_topic is not None for chosen in config.actions.values()):
-        told = MqttActions(
-            broker_for(config), config.device.name, config.actions, lambda: control.mode
-        )
-        shown.append(enter(QueueSink(told, "mqtt-actions")))
+    told = [name for name, chosen in config.actions.items() if chosen.mqtt_topic is not None]
+    if told:
+        broker = broker_for(config, f"actions.{told[0]}.mqtt_topic")
+        acts = MqttActions(broker, config.device.name, config.actions, lambda: control.mode)
+        shown.append(enter(QueueSink(acts, "mqtt-actions")))
     if config.home_assistant.enabled:
         chosen = config.home_assistant
         settings = HomeSettings(
@@ -372,7 +372,8 @@ def _shown(
             sees=PRESENT in words.seen and senses.frames is not None,
             actions=actions,
         )
-        home = HomeAssistant(broker_for(config), settings, control, health)
+        broker = broker_for(config, "home_assistant.enabled")
+        home = HomeAssistant(broker, settings, control, health)
         shown.append(enter(QueueSink(home, "home-assistant")))
     return shown
 

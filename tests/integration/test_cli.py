@@ -55,6 +55,17 @@ BAD: dict[str, tuple[Arrange, list[str]]] = {
         config("engine: {threads: two}"),
         ["edge.yaml", "engine.threads", "valid integer", "'two'"],
     ),
+    "a phrase that cannot be": (
+        config("actions: {lamp_on: {phrases: ['turn (on the lamp']}}"),
+        ["edge.yaml", "actions.lamp_on.phrases", "brackets do not match"],
+    ),
+    "a topic without a broker": (
+        lambda here, _: [
+            *config("actions: {wave: {mqtt_topic: arm/wave}}")(here, here),
+            *("--speed", "real"),
+        ],
+        ["actions.wave.mqtt_topic needs a broker", "delegation.broker, mqtt://HOST"],
+    ),
     "no such configuration": (
         plain("--config", "none.yaml"),
         ["no configuration file none.yaml", "Give its path"],
