@@ -171,16 +171,12 @@ def device(
         all_sinks += [*noted, *sinks]
         if config.ros.dds:
             all_sinks.append(_dds_topics(config, health, control, senses.realtime, enter))
+        status = DeviceStatus(config.device.name, health, control)
+        if senses.realtime:
+            all_sinks += _at_home(config, senses, status, manifest.vocabularies, actions, enter)
         all_sinks += [enter(sink) for sink in _files(config, engine.identity, out, senses.realtime)]
-        all_sinks += _shown(
-            config,
-            senses,
-            DeviceStatus(config.device.name, health, control),
-            manifest.vocabularies,
-            actions,
-            all_sinks,
-            enter,
-        )
+        if senses.realtime:
+            all_sinks += _watched(config, senses, status, all_sinks, enter)
         _connect_switches(senses, control)
         parts = Parts(
             audio=audio,
@@ -330,19 +326,15 @@ def _connect_switches(senses: Senses, control: RemoteControl) -> None:
         control.connect(camera=senses.frames.switch)
 
 
-def _shown(
+def _watched(
     config: Config,
     senses: Senses,
     status: DeviceStatus,
-    words: Vocabularies,
-    actions: tuple[str, ...],
     sinks: Sequence[Sink],
     enter: Callable[[Any], Any],
 ) -> list[Sink]:
-    """What shows the device to others, as far as the configuration wants it; in real time only."""
+    """Figures and health over HTTP, as far as the configuration wants them."""
     shown: list[Sink] = []
-    if not senses.realtime:
-        return shown
     health, control = status.health, status.control
     metrics: Metrics | None = None
     if config.http.metrics:
@@ -354,6 +346,20 @@ def _shown(
     if config.http.port is not None:
         pages = metrics.text if metrics is not None else None
         enter(WebServer(config.http.address, config.http.port, status.as_dict, pages))
+    return shown
+
+
+def _at_home(
+    config: Config,
+    senses: Senses,
+    status: DeviceStatus,
+    words: Vocabularies,
+    actions: tuple[str, ...],
+    enter: Callable[[Any], Any],
+) -> list[Sink]:
+    """What a smart home is told over the broker. Raises ConfigError where there is none."""
+    shown: list[Sink] = []
+    health, control = status.health, status.control
     told = [name for name, chosen in config.actions.items() if chosen.mqtt_topic is not None]
     if told:
         broker = broker_for(config, f"actions.{told[0]}.mqtt_topic")
