@@ -75,14 +75,23 @@ def test_the_deadline_is_one_turn_after_the_last_sample() -> None:
     assert assembled(Assembler(None), reading(SECOND_NS)).deadline_ns == SECOND_NS + 200_000_000
 
 
-def test_samples_that_never_came_are_zeros_and_counted(tmp_path: Path) -> None:
+def test_samples_that_never_came_are_zeros_and_counted() -> None:
+    pcm = np.zeros((2, TURN_SAMPLES), np.float32)
+    pcm[0, :1000] = 0.5
+    turn = assembled(Assembler(None), AudioReading(pcm, TURN_SAMPLES - 1000, SECOND_NS))
+    assert turn.lost_samples == TURN_SAMPLES - 1000
+    assert (turn.audio[0, :1000] == 0.5).all()
+    assert not turn.audio[0, 1000:].any()
+
+
+def test_the_end_of_a_file_is_silence_and_no_loss(tmp_path: Path) -> None:
     count = TURN_SAMPLES + 1000
     soundfile.write(tmp_path / "talk.wav", np.full(count, 0.5, np.float32), 16_000, "FLOAT")
     turns = []
     with RecordingSource(tmp_path / "talk.wav", None, False, VirtualClock()) as source:
         while (one := source.read_turn()) is not None:
             turns.append(assembled(Assembler(None), one))
-    assert [turn.lost_samples for turn in turns] == [0, TURN_SAMPLES - 1000]
+    assert [turn.lost_samples for turn in turns] == [0, 0]
     assert (turns[1].audio[0, :1000] == 0.5).all()
     assert not turns[1].audio[0, 1000:].any()
 
