@@ -362,8 +362,7 @@ def _at_home(
     """What a smart home is told over the broker. Raises ConfigError where there is none."""
     shown: list[Sink] = []
     health, control = status.health, status.control
-    told = [name for name, chosen in config.actions.items() if chosen.mqtt_topic is not None]
-    if told:
+    if told := config.actions_on_mqtt:
         broker = broker_for(config, f"actions.{told[0]}.mqtt_topic")
         acts = MqttActions(broker, config.device.name, config.actions, lambda: control.mode)
         shown.append(enter(QueueSink(acts, "mqtt-actions")))

@@ -26,7 +26,7 @@ from typing_extensions import Self
 from edge_runtime import strict_yaml
 from edge_runtime.credentials import located
 from edge_runtime.errors import ConfigError
-from edge_runtime.jsgf import phrase
+from edge_runtime.jsgf import Phrase
 from edge_runtime.micro_turn import ACTION_NAME
 
 log = logging.getLogger(__name__)
@@ -54,7 +54,6 @@ def _for_its_owner(path: Path) -> Path:
     return path
 
 
-Phrase = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(phrase)]
 ActionName = Annotated[str, Field(pattern=ACTION_NAME)]
 SecretFile = Annotated[Path, AfterValidator(_for_its_owner)]
 
@@ -393,6 +392,11 @@ class Config(_Section):
     http: HttpConfig = HttpConfig()
     home_assistant: HomeAssistantConfig = HomeAssistantConfig()
     loop: LoopConfig = LoopConfig()
+
+    @property
+    def actions_on_mqtt(self) -> list[str]:
+        """The names of those that have an MQTT topic."""
+        return [name for name, chosen in self.actions.items() if chosen.mqtt_topic is not None]
 
 
 def load_config(path: Path | None, overrides: Mapping[str, Any] | None = None) -> Config:

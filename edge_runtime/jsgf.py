@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
 
 _TOKEN = re.compile(r"/[\d.]+/|<(\w+)>|([\w']+)|([()\[\]|])")
 _CLOSES = {"(": ")", "[": "]"}
@@ -65,6 +68,10 @@ def phrase(text: str) -> str:
     if _may_be_empty(tree):
         raise ValueError("a phrase must have a word that is always said")
     return text
+
+
+Phrase = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(phrase)]
+"""A sentence, or several: `(turn | switch) on the [kitchen] lamp`."""
 
 
 def _has_gap(tree: Tree) -> bool:

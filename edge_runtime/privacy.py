@@ -82,8 +82,7 @@ def _handed_on(config: Config) -> tuple[str, ...]:
             f"{delegation.broker} ({secret}). What they do with it is up to them."
         )
         lines.append(f"That the device is on or off, to {delegation.broker}.")
-    told_acts = [name for name, chosen in config.actions.items() if chosen.mqtt_topic is not None]
-    if told_acts:
+    if told_acts := config.actions_on_mqtt:
         lines.append(
             "Over the same broker, to whoever reads the topics: "
             f"that it does {', '.join(told_acts)}."

@@ -112,10 +112,10 @@ class PocketSphinxTranscriber:
     def transcribe(self, pcm: Pcm, rough: str = "", commands: Commands = NONE) -> Transcript:
         if self._free is None:
             self.load()
-        self._expect(commands)
         near = _rules(commands).nearest(rough)
         if near is not None and near.cost <= self.SURE:
             return Transcript(near.text, True, 1.0 - near.cost)
+        self._expect(commands)
         data = _prepare(pcm)
         text, free = _decode(self._grammar, data), _decode(self._free, data)
         if near is not None and near.cost <= self.NEAR:

@@ -15,11 +15,11 @@ from enum import Enum
 from typing import Annotated, Literal, TypeVar
 
 import numpy as np
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from edge_runtime.delegation import opus
 from edge_runtime.errors import WireError
-from edge_runtime.jsgf import phrase
+from edge_runtime.jsgf import Phrase
 from edge_runtime.micro_turn import ACTION_NAME, SAMPLE_RATE_HZ, Pcm
 
 FORMAT = 1
@@ -34,8 +34,6 @@ MAX_ACTIONS = 64
 WORKER_GROUP = "background"
 _LEVEL = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
-Phrase = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(phrase)]
-"""A sentence in JSGF's notation, or several: `(turn | switch) on the [kitchen] lamp`."""
 Id = Annotated[str, Field(min_length=1, max_length=128)]
 Seconds = Annotated[float, Field(ge=0, le=86_400 * 30, allow_inf_nan=False)]
 

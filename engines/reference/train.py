@@ -182,7 +182,7 @@ class Trainer:
         """As the checkpoint has it, or as it ships; with as many layers of the ear as wanted."""
         config = ModelConfig()
         if self.checkpoint.exists():
-            saved = torch.load(self.checkpoint, map_location="cpu", weights_only=True)
+            saved = torch.load(self.checkpoint, map_location="cpu", weights_only=True, mmap=True)
             config = ModelConfig(**saved["config"])
         return replace(config, local_layers=max(config.local_layers, self.settings.ear_layers))
 

@@ -65,15 +65,13 @@ def load_grown(model: InteractionModel, weights: Mapping[str, torch.Tensor]) -> 
     Raises ValueError where anything else differs.
     """
     missing, unexpected = model.load_state_dict(weights, strict=False)
-    held = {name.split(".")[1] for name in weights if name.startswith("local.")}
-    fresh = [name for name in missing if name.startswith("local.")]
-    grown = {int(name.split(".")[1]) for name in fresh}
-    if unexpected or len(fresh) < len(missing) or held & {str(layer) for layer in grown}:
-        names = ", ".join([*unexpected, *(name for name in missing if name not in fresh)][:3])
-        raise ValueError(f"these weights are of another architecture ({names})")
-    for layer in grown:
-        nn.init.zeros_(model.local[layer].project.weight)
-        nn.init.zeros_(model.local[layer].project.bias)
+    held = len({name.split(".")[1] for name in weights if name.startswith("local.")})
+    added = tuple(f"local.{layer}." for layer in range(held, len(model.local)))
+    if wrong := [*unexpected, *(name for name in missing if not name.startswith(added))]:
+        raise ValueError(f"these weights are of another architecture ({', '.join(wrong[:3])})")
+    for layer in model.local[held:]:
+        nn.init.zeros_(layer.project.weight)
+        nn.init.zeros_(layer.project.bias)
 
 
 def _initializers(graph: Path) -> list[NDArray[np.float32]]:

@@ -45,7 +45,7 @@ HELD_WEIGHT = 6.0
 UNDISTURBED_WEIGHT = 2.0
 """Nor is it where nobody but the device itself is heard."""
 GOES_ON, LONGEST_ANSWER_S = 0.3, 9.0
-"""Share of the device's answers that have one more sentence, and where they end at the latest."""
+"""Share of the device's answers that have one more sentence, and the length from which none has."""
 LONG_TURN_S = 3.0
 """Who has spoken for so long is shown that they are heard."""
 INTENT_TURNS = 3
