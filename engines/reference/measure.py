@@ -12,7 +12,7 @@ import argparse
 import json
 import math
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,8 +24,8 @@ from numpy.typing import NDArray
 from engines.reference.corpus.draft import Conversation, Mark
 from engines.reference.corpus.factory import build_composers
 from engines.reference.export import load
-from engines.reference.losses import Batch
-from engines.reference.model import TURN_SAMPLES, InteractionModel
+from engines.reference.losses import Batch, compute
+from engines.reference.model import TURN_SAMPLES, InteractionModel, Outputs
 from engines.reference.rollout import floor_chances
 from engines.reference.train import Settings
 from engines.reference.vocabulary import ACTIONS, ACTS, DECODING, DELEGATE, SYMBOLS
@@ -63,9 +63,7 @@ class Curves:
     text: list[str]
 
 
-def curves(model: InteractionModel, conversations: Sequence[Conversation]) -> Iterator[Curves]:
-    with torch.no_grad():
-        out = model(*Batch.of(conversations).inputs)
+def curves(out: Outputs, conversations: Sequence[Conversation]) -> Iterator[Curves]:
     for row, conversation in enumerate(conversations):
         take, give = floor_chances(out.floor[row], conversation.status[:, 0] > 0)
         symbols = out.transcript[row].argmax(-1).numpy()
@@ -109,6 +107,14 @@ class Tally:
         """The highest chance to take or to yield the floor around each mark of a kind."""
         self.minutes: dict[str, float] = defaultdict(float)
         self.answers: dict[str, int] = defaultdict(int)
+        self.losses: dict[str, float] = defaultdict(float)
+        """Sums over `conversations` of what training makes small (`losses.py`)."""
+        self.conversations = 0
+
+    def add_losses(self, parts: Mapping[str, float], conversations: int) -> None:
+        for name, part in parts.items():
+            self.losses[name] += part * conversations
+        self.conversations += conversations
 
     def add(self, conversation: Conversation, curve: Curves) -> None:
         for mark in conversation.marks:
@@ -235,6 +241,9 @@ class Tally:
             figures["side_talk_answers_per_min"] = {"value": rate, "n": round(minutes, 1)}
         for name, (wrong, total) in (("cer", self.characters), ("wer", self.words)):
             figures[name] = {"value": round(wrong / max(1, total), 4), "n": total}
+        for name, total in self.losses.items():
+            value = round(total / self.conversations, 4)
+            figures[f"loss_{name}"] = {"value": value, "n": self.conversations}
         return figures
 
 
@@ -249,8 +258,16 @@ def measure(
     composer.lags, composer.mistakes = (PATIENCE,), 0.0
     tally = Tally()
     for start in range(0, count, 8):
-        batch = [composer.compose(10_000_019 + i) for i in range(start, min(count, start + 8))]
-        for conversation, curve in zip(batch, curves(model, batch), strict=True):
+        conversations = [
+            composer.compose(10_000_019 + i) for i in range(start, min(count, start + 8))
+        ]
+        batch = Batch.of(conversations)
+        with torch.no_grad():
+            outputs = model(*batch.inputs)
+        if outputs.phones.numel():  # an exported graph has not the heads of training
+            total, parts = compute(outputs, batch)
+            tally.add_losses({"all": float(total), **parts}, len(conversations))
+        for conversation, curve in zip(conversations, curves(outputs, conversations), strict=True):
             tally.add(conversation, curve)
     return tally.report()
 
