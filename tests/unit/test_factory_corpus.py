@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,14 +13,15 @@ pytest.importorskip("torch", reason="the factory needs torch (make train)")
 pytest.importorskip("scipy", reason="the factory needs scipy (make train)")
 
 from engines.reference.corpus.acoustics import Acoustics, generated_beds
-from engines.reference.corpus.bank import Bank
+from engines.reference.corpus.bank import Bank, Segment, at_pace
 from engines.reference.corpus.choices import Moment, Point, made
 from engines.reference.corpus.conversation import OVERLAPS, SHORT_OVERLAPS, Composer
 from engines.reference.corpus.dense import DenseComposer
-from engines.reference.corpus.draft import IGNORE, Conversation
-from engines.reference.corpus.factory import GRAMMAR
-from engines.reference.corpus.text import Grammar
+from engines.reference.corpus.draft import IGNORE, Conversation, Draft
+from engines.reference.corpus.factory import GRAMMAR, build_composers
+from engines.reference.corpus.text import Grammar, load_prose
 from engines.reference.model import TURN_SAMPLES
+from engines.reference.train import Settings
 from engines.reference.vocabulary import (
     ACTIONS,
     ACTS,
@@ -91,6 +93,35 @@ def test_phrases_for_tests_are_not_trained_on(grammar: Grammar, kind: str) -> No
     trained = {grammar.phrase(rng, kind, "train").segments for _ in range(300)}
     tested = {grammar.phrase(rng, kind, "test_seen").segments for _ in range(300)}
     assert trained and tested and not trained & tested
+
+
+def test_prose_for_tests_is_not_trained_on() -> None:
+    trained, tested = load_prose("train"), load_prose("test")
+    assert len(trained) > 3000, "too few sentences to hear words instead of knowing them by heart"
+    assert len(tested) > 40
+    assert not set(trained) & set(tested)
+    assert all(set(line) <= set(SYMBOLS) and 4 <= len(line.split()) <= 14 for line in trained)
+
+
+def test_another_pace_is_another_pitch_and_its_phones_move_along(bank: Bank) -> None:
+    tone = (8000 * np.sin(2 * np.pi * 440 * np.arange(16_000) / 16_000)).astype(np.int16)
+    spoken = replace(bank["turn"][0], segments=(Segment(tone, "a", ((3, 0.2, 0.6),)),))
+    (slower,) = at_pace(spoken, 10, 9).segments
+    assert len(slower.pcm) == pytest.approx(16_000 * 10 / 9, abs=1)
+    assert np.argmax(np.abs(np.fft.rfft(slower.pcm, 16_000 * 10))) / 10 == pytest.approx(396, abs=1)
+    ((phone, begin_s, end_s),) = slower.phones
+    assert (phone, slower.text) == (3, "a")
+    assert (begin_s, end_s) == pytest.approx((0.2 * 10 / 9, 0.6 * 10 / 9))
+
+
+def test_paces_differ_in_training_alone(tmp_path: Path) -> None:
+    for split, differs in (("train", True), ("test_seen", False)):
+        settings = Settings(folder=tmp_path, scale=0.004, turns=TURNS, seed=3)
+        composer = build_composers(settings, split=split)["duplex"]
+        lengths = {sum(len(s.pcm) for s in one.segments) for one in composer.bank["turn"]}
+        draft = Draft(TURNS, np.random.default_rng(1))
+        picked = [composer._pick(draft, "turn") for _ in range(60)]
+        assert differs is any(sum(len(s.pcm) for s in p.segments) not in lengths for p in picked)
 
 
 def test_shapes_and_ranges(conversations: list[Conversation]) -> None:
@@ -182,9 +213,9 @@ def test_who_errs_gives_way(bank: Bank, composer: Composer) -> None:
             if speaking[first + 1 : last].any() and not speaking[first] and silent + 1 < TURNS:
                 into += 1
                 gave_way += FLOOR.index("yield") in conversation.floor[last : last + 4]
-                ends = [m.start // TURN_SAMPLES for m in conversation.marks if m.kind == "end"]
-                answered = any(last <= end < silent for end in ends)
-                assert answered or not speaking[silent]
+                ends = [m for m in conversation.marks if m.kind in ("end", "pause")]
+                free_again = any(last <= m.start // TURN_SAMPLES < silent for m in ends)
+                assert free_again or not speaking[silent]
     assert into > 5 and gave_way > 0.7 * into, "the others had finished by themselves"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickle
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import gcd
 from pathlib import Path
 from typing import TypeVar
@@ -19,7 +19,7 @@ from engines.reference.corpus import flite as flite_module
 from engines.reference.corpus.espeak import ACCENTS, Espeak, EspeakVoice, Phones
 from engines.reference.corpus.festival import Festival
 from engines.reference.corpus.flite import Flite
-from engines.reference.corpus.text import Grammar, Line, stdlib_prose
+from engines.reference.corpus.text import Grammar, Line, load_prose
 
 RATE_HZ = 16_000
 RMS = 2000.0
@@ -160,6 +160,19 @@ def _if_there(make: Callable[[], Engine]) -> Engine | None:
         return None
 
 
+def at_pace(spoken: Spoken, longer: int, shorter: int) -> Spoken:
+    """The same in `longer / shorter` of the time and as much lower: another voice, another pace
+    (speed perturbation: Ko et al., Audio Augmentation for Speech Recognition, 2015)."""
+    ratio = longer / shorter
+
+    def stretched(segment: Segment) -> Segment:
+        pcm = resample_poly(segment.pcm.astype(np.float32), longer, shorter)
+        phones = tuple((p, begin * ratio, end * ratio) for p, begin, end in segment.phones)
+        return replace(segment, pcm=np.clip(pcm, -32000, 32000).astype(np.int16), phones=phones)
+
+    return replace(spoken, segments=tuple(map(stretched, spoken.segments)))
+
+
 def _plain(text: str) -> str:
     return text.rstrip(".,?")
 
@@ -236,7 +249,8 @@ class Bank(dict[str, list[Spoken]]):
 def _synthesize(
     seed: int, scale: float, split: str, progress: Callable[[str], None] | None
 ) -> Mapping[str, list[Spoken]]:
-    grammar = Grammar.load(GRAMMAR, stdlib_prose())
+    text_split = "train" if split == "train" else "test"
+    grammar = Grammar.load(GRAMMAR, load_prose(text_split))
     speaker = Speaker(split)
     splits = {"train": 1, "test_seen": 2, "test_unseen": 3}
     rng = np.random.default_rng([seed, splits[split]])
@@ -245,7 +259,6 @@ def _synthesize(
         if progress:
             progress(f"synthesizing {split}: {kind}")
         bank[kind] = []
-        text_split = "train" if split == "train" else "test"
         engines = (
             (speaker.espeak, speaker.with_espeak),
             (speaker.flite, speaker.with_flite),

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.reference.corpus.acoustics import FULL_SCALE, Acoustics, room_tone
-from engines.reference.corpus.bank import Spoken
+from engines.reference.corpus.bank import Spoken, at_pace
 from engines.reference.corpus.choices import SCRIPTED, Choices, Moment
 from engines.reference.corpus.draft import (
     ACT_INDEX,
@@ -54,6 +54,9 @@ STOP_WORDS, STOP_WORDS_ALONE = 0.55, 0.4
 """Share of the interruptions that begin with "stop" or the like, and in which nothing follows."""
 MISTAKES = 0.08
 """Share of the longer pauses in which the device errs and speaks, so that it learns to give way."""
+PACED = 0.6
+PACES = ((9, 10), (19, 20), (20, 19), (10, 9))
+"""Share of the utterances in training that last longer or shorter, and by how much."""
 
 BLIND, COVERED = 0.16, 0.4
 """Share of the conversations in which nothing is seen; and of these with a picture of it."""
@@ -73,12 +76,15 @@ class Composer:
         lags: tuple[int, ...] = LAGS,
         photographs: Photographs | None = None,
         mistakes: float = MISTAKES,
+        paced: float = 0.0,
     ) -> None:
         self.bank, self.labels, self.acoustics = bank, labels, acoustics
         self.turns, self.frame_px = turns, frame_px
         self.photographs, self.mistakes = photographs, mistakes
         self.lags = lags
         """Turns from the first in which the floor may be taken to the device's first sound."""
+        self.paced = paced
+        """Share of the person's utterances that come slower or faster than they are in the bank."""
         self._human = [s for s in bank["turn"] if s.source == "human"]
         self._synthetic = [s for s in bank["turn"] if s.source != "human"]
         self.human_share = human_share if self._human else 0.0
@@ -115,7 +121,10 @@ class Composer:
         if kind == "turn":
             human = draft.rng.random() < self.human_share
             pool = self._human if human else self._synthetic
-        return pool[int(draft.rng.integers(len(pool)))]
+        spoken = pool[int(draft.rng.integers(len(pool)))]
+        if self.paced and not kind.startswith("device") and draft.rng.random() < self.paced:
+            return at_pace(spoken, *PACES[int(draft.rng.integers(len(PACES)))])
+        return spoken
 
     def _episode(self, draft: Draft, position: int) -> int:
         chance = draft.rng.random()

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
 from engines.reference.corpus import human
 from engines.reference.corpus.acoustics import Acoustics, generated_beds
 from engines.reference.corpus.bank import Bank
-from engines.reference.corpus.conversation import Composer
+from engines.reference.corpus.conversation import PACED, Composer
 from engines.reference.corpus.dense import DenseComposer
 from engines.reference.corpus.photographs import Photographs
 from engines.reference.corpus.text import Grammar
@@ -62,13 +62,14 @@ def build_composers(
     acoustics = Acoustics(recorded + generated_beds(rng, voices) * 3, rooms)
     labels = Grammar.load(GRAMMAR).labels
     photographs = None if data is None else Photographs.load(data, part)
-    share, turns = settings.human_share, settings.turns
+    turns = settings.turns
     short = max(1, round(turns * DENSE_SHARE_OF_TURNS))
+    options: dict[str, Any] = {
+        "human_share": settings.human_share,
+        "photographs": photographs,
+        "paced": PACED if split == "train" else 0.0,
+    }
     return {
-        "dense": DenseComposer(
-            bank, labels, acoustics, short, human_share=share, photographs=photographs
-        ),
-        "duplex": Composer(
-            bank, labels, acoustics, turns, human_share=share, photographs=photographs
-        ),
+        "dense": DenseComposer(bank, labels, acoustics, short, **options),
+        "duplex": Composer(bank, labels, acoustics, turns, **options),
     }

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+import sysconfig
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +16,9 @@ import yaml
 
 OPEN = "open"
 """The intent of free text: the floor is taken after it, what is said then is not a target."""
+COMMON = 5
+"""Times that a word stands in docstrings before it is taken for one."""
+_DOCSTRING = re.compile(r'"{3}(.*?)"{3}', re.DOTALL)
 _SLOT = re.compile(r"\{(\w+)\}")
 
 
@@ -70,7 +76,7 @@ class Grammar:
     def turn(self, rng: np.random.Generator, split: str) -> Line:
         """A finished turn: from the grammar, or prose."""
         if self.prose and rng.random() < 0.3:
-            return self._prose_line(rng, split)
+            return self._prose_line(rng)
         intent = self._names[int(rng.choice(len(self._names), p=self._weights))]
         entry = self._intents[intent]
         question = bool(entry.get("question", False))
@@ -158,32 +164,58 @@ class Grammar:
                 segments[-1] += f" {part}"
         return segments
 
-    def _prose_line(self, rng: np.random.Generator, split: str) -> Line:
-        cut = max(1, len(self.prose) // 12)
-        pool = self.prose[cut:] if split == "train" else self.prose[:cut]
-        words = pool[int(rng.integers(len(pool)))].split()
+    def _prose_line(self, rng: np.random.Generator) -> Line:
+        words = self.prose[int(rng.integers(len(self.prose)))].split()
         if len(words) >= 6 and rng.random() < 0.5:
             at = int(rng.integers(2, len(words) - 2))
             return Line((" ".join(words[:at]), " ".join(words[at:])), OPEN)
         return Line((" ".join(words),), OPEN)
 
 
-def stdlib_prose() -> list[str]:
-    """Plain sentences of 4 to 14 words that come with Python and Debian; fewer where they lack."""
-    texts: list[str] = []
+@cache
+def load_prose(split: str) -> Sequence[str]:
+    """Plain sentences that are in no grammar, so that words are heard and not only templates: they
+    come with Python, its packages and Debian, fewer where these lack. A twelfth of the manuals'
+    is for tests alone."""
+    manuals = _sentences(_manuals())
+    cut = max(1, len(manuals) // 12)
+    if split != "train":
+        return manuals[:cut]
+    found = _sentences(_docstrings())
+    counted = Counter(word for line in found for word in line.split())
+    common = [line for line in found if min(counted[word] for word in line.split()) >= COMMON]
+    return sorted({*manuals[cut:], *common} - set(manuals[:cut]))
+
+
+def _manuals() -> Iterator[str]:
     try:
         from pydoc_data.topics import topics
 
-        texts += list(topics.values())
+        yield from topics.values()
     except ImportError:
         pass
-    texts += [p.read_text(errors="ignore") for p in Path("/usr/share/common-licenses").glob("*")]
+    for path in Path("/usr/share/common-licenses").glob("*"):
+        yield path.read_text(errors="ignore")
+
+
+def _docstrings() -> Iterator[str]:
+    """Of the standard library and of what numbers are computed with."""
+    found = [find_spec(name) for name in ("numpy", "scipy")]
+    packages = [Path(spec.origin).parent for spec in found if spec and spec.origin]
+    for folder in (Path(sysconfig.get_path("stdlib")), *packages):
+        for path in sorted(folder.rglob("*.py")):
+            if not set(path.relative_to(folder).parts) & {"tests", "test", "site-packages"}:
+                yield from _DOCSTRING.findall(path.read_text(encoding="utf-8", errors="ignore"))
+
+
+def _sentences(texts: Iterable[str]) -> list[str]:
+    """Those of 4 to 22 words and no other signs, the first 14 words of each; sorted."""
     found: set[str] = set()
     for text in texts:
         for sentence in re.split(r"(?<=[.!?:;])\s+|\n\n", text):
             plain = " ".join(sentence.split())
-            words = plain.split()
+            words = normalise(plain).split()
             stray = re.search(r"\b[b-hj-z]\b", plain.lower())
             if re.fullmatch(r"[A-Za-z,' ]+[.?!:;]?", plain) and 4 <= len(words) <= 22 and not stray:
-                found.add(normalise(" ".join(words[:14])))
+                found.add(" ".join(words[:14]))
     return sorted(found)
