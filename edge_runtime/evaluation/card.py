@@ -7,10 +7,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from edge_runtime.evaluation.figures import Figure
 from edge_runtime.evaluation.report import (
     HEADLINE,
     MARKS,
     MODEL_ONLY,
+    SYSTEM,
+    by_clock,
     put,
     read_report,
 )
@@ -41,41 +44,44 @@ def manifest_figures(report: Mapping[str, Any]) -> dict[str, Any]:
     }
     if "proofs" in report:
         found["proofs"] = {name: proof["holds"] for name, proof in report["proofs"].items()}
+    if "system" in report:
+        found["system"] = report["system"]
     found["run"] = {name: report[name] for name in ("revision", "seed", "share")}
     return found
 
 
 def card_lines(report: Mapping[str, Any]) -> Iterator[str]:
-    """Markdown: the headline beside a baseline, what only a model can do, the proofs."""
+    """Markdown: the headline beside a baseline, what only a model can do, the proofs, the whole
+    runtime."""
     rows = report["rows"]
     materials = list(rows["model"])
     beside = BESIDE if BESIDE in rows else None
     heads = [m.replace("_", " ") for m in materials]
     if beside:
         heads += [f"smart-turn, {m.replace('_', ' ')}" for m in materials]
-    yield from _table(heads, _lines(rows, materials, beside, HEADLINE))
+    columns = [rows["model"][material] for material in materials]
+    if beside:
+        columns += [rows[beside][material] for material in materials]
+    yield from _table(heads, _lines(columns, HEADLINE))
     yield ""
-    yield from _table(
-        [m.replace("_", " ") for m in materials], _lines(rows, materials, None, MODEL_ONLY)
-    )
+    columns = columns[: len(materials)]
+    yield from _table(heads[: len(materials)], _lines(columns, MODEL_ONLY))
     if "proofs" in report:
         yield ""
         for name, proof in report["proofs"].items():
             reason = f" ({proof['reason']})" if proof["reason"] else ""
             yield f"- {MARKS[proof['holds']]} {name.replace('_', ' ')}: {proof['claim']}{reason}"
+    if "system" in report:
+        yield ""
+        whole = by_clock(report["system"])
+        yield from _table(list(whole), _lines(list(whole.values()), SYSTEM))
 
 
 def _lines(
-    rows: Mapping[str, Any],
-    materials: Sequence[str],
-    beside: str | None,
-    names: Sequence[tuple[str, str, str]],
+    columns: Sequence[Mapping[str, Figure]], names: Sequence[tuple[str, str, str]]
 ) -> Iterator[list[str]]:
     for key, words, unit in names:
-        cells = [put(rows["model"][material].get(key), unit) for material in materials]
-        if beside:
-            cells += [put(rows[beside][material].get(key), unit) for material in materials]
-        yield [words, *cells]
+        yield [words, *(put(figures.get(key), unit) for figures in columns)]
 
 
 def _table(heads: Sequence[str], lines: Iterator[list[str]]) -> Iterator[str]:

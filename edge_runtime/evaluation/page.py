@@ -10,7 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from edge_runtime.evaluation.pictures import draw_curves, write_timeline
-from edge_runtime.evaluation.report import HEADLINE, MARKS, MODEL_ONLY, interval, put
+from edge_runtime.evaluation.report import (
+    HEADLINE,
+    MARKS,
+    MODEL_ONLY,
+    SYSTEM,
+    by_clock,
+    interval,
+    put,
+)
 from edge_runtime.evaluation.system_level import Played
 
 PAGE = "report.html"
@@ -162,32 +170,13 @@ def _flat(figures: Mapping[str, Any], path: str = "") -> Iterator[str]:
             yield f"{path}{name}: {value}"
 
 
-SYSTEM = (
-    ("takeover_rate", "takes true ends in 2 s", "share"),
-    ("false_takeover_rate", "speaks into pauses", "share"),
-    ("response_latency_ms_p50", "response, median", "ms"),
-    ("response_latency_ms_p90", "response, 90 %", "ms"),
-    ("stop_miss_rate", "misses an interruption", "share"),
-    ("stop_latency_ms_p50", "silent after, median", "ms"),
-    ("stop_latency_ms_p95", "silent after, 95 %", "ms"),
-    ("selectivity_backchannel", "selectivity: backchannels", "share"),
-    ("fell_silent_by_itself", "had fallen silent before either", "share"),
-    ("side_talk_answers_per_min", "answers side talk, a minute", "per minute"),
-)
-
-
 def _system(system: Mapping[str, Any]) -> Iterator[str]:
     if not system:
         return
-    columns = {
-        f"{material}, {clock.replace('_', ' ')}": figures
-        for clock, materials in system.items()
-        for material, figures in materials.items()
-    }
     yield (
         "<h2>The whole runtime</h2><p class=quiet>Sources, loop, engine, mouth and background "
         "model; the device hears itself; measured where sound enters the loudspeaker.</p>"
-        + _by_material(columns, SYSTEM)
+        + _by_material(by_clock(system), SYSTEM)
     )
 
 

@@ -115,6 +115,28 @@ MODEL_ONLY: Sequence[tuple[str, str, str]] = (
     ("wer", "word error rate", "number"),
     ("closed_vocabulary_accuracy", "which of these sentences it was", PERCENT),
 )
+SYSTEM: Sequence[tuple[str, str, str]] = (
+    ("takeover_rate", "takes true ends in 2 s", PERCENT),
+    ("false_takeover_rate", "speaks into pauses", PERCENT),
+    ("response_latency_ms_p50", "response, median", "ms"),
+    ("response_latency_ms_p90", "response, 90 %", "ms"),
+    ("stop_miss_rate", "misses an interruption", PERCENT),
+    ("stop_latency_ms_p50", "silent after, median", "ms"),
+    ("stop_latency_ms_p95", "silent after, 95 %", "ms"),
+    ("selectivity_backchannel", "selectivity: backchannels", PERCENT),
+    ("fell_silent_by_itself", "had fallen silent before either", PERCENT),
+    ("side_talk_answers_per_min", "answers side talk, a minute", PER_MINUTE),
+)
+"""The whole runtime, in which the device speaks by its own decision and hears itself."""
+
+
+def by_clock(system: Mapping[str, Any]) -> dict[str, Mapping[str, Figure]]:
+    """A report's `system` as columns."""
+    return {
+        f"{material.replace('_', ' ')}, {clock.replace('_', ' ')}": figures
+        for clock, materials in system.items()
+        for material, figures in materials.items()
+    }
 
 
 def put(figure: Figure | None, unit: str) -> str:

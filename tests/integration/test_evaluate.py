@@ -189,7 +189,10 @@ def test_a_card_is_made_of_the_report(done: tuple[Path, dict[str, Any]], tmp_pat
     lines = table.read_text().splitlines()
     assert lines[0] == "| | generated seen | generated unseen |"
     assert any(line.startswith("| takes true ends in 2 s | ") for line in lines)
+    assert "| | generated seen, virtual clock | generated unseen, virtual clock |" in lines
+    assert any(line.startswith("| silent after, median | ") for line in lines)
     kept = json.loads(figures.read_text())
+    assert kept["system"] == done[1]["system"]
     assert kept["run"] == {k: done[1][k] for k in ("revision", "seed", "share")} and set(
         kept["proofs"]
     ) == set(PROOFS)
