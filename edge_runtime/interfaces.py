@@ -40,6 +40,16 @@ class Resource(Protocol):
     ) -> None: ...
 
 
+class NothingHeld:
+    """A Resource of which nothing must be released."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        """Nothing is."""
+
+
 class Clock(Protocol):
     """Monotonic time in nanoseconds; virtual for recordings that run as fast as they can."""
 

@@ -11,7 +11,6 @@ import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from types import TracebackType
 from typing import Protocol
 
 from typing_extensions import Self
@@ -21,6 +20,7 @@ from edge_runtime.background.skills import Skills
 from edge_runtime.background.timers import Timers
 from edge_runtime.background.transcribe import Transcriber, Transcript
 from edge_runtime.delegation.wire import ReplyKind, RequestMessage
+from edge_runtime.interfaces import NothingHeld
 from edge_runtime.micro_turn import Pcm
 
 log = logging.getLogger(__name__)
@@ -83,7 +83,7 @@ class Ears:
             return transcriber
 
 
-class SkillsAnswerer:
+class SkillsAnswerer(NothingHeld):
     """A recogniser and the offline skills, for many devices: each has its own timers.
 
     The timers live here, in memory: another worker does not know them, and they end with this one.
@@ -99,13 +99,6 @@ class SkillsAnswerer:
     def __enter__(self) -> Self:
         self._ears.load()
         return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None: ...
 
     def answer(
         self, request: RequestMessage, pcm: Pcm, cancelled: threading.Event, reply: Reply

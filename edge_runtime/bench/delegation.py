@@ -9,17 +9,16 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from types import TracebackType
 
 import numpy as np
 from rich.console import Console
 from rich.table import Table
-from typing_extensions import Self
 
 from edge_runtime.app import device
 from edge_runtime.bench.fleet import Fleet
 from edge_runtime.bench.programs import LARGE, local_broker, workers
 from edge_runtime.config import Config
+from edge_runtime.interfaces import NothingHeld
 from edge_runtime.micro_turn import (
     TURN_MS,
     TURN_SAMPLES,
@@ -111,7 +110,7 @@ def load(url: str, seconds: float, devices: Sequence[int], console: Console) -> 
     )
 
 
-class Noise:
+class Noise(NothingHeld):
     """A microphone in a quiet room, in real time."""
 
     def __init__(self) -> None:
@@ -119,16 +118,6 @@ class Noise:
         self._played: Pcm = np.zeros(TURN_SAMPLES, np.float32)
         noise = 0.002 * np.random.default_rng(0).standard_normal(TURN_SAMPLES)
         self._noise: Pcm = noise.astype(np.float32)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None: ...
 
     def read_turn(self) -> AudioReading:
         tick = self._pacer.wait()
@@ -142,22 +131,12 @@ class Noise:
         return 0
 
 
-class Turns:
+class Turns(NothingHeld):
     """A sink that keeps how long each micro-turn took."""
 
     def __init__(self) -> None:
         self.total_ms: list[float] = []
         self.missed = 0
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None: ...
 
     def publish(self, record: TurnRecord) -> None:
         self.total_ms.append(record.timings.total_ms)

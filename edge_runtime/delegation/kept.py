@@ -11,11 +11,9 @@ import logging
 import sqlite3
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from types import TracebackType
-
-from typing_extensions import Self
 
 from edge_runtime.delegation.outbox import Outbox
+from edge_runtime.interfaces import NothingHeld
 from edge_runtime.micro_turn import Event, EventKind, TurnRecord
 
 log = logging.getLogger(__name__)
@@ -136,22 +134,11 @@ class Kept:
         return True
 
 
-class Spoken:
+class Spoken(NothingHeld):
     """A sink: an answer that has begun to be spoken is kept no longer."""
 
     def __init__(self, told: Callable[[str], None]) -> None:
         self._told = told
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        return None
 
     def publish(self, record: TurnRecord) -> None:
         if record.said is not None and record.said.request_id is not None:

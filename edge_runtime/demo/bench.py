@@ -7,7 +7,6 @@ out: it takes seconds a question, in a process of its own, and is no part of a m
 
 from __future__ import annotations
 
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,7 @@ from typing_extensions import Self
 from edge_runtime.app import device
 from edge_runtime.config import Config
 from edge_runtime.demo.renderer import PersonRenderer, Pose
-from edge_runtime.interfaces import Clock
+from edge_runtime.interfaces import Clock, NothingHeld
 from edge_runtime.micro_turn import (
     SAMPLE_RATE_HZ,
     TURN_MS,
@@ -47,7 +46,7 @@ GAP_S = 6.0
 FRAMES = 32
 
 
-class Session:
+class Session(NothingHeld):
     """An endless microphone and camera: the same few sentences over a noise floor, one person."""
 
     def __init__(self, clock: Clock, turns: int) -> None:
@@ -68,14 +67,6 @@ class Session:
         self._frames = [person.render(Pose(mouth=i % 3 / 2), i) for i in range(FRAMES)]
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        return None
-
     def read_turn(self) -> AudioReading | None:
         if self._turn == self._turns:
             return None
@@ -94,7 +85,7 @@ class Session:
         return FrameReading(self._frames[self._turn % FRAMES], now_ns)
 
 
-class Minutes:
+class Minutes(NothingHeld):
     """A sink that keeps the median compute time and the memory of each minute."""
 
     def __init__(self, progress: Progress, task: TaskID) -> None:
@@ -102,17 +93,6 @@ class Minutes:
         self._minute: list[float] = []
         self.rows: list[tuple[float, float, float, float]] = []
         """p50, p99 and max of the compute time in ms, and resident MB."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        return None
 
     def publish(self, record: TurnRecord) -> None:
         self._minute.append(record.timings.compute_ms)

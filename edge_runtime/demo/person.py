@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from types import TracebackType
 
 import numpy as np
 from typing_extensions import Self
 
 from edge_runtime.demo.renderer import PersonRenderer, Pose
 from edge_runtime.demo.room import Room
-from edge_runtime.interfaces import Clock
+from edge_runtime.interfaces import Clock, NothingHeld
 from edge_runtime.micro_turn import (
     SAMPLE_RATE_HZ,
     TURN_MS,
@@ -69,7 +68,7 @@ class Diary:
         return spans
 
 
-class Person:
+class Person(NothingHeld):
     """Plays a script, one micro-turn a step, over a clock; AudioSource and FrameSource in one."""
 
     def __init__(
@@ -102,14 +101,6 @@ class Person:
         self._renderer = PersonRenderer(self._seed, *self._size)
         self._pacer = Pacer(self._clock)
         return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        return None
 
     # -- what the runtime asks of a source --------------------------------------------
 

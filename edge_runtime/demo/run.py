@@ -5,20 +5,18 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
-from typing_extensions import Self
 
 from edge_runtime.app import device
 from edge_runtime.config import Config
 from edge_runtime.demo.person import TURNS_PER_S, Person
 from edge_runtime.demo.scenes import Log, Stage
 from edge_runtime.errors import InputError
-from edge_runtime.interfaces import Clock, Sink
+from edge_runtime.interfaces import Clock, NothingHeld, Sink
 from edge_runtime.micro_turn import SAMPLE_RATE_HZ, TurnRecord
 from edge_runtime.pacing import MonotonicClock, VirtualClock
 from edge_runtime.senses import Senses
@@ -27,22 +25,11 @@ from edge_runtime.sinks.timeline import Timeline
 from edge_runtime.sinks.view import LiveView
 
 
-class _Keeper:
+class _Keeper(NothingHeld):
     """Keeps the run's decisions for the judges: 450 turns of 90 s are little."""
 
     def __init__(self, log: Log) -> None:
         self._log = log
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        return None
 
     def publish(self, record: TurnRecord) -> None:
         self._log.records.append(record)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from types import TracebackType
 
 import numpy as np
 from typing_extensions import Self
 
 from edge_runtime.demo.room import Room
 from edge_runtime.evaluation.clip import Clip
-from edge_runtime.interfaces import Clock
+from edge_runtime.interfaces import Clock, NothingHeld
 from edge_runtime.micro_turn import (
     SAMPLE_RATE_HZ,
     TURN_MS,
@@ -28,7 +27,7 @@ AUDIBLE = 0.005
 PAUSE_BETWEEN_WORDS = SAMPLE_RATE_HZ * 3 // 10
 
 
-class World:
+class World(NothingHeld):
     """AudioSource and FrameSource of one live clip; keeps what was played, sample by sample."""
 
     def __init__(self, clip: Clip, seed: int, clock: Clock, realtime: bool) -> None:
@@ -46,14 +45,6 @@ class World:
         self._echo = Room(self._seed, noise_db=SILENT_ROOM_DB)
         self._pacer = Pacer(self._clock)
         return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        return None
 
     def read_turn(self) -> AudioReading | None:
         index = len(self.played)
@@ -88,22 +79,11 @@ class World:
         return FrameReading(frames[min(len(self.played), len(frames)) - 1], now_ns)
 
 
-class Kept:
+class Kept(NothingHeld):
     """A sink that keeps the records of one clip."""
 
     def __init__(self) -> None:
         self.records: list[TurnRecord] = []
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        return None
 
     def publish(self, record: TurnRecord) -> None:
         self.records.append(record)

@@ -6,7 +6,6 @@ Names follow https://prometheus.io/docs/practices/naming/: base units, `_total` 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from typing_extensions import Self
@@ -15,6 +14,7 @@ from edge_runtime import __version__
 from edge_runtime.dialogue import KEPT, NOTICE, REQUEST
 from edge_runtime.errors import ConfigError
 from edge_runtime.health import LOUDSPEAKER, MICROPHONE, CameraState, HealthMonitor
+from edge_runtime.interfaces import NothingHeld
 from edge_runtime.micro_turn import TURN_MS, Delegation, EventKind, TurnRecord
 from edge_runtime.remote_control import RemoteControl
 from edge_runtime.sinks.queue import QueueSink
@@ -32,7 +32,7 @@ FORGET_S = 10.0
 """What was heard longer ago is not what is answered now."""
 
 
-class Metrics:
+class Metrics(NothingHeld):
     """A Sink that counts, and `text()` for whoever asks.
 
     `queues` are those whose depth shall be known; `sound` tells how microphone and loudspeaker are,
@@ -73,14 +73,6 @@ class Metrics:
         self._registry.register(self)
         self._make()
         return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        return None
 
     def text(self) -> bytes:
         """All figures in Prometheus' text format."""

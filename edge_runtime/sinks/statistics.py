@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import resource
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
-from typing_extensions import Self
 
+from edge_runtime.interfaces import NothingHeld
 from edge_runtime.micro_turn import TurnRecord
 
 KEPT_TURNS = 18_000
@@ -27,7 +26,7 @@ def resident_mb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-class Statistics:
+class Statistics(NothingHeld):
     """Counts as the loop runs; `summary()` at any time."""
 
     def __init__(self) -> None:
@@ -35,17 +34,6 @@ class Statistics:
         self._compute_ms = np.zeros(KEPT_TURNS, np.float32)
         self._total_ms = np.zeros(KEPT_TURNS, np.float32)
         self.peak_rss_mb = 0.0
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        return None
 
     def publish(self, record: TurnRecord) -> None:
         slot = self.turns % KEPT_TURNS

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from typing_extensions import Self
 
+from edge_runtime.interfaces import NothingHeld
 from edge_runtime.micro_turn import TURN_MS, TURN_SAMPLES, Delegation, Frame, TurnRecord
 from edge_runtime.remote_control import Mode
 from edge_runtime.sinks.acts import acts
@@ -44,7 +43,7 @@ class _Label:
     colour: str
 
 
-class Timeline:
+class Timeline(NothingHeld):
     """Collects a summary of each micro-turn; `draw` makes the picture, in rows of about `row_s`."""
 
     def __init__(self, row_s: float = ROW_S) -> None:
@@ -53,17 +52,6 @@ class Timeline:
         self._floor: list[Mapping[str, float]] = []
         self._labels: list[_Label] = []
         self._thumbnails: list[tuple[float, Frame]] = []
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        return None
 
     def publish(self, record: TurnRecord) -> None:
         if len(self._floor) >= MAX_TURNS:

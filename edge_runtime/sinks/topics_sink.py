@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from typing_extensions import Self
 
+from edge_runtime.interfaces import NothingHeld
 from edge_runtime.micro_turn import TURN_MS, TurnRecord
 from edge_runtime.sinks.messages import Publication, TurnMessages
 from edge_runtime.sinks.queue import QueueSink
@@ -103,22 +104,11 @@ class TopicsSink:
         return self._wall_ns() - (time.monotonic_ns() - captured_ns)
 
 
-class _Others:
+class _Others(NothingHeld):
     """What stands behind the queue."""
 
     def __init__(self, sink: TopicsSink) -> None:
         self._sink = sink
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        return None
 
     def publish(self, record: TurnRecord) -> None:
         self._sink.publish_others(record)

@@ -2,34 +2,21 @@
 
 from __future__ import annotations
 
-from types import TracebackType
-
 from rich.console import Console
 from rich.markup import escape
-from typing_extensions import Self
 
+from edge_runtime.interfaces import NothingHeld
 from edge_runtime.micro_turn import TURN_MS, Delegation, EventKind, TurnRecord
 from edge_runtime.remote_control import Mode
 from edge_runtime.sinks.acts import BACKGROUND, acts
 
 
-class TranscriptPrinter:
+class TranscriptPrinter(NothingHeld):
     """One line for each thing said, heard, done, handed on or told."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
         self._heard = ""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        return None
 
     def publish(self, record: TurnRecord) -> None:
         decision = record.decision

@@ -6,7 +6,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from types import TracebackType
 
 import numpy as np
 from typing_extensions import Self
@@ -24,6 +23,7 @@ from edge_runtime.health import (
     State,
     Value,
 )
+from edge_runtime.interfaces import NothingHeld
 from edge_runtime.micro_turn import SAMPLE_RATE_HZ, TURN_MS, TURN_SAMPLES, TurnRecord
 from edge_runtime.remote_control import RemoteControl
 from edge_runtime.sound_status import SoundStatus
@@ -73,7 +73,7 @@ class _Seen:
     picture: bool
 
 
-class TurnHealth:
+class TurnHealth(NothingHeld):
     """A Sink that judges once a second, from the last minute; what it keeps is bounded."""
 
     def __init__(
@@ -94,14 +94,6 @@ class TurnHealth:
     def __enter__(self) -> Self:
         self._monitor.report(LOOP, State.DEGRADED, "no micro-turn yet")
         return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        return None
 
     def publish(self, record: TurnRecord) -> None:
         if not record.output.tensors:  # a safe stop

@@ -13,13 +13,12 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Any
 
 import numpy as np
-from typing_extensions import Self
 
 from edge_runtime.errors import WireError
+from edge_runtime.interfaces import NothingHeld
 from edge_runtime.micro_turn import (
     SAMPLE_RATE_HZ,
     AudioReading,
@@ -79,7 +78,7 @@ class StampClock:
         return self._offset_ns
 
 
-class TopicMicrophone:
+class TopicMicrophone(NothingHeld):
     """An AudioSource fed with blocks of sound. They are its clock: a micro-turn is due when 3,200
     samples have arrived, and filled up with silence when they do not.
 
@@ -96,17 +95,6 @@ class TopicMicrophone:
         self.late_blocks = 0
         """Blocks or parts of them that came after what follows them, or twice; left out."""
         self.refused_blocks = 0
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        return None
 
     @property
     def lost_samples(self) -> int:
@@ -232,7 +220,7 @@ class _Kept:
     decode: Callable[[], Frame]
 
 
-class TopicCamera:
+class TopicCamera(NothingHeld):
     """A FrameSource fed with pictures. Only those that the loop looks at are decoded.
 
     They are ordered by their stamps, not by their arrival, and a late one still counts: the loop
@@ -246,17 +234,6 @@ class TopicCamera:
         self._shown: FrameReading | None = None
         self.frames = 0
         self.refused_frames = 0
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        return None
 
     def feed(self, message: Any) -> None:
         """Take a sensor_msgs/Image."""
