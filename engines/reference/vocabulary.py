@@ -23,7 +23,7 @@ ACTS = (
 )
 ACTIONS = ("none", "look_at", "nod", "wave", "come", "stop_motion", "turn_left", "turn_right")
 DELEGATE = ("none", "delegate", "cancel")
-DECODING = {"speak": 0.9, "backchannel": 0.3, "yield": 0.1, "action": 0.5, "delegate": 0.3}
+DECODING = {"speak": 0.9, "backchannel": 0.3, "yield": 0.15, "action": 0.5, "delegate": 0.4}
 """The probabilities from which a decision is taken, chosen on dev."""
 EVENTS = (
     "utterance_started",
