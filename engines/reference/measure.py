@@ -282,9 +282,11 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("training/figures.json"))
     arguments = parser.parse_args()
     torch.set_num_threads(1)
+    meaningless: set[str] = set()
     if arguments.graph is not None:
         model = InteractionModel()
-        load_graph(model.eval(), arguments.graph)
+        if load_graph(model.eval(), arguments.graph):  # heads of training alone, new and untaught
+            meaningless = {"loss_all", "loss_intent"}
     else:
         model, _ = load(arguments.checkpoint)
     settings = Settings(data=arguments.data, scale=arguments.scale, seed=1)
@@ -294,6 +296,10 @@ def main() -> None:
     }
     if arguments.data is not None:
         rows["human"] = measure(model, settings, "test_seen", True, arguments.count)
+    rows = {
+        material: {name: figure for name, figure in row.items() if name not in meaningless}
+        for material, row in rows.items()
+    }
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     arguments.out.write_text(json.dumps(rows, indent=1))
     names = sorted({name for row in rows.values() for name in row})
