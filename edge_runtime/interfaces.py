@@ -47,7 +47,7 @@ class NothingHeld:
         return self
 
     def __exit__(self, *raised: object) -> None:
-        """Nothing is."""
+        """There is nothing to release."""
 
 
 class Clock(Protocol):

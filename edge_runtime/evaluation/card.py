@@ -59,13 +59,11 @@ def card_lines(report: Mapping[str, Any]) -> Iterator[str]:
     heads = [m.replace("_", " ") for m in materials]
     if beside:
         heads += [f"smart-turn, {m.replace('_', ' ')}" for m in materials]
-    columns = [rows["model"][material] for material in materials]
-    if beside:
-        columns += [rows[beside][material] for material in materials]
-    yield from _table(heads, _lines(columns, HEADLINE))
+    model = [rows["model"][material] for material in materials]
+    baseline = [rows[beside][material] for material in materials] if beside else []
+    yield from _table(heads, _lines(model + baseline, HEADLINE))
     yield ""
-    columns = columns[: len(materials)]
-    yield from _table(heads[: len(materials)], _lines(columns, MODEL_ONLY))
+    yield from _table(heads[: len(materials)], _lines(model, MODEL_ONLY))
     if "proofs" in report:
         yield ""
         for name, proof in report["proofs"].items():

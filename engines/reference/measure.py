@@ -296,10 +296,9 @@ def main() -> None:
     }
     if arguments.data is not None:
         rows["human"] = measure(model, settings, "test_seen", True, arguments.count)
-    rows = {
-        material: {name: figure for name, figure in row.items() if name not in meaningless}
-        for material, row in rows.items()
-    }
+    for row in rows.values():
+        for name in meaningless:
+            del row[name]
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     arguments.out.write_text(json.dumps(rows, indent=1))
     names = sorted({name for row in rows.values() for name in row})

@@ -249,8 +249,7 @@ class Bank(dict[str, list[Spoken]]):
 def _synthesize(
     seed: int, scale: float, split: str, progress: Callable[[str], None] | None
 ) -> Mapping[str, list[Spoken]]:
-    text_split = "train" if split == "train" else "test"
-    grammar = Grammar.load(GRAMMAR, load_prose(text_split))
+    grammar = Grammar.load(GRAMMAR, load_prose(split))
     speaker = Speaker(split)
     splits = {"train": 1, "test_seen": 2, "test_unseen": 3}
     rng = np.random.default_rng([seed, splits[split]])
@@ -266,7 +265,7 @@ def _synthesize(
         )
         for (engine, say), count in zip(engines, counts, strict=True):
             for _ in range(max(4, int(count * scale)) if engine is not None else 0):
-                spoken = say(rng, _line(grammar, rng, kind, text_split), kind)
+                spoken = say(rng, _line(grammar, rng, kind, split), kind)
                 if spoken is not None:
                     bank[kind].append(spoken)
     speaker.close()
