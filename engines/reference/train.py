@@ -49,6 +49,8 @@ from engines.reference.warm_start import load_graph, load_grown
 console = Console(highlight=False)
 STAGES = ("dense", "duplex", "recorded")
 SHIPPED = Path(__file__).parent
+DECAY = 0.03
+"""Of the weights of matrices, per step and rate."""
 FILTERBANK_RATE = 0.01
 """Of the learning rate: at the full rate the filters blur."""
 DISTANCE_RATE = 10.0
@@ -116,24 +118,50 @@ def freeze_all_but_last(model: InteractionModel, blocks: int) -> None:
         part.requires_grad_(True)
 
 
-def optimizer_for(model: InteractionModel, rate: float) -> torch.optim.Optimizer:
+def optimizers_for(
+    model: InteractionModel, rate: float, orthogonal: bool
+) -> list[torch.optim.Optimizer]:
+    """`orthogonal`: the matrices inside the network are moved by their orthogonalised momentum
+    (Muon, Jordan et al. 2024, at the step size of AdamW: Liu et al. 2025), all else by AdamW."""
     filters = model.filterbank.weight
     distances = [block.distance_bias for block in model.blocks if block.distance_bias.requires_grad]
-    apart = {id(filters), *map(id, distances)}
+    edge = (model.context, model.head, model.intent_head, model.vision_head, model.phone_head)
+    matrices = (
+        [
+            layer.weight
+            for layer in model.modules()
+            if isinstance(layer, nn.Linear)
+            and layer.weight.requires_grad
+            and layer not in (*edge, model.text_out)
+        ]
+        if orthogonal
+        else []
+    )
+    apart = {id(filters), *map(id, distances), *map(id, matrices)}
     learning = [p for p in model.parameters() if p.requires_grad and id(p) not in apart]
     groups = [
-        {"params": [p for p in learning if p.ndim > 1], "weight_decay": 0.03, "share": 1.0},
+        {"params": [p for p in learning if p.ndim > 1], "weight_decay": DECAY, "share": 1.0},
         {"params": [p for p in learning if p.ndim <= 1], "weight_decay": 0.0, "share": 1.0},
         {"params": distances, "weight_decay": 0.0, "share": DISTANCE_RATE},
     ]
     if filters.requires_grad:
         groups.append({"params": [filters], "weight_decay": 0.0, "share": FILTERBANK_RATE})
-    return torch.optim.AdamW(groups, lr=rate, betas=(0.9, 0.98), fused=True)
+    optimizers: list[torch.optim.Optimizer] = [
+        torch.optim.AdamW(groups, lr=rate, betas=(0.9, 0.98), fused=True)
+    ]
+    if matrices:
+        group = {"params": matrices, "weight_decay": DECAY, "share": 1.0}
+        muon = torch.optim.Muon([group], lr=rate, adjust_lr_fn="match_rms_adamw")
+        optimizers.append(muon)
+    return optimizers
 
 
-def _shares(state: dict[str, Any]) -> list[tuple[int, float]]:
-    """How many parameters learn at which share of the rate."""
-    return [(len(group["params"]), group["share"]) for group in state["param_groups"]]
+def _shares(states: list[dict[str, Any]]) -> list[list[tuple[int, float]]]:
+    """How many parameters learn at which share of the rate, for each optimizer."""
+    return [
+        [(len(group["params"]), group["share"]) for group in state["param_groups"]]
+        for state in states
+    ]
 
 
 def has_fast_bfloat16(device: torch.device) -> bool:
@@ -166,7 +194,7 @@ class Trainer:
             freeze_all_but_last(self.model, settings.last)
         self.bfloat16 = has_fast_bfloat16(self.device)
         self.average = copy.deepcopy(self.model)
-        self.optimizer = optimizer_for(self.model, settings.learning_rate)
+        self.optimizers = optimizers_for(self.model, settings.learning_rate, self.bfloat16)
         self.step, self.hours, self.seconds = 0, 0.0, 0.0
         self._begun = 0
         """The step from which the optimizer knows the gradients."""
@@ -196,11 +224,13 @@ class Trainer:
         load_grown(self.average, saved["average"])
         self.step, self.hours, self.seconds = saved["step"], saved["hours"], saved["seconds"]
         self._tell(f"resumed at step {self.step}, {self.hours:.0f} h of conversation heard")
-        if _shares(saved["optimizer"]) == _shares(self.optimizer.state_dict()):
-            self.optimizer.load_state_dict(saved["optimizer"])
+        states = saved.get("optimizers", [])
+        if _shares(states) == _shares([one.state_dict() for one in self.optimizers]):
+            for one, state in zip(self.optimizers, states, strict=True):
+                one.load_state_dict(state)
         else:
             self._begun = self.step
-            self._tell("other parts learn than before: the optimizer starts anew")
+            self._tell("other parts learn than before, or otherwise: the optimizer starts anew")
 
     def _start_from(self, graph: Path) -> None:
         shipped = InteractionModel()
@@ -220,7 +250,7 @@ class Trainer:
         state = {
             "model": self.model.state_dict(),
             "average": self.average.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            "optimizers": [one.state_dict() for one in self.optimizers],
             "config": self.model.config.as_dict(),
             "step": self.step,
             "hours": self.hours,
@@ -282,18 +312,21 @@ class Trainer:
         rate = settings.learning_rate * min(1.0, (self.step + 1 - self._begun) / settings.warmup)
         if settings.anneal:
             rate *= max(0.02, 1.0 - progress)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate * group["share"]
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = rate * group["share"]
         self.model.train()
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
             outputs = self.model(*batch.inputs)
         loss, parts = compute(outputs, batch.asked_every(settings.tick))
-        self.optimizer.zero_grad(set_to_none=False)
+        for optimizer in self.optimizers:
+            optimizer.zero_grad(set_to_none=False)
         loss.backward()
         if settings.processes > 1:
             self._share_gradients()
         nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
-        self.optimizer.step()
+        for optimizer in self.optimizers:
+            optimizer.step()
         self.step += 1
         self.hours += settings.batch * settings.processes * settings.turns * 0.2 / 3600
         decay = min(settings.average, 1 - 1 / (self.step + 1))
