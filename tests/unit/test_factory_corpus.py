@@ -59,7 +59,7 @@ def composer(bank: Bank, grammar: Grammar) -> Composer:
 
 @pytest.fixture(scope="module")
 def conversations(composer: Composer) -> list[Conversation]:
-    return [composer.compose(seed) for seed in range(36)]
+    return [composer.compose(seed) for seed in range(60)]
 
 
 def test_the_bank_has_every_kind_and_plain_text(bank: Bank) -> None:
@@ -262,11 +262,22 @@ def test_nobody_pauses_after_a_sentence_that_is_whole() -> None:
     """Whoever answers there would be right, and who waits would be wrong."""
     grammar = yaml.safe_load(GRAMMAR.read_text(encoding="utf-8"))
     templates = [t for entry in grammar["intents"].values() for t in entry["templates"]]
+    templates += [t for more in grammar["training_templates"].values() for t in more]
     whole = {" ".join(template.replace("|", " ").split()) for template in templates}
     for template in templates:
         parts = [part.strip() for part in template.split("|")]
         for count in range(1, len(parts)):
             assert " ".join(parts[:count]) not in whole, template
+
+
+def test_what_is_said_in_training_alone_is_in_no_test(grammar: Grammar) -> None:
+    rng = np.random.default_rng(1)
+    said = {
+        split: {" ".join(grammar.turn(rng, split).segments) for _ in range(400)}
+        for split in ("train", "test")
+    }
+    contracted = {split: sum("'" in text for text in texts) for split, texts in said.items()}
+    assert contracted["train"] > 20 and not contracted["test"]  # only those templates have any
 
 
 def test_what_was_said_is_known_when_it_ends(conversations: list[Conversation]) -> None:

@@ -54,6 +54,7 @@ class Grammar:
         self.prose = prose
         self._intents: dict[str, dict[str, object]] = data["intents"]  # type: ignore[assignment]
         self._slots: dict[str, list[str]] = data["slots"]  # type: ignore[assignment]
+        self._more: dict[str, list[str]] = data["training_templates"]  # type: ignore[assignment]
         weights = np.array([float(i["weight"]) for i in self._intents.values()])  # type: ignore[arg-type]
         self._weights = weights / weights.sum()
 
@@ -78,17 +79,16 @@ class Grammar:
         if self.prose and rng.random() < 0.3:
             return self._prose_line(rng)
         intent = self._names[int(rng.choice(len(self._names), p=self._weights))]
-        entry = self._intents[intent]
-        question = bool(entry.get("question", False))
-        parts = self._parts(rng, entry)
+        question = bool(self._intents[intent].get("question", False))
+        parts = self._parts(rng, intent, split)
         if intent == "story" and rng.random() < 0.4:
             parts[-1] += f" {self._one(rng, 'continuations')}"
-            parts += self._parts(rng, entry)
+            parts += self._parts(rng, intent, split)
         if len(parts[0].split()) > 1 and rng.random() < 0.12:
             parts[0] = f"{self._one(rng, 'prefixes')} {parts[0]}"
         segments = self._with_pauses(rng, parts, split, always=intent == "story")
         if question is False and intent != "story" and len(parts) > 1 and rng.random() < 0.08:
-            again = " ".join(self._parts(rng, entry))
+            again = " ".join(self._parts(rng, intent, split))
             broken_off = " ".join(parts[:-1])
             segments = [broken_off, f"{self._phrase(rng, 'corrections', split)} {again}"]
         return Line(tuple(segments), intent, question)
@@ -97,7 +97,7 @@ class Grammar:
         """A turn that breaks off at a place where more must come, maybe on a filler."""
         while True:
             intent = self._names[int(rng.choice(len(self._names), p=self._weights))]
-            parts = self._parts(rng, self._intents[intent])
+            parts = self._parts(rng, intent, split)
             if len(parts) > 1:
                 break
         words = parts[0].split()
@@ -146,8 +146,10 @@ class Grammar:
 
         return _SLOT.sub(choose, template)
 
-    def _parts(self, rng: np.random.Generator, entry: Mapping[str, object]) -> list[str]:
-        templates: Sequence[str] = entry["templates"]  # type: ignore[assignment]
+    def _parts(self, rng: np.random.Generator, intent: str, split: str) -> list[str]:
+        templates: Sequence[str] = self._intents[intent]["templates"]  # type: ignore[assignment]
+        if split == "train":
+            templates = [*templates, *self._more.get(intent, ())]
         template = templates[int(rng.integers(len(templates)))]
         return [part.strip() for part in self._fill(rng, template).split("|")]
 
