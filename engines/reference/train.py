@@ -26,6 +26,7 @@ import threading
 import time
 from collections import deque
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from multiprocessing import parent_process
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,8 @@ from engines.reference.warm_start import load_graph, load_grown
 console = Console(highlight=False)
 STAGES = ("dense", "duplex", "recorded")
 SHIPPED = Path(__file__).parent
+SYNTHESIS_LIMIT = timedelta(hours=2)
+"""How long the other processes wait for the bank: it takes a quarter of an hour on a slow core."""
 DECAY = 0.03
 """Of the weights of matrices, per step and rate."""
 FILTERBANK_RATE = 0.01
@@ -291,7 +294,11 @@ class Trainer:
 
     def _composers(self) -> dict[str, Composer | Recordings]:
         settings = self.settings
+        if self.rank > 0:  # finds the bank that the first one synthesizes
+            dist.barrier()
         composers: dict[str, Composer | Recordings] = {**build_composers(settings, self._tell)}
+        if settings.processes > 1 and self.rank == 0:
+            dist.barrier()
         if settings.recordings is not None:
             manifest = load_manifest(settings.start_from.parent if settings.start_from else SHIPPED)
             recorded = Recordings.load(settings.recordings, manifest, settings.turns)
@@ -393,7 +400,11 @@ def worker(rank: int, settings: Settings) -> None:
     if settings.processes > 1:
         address = f"tcp://127.0.0.1:{settings.port}"
         dist.init_process_group(
-            "gloo", init_method=address, rank=rank, world_size=settings.processes
+            "gloo",
+            init_method=address,
+            rank=rank,
+            world_size=settings.processes,
+            timeout=SYNTHESIS_LIMIT,
         )
     try:
         Trainer(settings, rank).run()
