@@ -2,8 +2,9 @@
 
 `python -m engines.reference.measure --data DIR --out training/figures.json`. Conversations are
 composed as in training, from voices, phrasings and (where `--data` has them) speakers that were not
-trained on. The device's side follows the script (teacher-forced); closed loops are `edge-runtime
-demo`. Names and definitions of the metrics: takeover and stop as in CARD.md.
+trained on; those of `phrased` wish and ask in words that no template of training has. The device's
+side follows the script (teacher-forced); closed loops are `edge-runtime demo`. Names and
+definitions of the metrics: takeover and stop as in CARD.md.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from numpy.typing import NDArray
 
 from engines.reference.corpus.draft import Conversation, Mark
 from engines.reference.corpus.factory import build_composers
+from engines.reference.corpus.text import PHRASED
 from engines.reference.export import load
 from engines.reference.losses import Batch, compute
 from engines.reference.model import TURN_SAMPLES, InteractionModel, Outputs
@@ -293,6 +295,7 @@ def main() -> None:
     rows = {
         "generated_seen": measure(model, settings, "test_seen", False, arguments.count),
         "generated_unseen": measure(model, settings, "test_unseen", False, arguments.count),
+        "phrased": measure(model, settings, PHRASED, False, arguments.count),
     }
     if arguments.data is not None:
         rows["human"] = measure(model, settings, "test_seen", True, arguments.count)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from engines.reference.corpus.conversation import OVERLAPS, SHORT_OVERLAPS, Comp
 from engines.reference.corpus.dense import DenseComposer
 from engines.reference.corpus.draft import IGNORE, Conversation, Draft
 from engines.reference.corpus.factory import GRAMMAR, build_composers
-from engines.reference.corpus.text import Grammar, load_prose
+from engines.reference.corpus.text import PHRASED, Grammar, load_prose
 from engines.reference.model import TURN_SAMPLES
 from engines.reference.train import Settings
 from engines.reference.vocabulary import (
@@ -262,7 +263,8 @@ def test_nobody_pauses_after_a_sentence_that_is_whole() -> None:
     """Whoever answers there would be right, and who waits would be wrong."""
     grammar = yaml.safe_load(GRAMMAR.read_text(encoding="utf-8"))
     templates = [t for entry in grammar["intents"].values() for t in entry["templates"]]
-    templates += [t for more in grammar["training_templates"].values() for t in more]
+    for key in ("training_templates", "test_templates"):
+        templates += [t for more in grammar[key].values() for t in more]
     whole = {" ".join(template.replace("|", " ").split()) for template in templates}
     for template in templates:
         parts = [part.strip() for part in template.split("|")]
@@ -274,10 +276,27 @@ def test_what_is_said_in_training_alone_is_in_no_test(grammar: Grammar) -> None:
     rng = np.random.default_rng(1)
     said = {
         split: {" ".join(grammar.turn(rng, split).segments) for _ in range(400)}
-        for split in ("train", "test")
+        for split in ("train", "test_seen")
     }
     contracted = {split: sum("'" in text for text in texts) for split, texts in said.items()}
-    assert contracted["train"] > 20 and not contracted["test"]  # only those templates have any
+    assert contracted["train"] > 20 and not contracted["test_seen"]  # the others have none
+
+
+def test_there_are_wishes_and_questions_in_words_of_no_training() -> None:
+    grammar = yaml.safe_load(GRAMMAR.read_text(encoding="utf-8"))
+
+    def plain(templates: Iterable[str]) -> set[str]:
+        return {" ".join(template.replace("|", " ").split()) for template in templates}
+
+    assert grammar["test_templates"].keys() == grammar["training_templates"].keys()
+    for intent, templates in grammar["test_templates"].items():
+        trained = [*grammar["intents"][intent]["templates"], *grammar["training_templates"][intent]]
+        assert not plain(templates) & plain(trained)
+    wave = {"intents": {"wave_cmd": grammar["intents"]["wave_cmd"]}}
+    rng, other = np.random.default_rng(1), {"test_templates": {"wave_cmd": ["zebra"]}}
+    for split, differs in ((PHRASED, True), ("test_seen", False), ("train", False)):
+        turn = Grammar(grammar | wave | other).turn(rng, split)
+        assert (turn.segments[-1] == "zebra") is differs
 
 
 def test_what_was_said_is_known_when_it_ends(conversations: list[Conversation]) -> None:

@@ -19,7 +19,7 @@ from engines.reference.corpus import flite as flite_module
 from engines.reference.corpus.espeak import ACCENTS, Espeak, EspeakVoice, Phones
 from engines.reference.corpus.festival import Festival
 from engines.reference.corpus.flite import Flite
-from engines.reference.corpus.text import Grammar, Line, load_prose
+from engines.reference.corpus.text import PHRASED, Grammar, Line, load_prose
 
 RATE_HZ = 16_000
 RMS = 2000.0
@@ -36,6 +36,8 @@ COUNTS = {
     "device_backchannel": (60, 10, 10),
 }
 """By kind: utterances of espeak-ng, flite and festival at scale 1."""
+SPLITS = {"train": 1, "test_seen": 2, "test_unseen": 3, PHRASED: 4}
+"""And what differs from training: voices and phrasings; synthesizers, too; templates, too."""
 GRAMMAR = Path(__file__).parent / "grammar.yaml"
 Engine = TypeVar("Engine")
 
@@ -225,7 +227,7 @@ class Bank(dict[str, list[Spoken]]):
         cache: Path | None = None,
         progress: Callable[[str], None] | None = None,
     ) -> Bank:
-        """Synthesize, or take from the cache; `split` is train, test_seen or test_unseen."""
+        """Synthesize, or take from the cache; `split` is one of SPLITS."""
         path = None if cache is None else cache / f"{split}-{seed}-{scale:g}.pickle"
         if path is not None and path.exists():
             bank = cls(pickle.loads(path.read_bytes()))
@@ -251,8 +253,7 @@ def _synthesize(
 ) -> Mapping[str, list[Spoken]]:
     grammar = Grammar.load(GRAMMAR, load_prose(split))
     speaker = Speaker(split)
-    splits = {"train": 1, "test_seen": 2, "test_unseen": 3}
-    rng = np.random.default_rng([seed, splits[split]])
+    rng = np.random.default_rng([seed, SPLITS[split]])
     bank: dict[str, list[Spoken]] = {}
     for kind, counts in COUNTS.items():
         if progress:

@@ -16,8 +16,14 @@ import yaml
 
 OPEN = "open"
 """The intent of free text: the floor is taken after it, what is said then is not a target."""
+PHRASED = "test_phrased"
+"""The split whose wishes and questions are in words of their own."""
 COMMON = 5
 """Times that a word stands in docstrings before it is taken for one."""
+OPENED, CLOSED = 0.25, 0.12
+"""Shares of the wishes and questions in training that something is said before, and after."""
+OPENERS = frozenset("can could would will please i i'd i'm it's now just robot hey".split())
+"""What begins with one of these begins as if something had been said before."""
 _DOCSTRING = re.compile(r'"{3}(.*?)"{3}', re.DOTALL)
 _SLOT = re.compile(r"\{(\w+)\}")
 
@@ -46,8 +52,8 @@ def normalise(text: str) -> str:
 
 
 class Grammar:
-    """Templates and their labels; `split` chooses the phrasings (`train`, or anything else:
-    test)."""
+    """Templates and their labels; `split` chooses the phrasings: `train`, or anything else for
+    test; `test_phrased` has other templates, too."""
 
     def __init__(self, data: Mapping[str, object], prose: Sequence[str] = ()) -> None:
         self._data = data
@@ -55,6 +61,7 @@ class Grammar:
         self._intents: dict[str, dict[str, object]] = data["intents"]  # type: ignore[assignment]
         self._slots: dict[str, list[str]] = data["slots"]  # type: ignore[assignment]
         self._more: dict[str, list[str]] = data["training_templates"]  # type: ignore[assignment]
+        self._others: dict[str, list[str]] = data["test_templates"]  # type: ignore[assignment]
         weights = np.array([float(i["weight"]) for i in self._intents.values()])  # type: ignore[arg-type]
         self._weights = weights / weights.sum()
 
@@ -86,6 +93,8 @@ class Grammar:
             parts += self._parts(rng, intent, split)
         if len(parts[0].split()) > 1 and rng.random() < 0.12:
             parts[0] = f"{self._one(rng, 'prefixes')} {parts[0]}"
+        elif split == "train":
+            self._dress(rng, parts, intent)
         segments = self._with_pauses(rng, parts, split, always=intent == "story")
         if question is False and intent != "story" and len(parts) > 1 and rng.random() < 0.08:
             again = " ".join(self._parts(rng, intent, split))
@@ -150,8 +159,25 @@ class Grammar:
         templates: Sequence[str] = self._intents[intent]["templates"]  # type: ignore[assignment]
         if split == "train":
             templates = [*templates, *self._more.get(intent, ())]
+        elif split == PHRASED:
+            templates = self._others.get(intent, templates)
         template = templates[int(rng.integers(len(templates)))]
         return [part.strip() for part in self._fill(rng, template).split("|")]
+
+    def _dress(self, rng: np.random.Generator, parts: list[str], intent: str) -> None:
+        """Words before and after a wish or a question, as people have them."""
+        entry = self._intents[intent]
+        kind = "question" if entry.get("question") else "command"
+        if kind == "command" and not ("action" in entry or "delegate" in entry):
+            return
+        if rng.random() < OPENED and parts[0].split()[0] not in OPENERS:
+            parts[0] = f"{self._dressing(rng, 'training_openers', kind)} {parts[0]}"
+        if rng.random() < CLOSED:
+            parts[-1] += f" {self._dressing(rng, 'training_closers', kind)}"
+
+    def _dressing(self, rng: np.random.Generator, key: str, kind: str) -> str:
+        lists: Mapping[str, Sequence[str]] = self._data[key]  # type: ignore[assignment]
+        return lists[kind][int(rng.integers(len(lists[kind])))]
 
     def _with_pauses(
         self, rng: np.random.Generator, parts: Sequence[str], split: str, always: bool
