@@ -77,6 +77,9 @@ system_packages() {
     # The factory's third synthesizer; flite and espeak-ng come as libraries of what is above.
     missing+=(festival festvox-kallpc16k festvox-kdlpc16k festvox-us-slt-hts)
   fi
+  if [[ ",$extras," == *,train,* && ! -e /usr/share/wordnet/data.verb ]]; then
+    missing+=(wordnet-base) # sentences to train on
+  fi
   if [[ ",$extras," == *,dev,* ]] && ! command -v g++ >/dev/null; then
     missing+=(g++ python3-dev) # the tests of TensorRT compile what stands in for its libraries
   fi

@@ -20,7 +20,7 @@ from engines.reference.corpus.conversation import OVERLAPS, SHORT_OVERLAPS, Comp
 from engines.reference.corpus.dense import DenseComposer
 from engines.reference.corpus.draft import IGNORE, Conversation, Draft
 from engines.reference.corpus.factory import GRAMMAR, build_composers
-from engines.reference.corpus.text import PHRASED, Grammar, load_prose
+from engines.reference.corpus.text import PHRASED, Grammar, _sentences, load_prose
 from engines.reference.model import TURN_SAMPLES
 from engines.reference.train import Settings
 from engines.reference.vocabulary import (
@@ -297,6 +297,16 @@ def test_there_are_wishes_and_questions_in_words_of_no_training() -> None:
     for split, differs in ((PHRASED, True), ("test_seen", False), ("train", False)):
         turn = Grammar(grammar | wave | other).turn(rng, split)
         assert (turn.segments[-1] == "zebra") is differs
+
+
+def test_free_text_is_of_whole_sentences() -> None:
+    """Who is cut off has not come to an end, and an end is what is learned from them."""
+    long = "the first fourteen words of this are no sentence because it goes on after them"
+    assert _sentences([f"It rains. {long.capitalize()} and on. We had to dress quickly!"]) == [
+        "we had to dress quickly"
+    ]
+    for split in ("train", "test_seen"):
+        assert all(4 <= len(line.split()) <= 14 for line in load_prose(split))
 
 
 def test_what_was_said_is_known_when_it_ends(conversations: list[Conversation]) -> None:

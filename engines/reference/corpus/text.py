@@ -20,11 +20,18 @@ PHRASED = "test_phrased"
 """The split whose wishes and questions are in words of their own."""
 COMMON = 5
 """Times that a word stands in docstrings before it is taken for one."""
+ASKING = frozenset(
+    "are can could did do does have how is what when where which who why will would".split()
+)
+"""A sentence that begins with one of these is a question."""
 OPENED, CLOSED = 0.25, 0.12
 """Shares of the wishes and questions in training that something is said before, and after."""
 OPENERS = frozenset("can could would will please i i'd i'm it's now just robot hey".split())
 """What begins with one of these begins as if something had been said before."""
+PROSE, PROSE_IN_TESTS = 0.45, 0.3
+"""Shares of a person's turns that are free text."""
 _DOCSTRING = re.compile(r'"{3}(.*?)"{3}', re.DOTALL)
+_USAGE = re.compile('"([^"]+)"')
 _SLOT = re.compile(r"\{(\w+)\}")
 
 
@@ -83,7 +90,7 @@ class Grammar:
 
     def turn(self, rng: np.random.Generator, split: str) -> Line:
         """A finished turn: from the grammar, or prose."""
-        if self.prose and rng.random() < 0.3:
+        if self.prose and rng.random() < (PROSE if split == "train" else PROSE_IN_TESTS):
             return self._prose_line(rng)
         intent = self._names[int(rng.choice(len(self._names), p=self._weights))]
         question = bool(self._intents[intent].get("question", False))
@@ -194,10 +201,11 @@ class Grammar:
 
     def _prose_line(self, rng: np.random.Generator) -> Line:
         words = self.prose[int(rng.integers(len(self.prose)))].split()
+        asks = words[0] in ASKING
         if len(words) >= 6 and rng.random() < 0.5:
             at = int(rng.integers(2, len(words) - 2))
-            return Line((" ".join(words[:at]), " ".join(words[at:])), OPEN)
-        return Line((" ".join(words),), OPEN)
+            return Line((" ".join(words[:at]), " ".join(words[at:])), OPEN, asks)
+        return Line((" ".join(words),), OPEN, asks)
 
 
 @cache
@@ -212,7 +220,8 @@ def load_prose(split: str) -> Sequence[str]:
     found = _sentences(_docstrings())
     counted = Counter(word for line in found for word in line.split())
     common = [line for line in found if min(counted[word] for word in line.split()) >= COMMON]
-    return sorted({*manuals[cut:], *common} - set(manuals[:cut]))
+    spoken = [*_sentences(_usages()), *_sentences(_dialogues())]
+    return sorted({*manuals[cut:], *common, *spoken} - set(manuals[:cut]))
 
 
 def _manuals() -> Iterator[str]:
@@ -236,14 +245,32 @@ def _docstrings() -> Iterator[str]:
                 yield from _DOCSTRING.findall(path.read_text(encoding="utf-8", errors="ignore"))
 
 
+def _usages() -> Iterator[str]:
+    """How WordNet's verbs are used, a sentence each (Debian's wordnet-base)."""
+    verbs = Path("/usr/share/wordnet/data.verb")
+    if verbs.exists():
+        for entry in verbs.read_text(encoding="latin-1").splitlines():
+            yield from (f"{usage}." for usage in _USAGE.findall(entry.partition("|")[2]))
+
+
+def _dialogues() -> Iterator[str]:
+    """What people and machines say to each other (chatterbot-corpus)."""
+    found = find_spec("chatterbot_corpus")
+    if found is not None and found.origin:
+        for path in sorted(Path(found.origin).parent.glob("data/english/*.yml")):
+            for dialogue in yaml.safe_load(path.read_text(encoding="utf-8"))["conversations"]:
+                yield from map(str, dialogue)
+
+
 def _sentences(texts: Iterable[str]) -> list[str]:
-    """Those of 4 to 22 words and no other signs, the first 14 words of each; sorted."""
+    """Those of 4 to 14 words and no other signs, sorted: a longer one would have to be cut, and who
+    is cut off has not come to an end."""
     found: set[str] = set()
     for text in texts:
         for sentence in re.split(r"(?<=[.!?:;])\s+|\n\n", text):
             plain = " ".join(sentence.split())
             words = normalise(plain).split()
             stray = re.search(r"\b[b-hj-z]\b", plain.lower())
-            if re.fullmatch(r"[A-Za-z,' ]+[.?!:;]?", plain) and 4 <= len(words) <= 22 and not stray:
-                found.add(" ".join(words[:14]))
+            if re.fullmatch(r"[A-Za-z,' ]+[.?!:;]?", plain) and 4 <= len(words) <= 14 and not stray:
+                found.add(" ".join(words))
     return sorted(found)
