@@ -85,6 +85,9 @@ class Settings:
     """Only so many of the last blocks learn, and what reads them; 0: everything does."""
     ear_layers: int = 0
     """Of the ear. What the weights have not is added, and does nothing at first; 0: as they are."""
+    fixed_filters: bool = False
+    """The filterbank does not learn, which saves a tenth of the time: in 250 hours of conversation
+    it moved by half a percent."""
     recordings: Path | None = None
     recorded: float = 0.3
     """Share of the steps on these."""
@@ -195,6 +198,8 @@ class Trainer:
         self.model = InteractionModel(self._config()).to(self.device)
         if settings.last:
             freeze_all_but_last(self.model, settings.last)
+        if settings.fixed_filters:
+            self.model.filterbank.weight.requires_grad_(False)
         self.bfloat16 = has_fast_bfloat16(self.device)
         self.average = copy.deepcopy(self.model)
         self.optimizers = optimizers_for(self.model, settings.learning_rate, self.bfloat16)

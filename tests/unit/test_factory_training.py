@@ -140,7 +140,7 @@ def test_only_the_last_blocks_and_the_heads_learn(tmp_path: Path) -> None:
         pytest.skip(f"no synthesizer: {error}")
     trainer = Trainer(settings)
     before = {name: value.clone() for name, value in trainer.average.state_dict().items()}
-    batch = Batch.of([composer.compose(seed) for seed in range(2)])
+    batch = Batch.of([composer.compose(seed) for seed in range(6)])
     for _ in range(3):
         trainer._update(batch, 0.0)
     after = trainer.average.state_dict()
@@ -155,6 +155,11 @@ def test_only_the_last_blocks_and_the_heads_learn(tmp_path: Path) -> None:
     assert all(
         torch.equal(after[name], value) for name, value in other.average.state_dict().items()
     )
+    fixed = Trainer(replace(settings, last=0, fixed_filters=True))
+    fixed._update(batch, 0.0)
+    for name, value in fixed.model.state_dict().items():
+        if name.startswith("filterbank."):
+            assert torch.equal(value, before[name]) is (name == "filterbank.weight")
     again = Trainer(settings)
     again.resume()
     assert sum(len(one.state) for one in again.optimizers) == len(changed)
