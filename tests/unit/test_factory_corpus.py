@@ -309,6 +309,17 @@ def test_free_text_is_of_whole_sentences() -> None:
         assert all(4 <= len(line.split()) <= 14 for line in load_prose(split))
 
 
+def test_what_is_told_of_the_voice_does_not_foretell_an_interruption() -> None:
+    """A model told of less that is left, because somebody is about to speak, waits for that."""
+    pcm = np.ones(5 * TURN_SAMPLES, np.float32)
+    whole, cut = (Draft(TURNS, np.random.default_rng(1)) for _ in range(2))
+    whole.sound(0, pcm)
+    cut.sound(0, pcm[: 2 * TURN_SAMPLES], meant=len(pcm))
+    told = [draft.floor_and_status()[1][:, :2] for draft in (whole, cut)]
+    assert (told[0][:2] == told[1][:2]).all() and told[1][0, 1] > told[1][1, 1] > 0
+    assert told[0][2:4, 0].all() and not told[1][2:].any()
+
+
 def test_what_was_said_is_known_when_it_ends(conversations: list[Conversation]) -> None:
     """An intent stands in the turns after a finished turn of the same one, and never in a pause;
     also where the device gives way only after that."""

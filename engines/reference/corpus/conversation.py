@@ -432,7 +432,7 @@ class Composer:
         draft.span(draft.floor, first, first + 1, FLOOR_INDEX["backchannel"])
         draft.mark("backchannel_place", end, end + pause)
         pcm = self._pick(draft, "device_backchannel").segments[0].pcm.astype(np.float32)
-        draft.sound((first + 1) * TURN_SAMPLES, pcm, False)
+        draft.sound((first + 1) * TURN_SAMPLES, pcm)
 
     def _device(
         self, draft: Draft, starts: int, pool: Sequence[Spoken], may_be_cut: bool = True
@@ -456,7 +456,7 @@ class Composer:
             if chance < 0.74 and not draft.blind:
                 return self._sees_hand(draft, start, pcm)
         draft.span(draft.floor_weight, starts + 1, draft.turn(end) - 1, UNDISTURBED_WEIGHT)
-        draft.sound(start, pcm, False)
+        draft.sound(start, pcm)
         return end
 
     @staticmethod
@@ -495,7 +495,7 @@ class Composer:
         draft.look(draft.turn(at) - 1, draft.turn(end) + 4, True, False)
         draft.mark("side_talk_heard", at, min(end, start + len(pcm)))
         draft.span(draft.floor_weight, draft.turn(at), draft.turn(end) + 2, HELD_WEIGHT)
-        draft.sound(start, pcm, False)
+        draft.sound(start, pcm)
         return max(end + 2 * TURN_SAMPLES, start + len(pcm))
 
     def _mistake(self, draft: Draft, end: int, resumes: int) -> None:
@@ -580,10 +580,10 @@ class Composer:
             return start + len(pcm)
         if keep <= 0:
             return start
-        pcm = pcm[: keep + 320].copy()
-        fade = pcm[keep:]
+        heard = pcm[: keep + 320].copy()
+        fade = heard[keep:]
         fade *= np.linspace(1, 0, len(fade), dtype=np.float32)
-        draft.sound(start, pcm, True)
+        draft.sound(start, heard, meant=len(pcm))
         return end
 
     # -- putting it together ----------------------------------------------------------

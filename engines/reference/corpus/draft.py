@@ -89,8 +89,9 @@ class Draft:
     rng: np.random.Generator
     near: NDArray[np.float32] = field(init=False)
     played: NDArray[np.float32] = field(init=False)
-    utterances: list[tuple[int, int, bool]] = field(default_factory=list)
-    """Of the device: first sample, end sample, interrupted."""
+    utterances: list[tuple[int, int, int | None]] = field(default_factory=list)
+    """Of the device: first sample, end sample, and how many it would have had without an
+    interruption (None: there was none)."""
     pending: list[tuple[int, int]] = field(default_factory=list)
     ready: list[tuple[int, int]] = field(default_factory=list)
     texts: list[tuple[int, int, str]] = field(default_factory=list)
@@ -162,13 +163,14 @@ class Draft:
         end = min(end, self.turns)
         self.pose[start:end, 2] = self.rng.uniform(0.1, 1.0, max(0, end - start))
 
-    def sound(self, start: int, pcm: NDArray[np.float32], interrupted: bool = False) -> None:
-        """Let the loudspeaker play from `start`, with the events the mouth would report."""
+    def sound(self, start: int, pcm: NDArray[np.float32], meant: int | None = None) -> None:
+        """Let the loudspeaker play from `start`, with the events the mouth would report. `meant`:
+        it is interrupted, and would have lasted so many samples."""
         end = start + len(pcm)
         self.add(self.played, start, pcm)
-        self.utterances.append((start, end, interrupted))
+        self.utterances.append((start, end, meant))
         self.event(self.turn(start), "utterance_started")
-        done = "utterance_interrupted" if interrupted else "utterance_finished"
+        done = "utterance_finished" if meant is None else "utterance_interrupted"
         self.event(self.turn(end - 1), done)
 
     def speaks_after(self, sample: int) -> bool:
@@ -218,14 +220,16 @@ class Draft:
         return floor, status
 
     def _speaking(self) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
-        """What the mouth reports at the end of each turn: sound is still waiting to be played."""
+        """What the mouth reports at the end of each turn: sound is still waiting to be played, and
+        how much. It does not know of an interruption that has not come yet."""
         speaking = np.zeros(self.turns, bool)
         left = np.zeros(self.turns, np.float32)
-        for start, end, interrupted in self.utterances:
-            last = self.turn(end - 321) + 1 if interrupted else self.turn(end - 1)
+        for start, end, meant in self.utterances:
+            last = self.turn(end - 1) if meant is None else self.turn(end - 321) + 1
+            planned = end if meant is None else start + meant
             for turn in range(self.turn(start), min(self.turns, last)):
                 speaking[turn] = True
-                left[turn] = left_as_share((end - (turn + 1) * TURN_SAMPLES) / RATE_HZ)
+                left[turn] = left_as_share((planned - (turn + 1) * TURN_SAMPLES) / RATE_HZ)
         return speaking, left
 
     def attributes(self) -> NDArray[np.float32]:
