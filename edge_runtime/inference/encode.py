@@ -17,7 +17,8 @@ MOST_SECONDS_LEFT = 2.0
 """... and no more of them than this. It tells when its voice is about to end; how long an answer
 goes on after that is nothing to decide by, and a model that never met an answer as long as the
 present one would be at a loss: the reference model let nobody interrupt it in the first half of a
-story of ten seconds."""
+story of ten seconds (up to 0.6 it was trained on less being left wherever somebody was about to
+interrupt)."""
 
 
 class Encoder:
