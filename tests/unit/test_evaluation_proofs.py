@@ -32,7 +32,7 @@ S = 16_000
 @pytest.fixture(scope="module")
 def casting() -> Casting:
     try:
-        material = load_materials(None, 0.002, 1, lambda text: None)[0]
+        material = load_materials(None, 0.01, 1, lambda text: None)[0]
     except InputError as error:
         pytest.skip(f"nobody can speak here: {error}")
     return Casting(material, seed=1, frame_px=32)
