@@ -178,13 +178,9 @@ class Grammar:
         if kind == "command" and not ("action" in entry or "delegate" in entry):
             return
         if rng.random() < OPENED and parts[0].split()[0] not in OPENERS:
-            parts[0] = f"{self._dressing(rng, 'training_openers', kind)} {parts[0]}"
+            parts[0] = f"{self._one(rng, f'{kind}_openers')} {parts[0]}"
         if rng.random() < CLOSED:
-            parts[-1] += f" {self._dressing(rng, 'training_closers', kind)}"
-
-    def _dressing(self, rng: np.random.Generator, key: str, kind: str) -> str:
-        lists: Mapping[str, Sequence[str]] = self._data[key]  # type: ignore[assignment]
-        return lists[kind][int(rng.integers(len(lists[kind])))]
+            parts[-1] += f" {self._one(rng, f'{kind}_closers')}"
 
     def _with_pauses(
         self, rng: np.random.Generator, parts: Sequence[str], split: str, always: bool
