@@ -221,11 +221,11 @@ def test_who_errs_gives_way(bank: Bank, composer: Composer) -> None:
 
 
 def test_nobody_who_interrupts_is_talked_over_by_the_labels(
-    conversations: list[Conversation],
+    composer: Composer, conversations: list[Conversation]
 ) -> None:
     """Until the sound is gone it should yield, whether it is cut off or was at its end anyway."""
     found, late = 0, 0
-    for one in conversations:
+    for one in [*conversations, *(composer.compose(seed) for seed in range(200, 280))]:
         speaking = one.status[:, STATUS.index("speaking")] > 0
         for mark in one.marks:
             if mark.kind != "interruption":
