@@ -60,6 +60,8 @@ class ModelConfig:
     local_width: int = 192
     local_layers: int = 4
     local_kernel: int = 9
+    local_expansion: int = 2
+    """Width inside a layer of the ear, in widths of the ear."""
     bands: int = 80
     frame_px: int = 96
     vision_width: int = 128
@@ -143,14 +145,14 @@ class Filterbank(nn.Module):
 class LocalConv(nn.Module):
     """Causal depthwise convolution and a two-layer perceptron, both residual."""
 
-    def __init__(self, width: int, kernel: int) -> None:
+    def __init__(self, width: int, kernel: int, expansion: int = 2) -> None:
         super().__init__()
         self.kernel = kernel
         self.norm = nn.LayerNorm(width)
         self.depthwise = nn.Parameter(torch.randn(kernel, width) * kernel**-0.5)
         self.bias = nn.Parameter(torch.zeros(width))
-        self.expand = nn.Linear(width, 2 * width)
-        self.project = nn.Linear(2 * width, width)
+        self.expand = nn.Linear(width, expansion * width)
+        self.project = nn.Linear(expansion * width, width)
 
     def forward(self, x: Tensor, past: Tensor) -> tuple[Tensor, Tensor]:
         """x (B, n, width), past (B, kernel - 1, width) -> the same, advanced."""
@@ -255,7 +257,10 @@ class InteractionModel(nn.Module):
         self.filterbank = Filterbank(c.bands)
         self.enter = nn.Linear(2 * 3 * c.bands, c.local_width)
         self.local = nn.ModuleList(
-            [LocalConv(c.local_width, c.local_kernel) for _ in range(c.local_layers)]
+            [
+                LocalConv(c.local_width, c.local_kernel, c.local_expansion)
+                for _ in range(c.local_layers)
+            ]
         )
         self.local_norm = nn.LayerNorm(c.local_width)
         self.fold = nn.Linear(SUBFRAMES * c.local_width, c.width)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -15,6 +16,10 @@ torch = pytest.importorskip("torch", reason="the factory needs torch (make train
 pytest.importorskip("onnx", reason="the factory needs onnx (make train)")
 
 from edge_runtime.inference.manifest import load_manifest, read_graph  # noqa: E402
+
+if TYPE_CHECKING:
+    from engines.reference.losses import Batch
+    from engines.reference.train import Settings
 
 ROOT = Path(__file__).parents[2]
 TINY = "--scale 0.01 --turns 30 --batch 2 --log-every 1 --minutes 0.03 --checkpoint-s 1000".split()
@@ -96,13 +101,9 @@ def test_a_conversation_led_by_the_model_has_its_answers_where_it_gave_them(
 
 def test_a_slower_tick_learns_its_decisions_only_where_it_is_asked(tmp_path: Path) -> None:
     from engines.reference.corpus.draft import IGNORE
-    from engines.reference.corpus.factory import build_composers
-    from engines.reference.losses import Batch
     from engines.reference.train import Settings
 
-    settings = Settings(folder=tmp_path, scale=0.01, turns=30)
-    composer = build_composers(settings)["duplex"]
-    batch = Batch.of([composer.compose(seed) for seed in range(3)])
+    batch = a_batch(Settings(folder=tmp_path, scale=0.01, turns=30), of=3)
     slow = batch.asked_every(5)
     for name in ("floor", "act", "action", "delegate"):
         asked, before = slow.labels[name], batch.labels[name]
@@ -112,16 +113,10 @@ def test_a_slower_tick_learns_its_decisions_only_where_it_is_asked(tmp_path: Pat
 
 
 def test_updates_reduce_the_loss(tmp_path: Path) -> None:
-    from engines.reference.corpus.factory import build_composers
-    from engines.reference.losses import Batch
     from engines.reference.train import Settings, Trainer
 
     settings = Settings(folder=tmp_path, scale=0.01, turns=30, batch=2, warmup=1)
-    try:
-        composer = build_composers(settings)["duplex"]
-    except RuntimeError as error:
-        pytest.skip(f"no synthesizer: {error}")
-    batch = Batch.of([composer.compose(seed) for seed in range(2)])
+    batch = a_batch(settings, of=2)
     trainer = Trainer(settings)
     losses = [trainer._update(batch, 0.0)["loss"] for _ in range(8)]
     assert losses[-1] < 0.8 * losses[0]
@@ -129,18 +124,12 @@ def test_updates_reduce_the_loss(tmp_path: Path) -> None:
 
 def test_only_the_last_blocks_and_the_heads_learn(tmp_path: Path) -> None:
     """Those who distribute an update want all else to be the same file, bit for bit."""
-    from engines.reference.corpus.factory import build_composers
-    from engines.reference.losses import Batch
     from engines.reference.train import Settings, Trainer
 
     settings = Settings(folder=tmp_path, scale=0.01, turns=30, batch=2, warmup=1, last=2)
-    try:
-        composer = build_composers(settings)["duplex"]
-    except RuntimeError as error:
-        pytest.skip(f"no synthesizer: {error}")
+    batch = a_batch(settings, of=6)
     trainer = Trainer(settings)
     before = {name: value.clone() for name, value in trainer.average.state_dict().items()}
-    batch = Batch.of([composer.compose(seed) for seed in range(6)])
     for _ in range(3):
         trainer._update(batch, 0.0)
     after = trainer.average.state_dict()
@@ -169,21 +158,27 @@ def test_a_larger_ear_begins_as_the_smaller_one_did(tmp_path: Path) -> None:
     from engines.reference.train import Settings, Trainer
 
     settings = Settings(folder=tmp_path, scale=0.01, turns=30, batch=2)
+    batch = a_batch(settings, of=2)
     small = Trainer(settings)
+    small._update(batch, 0.0)
     small.save()
-    larger = Trainer(replace(settings, ear_layers=6))
+    larger = Trainer(replace(settings, ear_layers=6, ear_expansion=3))
     larger.resume()
-    assert larger.model.config.local_layers == 6
+    config = larger.model.config
+    assert (config.local_layers, config.local_expansion) == (6, 3)
     inputs = some_inputs(turns=4)
     for one, other in ((small.model, larger.model), (small.average, larger.average)):
         for mine, theirs in zip(one.eval()(*inputs), other.eval()(*inputs), strict=True):
             torch.testing.assert_close(mine, theirs)
     larger.model(*inputs).transcript.sum().backward()
-    assert all(layer.project.weight.grad.abs().max() > 0 for layer in larger.model.local)
+    for layer in larger.model.local:
+        new = layer.project.weight.grad[:, 2 * config.local_width :]
+        assert new.abs().max() > 0
+    larger._update(batch, 0.0)
     larger.save()
     again = Trainer(settings)  # without being told: the checkpoint knows
     again.resume()
-    assert again.model.config.local_layers == 6
+    assert again.model.config == config
 
 
 def test_weights_of_another_shape_are_refused(tmp_path: Path) -> None:
@@ -193,10 +188,24 @@ def test_weights_of_another_shape_are_refused(tmp_path: Path) -> None:
     small, larger = InteractionModel(), InteractionModel(ModelConfig(local_layers=6))
     with pytest.raises(ValueError, match=r"of another architecture \(local\.4"):
         load_grown(small, larger.state_dict())
+    wider = InteractionModel(ModelConfig(local_expansion=3))
+    with pytest.raises(ValueError, match=r"of another architecture \(local\.\d\.(expand|project)"):
+        load_grown(small, wider.state_dict())
     weights = small.state_dict()
     del weights["local.2.bias"]
     with pytest.raises(ValueError, match="of another architecture"):
         load_grown(InteractionModel(), weights)
+
+
+def a_batch(settings: Settings, of: int) -> Batch:
+    from engines.reference.corpus.factory import build_composers
+    from engines.reference.losses import Batch
+
+    try:
+        composer = build_composers(settings)["duplex"]
+    except RuntimeError as error:
+        pytest.skip(f"no synthesizer: {error}")
+    return Batch.of([composer.compose(seed) for seed in range(of)])
 
 
 def some_inputs(turns: int) -> tuple[torch.Tensor, ...]:
