@@ -20,7 +20,7 @@ from engines.reference.corpus.conversation import OVERLAPS, SHORT_OVERLAPS, Comp
 from engines.reference.corpus.dense import DenseComposer
 from engines.reference.corpus.draft import IGNORE, Conversation, Draft
 from engines.reference.corpus.factory import GRAMMAR, build_composers
-from engines.reference.corpus.text import PHRASED, Grammar, _sentences, load_prose
+from engines.reference.corpus.text import PHRASED, Grammar, _sentences, load_nouns, load_prose
 from engines.reference.model import TURN_SAMPLES
 from engines.reference.train import Settings
 from engines.reference.vocabulary import (
@@ -320,11 +320,13 @@ def test_what_is_told_of_the_voice_does_not_foretell_an_interruption() -> None:
     assert told[0][2:4, 0].all() and not told[1][2:].any()
 
 
-def test_what_was_said_is_known_when_it_ends(conversations: list[Conversation]) -> None:
+def test_what_was_said_is_known_when_it_ends(
+    composer: Composer, conversations: list[Conversation]
+) -> None:
     """An intent stands in the turns after a finished turn of the same one, and never in a pause;
     also where the device gives way only after that."""
     told = talked_over = 0
-    for conversation in conversations:
+    for conversation in [*conversations, *(composer.compose(seed) for seed in range(200, 260))]:
         for mark in conversation.marks:
             at = mark.start // TURN_SAMPLES
             if mark.kind == "end" and not mark.detail.startswith("human"):
@@ -453,3 +455,33 @@ def test_human_speech_is_read_from_a_folder(tmp_path: Path) -> None:
     assert [segment.text for segment in split.segments] == ["good", "morning"]
     assert split.source == "human" and split.room is not None
     assert human.load_speech(tmp_path, "dev") == []
+
+
+def test_any_thing_can_be_asked_for_in_training() -> None:
+    """Else the few things of the grammar would tell what is wanted."""
+    nouns = load_nouns("train")
+    if not nouns:
+        pytest.skip("no WordNet: apt-get install wordnet-base")
+    assert {"tunnel", "button", "bathtub"} <= set(nouns["object"])
+    assert {"shark", "oyster"} <= set(nouns["animal"]) and "steak" in nouns["food"]
+    assert {"geometry", "fog"} <= set(nouns["topic"]) and "button" not in nouns["topic"]
+    assert not load_nouns("test_seen")
+    rng = np.random.default_rng(2)
+    said = []
+    for theirs in (nouns, {}):
+        grammar = Grammar.load(GRAMMAR, (), theirs)
+        turns = [grammar.turn(rng, "train") for _ in range(600)]
+        said.append({word for turn in turns for part in turn.segments for word in part.split()})
+    assert len((said[0] - said[1]) & set(nouns["object"])) > 20
+
+
+def test_the_article_goes_with_the_word_that_comes() -> None:
+    rng = np.random.default_rng(3)
+    with_things = Grammar(
+        {
+            **yaml.safe_load(GRAMMAR.read_text(encoding="utf-8")),
+            "slots": {"thing": ["umbrella", "owl", "uniform", "cup"]},
+        }
+    )
+    filled = {with_things._fill(rng, "give me a {thing} and a {thing}") for _ in range(60)}
+    assert {"give me an owl and a cup", "give me a uniform and an umbrella"} <= filled

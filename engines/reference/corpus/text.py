@@ -30,9 +30,16 @@ OPENERS = frozenset("can could would will please i i'd i'm it's now just robot h
 """What begins with one of these begins as if something had been said before."""
 PROSE, PROSE_IN_TESTS = 0.45, 0.3
 """Shares of a person's turns that are free text."""
+WORDNET = Path("/usr/share/wordnet")
+"""Debian's wordnet-base."""
+NOUNS = {"animal": (5,), "object": (6,), "food": (13,), "topic": (9, 17, 19, 20, 26, 27)}
+"""WordNet's lexicographer files (lexnames(5WN)) whose nouns may stand in a slot."""
+OTHER_NOUN = 0.4
+"""Share of such slots in training that have one of these: any thing can be asked for."""
 _DOCSTRING = re.compile(r'"{3}(.*?)"{3}', re.DOTALL)
 _USAGE = re.compile('"([^"]+)"')
 _SLOT = re.compile(r"\{(\w+)\}")
+_ARTICLE = re.compile(r"\ba (?=[aeio]|u(?!ni|s))")
 
 
 @dataclass(frozen=True)
@@ -62,9 +69,15 @@ class Grammar:
     """Templates and their labels; `split` chooses the phrasings: `train`, or anything else for
     test; `test_phrased` has other templates, too."""
 
-    def __init__(self, data: Mapping[str, object], prose: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        data: Mapping[str, object],
+        prose: Sequence[str] = (),
+        nouns: Mapping[str, Sequence[str]] | None = None,
+    ) -> None:
         self._data = data
         self.prose = prose
+        self._nouns = nouns or {}
         self._intents: dict[str, dict[str, object]] = data["intents"]  # type: ignore[assignment]
         self._slots: dict[str, list[str]] = data["slots"]  # type: ignore[assignment]
         self._more: dict[str, list[str]] = data["training_templates"]  # type: ignore[assignment]
@@ -73,8 +86,13 @@ class Grammar:
         self._weights = weights / weights.sum()
 
     @classmethod
-    def load(cls, path: Path, prose: Sequence[str] = ()) -> Grammar:
-        return cls(yaml.safe_load(path.read_text(encoding="utf-8")), prose)
+    def load(
+        cls,
+        path: Path,
+        prose: Sequence[str] = (),
+        nouns: Mapping[str, Sequence[str]] | None = None,
+    ) -> Grammar:
+        return cls(yaml.safe_load(path.read_text(encoding="utf-8")), prose, nouns)
 
     @cached_property
     def _names(self) -> list[str]:
@@ -157,10 +175,12 @@ class Grammar:
 
     def _fill(self, rng: np.random.Generator, template: str) -> str:
         def choose(match: re.Match[str]) -> str:
-            values = self._slots[match[1]]
+            values: Sequence[str] = self._slots[match[1]]
+            if match[1] in self._nouns and rng.random() < OTHER_NOUN:
+                values = self._nouns[match[1]]
             return values[int(rng.integers(len(values)))]
 
-        return _SLOT.sub(choose, template)
+        return _ARTICLE.sub("an ", _SLOT.sub(choose, template))
 
     def _parts(self, rng: np.random.Generator, intent: str, split: str) -> list[str]:
         templates: Sequence[str] = self._intents[intent]["templates"]  # type: ignore[assignment]
@@ -220,6 +240,34 @@ def load_prose(split: str) -> Sequence[str]:
     return sorted({*manuals[cut:], *common, *spoken} - set(manuals[:cut]))
 
 
+@cache
+def load_nouns(split: str) -> Mapping[str, Sequence[str]]:
+    """Nouns for the slots of the grammar, of those that WordNet has counted in texts; none for
+    tests, and none without WordNet."""
+    if split != "train" or not (WORDNET / "index.noun").exists():
+        return {}
+    slot_of = {number: slot for slot, numbers in NOUNS.items() for number in numbers}
+    meant = {}
+    for offset, file, _ in _entries("data.noun"):
+        meant[offset] = slot_of.get(int(file))
+    found: dict[str, list[str]] = {slot: [] for slot in NOUNS}
+    for word, _, rest in _entries("index.noun"):
+        fields = rest.split()
+        counted, first = fields[int(fields[1]) + 3 : int(fields[1]) + 5]
+        slot = meant[first]
+        if slot and int(counted) and re.fullmatch("[a-z]{3,10}", word):
+            found[slot].append(word)
+    return found
+
+
+def _entries(name: str) -> Iterator[tuple[str, str, str]]:
+    """First and second field of each line, and the rest (wndb(5WN)); the licence is no line."""
+    for line in (WORDNET / name).read_text(encoding="latin-1").splitlines():
+        if not line.startswith(" "):
+            first, second, rest = line.split(" ", 2)
+            yield first, second, rest
+
+
 def _manuals() -> Iterator[str]:
     try:
         from pydoc_data.topics import topics
@@ -242,8 +290,8 @@ def _docstrings() -> Iterator[str]:
 
 
 def _usages() -> Iterator[str]:
-    """How WordNet's verbs are used, a sentence each (Debian's wordnet-base)."""
-    verbs = Path("/usr/share/wordnet/data.verb")
+    """How WordNet's verbs are used, a sentence each."""
+    verbs = WORDNET / "data.verb"
     if verbs.exists():
         for entry in verbs.read_text(encoding="latin-1").splitlines():
             yield from (f"{usage}." for usage in _USAGE.findall(entry.partition("|")[2]))
