@@ -78,7 +78,7 @@ system_packages() {
     missing+=(festival festvox-kallpc16k festvox-kdlpc16k festvox-us-slt-hts)
   fi
   if [[ ",$extras," == *,train,* && ! -e /usr/share/wordnet/data.verb ]]; then
-    missing+=(wordnet-base) # sentences to train on
+    missing+=(wordnet-base) # sentences and nouns to train on
   fi
   if [[ ",$extras," == *,dev,* ]] && ! command -v g++ >/dev/null; then
     missing+=(g++ python3-dev) # the tests of TensorRT compile what stands in for its libraries
