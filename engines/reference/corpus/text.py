@@ -261,7 +261,8 @@ def load_nouns(split: str) -> Mapping[str, Sequence[str]]:
 
 
 def _entries(name: str) -> Iterator[tuple[str, str, str]]:
-    """First and second field of each line, and the rest (wndb(5WN)); the licence is no line."""
+    """First and second field of each line of a file of WordNet's, and the rest (wndb(5WN)); the
+    licence is no line."""
     for line in (WORDNET / name).read_text(encoding="latin-1").splitlines():
         if not line.startswith(" "):
             first, second, rest = line.split(" ", 2)
@@ -291,9 +292,8 @@ def _docstrings() -> Iterator[str]:
 
 def _usages() -> Iterator[str]:
     """How WordNet's verbs are used, a sentence each."""
-    verbs = WORDNET / "data.verb"
-    if verbs.exists():
-        for entry in verbs.read_text(encoding="latin-1").splitlines():
+    if (WORDNET / "data.verb").exists():
+        for _, _, entry in _entries("data.verb"):
             yield from (f"{usage}." for usage in _USAGE.findall(entry.partition("|")[2]))
 
 
