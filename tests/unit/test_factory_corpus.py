@@ -21,7 +21,7 @@ from engines.reference.corpus.dense import DenseComposer
 from engines.reference.corpus.draft import IGNORE, Conversation, Draft
 from engines.reference.corpus.factory import GRAMMAR, build_composers
 from engines.reference.corpus.text import PHRASED, Grammar, _sentences, load_nouns, load_prose
-from engines.reference.model import TURN_SAMPLES
+from engines.reference.model import TURN_SAMPLES, VISION
 from engines.reference.train import Settings
 from engines.reference.vocabulary import (
     ACTIONS,
@@ -237,6 +237,24 @@ def test_nobody_who_interrupts_is_talked_over_by_the_labels(
                 late += heard - mark.end // TURN_SAMPLES > 3
                 heard += 1
     assert found > 5 and late > 0
+
+
+def test_an_interruption_counts_from_its_second_turn_on(
+    composer: Composer, conversations: list[Conversation]
+) -> None:
+    """A "mhm" is held against from its first turn on; what begins like one may not be safer to
+    talk over only because it was labelled later. Nor need the camera see who says it."""
+    due, seen = 0, []
+    for one in [*conversations, *(composer.compose(seed) for seed in range(200, 280))]:
+        for mark in one.marks:
+            after = mark.start // TURN_SAMPLES + 1
+            if mark.kind != "interruption" or not one.status[after, STATUS.index("speaking")]:
+                continue
+            due += one.floor[after] == FLOOR.index("yield")
+            assert one.floor[after] in (FLOOR.index("yield"), IGNORE)
+            if mark.detail == "stop" and one.vision[after, VISION.index("present")]:
+                seen.append(bool(one.vision[after, VISION.index("mouth_moving")] > 0))
+    assert due > 5 and any(seen) and not all(seen)
 
 
 def test_dense_clips_teach_words_and_ends_and_decide_nothing(

@@ -35,9 +35,15 @@ from engines.reference.model import TURN_SAMPLES
 LAGS = (1, 1, 2, 2, 3, 3, 4, 5, 6, 8, 10, 12)
 """Turns in which the floor should be taken before the device's sound begins, drawn evenly."""
 MOST_WEIGHT = 4.0
-OVERLAPS = (1, 1, 1, 1, 1, 1, 2, 2, 2, 3, 4, 5, 7, 9)
+OVERLAPS = (1, 1, 2, 2, 2, 2, 3, 3, 3, 4, 5, 6, 8, 10)
 """Turns in which it should yield before its sound ends, drawn evenly. Whoever always stopped at
 once would never learn that somebody who talks on is still to be given way to."""
+YIELDS_AFTER_S, NAMED_AFTER_S = 0.2, 0.45
+"""From the first sample of an interruption until it should yield, and until it should know "stop"
+for an action. A "mhm" is to be held against from its first turn on: were interruptions to count
+only later, then whatever has just begun would be something to talk over."""
+UNSEEN_WORDS = 0.2
+"""Share of the "stop"s and "mhm"s that come from somebody whom the camera does not see speak."""
 SHORT_OVERLAPS = (1, 1, 1, 2, 3)
 """The same after a pause that was taken for an end: the person is about to come to it."""
 HELD_WEIGHT = 6.0
@@ -480,7 +486,7 @@ class Composer:
         done = start + len(pcm)
         for _ in range(int(draft.rng.integers(1, 3))):
             at = self._inside(draft, start, pcm, 0.9)
-            end = self._say(draft, self._pick(draft, "backchannel"), at, True, True)
+            end = self._say(draft, self._pick(draft, "backchannel"), at, True, self._is_seen(draft))
             draft.mark("backchannel_heard", at, end)
             first, last = draft.turn(at), draft.turn(end) + 2
             draft.span(draft.floor_weight, first, last + 1, HELD_WEIGHT)
@@ -488,6 +494,11 @@ class Composer:
             if chosen is not None:
                 done = min(done, (first + chosen + 1) * TURN_SAMPLES)
         return self._sound_until(draft, start, pcm, done)
+
+    @staticmethod
+    def _is_seen(draft: Draft) -> bool:
+        """Whether the camera sees who says a word while the device speaks."""
+        return bool(draft.rng.spawn(1)[0].random() >= UNSEEN_WORDS)
 
     def _hears_side_talk(self, draft: Draft, start: int, pcm: NDArray[np.float32]) -> int:
         at = self._inside(draft, start, pcm, 0.9)
@@ -506,7 +517,7 @@ class Composer:
         chosen = draft.choose(Moment.PAUSE, first, draft.turn(resumes) - 1, drawn)
         if chosen is None:
             return
-        starts, on = first + chosen + 1, draft.turn(resumes + int(0.3 * RATE_HZ))
+        starts, on = first + chosen + 1, draft.turn(resumes + int(YIELDS_AFTER_S * RATE_HZ))
         if starts >= draft.turn(resumes) or draft.speaks_after(starts * TURN_SAMPLES):
             return
         spoken = self._long[int(rng.integers(len(self._long)))]
@@ -530,23 +541,24 @@ class Composer:
         chance, turn = rng.random(), None
         if chance < STOP_WORDS:
             word = self._pick(draft, "interruption")
-            said = self._say(draft, word, at, addressed=True, visible=True)
-            heard = at + min(int(0.45 * RATE_HZ), said - at)
+            said = self._say(draft, word, at, True, self._is_seen(draft))
         else:
-            word, said, heard = None, at, at + int(0.6 * RATE_HZ)
+            word, said = None, at
         if chance >= STOP_WORDS_ALONE:
             turn = self._pick(draft, "turn")
             begin = said + (int(rng.uniform(0.1, 0.4) * RATE_HZ) if word else 0)
             said = self._say(draft, turn, begin, addressed=True, visible=True)
+        heard = at + int(YIELDS_AFTER_S * RATE_HZ)
         on = draft.turn(heard)
         draft.span(draft.floor, draft.turn(at), on, IGNORE)
         draft.mark("interruption", at, heard, "stop" if turn is None else "turn")
         cut = self._cut(draft, on, start, pcm)
         if word is not None and turn is None:
-            stop_at = draft.turn(cut)
-            draft.span(draft.action, draft.turn(at), on, IGNORE)
-            draft.span(draft.action, on, stop_at, ACTION_INDEX["stop_motion"])
-            draft.span(draft.action, stop_at, stop_at + 3, IGNORE)
+            named = draft.turn(min(said, at + int(NAMED_AFTER_S * RATE_HZ)))
+            until = max(draft.turn(cut), named + 1)
+            draft.span(draft.action, draft.turn(at), named, IGNORE)
+            draft.span(draft.action, named, until, ACTION_INDEX["stop_motion"])
+            draft.span(draft.action, until, until + 3, IGNORE)
         if turn is not None:
             return self._reply(draft, max(said, cut), turn)
         return max(said, cut) + int(0.6 * RATE_HZ)
