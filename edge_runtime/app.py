@@ -38,6 +38,7 @@ from edge_runtime.device_status import DeviceStatus
 from edge_runtime.dialogue import KEPT_WORDS, Dialogue
 from edge_runtime.errors import ConfigError
 from edge_runtime.health import ENGINE, HealthMonitor, State
+from edge_runtime.inference.character_model import CharacterModel
 from edge_runtime.inference.engine import ModelEngine
 from edge_runtime.inference.manifest import Manifest, Vocabularies
 from edge_runtime.inference.onnx import OnnxEngine, OnnxOptions
@@ -111,7 +112,7 @@ def synthesizer_for(config: Config) -> Synthesizer:
 
 
 def decider_for(config: Config, manifest: Manifest) -> FloorDecider:
-    return FloorDecider(manifest, config.decision.eagerness)
+    return FloorDecider(manifest, config.decision.eagerness, CharacterModel.load(manifest))
 
 
 def phrases_for(config: Config, manifest: Manifest, more: Sequence[str] = ()) -> Phrases:

@@ -132,7 +132,7 @@ def collect(folder: Path, streams: Sequence[Stream], turns: int) -> list[Feed]:
 def write(folder: Path, out: Path, graph: bytes) -> None:
     """The graph, then the manifest that describes it, each atomically. Raises ManifestError."""
     content = yaml.safe_load((folder / MANIFEST_FILE).read_text(encoding="utf-8"))
-    described = {
+    int8 = {
         "file": INT8_FILE,
         "sha256": hashlib.sha256(graph).hexdigest(),
         "opset": content["model"]["opset"],
@@ -141,12 +141,15 @@ def write(folder: Path, out: Path, graph: bytes) -> None:
     for key, value in content.items():
         changed[key] = value
         if key == "model":
-            changed["variants"] = {"int8": described}
+            changed["variants"] = {"int8": int8}
     text = yaml.safe_dump(changed, sort_keys=False, allow_unicode=True, width=100)
     try:
         out.mkdir(parents=True, exist_ok=True)
         if out.resolve() != folder.resolve():
-            shutil.copyfile(folder / content["model"]["file"], out / content["model"]["file"])
+            for described in ("model", "language_model"):
+                if described in content:
+                    file = content[described]["file"]
+                    shutil.copyfile(folder / file, out / file)
         _replace(out / INT8_FILE, graph)
         _replace(out / MANIFEST_FILE, text.encode())
     except OSError as error:

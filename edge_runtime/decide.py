@@ -13,11 +13,12 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_runtime.ctc import BeamSearch, CtcDecoder, Greedy
+from edge_runtime.inference.character_model import CharacterModel
 from edge_runtime.inference.manifest import Manifest, OutputRole
 from edge_runtime.micro_turn import Action, Decision, Delegation, EngineOutput, MicroTurn
 
 NONE = "none"
-BLANK = 0
 EAGERNESS_LOGITS = 2.0
 """What `eagerness` 1.0 adds to the logit of taking the floor."""
 WHILE_SILENT = ("listen", "backchannel", "speak")
@@ -27,12 +28,19 @@ WHILE_SPEAKING = ("yield", "hold")
 class FloorDecider:
     """Decodes one model's outputs by its manifest's vocabularies and probabilities.
 
-    `eagerness`, -1 (patient) .. 1 (quick), trades cut-off people against slow answers.
+    `eagerness`, -1 (patient) .. 1 (quick), trades cut-off people against slow answers. `characters`
+    help to read the transcript.
     """
 
-    def __init__(self, manifest: Manifest, eagerness: float = 0.0) -> None:
+    def __init__(
+        self,
+        manifest: Manifest,
+        eagerness: float = 0.0,
+        characters: CharacterModel | None = None,
+    ) -> None:
         self._manifest = manifest
         self._eagerness = eagerness
+        self._characters = characters
         self._words = manifest.vocabularies
         self.reset()
 
@@ -41,7 +49,9 @@ class FloorDecider:
         """The last micro-turn asked the mouth to start: it reports that one turn later."""
         self._active: frozenset[str] = frozenset()
         """Actions and delegations that were on in the last micro-turn: only a rise counts."""
-        self._last_symbol = BLANK
+        self._transcript: CtcDecoder = (
+            BeamSearch(self._characters) if self._characters else Greedy()
+        )
 
     def decide(self, output: EngineOutput, turn: MicroTurn) -> Decision:
         speaking = turn.voice.speaking
@@ -60,6 +70,7 @@ class FloorDecider:
         say = self._say(floor, chances.get("act", {}))
         self._asked = say is not None
         risen = self._risen(chances)
+        delegation = self._delegation(risen)
         actions = tuple(
             Action(name, chances["action"][name])
             for name in self._words.action
@@ -71,8 +82,8 @@ class FloorDecider:
             say=say,
             stop=floor == "yield",
             actions=actions,
-            delegation=self._delegation(risen),
-            heard=self._heard(output),
+            delegation=delegation,
+            heard=self._heard(output, settle=say is not None or delegation is not Delegation.NONE),
             probabilities=MappingProxyType(chances),
         )
 
@@ -133,17 +144,15 @@ class FloorDecider:
                 return kind
         return Delegation.NONE
 
-    def _heard(self, output: EngineOutput) -> str:
-        """Greedy CTC: the best symbol a step, repeats merged, blanks dropped."""
+    def _heard(self, output: EngineOutput, settle: bool) -> str:
+        """`settle`: something is done about what was said, which is then read to its end."""
         logits = self._logits(output, "transcript")
         if logits is None:
             return ""
-        symbols: list[str] = []
-        for best in logits.argmax(-1).tolist():
-            if best != self._last_symbol and best != BLANK:
-                symbols.append(self._words.symbols[best])
-            self._last_symbol = best
-        return "".join(symbols)
+        symbols = self._transcript.add(logits)
+        if settle:
+            symbols += self._transcript.settle()
+        return "".join(self._words.symbols[symbol] for symbol in symbols)
 
 
 def _logistic(logits: NDArray[np.floating]) -> Sequence[float]:

@@ -13,8 +13,9 @@ from edge_runtime.interfaces import SoundStream
 from edge_runtime.micro_turn import TURN_MS, TURN_SAMPLES, Decision, MicroTurn, Pcm, Said, Utterance
 
 BeginStream = Callable[[], SoundStream]
-LEAD_TURNS = 3
-"""Kept from before the first symbol: the model writes it only once it has heard the sound."""
+LEAD_TURNS = 4
+"""Kept from before the first symbol: the model writes it only once it has heard the sound, and it
+is settled a turn later."""
 MAX_TURNS = 150
 """30 s: when a question gets longer, its first half is dropped."""
 HALF_TURNS = MAX_TURNS // 2

@@ -38,10 +38,9 @@ class _Closed(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
 
-class ModelFile(_Closed):
+class DescribedFile(_Closed):
     file: str
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
-    opset: int = Field(ge=11)
 
     @field_validator("file")
     @classmethod
@@ -51,6 +50,17 @@ class ModelFile(_Closed):
         if not paths[0].name or any(path.anchor or ".." in path.parts for path in paths):
             raise ValueError("must name a file inside the model's folder, such as model.onnx")
         return file
+
+
+class ModelFile(DescribedFile):
+    opset: int = Field(ge=11)
+
+
+class LanguageModel(DescribedFile):
+    """A character n-gram that the transcript is read with; see `CharacterModel`."""
+
+    weight: float = Field(0.25, ge=0.0, le=2.0)
+    bonus: float = Field(0.9, ge=-5.0, le=5.0)
 
 
 class InputTensor(_Closed):
@@ -110,6 +120,7 @@ class Manifest(_Closed):
     """The float32 graph."""
     variants: dict[Literal["int8"], ModelFile] = {}
     """The same network, with the same inputs, outputs and states, in other precisions."""
+    language_model: LanguageModel | None = None
     tick_ms: Literal[200]
     sample_rate_hz: Literal[16000]
     inputs: tuple[InputTensor, ...]
@@ -153,6 +164,8 @@ class Manifest(_Closed):
             raise ValueError("inputs: every tensor but the frame must be float32")
         if self.output("floor") is None:
             raise ValueError("outputs: a floor tensor is required")
+        if self.language_model and self.output("transcript") is None:
+            raise ValueError("language_model: there is no transcript to read with it")
         if missing := {"listen", "speak"} - set(self.vocabularies.floor):
             raise ValueError(f"vocabularies.floor: lacks {', '.join(sorted(missing))}")
         self._check_names()
@@ -248,22 +261,26 @@ def read_graph(manifest: Manifest, precision: Precision = "fp32") -> bytes:
 
     Raises ManifestError when it is missing or not the one that was described.
     """
-    described = manifest.graph(precision)
-    path = manifest.folder / described.file
+    return read_file(manifest.folder, manifest.graph(precision))
+
+
+def read_file(folder: Path, described: DescribedFile) -> bytes:
+    """Raises ManifestError when it is missing or not the one that was described."""
+    path = folder / described.file
     try:
-        graph = path.read_bytes()
+        content = path.read_bytes()
     except OSError as error:
         raise ManifestError(
             f"The model file {path} cannot be read: {error}. Copy the whole folder again."
         ) from error
-    found = hashlib.sha256(graph).hexdigest()
+    found = hashlib.sha256(content).hexdigest()
     if found != described.sha256:
         raise ManifestError(
             f"{path} is not the file its manifest describes: SHA-256 {found[:16]}..., expected "
             f"{described.sha256[:16]}... The file is damaged or was replaced; copy the whole "
             "folder again, or export the model anew so that manifest and graph belong together."
         )
-    return graph
+    return content
 
 
 Tensors = Mapping[str, tuple[str, tuple[Any, ...]]]

@@ -17,6 +17,7 @@ import torch
 import yaml
 from torch import Tensor, nn
 
+from engines.reference.characters import describe as describe_characters
 from engines.reference.model import TURN_SAMPLES, VISION, InteractionModel, ModelConfig
 from engines.reference.vocabulary import (
     ACTIONS,
@@ -129,6 +130,7 @@ def describe(
         dtype = "uint8" if value.dtype == torch.uint8 else "float32"
         return {"name": name, "role": name, "shape": list(value.shape), "dtype": dtype}
 
+    characters = describe_characters(path.parent)
     return {
         "format": 1,
         "name": "reference",
@@ -139,6 +141,7 @@ def describe(
             "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
             "opset": OPSET,
         },
+        **({"language_model": characters} if characters else {}),
         "tick_ms": 200,
         "sample_rate_hz": 16_000,
         "inputs": [tensor(name, value) for name, value in inputs.items()],

@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+import yaml
 from onnx import TensorProto, helper, numpy_helper
 from tiny_model import write_tiny_model
 
-from edge_runtime.calibrate import calibrate, collect, split
+from edge_runtime.calibrate import calibrate, collect, split, write
 from edge_runtime.errors import EngineError, ManifestError
 from edge_runtime.inference.lint import lint_model
 from edge_runtime.inference.manifest import load_manifest, read_graph
@@ -172,6 +173,18 @@ class TestCalibrate:
     def test_a_folder_without_the_graph_says_how_to_make_it(self, folder: Path) -> None:
         with pytest.raises(ManifestError, match=r"has no int8 graph.*edge-runtime calibrate"):
             load_manifest(folder).graph("int8")
+
+
+def test_another_folder_gets_all_that_belongs_to_the_model(folder: Path, tmp_path: Path) -> None:
+    manifest, out = folder / "manifest.yaml", tmp_path / "out"
+    content = yaml.safe_load(manifest.read_text())
+    content["language_model"] = {"file": "characters.npz", "sha256": "0" * 64}
+    manifest.write_text(yaml.safe_dump(content))
+    (folder / "characters.npz").write_bytes(b"counts")
+    write(folder, out, b"graph")
+    assert (out / "characters.npz").read_bytes() == b"counts"
+    assert (out / "model.onnx").read_bytes() == (folder / "model.onnx").read_bytes()
+    assert (out / "model.int8.onnx").read_bytes() == b"graph"
 
 
 def test_the_graph_that_ships(repository: Path) -> None:

@@ -62,13 +62,13 @@ def test_without_a_symbol_all_that_is_kept_goes_along() -> None:
 
 def test_a_long_question_loses_its_first_half_and_never_grows() -> None:
     heard = Heard()
-    talk = dict.fromkeys(range(10, 1_000, 10), "a")
-    hear(heard, range(7 + MAX_TURNS), talk)
-    assert turns_of(heard) == list(range(7, 7 + MAX_TURNS))
+    talk, first = dict.fromkeys(range(10, 1_000, 10), "a"), 10 - LEAD_TURNS
+    hear(heard, range(first + MAX_TURNS), talk)
+    assert turns_of(heard) == list(range(first, first + MAX_TURNS))
     assert heard.audio().size == 30 * SAMPLE_RATE_HZ
-    hear(heard, range(7 + MAX_TURNS, 8 + MAX_TURNS), talk)
-    assert turns_of(heard) == list(range(7 + HALF_TURNS, 8 + MAX_TURNS))
-    hear(heard, range(8 + MAX_TURNS, 900), talk)
+    hear(heard, range(first + MAX_TURNS, first + 1 + MAX_TURNS), talk)
+    assert turns_of(heard) == list(range(first + HALF_TURNS, first + 1 + MAX_TURNS))
+    hear(heard, range(first + 1 + MAX_TURNS, 900), talk)
     assert HALF_TURNS < len(turns_of(heard)) <= MAX_TURNS
     assert turns_of(heard)[-1] == 899
 

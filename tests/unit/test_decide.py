@@ -9,6 +9,7 @@ import pytest
 from tiny_model import checked_manifest
 
 from edge_runtime.decide import FloorDecider
+from edge_runtime.inference.character_model import CharacterModel
 from edge_runtime.micro_turn import (
     TURN_SAMPLES,
     Decision,
@@ -36,6 +37,7 @@ def decider(
     *,
     heads: tuple[str, ...] = tuple(WORDS),
     words: dict[str, tuple[str, ...]] | None = None,
+    characters: CharacterModel | None = None,
     **decoding: float,
 ) -> FloorDecider:
     names = {**WORDS, **(words or {})}
@@ -47,7 +49,7 @@ def decider(
     changes: dict[str, Any] = {"outputs": outputs, "decoding": decoding}
     for head in heads:
         changes[f"vocabularies.{'symbols' if head == 'transcript' else head}"] = names[head]
-    return FloorDecider(checked_manifest(changes), eagerness)
+    return FloorDecider(checked_manifest(changes), eagerness, characters)
 
 
 def output(index: int = 0, heard: str = "____", **sure_of: str | dict[str, float]) -> EngineOutput:
@@ -269,6 +271,19 @@ class TestHeard:
             "l",
             "",
         ]
+
+    def test_what_is_acted_on_is_read_to_its_end(self) -> None:
+        """The last symbols may still change: a question must not lack them."""
+        none = np.zeros(0, np.uint64)
+        by = decider(characters=CharacterModel([none, none], [none, none], 5))
+        torn = output(heard="h___")
+        torn.tensors["transcript"][0, 1, [WORDS["transcript"].index(c) for c in "il"]] = SURE + 9
+        assert by.decide(torn, turn()).heard == "h"
+        by.reset()
+        torn.tensors["delegate"][0] = [0.0, SURE, 0.0]
+        asked = by.decide(torn, turn())
+        assert asked.delegation is Delegation.DELEGATE
+        assert asked.heard in ("hi", "hl")
 
     def test_a_model_without_transcript_hears_no_words(self) -> None:
         assert decide(decider(heads=("floor",)), heard="hi__").heard == ""

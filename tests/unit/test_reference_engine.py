@@ -14,7 +14,12 @@ from edge_runtime import reference_engine
 from edge_runtime.errors import ManifestError
 from edge_runtime.reference_engine import reference_engine_folder
 
-MODEL = {"manifest.yaml": "the manifest", "model.onnx": "the weights", "CARD.md": "the card"}
+MODEL = {
+    "manifest.yaml": "the manifest",
+    "model.onnx": "the weights",
+    "characters.npz": "the language",
+    "CARD.md": "the card",
+}
 
 
 def build_wheel(project: Path, out: Path) -> Path:
