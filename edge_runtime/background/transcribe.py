@@ -71,9 +71,10 @@ class PocketSphinxTranscriber:
     LIKENESS = 0.42
     """Share of letters in common (difflib's ratio) from which the grammar is believed."""
 
-    SURE, NEAR, TIE = 0.12, 0.27, 0.04
+    SURE, NEAR, TIE = 0.03, 0.2, 0.12
     """Edits a letter: below SURE the recogniser is not asked, above NEAR the spelling is not
-    believed."""
+    believed; what the recogniser understood may be further from it by TIE. Of 80 questions in four
+    voices and noise these understood 53; each by itself 41 (spelling) and 48."""
 
     def __init__(self) -> None:
         self._grammar: Any = None
@@ -132,12 +133,15 @@ class PocketSphinxTranscriber:
 class SpellingTranscriber:
     """Nothing is listened to again: the nearest question to what the interaction model spelled."""
 
+    NEAR = 0.27
+    """Edits a letter from which it is none of them. More than where a recogniser hears it too."""
+
     def load(self) -> None:
         return None
 
     def transcribe(self, pcm: Pcm, rough: str = "", commands: Commands = NONE) -> Transcript:
         near = _rules(commands).nearest(rough)
-        if near is None or near.cost > PocketSphinxTranscriber.NEAR:
+        if near is None or near.cost > self.NEAR:
             return Transcript(rough, False, 0.0)
         return Transcript(near.text, True, 1.0 - near.cost)
 
