@@ -68,7 +68,7 @@ class BeamSearch:
     def __init__(self, characters: CharacterModel) -> None:
         self._characters = characters
         self._settled: Prefix = ()
-        """The last symbols, as many as the character model looks back."""
+        """The last symbols, as many as the character model looks back, and at least the last."""
         self._beams: dict[Prefix, tuple[float, float]] = {(): (1.0, 0.0)}
         """What may follow them, likeliest first, with the chances that it ends in a blank and in
         its last symbol."""
@@ -142,6 +142,6 @@ class BeamSearch:
             for prefix, chances in self._beams.items()
             if prefix[:count] == symbols
         }
-        self._settled = (self._settled + symbols)[-self._characters.looks_back :]
+        self._settled = (self._settled + symbols)[-max(1, self._characters.looks_back) :]
         self._lengths = deque((max(0, n - count) for n in self._lengths), SETTLES_AFTER)
         return list(symbols)

@@ -132,6 +132,12 @@ class TestBeamSearch:
             at += length
         assert read(BeamSearch(knowing("ab", "ca")), *turns) == read(Greedy(), *turns)
 
+    def test_single_characters_are_a_model_too(self) -> None:
+        """It looks back at nothing, and yet a symbol that goes on is no second one."""
+        by = BeamSearch(CharacterModel(*counted(["abc"], order=1), len(SYMBOLS)))
+        assert read(by, *[surely("aaab")] * 3, surely("bbcc")) == "ababab" + "c"
+        assert len(by._settled) == 1
+
     def test_what_was_heard_is_settled_a_turn_later(self) -> None:
         """However torn it stays between two readings that begin differently."""
         characters = knowing("ab", "ab", "cb", "cb")
