@@ -185,6 +185,7 @@ class Tally:
 
     _backchannel_heard = _held
     _side_talk_heard = _held
+    _noise_heard = _held
 
     def _side_talk(self, mark: Mark, conversation: Conversation, curve: Curves) -> None:
         first, last = mark.start // TURN_SAMPLES, mark.end // TURN_SAMPLES

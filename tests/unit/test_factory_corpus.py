@@ -257,6 +257,22 @@ def test_an_interruption_counts_from_its_second_turn_on(
     assert due > 5 and any(seen) and not all(seen)
 
 
+def test_a_noise_is_nothing_to_stop_for(
+    composer: Composer, conversations: list[Conversation]
+) -> None:
+    heard, elsewhere = [], []
+    for one in [*conversations, *(composer.compose(seed) for seed in range(200, 280))]:
+        loud = np.sqrt((one.audio[0].reshape(TURNS, -1) ** 2).mean(1))
+        for mark in one.marks:
+            if mark.kind == "noise_heard":
+                first, last = mark.start // TURN_SAMPLES, mark.end // TURN_SAMPLES
+                hold = one.floor[first : last + 1] == FLOOR.index("hold")
+                assert hold[:-1].all() and (one.floor_weight[first : last + 1] > 1).all()
+                heard.append(loud[first : last + 1].max())
+                elsewhere.append(loud[max(0, first - 3) : first].mean())
+    assert len(heard) > 5 and np.mean(np.array(heard) > np.array(elsewhere)) > 0.7
+
+
 def test_dense_clips_teach_words_and_ends_and_decide_nothing(
     bank: Bank, composer: Composer
 ) -> None:

@@ -13,8 +13,8 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.reference.corpus.acoustics import FULL_SCALE, Acoustics, room_tone
-from engines.reference.corpus.bank import Spoken, at_pace
+from engines.reference.corpus.acoustics import FULL_SCALE, Acoustics, fit, room_tone
+from engines.reference.corpus.bank import RMS, Spoken, at_pace
 from engines.reference.corpus.choices import SCRIPTED, Choices, Moment
 from engines.reference.corpus.draft import (
     ACT_INDEX,
@@ -54,6 +54,8 @@ GOES_ON, LONGEST_ANSWER_S = 0.3, 9.0
 """Share of the device's answers that have one more sentence, and the length from which none has."""
 LONG_TURN_S = 3.0
 """Who has spoken for so long is shown that they are heard."""
+BURST_EDGE = 320
+"""Samples over which a noise begins and ends."""
 INTENT_TURNS = 3
 """Turns from the one in which an utterance ends, in which it shall be known what it was."""
 STOP_WORDS, STOP_WORDS_ALONE = 0.55, 0.4
@@ -461,6 +463,8 @@ class Composer:
                 return self._is_interrupted(draft, start, pcm)
             if chance < 0.74 and not draft.blind:
                 return self._sees_hand(draft, start, pcm)
+            if chance < 0.84:
+                return self._hears_noise(draft, start, pcm)
         draft.span(draft.floor_weight, starts + 1, draft.turn(end) - 1, UNDISTURBED_WEIGHT)
         draft.sound(start, pcm)
         return end
@@ -508,6 +512,23 @@ class Composer:
         draft.span(draft.floor_weight, draft.turn(at), draft.turn(end) + 2, HELD_WEIGHT)
         draft.sound(start, pcm)
         return max(end + 2 * TURN_SAMPLES, start + len(pcm))
+
+    def _hears_noise(self, draft: Draft, start: int, pcm: NDArray[np.float32]) -> int:
+        """Something falls, a door, a snatch of music: the device goes on."""
+        rng = draft.rng.spawn(1)[0]
+        bed = self.acoustics.noises[int(rng.integers(len(self.acoustics.noises)))]
+        burst = fit(bed, int(rng.integers(len(bed))), int(rng.uniform(0.2, 1.2) * RATE_HZ))
+        edge = np.minimum(1.0, np.arange(len(burst)) / BURST_EDGE)
+        burst *= np.minimum(edge, edge[::-1])
+        level = RMS * 10 ** (rng.uniform(-15, 3) / 20)
+        burst *= level / (np.sqrt((burst * burst).mean()) + 1.0)
+        at = start + int(rng.uniform(0.2 * RATE_HZ, len(pcm) - 0.6 * RATE_HZ))
+        draft.add(draft.near, at, burst)
+        end = min(at + len(burst), start + len(pcm))
+        draft.mark("noise_heard", at, end)
+        draft.span(draft.floor_weight, draft.turn(at), draft.turn(end) + 2, HELD_WEIGHT)
+        draft.sound(start, pcm)
+        return start + len(pcm)
 
     def _mistake(self, draft: Draft, end: int, resumes: int) -> None:
         """The device takes a pause for an end, and gives way when the person goes on."""
