@@ -8,7 +8,6 @@ is beyond its limits, more and more of the most sensitive ones.
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
@@ -16,11 +15,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from edge_runtime.errors import EngineError, ManifestError
 from edge_runtime.inference.encode import Encoder
-from edge_runtime.inference.manifest import MANIFEST_FILE, load_manifest, read_graph
+from edge_runtime.inference.manifest import (
+    MANIFEST_FILE,
+    load_manifest,
+    read_graph,
+    redescribe,
+    write_file,
+)
 from edge_runtime.inference.onnx import OnnxEngine, OnnxOptions
 from edge_runtime.inference.precision import half
 from edge_runtime.inference.quantize import Feed, Quantizer, Sensitivity
@@ -131,37 +134,25 @@ def collect(folder: Path, streams: Sequence[Stream], turns: int) -> list[Feed]:
 
 def write(folder: Path, out: Path, graph: bytes) -> None:
     """The graph, then the manifest that describes it, each atomically. Raises ManifestError."""
-    content = yaml.safe_load((folder / MANIFEST_FILE).read_text(encoding="utf-8"))
+    manifest = load_manifest(folder)
     int8 = {
         "file": INT8_FILE,
         "sha256": hashlib.sha256(graph).hexdigest(),
-        "opset": content["model"]["opset"],
+        "opset": manifest.model.opset,
     }
-    changed = {}
-    for key, value in content.items():
-        changed[key] = value
-        if key == "model":
-            changed["variants"] = {"int8": int8}
-    text = yaml.safe_dump(changed, sort_keys=False, allow_unicode=True, width=100)
+    text = redescribe(folder, "variants", {"int8": int8})
     try:
         out.mkdir(parents=True, exist_ok=True)
         if out.resolve() != folder.resolve():
-            for described in ("model", "language_model"):
-                if described in content:
-                    file = content[described]["file"]
-                    shutil.copyfile(folder / file, out / file)
-        _replace(out / INT8_FILE, graph)
-        _replace(out / MANIFEST_FILE, text.encode())
+            for described in (manifest.model, manifest.language_model):
+                if described is not None:
+                    shutil.copyfile(folder / described.file, out / described.file)
+        write_file(out / INT8_FILE, graph)
+        write_file(out / MANIFEST_FILE, text)
     except OSError as error:
         raise ManifestError(
             f"The int8 graph cannot be written into {out}: {error.strerror}. Give --out."
         ) from error
-
-
-def _replace(path: Path, data: bytes) -> None:
-    temporary = path.with_name(f"{path.name}.tmp")
-    temporary.write_bytes(data)
-    os.replace(temporary, path)
 
 
 def _check(folder: Path, graph: bytes, streams: Sequence[Stream]) -> Report:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Annotated, Any, Literal
@@ -254,6 +255,27 @@ def _explain(path: Path, error: ValidationError) -> str:
             "Correct these keys, or export the model again with this version.",
         ]
     )
+
+
+def redescribe(folder: Path, key: str, described: Mapping[str, Any]) -> bytes:
+    """The manifest of `folder` as a file's content, in which `key` (`variants`, `language_model`)
+    says this; it stands after `model`."""
+    content = yaml.safe_load((folder / MANIFEST_FILE).read_text(encoding="utf-8"))
+    changed: dict[str, Any] = {}
+    for name, value in content.items():
+        if name != key:
+            changed[name] = value
+        if name == "model":
+            changed[key] = described
+    text = yaml.safe_dump(changed, sort_keys=False, allow_unicode=True, width=100)
+    return text.encode()
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Atomically: whoever reads the folder finds the old file or the new one."""
+    temporary = path.with_name(f"{path.name}.tmp")
+    temporary.write_bytes(content)
+    os.replace(temporary, path)
 
 
 def read_graph(manifest: Manifest, precision: Precision = "fp32") -> bytes:

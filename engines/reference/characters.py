@@ -10,16 +10,14 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
-import yaml
 
 from edge_runtime.inference.character_model import BOUNDARY, Numbers, pack
-from edge_runtime.inference.manifest import MANIFEST_FILE, LanguageModel
+from edge_runtime.inference.manifest import MANIFEST_FILE, LanguageModel, redescribe, write_file
 from engines.reference.corpus.factory import GRAMMAR
 from engines.reference.corpus.text import Grammar, Line, load_nouns, load_prose, normalise
 from engines.reference.vocabulary import SYMBOLS
@@ -84,24 +82,11 @@ def describe(folder: Path) -> dict[str, object] | None:
 def write(folder: Path, keys: list[Numbers], counts: list[Numbers]) -> Path:
     """The file, then the manifest that names it, each atomically."""
     path, manifest = folder / FILE, folder / MANIFEST_FILE
-    _replace(path, pack(keys, counts))
-    if manifest.exists():
-        content = yaml.safe_load(manifest.read_text(encoding="utf-8"))
-        content.pop("language_model", None)
-        named = {}
-        for key, value in content.items():
-            if key == "tick_ms":  # it stands with the other files
-                named["language_model"] = describe(folder)
-            named[key] = value
-        text = yaml.safe_dump(named, sort_keys=False, allow_unicode=True, width=100)
-        _replace(manifest, text.encode())
+    write_file(path, pack(keys, counts))
+    described = describe(folder)
+    if described and manifest.exists():
+        write_file(manifest, redescribe(folder, "language_model", described))
     return path
-
-
-def _replace(path: Path, data: bytes) -> None:
-    temporary = path.with_name(f"{path.name}.tmp")
-    temporary.write_bytes(data)
-    os.replace(temporary, path)
 
 
 def main() -> None:

@@ -178,6 +178,9 @@ class TestCalibrate:
 def test_another_folder_gets_all_that_belongs_to_the_model(folder: Path, tmp_path: Path) -> None:
     manifest, out = folder / "manifest.yaml", tmp_path / "out"
     content = yaml.safe_load(manifest.read_text())
+    letters = {"name": "letters", "role": "transcript", "shape": [1, 4, 2], "dtype": "float32"}
+    content["outputs"].append(letters)
+    content["vocabularies"]["symbols"] = ["", "a"]
     content["language_model"] = {"file": "characters.npz", "sha256": "0" * 64}
     manifest.write_text(yaml.safe_dump(content))
     (folder / "characters.npz").write_bytes(b"counts")
@@ -185,6 +188,12 @@ def test_another_folder_gets_all_that_belongs_to_the_model(folder: Path, tmp_pat
     assert (out / "characters.npz").read_bytes() == b"counts"
     assert (out / "model.onnx").read_bytes() == (folder / "model.onnx").read_bytes()
     assert (out / "model.int8.onnx").read_bytes() == b"graph"
+
+
+def test_a_second_graph_takes_the_place_of_the_first(folder: Path) -> None:
+    for graph in (b"first", b"second"):
+        write(folder, folder, graph)
+        assert read_graph(load_manifest(folder), "int8") == graph
 
 
 def test_the_graph_that_ships(repository: Path) -> None:
