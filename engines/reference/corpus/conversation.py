@@ -13,8 +13,9 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.reference.corpus.acoustics import FULL_SCALE, Acoustics, fit, room_tone
-from engines.reference.corpus.bank import RMS, Spoken, at_pace
+from edge_runtime.evaluation.scenarios.speaking import noise
+from engines.reference.corpus.acoustics import FULL_SCALE, Acoustics, room_tone
+from engines.reference.corpus.bank import Spoken, at_pace
 from engines.reference.corpus.choices import SCRIPTED, Choices, Moment
 from engines.reference.corpus.draft import (
     ACT_INDEX,
@@ -54,8 +55,6 @@ GOES_ON, LONGEST_ANSWER_S = 0.3, 9.0
 """Share of the device's answers that have one more sentence, and the length from which none has."""
 LONG_TURN_S = 3.0
 """Who has spoken for so long is shown that they are heard."""
-BURST_EDGE = 320
-"""Samples over which a noise begins and ends."""
 INTENT_TURNS = 3
 """Turns from the one in which an utterance ends, in which it shall be known what it was."""
 STOP_WORDS, STOP_WORDS_ALONE = 0.55, 0.4
@@ -517,11 +516,8 @@ class Composer:
         """Something falls, a door, a snatch of music: the device goes on."""
         rng = draft.rng.spawn(1)[0]
         bed = self.acoustics.noises[int(rng.integers(len(self.acoustics.noises)))]
-        burst = fit(bed, int(rng.integers(len(bed))), int(rng.uniform(0.2, 1.2) * RATE_HZ))
-        edge = np.minimum(1.0, np.arange(len(burst)) / BURST_EDGE)
-        burst *= np.minimum(edge, edge[::-1])
-        level = RMS * 10 ** (rng.uniform(-15, 3) / 20)
-        burst *= level / (np.sqrt((burst * burst).mean()) + 1.0)
+        length = int(rng.uniform(0.2, 1.2) * RATE_HZ)
+        burst = noise(rng, bed, length, rng.uniform(-15, 3))
         at = start + int(rng.uniform(0.2 * RATE_HZ, len(pcm) - 0.6 * RATE_HZ))
         draft.add(draft.near, at, burst)
         end = min(at + len(burst), start + len(pcm))
