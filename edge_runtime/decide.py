@@ -16,7 +16,14 @@ from numpy.typing import NDArray
 from edge_runtime.ctc import BeamSearch, CtcDecoder, Greedy
 from edge_runtime.inference.character_model import CharacterModel
 from edge_runtime.inference.manifest import Manifest, OutputRole
-from edge_runtime.micro_turn import Action, Decision, Delegation, EngineOutput, MicroTurn
+from edge_runtime.micro_turn import (
+    Action,
+    Decision,
+    Delegation,
+    EngineOutput,
+    Letters,
+    MicroTurn,
+)
 
 NONE = "none"
 EAGERNESS_LOGITS = 2.0
@@ -76,6 +83,7 @@ class FloorDecider:
             for name in self._words.action
             if f"action {name}" in risen
         )
+        letters = self._letters(output)
         return Decision(
             index=turn.index,
             floor=floor,
@@ -83,7 +91,8 @@ class FloorDecider:
             stop=floor == "yield",
             actions=actions,
             delegation=delegation,
-            heard=self._heard(output, settle=say is not None or delegation is not Delegation.NONE),
+            heard=self._heard(letters, settle=say is not None or delegation is not Delegation.NONE),
+            letters=letters,
             probabilities=MappingProxyType(chances),
         )
 
@@ -144,12 +153,19 @@ class FloorDecider:
                 return kind
         return Delegation.NONE
 
-    def _heard(self, output: EngineOutput, settle: bool) -> str:
-        """`settle`: something is done about what was said, which is then read to its end."""
+    def _letters(self, output: EngineOutput) -> Letters | None:
         logits = self._logits(output, "transcript")
         if logits is None:
+            return None
+        shifted = logits - logits.max(-1, keepdims=True)
+        total = np.log(np.exp(shifted).sum(-1, keepdims=True))
+        return Letters(self._words.symbols, shifted - total)
+
+    def _heard(self, letters: Letters | None, settle: bool) -> str:
+        """`settle`: something is done about what was said, which is then read to its end."""
+        if letters is None:
             return ""
-        symbols = self._transcript.add(logits)
+        symbols = self._transcript.add(letters.log_probabilities)
         if settle:
             symbols += self._transcript.settle()
         return "".join(self._words.symbols[symbol] for symbol in symbols)

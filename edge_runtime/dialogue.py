@@ -270,6 +270,7 @@ class Dialogue:
             id=f"{KEPT}{uuid.uuid4().hex}" if keep else f"{REQUEST}{self._requests}",
             audio=self._heard.audio(),
             transcript=transcript,
+            letters=self._heard.letters(),
             language=self._language,
             deadline_s=self._deadline_s,
             conversation=self._conversation.until(turn.index),

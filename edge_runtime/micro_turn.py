@@ -171,6 +171,16 @@ class Delegation(str, Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class Letters:
+    """What was heard, letter by letter: how likely each is in each step."""
+
+    symbols: tuple[str, ...]
+    """The first is the blank (CTC): no letter, or the last one still."""
+    log_probabilities: NDArray[np.float32] = field(compare=False)
+    """(steps, symbols), natural logarithms, oldest first."""
+
+
+@dataclass(frozen=True, slots=True)
 class Decision:
     """What the model decided in one micro-turn."""
 
@@ -185,6 +195,8 @@ class Decision:
     delegation: Delegation = Delegation.NONE
     heard: str = ""
     """Symbols of the transcript that this micro-turn added."""
+    letters: Letters | None = None
+    """What they were read from, in this micro-turn; None where the model writes no transcript."""
     probabilities: Mapping[str, Mapping[str, float]] = field(
         default_factory=lambda: MappingProxyType({})
     )
@@ -212,6 +224,8 @@ class Request:
     """What was heard since the person began, float32 (n,), 16 kHz."""
     transcript: str = ""
     """The interaction model's own, rough transcript."""
+    letters: Letters | None = None
+    """What it was read from, over the same time as `audio`."""
     language: str = "en"
     deadline_s: float = 20.0
     conversation: tuple[Said, ...] = ()

@@ -19,9 +19,9 @@ from edge_runtime.background.commands import NONE, Commands
 from edge_runtime.background.skills import Skills
 from edge_runtime.background.timers import Timers
 from edge_runtime.background.transcribe import Transcriber, Transcript
-from edge_runtime.delegation.wire import ReplyKind, RequestMessage
+from edge_runtime.delegation.wire import ReplyKind, RequestMessage, unpack_letters
 from edge_runtime.interfaces import NothingHeld
-from edge_runtime.micro_turn import Pcm
+from edge_runtime.micro_turn import Letters, Pcm
 
 log = logging.getLogger(__name__)
 
@@ -66,11 +66,17 @@ class Ears:
         """Load the first one. Raises BackgroundError where there is no recogniser."""
         self._idle.put(self._take())
 
-    def hear(self, pcm: Pcm, rough: str = "", commands: Commands = NONE) -> Transcript:
-        """`rough` is what the device spelled of it, `commands` are its own."""
+    def hear(
+        self,
+        pcm: Pcm,
+        rough: str = "",
+        commands: Commands = NONE,
+        letters: Letters | None = None,
+    ) -> Transcript:
+        """`rough` is what the device spelled of it, from `letters`; `commands` are its own."""
         transcriber = self._take()
         try:
-            return transcriber.transcribe(pcm, rough, commands)
+            return transcriber.transcribe(pcm, rough, commands, letters)
         finally:
             self._idle.put(transcriber)
 
@@ -106,7 +112,8 @@ class SkillsAnswerer(NothingHeld):
         heard, commands = request.transcript, Commands.of(request.actions)
         if len(pcm):
             reply(ReplyKind.PROGRESS, "listening again")
-            heard = self._ears.hear(pcm, request.transcript, commands).text
+            letters = unpack_letters(request.letters) if request.letters else None
+            heard = self._ears.hear(pcm, request.transcript, commands, letters).text
         with self._lock:
             if cancelled.is_set():  # Then it must not start a timer either.
                 return

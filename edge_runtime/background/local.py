@@ -153,7 +153,9 @@ class LocalBackground:
 
     def _answer(self, request: Request) -> Answer | None:
         """None if no one waits for it any more: then it must not start a timer either."""
-        heard = self._transcriber.transcribe(request.audio, request.transcript, self._commands)
+        heard = self._transcriber.transcribe(
+            request.audio, request.transcript, self._commands, request.letters
+        )
         with self._lock:
             if request.id not in self._open:
                 return None

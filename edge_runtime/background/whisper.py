@@ -9,7 +9,7 @@ from typing import Any
 from edge_runtime.background.commands import NONE, Commands
 from edge_runtime.background.transcribe import Transcript
 from edge_runtime.errors import BackgroundError
-from edge_runtime.micro_turn import Pcm
+from edge_runtime.micro_turn import Letters, Pcm
 
 
 class WhisperTranscriber:
@@ -43,7 +43,13 @@ class WhisperTranscriber:
                     "network to download it."
                 ) from error
 
-    def transcribe(self, pcm: Pcm, rough: str = "", commands: Commands = NONE) -> Transcript:
+    def transcribe(
+        self,
+        pcm: Pcm,
+        rough: str = "",
+        commands: Commands = NONE,
+        letters: Letters | None = None,
+    ) -> Transcript:
         """`rough` is not used: as a prompt it would lead the model astray where it is wrong."""
         self.load()
         segments, _ = self._model.transcribe(

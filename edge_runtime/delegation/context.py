@@ -5,12 +5,21 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 
 from edge_runtime.interfaces import SoundStream
-from edge_runtime.micro_turn import TURN_MS, TURN_SAMPLES, Decision, MicroTurn, Pcm, Said, Utterance
+from edge_runtime.micro_turn import (
+    TURN_MS,
+    TURN_SAMPLES,
+    Decision,
+    Letters,
+    MicroTurn,
+    Pcm,
+    Said,
+    Utterance,
+)
 
 BeginStream = Callable[[], SoundStream]
 LEAD_TURNS = 4
@@ -72,27 +81,32 @@ class _Entry:
     interrupted: bool = False
 
 
+class _Turn(NamedTuple):
+    pcm: Pcm
+    letters: Letters | None
+
+
 class Question:
-    """The sound of one question, encoded while it comes if there is `begin` for it.
+    """The sound of one question and its letters, encoded while it comes if there is `begin` for it.
 
     What is encoded cannot lose its beginning. So a second stream begins in the middle, and has all
     that is left once the first half is dropped.
     """
 
-    def __init__(self, begin: BeginStream | None, turns: Iterable[Pcm] = ()) -> None:
+    def __init__(self, begin: BeginStream | None, turns: Iterable[_Turn] = ()) -> None:
         self._begin = begin
-        self._turns: list[Pcm] = []
+        self._turns: list[_Turn] = []
         self._streams: deque[SoundStream] = deque()
         self._asked = False
-        for pcm in turns:
-            self.add(pcm)
+        for turn in turns:
+            self.add(turn)
 
     @property
     def full(self) -> bool:
         """The next turn drops the first half."""
         return len(self._turns) == MAX_TURNS
 
-    def add(self, pcm: Pcm) -> None:
+    def add(self, turn: _Turn) -> None:
         if self._asked:
             self._again()
         if self.full:
@@ -101,18 +115,24 @@ class Question:
                 self._streams.popleft().drop()
         if self._begin is not None and len(self._turns) % HALF_TURNS == 0:
             self._streams.append(self._begin())
-        self._turns.append(pcm)
+        self._turns.append(turn)
         for stream in self._streams:
-            stream.add(pcm)
+            stream.add(turn.pcm)
 
     def _again(self) -> None:
         """It was asked and goes on all the same, so it may be asked once more."""
         turns, self._turns, self._asked = self._turns, [], False
-        for pcm in turns:
-            self.add(pcm)
+        for turn in turns:
+            self.add(turn)
 
     def audio(self) -> Pcm:
-        return np.concatenate(self._turns)
+        return np.concatenate([turn.pcm for turn in self._turns])
+
+    def letters(self) -> Letters | None:
+        heard = [turn.letters for turn in self._turns if turn.letters is not None]
+        if not heard:
+            return None
+        return Letters(heard[0].symbols, np.concatenate([one.log_probabilities for one in heard]))
 
     def opus(self) -> Callable[[], bytes] | None:
         """See `Request.opus`."""
@@ -138,23 +158,23 @@ class Heard:
 
     def __init__(self, begin_stream: BeginStream | None = None, spells: bool = True) -> None:
         self._begin_stream, self._spells = begin_stream, spells
-        self._recent: deque[Pcm] = deque(maxlen=FORGET_TURNS)
+        self._recent: deque[_Turn] = deque(maxlen=FORGET_TURNS)
         self._question: Question | None = None
         self._quiet = 0
         """Turns since the last symbol."""
         self._text = ""
 
     def add(self, turn: MicroTurn, decision: Decision) -> None:
-        pcm = turn.audio[0].copy()
+        sound = _Turn(turn.audio[0].copy(), decision.letters)
         spoken = bool(decision.heard.strip()) or not self._spells
         if spoken and (self._question is None or self._quiet >= FORGET_TURNS):
             self.clear()
             lead = list(self._recent)[-LEAD_TURNS:]
             self._question = Question(self._begin_stream, lead)
         self._quiet = 0 if spoken else self._quiet + 1
-        self._recent.append(pcm)
+        self._recent.append(sound)
         if self._question is not None:
-            self._question.add(pcm)
+            self._question.add(sound)
             if self._question.full and self._quiet >= FORGET_TURNS:
                 self._forget_sound()
         self._text = (self._text + decision.heard)[-400:]
@@ -177,7 +197,13 @@ class Heard:
         """float32 (n,), 16 kHz: since the person began, or the last while if that is unknown."""
         if self._question is not None:
             return self._question.audio()
-        return np.concatenate(self._recent) if self._recent else np.zeros(TURN_SAMPLES, np.float32)
+        if not self._recent:
+            return np.zeros(TURN_SAMPLES, np.float32)
+        return np.concatenate([turn.pcm for turn in self._recent])
+
+    def letters(self) -> Letters | None:
+        """What was heard since the person began, over the same turns as `audio`."""
+        return None if self._question is None else self._question.letters()
 
     def opus(self) -> Callable[[], bytes] | None:
         """The same, for `Request.opus`. Once for each request: it ends the encoding."""

@@ -28,6 +28,7 @@ def pack(name: str, request: Request, abilities: Abilities, local_time: str) -> 
         device=abilities.device,
         deadline_s=request.deadline_s,
         transcript=request.transcript,
+        letters=None if request.letters is None else wire.pack_letters(request.letters),
         conversation=tuple(
             wire.Said(
                 speaker=one.speaker,

@@ -11,6 +11,7 @@ import base64
 import binascii
 import io
 import re
+import zlib
 from enum import Enum
 from typing import Annotated, Literal, TypeVar
 
@@ -20,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from edge_runtime.delegation import opus
 from edge_runtime.errors import WireError
 from edge_runtime.jsgf import Phrase
-from edge_runtime.micro_turn import ACTION_NAME, SAMPLE_RATE_HZ, Pcm
+from edge_runtime.micro_turn import ACTION_NAME, SAMPLE_RATE_HZ, Letters, Pcm
 
 FORMAT = 1
 MAX_REQUEST_BYTES = 2_000_000
@@ -28,6 +29,10 @@ MAX_REPLY_BYTES = 2_000_000
 MAX_CANCEL_BYTES = MAX_STATUS_BYTES = 2_000
 MAX_AUDIO_S = 60.0
 """Longer sound is refused: a small file can unpack to hours."""
+MAX_PACKED_LETTERS = 400_000
+MAX_STEPS = 6_000
+LETTER_UNITS, MOST_UNLIKELY = 30, 240
+"""A nat in units, and the most units that are told apart."""
 MAX_TEXT = 20_000
 MAX_TURNS = 200
 MAX_ACTIONS = 64
@@ -63,6 +68,16 @@ class Ability(_Payload):
     """What is said then."""
 
 
+class PackedLetters(_Payload):
+    """What the device heard, letter by letter, for a worker that knows what may have been said."""
+
+    symbols: tuple[Annotated[str, Field(max_length=16)], ...] = Field(min_length=2, max_length=256)
+    """The first is the blank."""
+    steps: str = Field(max_length=MAX_PACKED_LETTERS)
+    """uint8 (steps, symbols), row by row: how unlikely each is, in thirtieths of a nat, 240 at
+    most; zlib, base64."""
+
+
 class RequestMessage(_Payload):
     """A question, with all that is needed to answer it."""
 
@@ -74,6 +89,8 @@ class RequestMessage(_Payload):
     reason: str = Field("", max_length=500)
     transcript: str = Field("", max_length=MAX_TEXT)
     """The device's own, rough; the audio is the better source."""
+    letters: PackedLetters | None = None
+    """What the transcript was read from."""
     conversation: tuple[Said, ...] = Field((), max_length=MAX_TURNS)
     unsaid: str = Field("", max_length=MAX_TEXT)
     """What was left of the device's last answer when it was interrupted."""
@@ -212,3 +229,28 @@ def unpack_audio(text: str) -> Pcm:
     if len(pcm) > MAX_AUDIO_S * SAMPLE_RATE_HZ:
         raise WireError(f"more than {MAX_AUDIO_S:.0f} s of audio")
     return np.asarray(pcm, np.float32)
+
+
+def pack_letters(letters: Letters) -> PackedLetters:
+    """The last MAX_STEPS of them."""
+    units = np.rint(-LETTER_UNITS * letters.log_probabilities[-MAX_STEPS:])
+    data = np.clip(units, 0, MOST_UNLIKELY).astype(np.uint8).tobytes()
+    return PackedLetters(symbols=letters.symbols, steps=base64.b64encode(zlib.compress(data, 9)))
+
+
+def unpack_letters(packed: PackedLetters) -> Letters:
+    """Raises WireError."""
+    width = len(packed.symbols)
+    unpacking = zlib.decompressobj()
+    try:
+        data = unpacking.decompress(
+            base64.b64decode(packed.steps, validate=True), MAX_STEPS * width + 1
+        )
+    except (binascii.Error, ValueError, zlib.error) as error:
+        raise WireError(f"the letters are not zlib in base64: {error}") from None
+    if not unpacking.eof or len(data) > MAX_STEPS * width or len(data) % width:
+        raise WireError(
+            f"the letters are not up to {MAX_STEPS} whole steps of {width} symbols each"
+        )
+    units = np.frombuffer(data, np.uint8).reshape(-1, width)
+    return Letters(packed.symbols, units.astype(np.float32) * np.float32(-1 / LETTER_UNITS))

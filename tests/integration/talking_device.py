@@ -39,6 +39,7 @@ from edge_runtime.micro_turn import (
     Delegation,
     EngineOutput,
     EventKind,
+    Letters,
     MicroTurn,
     Pcm,
     Request,
@@ -141,7 +142,9 @@ class Written:
 
     def load(self) -> None: ...
 
-    def transcribe(self, pcm: Pcm, rough: str = "", commands: Commands = NONE) -> Transcript:
+    def transcribe(
+        self, pcm: Pcm, rough: str = "", commands: Commands = NONE, letters: Letters | None = None
+    ) -> Transcript:
         return Transcript(rough, True, 1.0)
 
 

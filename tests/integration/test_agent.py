@@ -25,7 +25,7 @@ from edge_runtime.background.commands import NONE, Commands
 from edge_runtime.background.transcribe import Transcript
 from edge_runtime.delegation.wire import Ability, ReplyKind, RequestMessage, Said
 from edge_runtime.errors import ConfigError
-from edge_runtime.micro_turn import Pcm
+from edge_runtime.micro_turn import Letters, Pcm
 
 pytest.importorskip("pydantic_ai", reason="the agent is an extra: edge-runtime[agent]")
 
@@ -235,7 +235,13 @@ def test_the_model_is_told_the_conversation_the_time_and_what_was_said() -> None
     class Listener:
         def load(self) -> None: ...
 
-        def transcribe(self, pcm: Pcm, rough: str = "", commands: Commands = NONE) -> Transcript:
+        def transcribe(
+            self,
+            pcm: Pcm,
+            rough: str = "",
+            commands: Commands = NONE,
+            letters: Letters | None = None,
+        ) -> Transcript:
             return Transcript(f"what is {len(pcm)}", False, 0.9)
 
     said = (

@@ -20,7 +20,7 @@ from edge_runtime.background.local import LocalBackground
 from edge_runtime.background.transcribe import Transcript
 from edge_runtime.delegation.outbox import Outbox, Row
 from edge_runtime.delegation.remote import MAX_UNSENT
-from edge_runtime.micro_turn import EventKind, Pcm
+from edge_runtime.micro_turn import EventKind, Letters, Pcm
 from edge_runtime.pacing import MonotonicClock, VirtualClock
 
 pytestmark = needs_mosquitto
@@ -191,7 +191,13 @@ def test_what_the_device_can_do_itself_needs_no_worker(broker: Broker, path: Pat
 
         def load(self) -> None: ...
 
-        def transcribe(self, pcm: Pcm, rough: str = "", commands: Commands = NONE) -> Transcript:
+        def transcribe(
+            self,
+            pcm: Pcm,
+            rough: str = "",
+            commands: Commands = NONE,
+            letters: Letters | None = None,
+        ) -> Transcript:
             return Transcript(rough, True, 1.0)
 
     clock = MonotonicClock()

@@ -6,7 +6,9 @@ import json
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from string import ascii_lowercase
 
+import numpy as np
 import pytest
 from broker import Broker, Device, needs_mosquitto, running_broker, wait_until
 from echo_worker import HOLD, PATIENCE_S, Echo
@@ -14,7 +16,9 @@ from echo_worker import HOLD, PATIENCE_S, Echo
 from edge_runtime.background.answerer import Ears, SkillsAnswerer
 from edge_runtime.background.transcribe import PocketSphinxTranscriber
 from edge_runtime.background.worker import Worker
+from edge_runtime.delegation import wire
 from edge_runtime.delegation.broker import BrokerSettings
+from edge_runtime.micro_turn import Letters
 
 pytestmark = needs_mosquitto
 
@@ -295,3 +299,23 @@ def test_a_timer_set_by_one_device_rings_there_when_it_is_due(
 
         text = "Your five minute timer is done."
         assert everything.await_any(rung) == [("edge/kiosk/replies", "result", text)]
+
+
+def test_what_the_device_heard_letter_by_letter_is_understood(
+    broker: Broker, device: Device
+) -> None:
+    """The sound alone would tell nobody; the transcript of it is wrong."""
+    noise = 0.1 * np.random.default_rng(0).standard_normal(16_000, np.float32)
+    symbols = ("", " ", *ascii_lowercase)
+    spelled = [step for letter in "what is twelve plus thirty" for step in (letter, "")]
+    chances = np.full((len(spelled), len(symbols)), -9.0, np.float32)
+    chances[np.arange(len(spelled)), [symbols.index(letter) for letter in spelled]] = -0.01
+    letters = wire.pack_letters(Letters(symbols, chances)).model_dump()
+    skills = SkillsAnswerer(Ears(PocketSphinxTranscriber))
+    with Worker(BrokerSettings(broker.url), "letters", skills):
+        device.await_status("letters", state="online")
+        sound = wire.pack_audio(noise)
+        device.ask("q1", "wat s telf", audio=sound, letters=letters)
+        assert "forty-two" in device.await_reply("q1", "result").json["text"]
+        device.ask("q2", "wat s telf", audio=sound, letters={**letters, "steps": "aGk="})
+        assert "zlib" in device.await_reply("q2", "failed").json["text"]

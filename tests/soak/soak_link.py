@@ -39,7 +39,7 @@ from edge_runtime.delegation.remote import MqttBackground
 from edge_runtime.delegation.tasks import Tasks
 from edge_runtime.delegation.wire import Ability, ReplyKind
 from edge_runtime.interfaces import Background, Clock
-from edge_runtime.micro_turn import Event, EventKind, Pcm, Request, TurnRecord
+from edge_runtime.micro_turn import Event, EventKind, Letters, Pcm, Request, TurnRecord
 
 __all__ = ["BROKER_GONE", "LINK_FAULTS", "WORKER_GONE", "Ledger", "Network", "needs_mosquitto"]
 BROKER_GONE, WORKER_GONE = "broker gone", "worker gone"
@@ -72,7 +72,9 @@ class Written:
     def load(self) -> None:
         return None
 
-    def transcribe(self, pcm: Pcm, rough: str = "", commands: Commands = NONE) -> Transcript:
+    def transcribe(
+        self, pcm: Pcm, rough: str = "", commands: Commands = NONE, letters: Letters | None = None
+    ) -> Transcript:
         return Transcript(rough, True, 1.0)
 
 

@@ -16,7 +16,14 @@ from edge_runtime.delegation.context import (
     MAX_TURNS,
     Heard,
 )
-from edge_runtime.micro_turn import SAMPLE_RATE_HZ, TURN_SAMPLES, Decision, MicroTurn, Pcm
+from edge_runtime.micro_turn import (
+    SAMPLE_RATE_HZ,
+    TURN_SAMPLES,
+    Decision,
+    Letters,
+    MicroTurn,
+    Pcm,
+)
 
 
 def sound(level: float) -> MicroTurn:
@@ -29,13 +36,18 @@ def sound(level: float) -> MicroTurn:
 def hear(heard: Heard, turns: range, symbols: dict[int, str] | None = None) -> None:
     """Turn n has the level n; `symbols` are written by the model at these turns."""
     for index in turns:
-        heard.add(sound(index), Decision(index, "listen", heard=(symbols or {}).get(index, "")))
+        letters = Letters(("", "a"), np.full((2, 2), index, np.float32))
+        written = (symbols or {}).get(index, "")
+        heard.add(sound(index), Decision(index, "listen", heard=written, letters=letters))
 
 
 def turns_of(heard: Heard) -> list[int]:
     """Which turns are in the sound, each whole."""
     blocks = heard.audio().reshape(-1, TURN_SAMPLES)
     assert (blocks == blocks[:, :1]).all()
+    letters = heard.letters()
+    if letters is not None:
+        assert (letters.log_probabilities == np.repeat(blocks[:, :2], 2, axis=0)).all()
     return [int(block[0]) for block in blocks]
 
 
@@ -45,6 +57,24 @@ def test_the_sound_begins_a_little_before_the_first_symbol() -> None:
     assert turns_of(heard) == list(range(10 - LEAD_TURNS, 20))
     assert heard.audio().dtype == np.float32
     assert heard.transcript == "what time"
+
+
+def test_its_letters_go_with_the_sound_and_end_with_it() -> None:
+    heard = Heard()
+    hear(heard, range(8))
+    assert heard.letters() is None
+    hear(heard, range(8, 12), {10: "wha"})
+    letters = heard.letters()
+    assert letters is not None and letters.symbols == ("", "a")
+    assert letters.log_probabilities.shape == (2 * len(turns_of(heard)), 2)
+    heard.clear()
+    assert heard.letters() is None
+
+
+def test_a_model_that_writes_no_transcript_has_no_letters() -> None:
+    heard = Heard(spells=False)
+    heard.add(sound(1), Decision(1, "listen"))
+    assert turns_of(heard) == [1] and heard.letters() is None
 
 
 def test_a_person_who_begins_at_once_has_no_lead() -> None:

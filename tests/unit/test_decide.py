@@ -285,8 +285,18 @@ class TestHeard:
         assert asked.delegation is Delegation.DELEGATE
         assert asked.heard in ("hi", "hl")
 
+    def test_what_was_read_goes_along_with_its_chances(self) -> None:
+        letters = decide(decider(), heard="_hi_").letters
+        assert letters is not None
+        assert letters.symbols == tuple(WORDS["transcript"])
+        best = letters.log_probabilities.argmax(-1)
+        assert "".join(letters.symbols[one] or "_" for one in best) == "_hi_"
+        assert np.exp(letters.log_probabilities).sum(-1) == pytest.approx(1.0, abs=1e-5)
+        assert letters.log_probabilities.dtype == np.float32
+
     def test_a_model_without_transcript_hears_no_words(self) -> None:
-        assert decide(decider(heads=("floor",)), heard="hi__").heard == ""
+        decision = decide(decider(heads=("floor",)), heard="hi__")
+        assert (decision.heard, decision.letters) == ("", None)
 
 
 class TestReset:

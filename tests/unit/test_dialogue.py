@@ -19,6 +19,7 @@ from edge_runtime.micro_turn import (
     Delegation,
     Event,
     EventKind,
+    Letters,
     MicroTurn,
     Request,
     Utterance,
@@ -116,10 +117,14 @@ def test_a_request_carries_what_was_heard_and_how_long_it_matters(
 ) -> None:
     audio = np.zeros((2, TURN_SAMPLES), np.float32)
     audio[0] = 0.5
-    dialogue.listen(MicroTurn(0, 0, audio), Decision(0, "listen", heard="what time "))
-    dialogue.listen(MicroTurn(1, 0, audio), Decision(1, "listen", heard="is it"))
+    for index, words in enumerate(("what time ", "is it")):
+        letters = Letters(("", "a"), np.full((10, 2), -index, np.float32))
+        decision = Decision(index, "listen", heard=words, letters=letters)
+        dialogue.listen(MicroTurn(index, 0, audio), decision)
     dialogue.delegate(ASK, TURN)
     (request,) = answers.submitted
+    assert request.letters is not None
+    assert request.letters.log_probabilities[:, 0].tolist() == [0.0] * 10 + [-1.0] * 10
     assert (request.id, request.transcript) == ("request-1", "what time is it")
     assert (request.language, request.deadline_s) == ("fr", 7.0)
     assert request.audio.tolist() == [0.5] * 2 * TURN_SAMPLES

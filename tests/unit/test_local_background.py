@@ -14,7 +14,7 @@ from edge_runtime.background.commands import NONE, Command, Commands
 from edge_runtime.background.local import QUEUE_SIZE, VIRTUAL_DELAY_NS, LocalBackground
 from edge_runtime.background.transcribe import Transcript
 from edge_runtime.errors import BackgroundError
-from edge_runtime.micro_turn import Event, EventKind, Pcm, Request
+from edge_runtime.micro_turn import Event, EventKind, Letters, Pcm, Request
 from edge_runtime.pacing import VirtualClock
 
 SECOND_NS = 1_000_000_000
@@ -39,7 +39,9 @@ class Ears:
 
     def load(self) -> None: ...
 
-    def transcribe(self, pcm: Pcm, rough: str = "", commands: Commands = NONE) -> Transcript:
+    def transcribe(
+        self, pcm: Pcm, rough: str = "", commands: Commands = NONE, letters: Letters | None = None
+    ) -> Transcript:
         self.sounds.append(pcm)
         self.listening.release()
         assert self._go.acquire(timeout=PATIENCE_S)
@@ -60,7 +62,9 @@ class BrokenEars:
         if self._in_load:
             raise self._error
 
-    def transcribe(self, pcm: Pcm, rough: str = "", commands: Commands = NONE) -> Transcript:
+    def transcribe(
+        self, pcm: Pcm, rough: str = "", commands: Commands = NONE, letters: Letters | None = None
+    ) -> Transcript:
         raise self._error
 
 
@@ -353,7 +357,9 @@ def test_leaving_while_it_loads_is_no_failure(caplog: pytest.LogCaptureFixture) 
 def test_leaving_while_it_listens_is_no_failure(caplog: pytest.LogCaptureFixture) -> None:
     ears = Ears(held=True)
 
-    def transcribe(pcm: Pcm, rough: str = "", commands: Commands = NONE) -> Transcript:
+    def transcribe(
+        pcm: Pcm, rough: str = "", commands: Commands = NONE, letters: Letters | None = None
+    ) -> Transcript:
         ears.listening.release()
         assert background._closing.wait(PATIENCE_S)
         raise BackgroundError("its process was ended")

@@ -7,7 +7,7 @@ import numpy as np
 from edge_runtime.delegation import wire
 from edge_runtime.delegation.context import MAX_SAID, MAX_TURNS
 from edge_runtime.delegation.packing import Abilities, pack
-from edge_runtime.micro_turn import TURN_SAMPLES, Request, Said
+from edge_runtime.micro_turn import TURN_SAMPLES, Letters, Request, Said
 
 SILENCE = np.zeros(TURN_SAMPLES, np.float32)
 
@@ -37,3 +37,13 @@ def test_the_longest_question_after_the_longest_conversation_fits() -> None:
 
 def test_sound_that_was_encoded_before_is_sent_as_it_is() -> None:
     assert packed(Request("request-1", SILENCE, opus=lambda: b"ogg")).audio == "b2dn"
+
+
+def test_the_letters_of_the_longest_question_go_along() -> None:
+    steps = np.log(np.random.default_rng(0).dirichlet(np.ones(29), 10 * MAX_TURNS))
+    letters = Letters(tuple(map(chr, range(32, 61))), steps.astype(np.float32))
+    message = packed(Request("request-1", SILENCE, letters=letters))
+    assert message.letters is not None
+    back = wire.unpack_letters(message.letters)
+    assert back.symbols == letters.symbols and len(back.log_probabilities) == len(steps)
+    assert packed(Request("request-2", SILENCE)).letters is None

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from string import ascii_lowercase
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ from edge_runtime.background.transcribe import (
     Transcript,
 )
 from edge_runtime.errors import BackgroundError
-from edge_runtime.micro_turn import SAMPLE_RATE_HZ, Pcm
+from edge_runtime.micro_turn import SAMPLE_RATE_HZ, Letters, Pcm
 from edge_runtime.voice.espeak import EspeakSynthesizer
 
 needs_espeak = pytest.mark.skipif(
@@ -104,7 +105,9 @@ class Stubborn:
 
     def load(self) -> None: ...
 
-    def transcribe(self, pcm: Pcm, rough: str = "", commands: Commands = NONE) -> Transcript:
+    def transcribe(
+        self, pcm: Pcm, rough: str = "", commands: Commands = NONE, letters: Letters | None = None
+    ) -> Transcript:
         if rough == "die":
             os._exit(3)
         return Transcript(f"{rough} {len(pcm)} {os.getpid()}", False, 1.0)
@@ -158,3 +161,65 @@ def test_a_spelling_near_to_no_question_is_handed_on_as_it_is() -> None:
     silence: Pcm = np.zeros(SAMPLE_RATE_HZ, np.float32)
     rough = "the oranges were cold yesterday"
     assert SpellingTranscriber().transcribe(silence, rough) == Transcript(rough, False, 0.0)
+
+
+LETTERS = ("", " ", *ascii_lowercase, "'")
+
+
+def heard_as(*readings: str, symbols: tuple[str, ...] = LETTERS) -> Letters:
+    """Readings of one length, one as likely as the other, with a blank after each letter."""
+    chances = np.full((2 * len(readings[0]), len(symbols)), 1e-3)
+    chances[1::2, 0] = 1.0
+    for step, letters in enumerate(zip(*readings, strict=True)):
+        for letter in letters:
+            chances[2 * step, symbols.index(letter)] += 1.0
+    chances /= chances.sum(-1, keepdims=True)
+    return Letters(symbols, np.log(chances).astype(np.float32))
+
+
+def test_where_there_are_letters_they_decide_and_not_their_likeliest_reading() -> None:
+    """As it is spelled, `tell me a jory` is as near to a story as to a joke."""
+    silence: Pcm = np.zeros(SAMPLE_RATE_HZ, np.float32)
+    ear = SpellingTranscriber()
+    for other, meant in (
+        ("tell me a joke", "tell me a joke"),
+        ("tell me a stor", "tell me a story"),
+    ):
+        letters = heard_as("tell me a jory"[: len(other)], other)
+        heard = ear.transcribe(silence, "tell me a jory", letters=letters)
+        assert (heard.text, heard.in_grammar) == (meant, True)
+    strange = heard_as("the oranges were cold yesterday")
+    assert ear.transcribe(silence, "as spelled", letters=strange) == Transcript(
+        "as spelled", False, 0.0
+    )
+
+
+def test_a_model_that_writes_more_than_letters_is_read_by_its_transcript() -> None:
+    pieces = ("", " ", "what", "time", "is", "it", "how")
+    letters = Letters(pieces, np.log(np.full((20, 7), 1 / 7, np.float32)))
+    silence: Pcm = np.zeros(SAMPLE_RATE_HZ, np.float32)
+    heard = SpellingTranscriber().transcribe(silence, "what time iz it", letters=letters)
+    assert heard.in_grammar and heard.text == "what time is it"
+
+
+def test_sure_letters_need_no_recogniser(transcriber: PocketSphinxTranscriber) -> None:
+    loud = noise(1.0, 0.1)
+    heard = transcriber.transcribe(loud, "", letters=heard_as("what time is it"))
+    assert heard.in_grammar and heard.text == "what time is it"
+
+
+@needs_espeak
+def test_what_letters_leave_open_the_recogniser_decides(
+    transcriber: PocketSphinxTranscriber,
+) -> None:
+    """By the letters one is as likely as the other, and neither sure."""
+    unsure = heard_as("sex a tizer for five minutes", "sex a tizer for nine minutes")
+    for said in ("set a timer for five minutes", "set a timer for nine minutes"):
+        heard = transcriber.transcribe(speech(said), letters=unsure)
+        assert (heard.text, heard.in_grammar) == (said, True)
+
+
+def test_letters_of_another_matter_are_not_believed(transcriber: PocketSphinxTranscriber) -> None:
+    letters = heard_as("the oranges were cold yesterday")
+    heard = transcriber.transcribe(noise(0.5, 0.1), "", letters=letters)
+    assert heard == Transcript("", in_grammar=False, confidence=0.0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import zlib
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 
 from edge_runtime.delegation import wire
 from edge_runtime.errors import WireError
+from edge_runtime.micro_turn import Letters
 
 REQUEST = wire.RequestMessage(id="a-1", device="kiosk", deadline_s=20)
 
@@ -27,6 +29,50 @@ def test_sound_survives_the_journey() -> None:
     assert len(back) == len(tone)
     assert np.corrcoef(tone[800:-800], back[800:-800])[0, 1] > 0.98
     assert len(wire.pack_audio(tone)) < 12_000
+
+
+def log_probabilities(steps: int, symbols: int) -> np.ndarray:
+    logits = np.random.default_rng(0).normal(0, 4, (steps, symbols))
+    return (logits - np.log(np.exp(logits).sum(-1, keepdims=True))).astype(np.float32)
+
+
+def test_letters_survive_the_journey() -> None:
+    symbols = ("", " ", "a", "\u00e9", "'")
+    sent = Letters(symbols, log_probabilities(400, 5))
+    request = REQUEST.model_copy(update={"letters": wire.pack_letters(sent)})
+    back = wire.decode(wire.RequestMessage, wire.encode(request), 10_000).letters
+    assert back is not None
+    letters = wire.unpack_letters(back)
+    assert letters.symbols == symbols and letters.log_probabilities.dtype == np.float32
+    told = np.maximum(sent.log_probabilities, -8)
+    assert np.abs(letters.log_probabilities - told).max() <= 0.5 / wire.LETTER_UNITS + 1e-6
+
+
+def test_of_very_many_letters_the_last_ones_are_sent() -> None:
+    sent = Letters(("", "a"), log_probabilities(wire.MAX_STEPS + 50, 2))
+    back = wire.unpack_letters(wire.pack_letters(sent)).log_probabilities
+    assert back.shape == (wire.MAX_STEPS, 2)
+    assert back[0] == pytest.approx(np.maximum(sent.log_probabilities[50], -8), abs=0.02)
+
+
+def packed(data: bytes) -> str:
+    return base64.b64encode(zlib.compress(data)).decode()
+
+
+@pytest.mark.parametrize(
+    ("steps", "why"),
+    [
+        ("-", "not zlib in base64"),
+        ("aGk=", "not zlib in base64"),
+        (packed(bytes(8))[:-8], "not zlib in base64|whole steps"),
+        (packed(bytes(7)), "whole steps of 2 symbols"),
+        (packed(bytes(2 * wire.MAX_STEPS + 2)), "up to 6000 whole steps"),
+        (packed(bytes(100_000_000)), "up to 6000 whole steps"),
+    ],
+)
+def test_letters_that_are_none_are_refused(steps: str, why: str) -> None:
+    with pytest.raises(WireError, match=why):
+        wire.unpack_letters(wire.PackedLetters(symbols=("", "a"), steps=steps))
 
 
 @pytest.mark.parametrize("pcm", [np.zeros(0, np.float32), np.full(3_200, np.nan, np.float32)])

@@ -1,0 +1,137 @@
+"""The sentence of a grammar that a model has most likely heard, by the chances of its letters.
+
+A transcript keeps one reading of what was heard; the chances that it was read from know how near
+the others were. So every sentence of the grammar is held against them at once (Viterbi over CTC's
+states, Graves et al. 2006), and the best against what would be read if anything could be said.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_runtime.background.letter_graph import SPACE, LetterGraph
+from edge_runtime.micro_turn import Letters
+
+FLOOR = -8.0
+"""Log chance of a letter that was not heard at all: one surplus letter must not rule a sentence
+out."""
+RUN_ON = -1.0
+"""For two words without a space between them."""
+LONGEST = 2000
+"""Steps, 40 s at 50 a second: nobody asks for so long, and the search takes the longer."""
+_NEVER = -1e9
+_STAY = -1
+
+
+@dataclass(frozen=True)
+class Likeliest:
+    text: str
+    cost: float
+    """How much less likely it is than the best reading without a grammar, in nats a letter heard;
+    0 is the same."""
+
+
+class GrammarSearch:
+    """A grammar's rules by name, in JSGF's notation, against the letters of one vocabulary."""
+
+    def __init__(self, rules: Mapping[str, str], start: str, symbols: tuple[str, ...]) -> None:
+        graph = LetterGraph.of(rules, start)
+        number = {symbol: index for index, symbol in enumerate(symbols) if index}
+        self._graph = graph
+        self._symbols = np.array([number.get(letter, -1) for letter in graph.letters], np.intp)
+        """Of each node; -1 is none that the model knows."""
+        arcs = sorted(set(self._arcs(graph)), key=lambda arc: arc[1])
+        self._from, self._to = np.array([arc[:2] for arc in arcs], np.intp).reshape(-1, 2).T
+        self._weight = np.array([arc[2] for arc in arcs], np.float32)
+        self._same = self._symbols[self._from] == self._symbols[self._to]
+        """The letter again: there must be a blank between the two."""
+        self._begins = np.flatnonzero(np.diff(self._to, prepend=-1))
+        """Of each node's arcs in `_to`, which is sorted."""
+        self._reached = self._to[self._begins]
+        self._first = np.fromiter(graph.first, np.intp, len(graph.first))
+        self._last = np.fromiter(graph.last, np.intp, len(graph.last))
+
+    @staticmethod
+    def _arcs(graph: LetterGraph) -> list[tuple[int, int, float]]:
+        arcs = []
+        for node, after in enumerate(graph.after):
+            for other in after:
+                arcs.append((node, other, 0.0))
+                if graph.letters[other] == SPACE:
+                    arcs += [(node, beyond, RUN_ON) for beyond in graph.after[other]]
+        return arcs
+
+    def likeliest(self, letters: Letters) -> Likeliest | None:
+        """None where nothing was heard, or too much."""
+        chances = np.maximum(letters.log_probabilities, FLOOR)
+        heard = int((letters.log_probabilities.argmax(-1) > 0).sum()) if len(chances) else 0
+        if not heard or len(chances) > LONGEST or not len(self._last):
+            return None
+        free = float(chances.max(-1).sum())
+        score, path = self._best(chances)
+        if score <= _NEVER / 2:
+            return None
+        text = "".join(SPACE if node is None else self._graph.letters[node] for node in path)
+        return Likeliest(" ".join(text.split()), max(0.0, free - score) / heard)
+
+    def _best(self, chances: NDArray[np.float32]) -> tuple[float, list[int | None]]:
+        """The best way through the graph, with its score."""
+        count = len(self._symbols)
+        spoken = np.full(count, _NEVER, np.float32)
+        closed = np.full(count, _NEVER, np.float32)
+        """Scores of ending in a node's letter, and in a blank after it."""
+        came = np.full((len(chances), count), _STAY, np.int32)
+        """The arc that led to a letter, `_STAY` where it went on, and less for a beginning."""
+        was_spoken = np.zeros((len(chances), count), bool)
+        """That the blank follows the letter at once."""
+        known = self._symbols >= 0
+        silence = 0.0
+        for step, row in enumerate(chances):
+            before = np.full(count, _NEVER, np.float32)
+            ends = np.where(self._same, _NEVER, spoken[self._from])
+            ways = np.maximum(ends, closed[self._from]) + self._weight
+            if len(ways):
+                before[self._reached] = np.maximum.reduceat(ways, self._begins)
+                best = np.flatnonzero(ways == before[self._to])
+                came[step, self._to[best]] = best
+            fresh = self._first[before[self._first] < silence]
+            before[fresh], came[step, fresh] = silence, _STAY - 1
+            stays = spoken >= before
+            came[step, stays] = _STAY
+            was_spoken[step] = spoken >= closed
+            blank = row[0]
+            closed = np.maximum(spoken, closed) + blank
+            spoken = np.where(known, np.maximum(spoken, before) + row[self._symbols], _NEVER)
+            silence += float(blank)
+        return self._trace(spoken, closed, came, was_spoken)
+
+    def _trace(
+        self,
+        spoken: NDArray[np.float32],
+        closed: NDArray[np.float32],
+        came: NDArray[np.int32],
+        was_spoken: NDArray[np.bool_],
+    ) -> tuple[float, list[int | None]]:
+        ends = np.maximum(spoken, closed)
+        node = int(self._last[ends[self._last].argmax()])
+        score = float(ends[node])
+        in_letter = bool(spoken[node] >= closed[node])
+        path: list[int | None] = [node]
+        for step in range(len(came) - 1, -1, -1):
+            if not in_letter:
+                in_letter = bool(was_spoken[step, node])
+                continue
+            arc = int(came[step, node])
+            if arc < _STAY:
+                break
+            if arc > _STAY:
+                node = int(self._from[arc])
+                in_letter = not self._same[arc] and bool(was_spoken[step, node])
+                if self._weight[arc]:
+                    path.append(None)  # a space that was not heard
+                path.append(node)
+        return score, path[::-1]
