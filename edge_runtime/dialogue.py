@@ -25,6 +25,7 @@ from edge_runtime.micro_turn import (
     Delegation,
     Event,
     EventKind,
+    Letters,
     MicroTurn,
     Request,
     Utterance,
@@ -64,7 +65,7 @@ class Dialogue:
         link_up: bool = False,
         actions: Collection[str] = (),
         send_frame: bool = False,
-        keep: Callable[[str], bool] = lambda transcript: False,
+        keep: Callable[[str, Letters | None], bool] = lambda transcript, letters: False,
         heard: Heard | None = None,
     ) -> None:
         self._background = background
@@ -265,12 +266,13 @@ class Dialogue:
     def _request(self, turn: MicroTurn) -> Request:
         self._requests += 1
         transcript = self._heard.transcript
-        keep = self._keep(transcript)
+        letters = self._heard.letters()
+        keep = self._keep(transcript, letters)
         return Request(
             id=f"{KEPT}{uuid.uuid4().hex}" if keep else f"{REQUEST}{self._requests}",
             audio=self._heard.audio(),
             transcript=transcript,
-            letters=self._heard.letters(),
+            letters=letters,
             language=self._language,
             deadline_s=self._deadline_s,
             conversation=self._conversation.until(turn.index),

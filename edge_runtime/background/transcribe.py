@@ -25,9 +25,9 @@ from typing_extensions import Self
 
 from edge_runtime.background import grammar
 from edge_runtime.background.commands import NONE, Commands
-from edge_runtime.background.grammar_search import GrammarSearch, Likeliest
 from edge_runtime.background.nearest import Nearest, Rules
 from edge_runtime.errors import BackgroundError
+from edge_runtime.grammar_search import GrammarSearch, Likeliest
 from edge_runtime.micro_turn import SAMPLE_RATE_HZ, Letters, Pcm
 
 log = logging.getLogger(__name__)

@@ -247,7 +247,7 @@ def assert_hardly_missed(missed: int, turns: int) -> None:
 def talking(
     url: str,
     outbox: Outbox | None = None,
-    keep: Callable[[str], bool] = lambda transcript: False,
+    keep: Callable[[str, Letters | None], bool] = lambda transcript, letters: False,
     abilities: Sequence[Ability] = (),
     sinks: Sequence[Sink] = (),
     words: int = 2,

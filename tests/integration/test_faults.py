@@ -321,7 +321,7 @@ def test_a_thousand_requests_in_a_burst(broker: Broker) -> None:
 
 def test_a_kept_request_is_told_as_kept_then_answered_once(tmp_path: Path) -> None:
     broker, path = Broker(tmp_path), tmp_path / "outbox.db"
-    with talking(broker.url, Outbox(path, 3600), keep=lambda text: "remind" in text) as device:
+    with talking(broker.url, Outbox(path, 3600), keep=lambda text, _: "remind" in text) as device:
         asked = device.now
         device.ask("remind me when the moon is full")
         assert device.await_said("kept") <= asked + SECOND

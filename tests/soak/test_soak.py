@@ -324,7 +324,7 @@ class Service:
                     ledger,
                     lambda act: f"words for {act}",
                     actions=["wave"],
-                    keep=lambda transcript: "remind" in transcript,
+                    keep=lambda transcript, _: "remind" in transcript,
                 )
                 parts = Parts(
                     audio=world,

@@ -324,7 +324,7 @@ def test_only_known_actions_of_the_background_model_are_done() -> None:
 
 @pytest.fixture
 def keeper(answers: Answers) -> Dialogue:
-    return Dialogue(answers, lambda act: f"words for {act}", keep=lambda transcript: True)
+    return Dialogue(answers, lambda act: f"words for {act}", keep=lambda transcript, letters: True)
 
 
 def test_a_question_to_be_kept_has_an_id_like_no_other(answers: Answers, keeper: Dialogue) -> None:

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from edge_runtime.background import grammar
-from edge_runtime.background.grammar_search import FLOOR, RUN_ON, GrammarSearch
-from edge_runtime.background.letter_graph import LetterGraph
+from edge_runtime.grammar_search import FLOOR, RUN_ON, GrammarSearch
 from edge_runtime.jsgf import Tree, parse
+from edge_runtime.letter_graph import LetterGraph
 from edge_runtime.micro_turn import Letters
 
 SYMBOLS = ("", " ", *ascii_lowercase, "'")
@@ -165,6 +165,30 @@ def test_the_same_words_cost_less_than_others_and_others_less_than_nonsense() ->
         assert found is not None
         costs.append(found.cost)
     assert costs[0] < 0.05 < costs[1] < 0.85 < costs[2]
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 10), st.floats(0.0, 3.0))
+@settings(max_examples=100, deadline=None)
+def test_a_part_is_held_where_one_of_all_parts_costs_little_enough(
+    seed: int, steps: int, allowance: float
+) -> None:
+    logits = np.random.default_rng(seed).normal(0, 3, (steps, len(FEW)))
+    log_probabilities = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+    letters = Letters(FEW, log_probabilities.astype(np.float32))
+    chances = np.maximum(letters.log_probabilities, FLOOR)
+    relative = chances - chances.max(-1, keepdims=True)
+    rules = {"any": "ab | ba a | b"}
+    best = max(
+        score(text, relative[begin:end], FEW)
+        + RUN_ON * (phrase != text)
+        + allowance * len(phrase.replace(" ", ""))
+        for phrase in sentences(rules, "any")
+        for text in (phrase, phrase.replace(" ", ""))
+        for begin in range(steps)
+        for end in range(begin + 1, steps + 1)
+    )
+    if abs(best) > 1e-3:
+        assert GrammarSearch(rules, "any", FEW).holds(letters, allowance) == (best > 0)
 
 
 def test_silence_and_no_steps_at_all_are_nothing() -> None:

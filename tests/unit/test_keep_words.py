@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from string import ascii_lowercase
+
+import numpy as np
 import pytest
 
 from edge_runtime.config import DelegationConfig
 from edge_runtime.delegation.keep_words import KeepWords, edits_within
+from edge_runtime.micro_turn import Letters
 
 
 @pytest.fixture
@@ -50,6 +54,42 @@ def test_what_matters_only_now_is_not(keep: KeepWords, transcript: str) -> None:
 def test_without_phrases_nothing_is_kept() -> None:
     assert not KeepWords(())("remind me to call anna")
     assert not KeepWords(("", " - "))("remind me to call anna")
+
+
+SYMBOLS = ("", " ", *ascii_lowercase, "'")
+
+
+def heard_as(*readings: str) -> Letters:
+    """Readings of one length, one as likely as the other, with a blank after each letter."""
+    chances = np.full((2 * len(readings[0]), len(SYMBOLS)), 1e-3)
+    chances[1::2, 0] = 1.0
+    for step, letters in enumerate(zip(*readings, strict=True)):
+        for letter in letters:
+            chances[2 * step, SYMBOLS.index(letter)] += 1.0
+    chances /= chances.sum(-1, keepdims=True)
+    return Letters(SYMBOLS, np.log(chances).astype(np.float32))
+
+
+def test_what_the_transcript_has_lost_is_found_in_its_letters(keep: KeepWords) -> None:
+    rough, meant = "please rimonbni to call", "please remind me to call"
+    rough = rough.ljust(len(meant))
+    assert not keep(rough)
+    assert keep(rough, heard_as(rough, meant))
+    assert not keep(rough, heard_as(rough))
+    assert keep("", heard_as("pleaseremindmetocallanna"))
+
+
+@pytest.mark.parametrize("text", ["what time is it", "tell me about yourself", "me", " "])
+def test_other_letters_are_not_kept(keep: KeepWords, text: str) -> None:
+    assert not keep(text, heard_as(text))
+
+
+def test_letters_of_another_alphabet_and_none_at_all_keep_nothing(keep: KeepWords) -> None:
+    pieces = Letters(("", "re", "mind"), np.zeros((5, 3), np.float32))
+    assert not keep("", pieces)
+    assert keep("remind me", pieces)
+    assert not keep("", Letters(SYMBOLS, np.zeros((0, len(SYMBOLS)), np.float32)))
+    assert not KeepWords(("", "-"))("", heard_as("remind me"))
 
 
 @pytest.mark.parametrize(

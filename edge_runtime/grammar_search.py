@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_runtime.background.letter_graph import SPACE, LetterGraph
+from edge_runtime.letter_graph import SPACE, LetterGraph
 from edge_runtime.micro_turn import Letters
 
 FLOOR = -8.0
@@ -44,6 +44,8 @@ class GrammarSearch:
         self._graph = graph
         self._symbols = np.array([number.get(letter, -1) for letter in graph.letters], np.intp)
         """Of each node; -1 is none that the model knows."""
+        self._known = self._symbols >= 0
+        self._spaces = np.array([letter == SPACE for letter in graph.letters], bool)
         arcs = sorted(set(self._arcs(graph)), key=lambda arc: arc[1])
         self._from, self._to = np.array([arc[:2] for arc in arcs], np.intp).reshape(-1, 2).T
         self._weight = np.array([arc[2] for arc in arcs], np.float32)
@@ -78,36 +80,65 @@ class GrammarSearch:
         text = "".join(SPACE if node is None else self._graph.letters[node] for node in path)
         return Likeliest(" ".join(text.split()), max(0.0, free - score) / heard)
 
+    def holds(self, letters: Letters, allowance: float) -> bool:
+        """Whether a part of what was heard is one of the sentences, at a cost of `allowance` nats
+        a letter of it at most."""
+        chances = np.maximum(letters.log_probabilities[-LONGEST:], FLOOR)
+        spoken, closed = self._nothing(), self._nothing()
+        allowed = np.where(self._spaces, 0.0, allowance).astype(np.float32)
+        for row in chances - chances.max(-1, keepdims=True, initial=FLOOR):
+            before, _ = self._entered(spoken, closed)
+            before[self._first] = np.maximum(before[self._first], 0.0)
+            spoken, closed = self._next(spoken, closed, before + allowed, row)
+            if spoken[self._last].max(initial=_NEVER) >= 0:
+                return True
+        return False
+
     def _best(self, chances: NDArray[np.float32]) -> tuple[float, list[int | None]]:
         """The best way through the graph, with its score."""
-        count = len(self._symbols)
-        spoken = np.full(count, _NEVER, np.float32)
-        closed = np.full(count, _NEVER, np.float32)
-        """Scores of ending in a node's letter, and in a blank after it."""
-        came = np.full((len(chances), count), _STAY, np.int32)
+        shape = (len(chances), len(self._symbols))
+        spoken, closed = self._nothing(), self._nothing()
+        came = np.full(shape, _STAY, np.int32)
         """The arc that led to a letter, `_STAY` where it went on, and less for a beginning."""
-        was_spoken = np.zeros((len(chances), count), bool)
+        was_spoken = np.zeros(shape, bool)
         """That the blank follows the letter at once."""
-        known = self._symbols >= 0
         silence = 0.0
         for step, row in enumerate(chances):
-            before = np.full(count, _NEVER, np.float32)
-            ends = np.where(self._same, _NEVER, spoken[self._from])
-            ways = np.maximum(ends, closed[self._from]) + self._weight
-            if len(ways):
-                before[self._reached] = np.maximum.reduceat(ways, self._begins)
-                best = np.flatnonzero(ways == before[self._to])
-                came[step, self._to[best]] = best
+            before, arcs = self._entered(spoken, closed)
+            came[step, self._to[arcs]] = arcs
             fresh = self._first[before[self._first] < silence]
             before[fresh], came[step, fresh] = silence, _STAY - 1
-            stays = spoken >= before
-            came[step, stays] = _STAY
+            came[step, spoken >= before] = _STAY
             was_spoken[step] = spoken >= closed
-            blank = row[0]
-            closed = np.maximum(spoken, closed) + blank
-            spoken = np.where(known, np.maximum(spoken, before) + row[self._symbols], _NEVER)
-            silence += float(blank)
+            spoken, closed = self._next(spoken, closed, before, row)
+            silence += float(row[0])
         return self._trace(spoken, closed, came, was_spoken)
+
+    def _nothing(self) -> NDArray[np.float32]:
+        """Scores, for each node, of ending in its letter or in a blank after it."""
+        return np.full(len(self._symbols), _NEVER, np.float32)
+
+    def _entered(
+        self, spoken: NDArray[np.float32], closed: NDArray[np.float32]
+    ) -> tuple[NDArray[np.float32], NDArray[np.intp]]:
+        """The best score with which each node can be entered, and the arcs by which."""
+        before = self._nothing()
+        if not len(self._from):
+            return before, np.zeros(0, np.intp)
+        ends = np.where(self._same, _NEVER, spoken[self._from])
+        ways = np.maximum(ends, closed[self._from]) + self._weight
+        before[self._reached] = np.maximum.reduceat(ways, self._begins)
+        return before, np.flatnonzero(ways == before[self._to])
+
+    def _next(
+        self,
+        spoken: NDArray[np.float32],
+        closed: NDArray[np.float32],
+        before: NDArray[np.float32],
+        row: NDArray[np.float32],
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        heard = np.maximum(spoken, before) + row[self._symbols]
+        return np.where(self._known, heard, _NEVER), np.maximum(spoken, closed) + row[0]
 
     def _trace(
         self,
