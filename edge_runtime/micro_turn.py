@@ -6,7 +6,7 @@ engine may all hold the same one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from types import MappingProxyType
@@ -178,6 +178,14 @@ class Letters:
     """The first is the blank (CTC): no letter, or the last one still."""
     log_probabilities: NDArray[np.float32] = field(compare=False)
     """(steps, symbols), natural logarithms, oldest first."""
+
+    @staticmethod
+    def joined(pieces: Sequence[Letters]) -> Letters | None:
+        """One after the other, all of one vocabulary; None of none."""
+        if not pieces:
+            return None
+        steps = np.concatenate([piece.log_probabilities for piece in pieces])
+        return Letters(pieces[0].symbols, steps)
 
 
 @dataclass(frozen=True, slots=True)

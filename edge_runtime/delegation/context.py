@@ -129,10 +129,7 @@ class Question:
         return np.concatenate([turn.pcm for turn in self._turns])
 
     def letters(self) -> Letters | None:
-        heard = [turn.letters for turn in self._turns if turn.letters is not None]
-        if not heard:
-            return None
-        return Letters(heard[0].symbols, np.concatenate([one.log_probabilities for one in heard]))
+        return Letters.joined([turn.letters for turn in self._turns if turn.letters is not None])
 
     def opus(self) -> Callable[[], bytes] | None:
         """See `Request.opus`."""

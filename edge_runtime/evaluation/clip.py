@@ -19,6 +19,7 @@ from edge_runtime.micro_turn import (
     BackgroundState,
     Event,
     Frame,
+    Letters,
     MicroTurn,
     Pcm,
     StereoPcm,
@@ -129,6 +130,8 @@ class Trace:
     actions: tuple[tuple[int, str], ...] = ()
     delegations: tuple[tuple[int, str], ...] = ()
     heard: tuple[tuple[int, str], ...] = ()
+    letters: tuple[tuple[int, Letters], ...] = ()
+    """What `heard` was read from."""
     gap_scores: Mapping[int, float] = field(default_factory=dict)
     """By a gap's first sample: how surely the turn was over 0.4 s later."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 from edge_runtime.evaluation import figures
 from edge_runtime.evaluation.clip import (
@@ -17,7 +18,8 @@ from edge_runtime.evaluation.clip import (
 )
 from edge_runtime.evaluation.figures import Figure
 from edge_runtime.evaluation.gaps import Gap, turn_figures
-from edge_runtime.micro_turn import SAMPLE_RATE_HZ
+from edge_runtime.grammar_search import GrammarSearch
+from edge_runtime.micro_turn import SAMPLE_RATE_HZ, Letters
 
 TAKEN_WITHIN = 2 * SAMPLE_RATE_HZ
 STOPPED_WITHIN = 2 * SAMPLE_RATE_HZ
@@ -56,6 +58,14 @@ SELECTIVE = {
 GREET, DELIVER = "greet", "deliver"
 
 
+class Sentence(NamedTuple):
+    """What was said in a clip, and how it was heard."""
+
+    truth: str
+    guess: str
+    letters: Letters | None = None
+
+
 class Tally:
     """Adds up what one of the judged did with one material."""
 
@@ -68,8 +78,7 @@ class Tally:
         self.pauses: dict[str, list[bool]] = defaultdict(list)
         """False takeovers by what goes before the pause."""
         self.edits = {"cer": [0, 0], "wer": [0, 0]}
-        self.sentences: list[tuple[str, str]] = []
-        """What was said in a clip, and how it was spelled."""
+        self.sentences: list[Sentence] = []
 
     def add(self, clip: Clip, trace: Trace) -> None:
         for cue in clip.cues:
@@ -133,8 +142,10 @@ class Tally:
         if not truth or not trace.heard:
             return
         until = clip.said[-1][1] + SAMPLE_RATE_HZ * 6 // 10
-        guess = "".join(text for at, text in trace.heard if clip.said[0][0] < at <= until).strip()
-        self.sentences.append((truth, guess))
+        begin = clip.said[0][0]
+        guess = "".join(text for at, text in trace.heard if begin < at <= until).strip()
+        letters = [letters for at, letters in trace.letters if begin < at <= until]
+        self.sentences.append(Sentence(truth, guess, Letters.joined(letters)))
         for name, wrong, total in (
             ("cer", edits(truth, guess), len(truth)),
             ("wer", edits(truth.split(), guess.split()), len(truth.split())),
@@ -268,16 +279,27 @@ def spells(moments: Sequence[int], start: int, end: int) -> int:
     return count
 
 
-def told_apart(sentences: Sequence[tuple[str, str]]) -> list[bool]:
-    """For each (truth, guess), whether the guess is nearer to its truth than to any other of the
-    sentences: the vocabulary is all that is said among them, so with more of them it is harder."""
-    vocabulary = {truth for truth, _ in sentences}
+def told_apart(sentences: Sequence[Sentence]) -> list[bool]:
+    """For each sentence, whether it is the one that is found: the vocabulary is all that is said
+    among them, so with more of them it is harder. Found is the likeliest by the letters, as the
+    runtime finds a question, and without letters the one whose spelling is nearest."""
+    vocabulary = sorted({one.truth for one in sentences})
+    if len(vocabulary) < 2:
+        return []
+    searches: dict[tuple[str, ...], GrammarSearch] = {}
 
-    def own(truth: str, guess: str) -> bool:
-        distance = edits(truth, guess)
-        return guess != "" and all(distance < edits(other, guess) for other in vocabulary - {truth})
+    def found(one: Sentence) -> bool:
+        if one.letters is None:
+            distance = edits(one.truth, one.guess)
+            others = (other for other in vocabulary if other != one.truth)
+            return one.guess != "" and all(distance < edits(other, one.guess) for other in others)
+        symbols = one.letters.symbols
+        if symbols not in searches:
+            searches[symbols] = GrammarSearch({"said": " | ".join(vocabulary)}, "said", symbols)
+        likeliest = searches[symbols].likeliest(one.letters)
+        return likeliest is not None and likeliest.text == one.truth
 
-    return [own(truth, guess) for truth, guess in sentences] if len(vocabulary) > 1 else []
+    return [found(one) for one in sentences]
 
 
 def edits(truth: Sequence[str], guess: Sequence[str]) -> int:

@@ -88,6 +88,9 @@ def trace(clip: Clip, decisions: Sequence[Decision], every: int = 1) -> Trace:
             (at[d.index], d.delegation.value) for d in asked if d.delegation is not Delegation.NONE
         ),
         heard=tuple(((d.index + 1) * TURN_SAMPLES, d.heard) for d in decisions),
+        letters=tuple(
+            ((d.index + 1) * TURN_SAMPLES, d.letters) for d in decisions if d.letters is not None
+        ),
         gap_scores={gap: score_at(times, speak, gap + SCORED_AFTER) for gap in gaps},
     )
 

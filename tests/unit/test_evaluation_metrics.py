@@ -7,8 +7,8 @@ import pytest
 
 from edge_runtime.evaluation.clip import Clip, Cue, Trace
 from edge_runtime.evaluation.gaps import Gap, eagerness_curve
-from edge_runtime.evaluation.metrics import Tally, edits, spells, told_apart
-from edge_runtime.micro_turn import TURN_SAMPLES, BackgroundState, VoiceState
+from edge_runtime.evaluation.metrics import Sentence, Tally, edits, spells, told_apart
+from edge_runtime.micro_turn import TURN_SAMPLES, BackgroundState, Letters, VoiceState
 
 S = 16_000
 TURNS = 40
@@ -173,12 +173,32 @@ def test_errors_of_the_transcript() -> None:
 
 
 def test_a_sentence_is_told_from_all_others_of_the_run() -> None:
-    assert told_apart([("turn on", "turm on"), ("turn off", "turn on"), ("stop", "")]) == [
-        True,
-        False,
-        False,
+    run = [
+        Sentence("turn on", "turm on"),
+        Sentence("turn off", "turn on"),
+        Sentence("stop", ""),
     ]
-    assert told_apart([("the same", "the same"), ("the same", "")]) == [], "nothing to tell apart"
+    assert told_apart(run) == [True, False, False]
+    alike = [Sentence("the same", "the same"), Sentence("the same", "")]
+    assert told_apart(alike) == [], "nothing to tell apart"
+
+
+def test_where_there_are_letters_they_tell_it_and_not_its_spelling() -> None:
+    symbols = ("", "a", "b")
+    chances = np.full((2 * S // TURN_SAMPLES, 1, 3), -6.0, np.float32)
+    chances[:, :, 0] = 0.0
+    for turn, letter in ((6, 1), (8, 2)):
+        chances[turn, 0] = -6.0
+        chances[turn, 0, letter] = -0.1
+    letters = tuple(
+        ((index + 1) * TURN_SAMPLES, Letters(symbols, rows)) for index, rows in enumerate(chances)
+    )
+    tally = Tally()
+    for text, spelled in (("ab", "ba"), ("ba", "ba")):
+        heard = trace(heard=((2 * S, spelled),), letters=letters)
+        tally.add(clip(said=((S, 2 * S, text),)), heard)
+    assert [told_apart(tally.sentences)] == [[True, False]]
+    assert told_apart([one._replace(letters=None) for one in tally.sentences]) == [False, True]
 
 
 def test_backchannels_belong_into_the_breaths() -> None:
