@@ -257,6 +257,24 @@ def test_an_interruption_counts_from_its_second_turn_on(
     assert due > 5 and any(seen) and not all(seen)
 
 
+def test_who_has_said_mhm_may_interrupt_the_same_answer(composer: Composer) -> None:
+    """It is held against first and given way to then, in one go of the device's voice."""
+    both = 0
+    for seed in range(200, 500):
+        one = composer.compose(seed)
+        speaking = one.status[:, STATUS.index("speaking")] > 0
+        words = [mark for mark in one.marks if mark.kind == "backchannel_heard"]
+        for mark in one.marks:
+            before = [word for word in words if word.start < mark.start]
+            if mark.kind != "interruption" or not before:
+                continue
+            first, last = before[-1].start // TURN_SAMPLES, mark.start // TURN_SAMPLES
+            if last < TURNS and speaking[first + 1 : last].all():
+                both += 1
+                assert (one.floor[first + 1 : last - 1] == FLOOR.index("hold")).all()
+    assert both > 3
+
+
 def test_a_noise_is_nothing_to_stop_for(
     composer: Composer, conversations: list[Conversation]
 ) -> None:

@@ -51,6 +51,9 @@ HELD_WEIGHT = 6.0
 """To hold the floor is trivial in most turns, and is not while the person says "mhm"."""
 UNDISTURBED_WEIGHT = 2.0
 """Nor is it where nobody but the device itself is heard."""
+EVENTFUL, EVENTFUL_S = 0.5, 2.5
+"""Share of the device's longer utterances in which one thing happens after the other, and from
+how long on."""
 GOES_ON, LONGEST_ANSWER_S = 0.3, 9.0
 """Share of the device's answers that have one more sentence, and the length from which none has."""
 LONG_TURN_S = 3.0
@@ -453,6 +456,8 @@ class Composer:
         if start >= draft.samples:
             return draft.samples
         end, chance = start + len(pcm), rng.random()
+        if may_be_cut and len(pcm) > EVENTFUL_S * RATE_HZ and rng.spawn(1)[0].random() < EVENTFUL:
+            return self._much_happens(draft, start, pcm)
         if may_be_cut and len(pcm) > 1.2 * RATE_HZ:
             if chance < 0.26:
                 return self._hears_backchannel(draft, start, pcm)
@@ -488,14 +493,34 @@ class Composer:
         """The person says "mhm", and the device goes on; or stops, where that is its choice."""
         done = start + len(pcm)
         for _ in range(int(draft.rng.integers(1, 3))):
-            at = self._inside(draft, start, pcm, 0.9)
-            end = self._say(draft, self._pick(draft, "backchannel"), at, True, self._is_seen(draft))
-            draft.mark("backchannel_heard", at, end)
-            first, last = draft.turn(at), draft.turn(end) + 2
-            draft.span(draft.floor_weight, first, last + 1, HELD_WEIGHT)
-            chosen = draft.choose(Moment.HOLD, first, last, None)
-            if chosen is not None:
-                done = min(done, (first + chosen + 1) * TURN_SAMPLES)
+            _, stopped = self._backchannel(draft, self._inside(draft, start, pcm, 0.9))
+            done = min(done, stopped or done)
+        return self._sound_until(draft, start, pcm, done)
+
+    def _backchannel(self, draft: Draft, at: int) -> tuple[int, int | None]:
+        """Where it ends, and where the device falls silent for it if that is its choice."""
+        end = self._say(draft, self._pick(draft, "backchannel"), at, True, self._is_seen(draft))
+        draft.mark("backchannel_heard", at, end)
+        first, last = draft.turn(at), draft.turn(end) + 2
+        draft.span(draft.floor_weight, first, last + 1, HELD_WEIGHT)
+        chosen = draft.choose(Moment.HOLD, first, last, None)
+        return end, None if chosen is None else (first + chosen + 1) * TURN_SAMPLES
+
+    def _much_happens(self, draft: Draft, start: int, pcm: NDArray[np.float32]) -> int:
+        """One thing after the other while the device speaks, until it is done or interrupted: who
+        has said "mhm" twice may say "stop" next."""
+        rng, done = draft.rng, start + len(pcm)
+        at = start + int(rng.uniform(0.3, 1.2) * RATE_HZ)
+        while at < done - 0.7 * RATE_HZ:
+            chance = rng.random()
+            if chance < 0.3:
+                return self._interrupted_at(draft, at, start, pcm)
+            if chance < 0.8:
+                end, stopped = self._backchannel(draft, at)
+                done = min(done, stopped or done)
+            else:
+                end = self._burst(draft, at, done)
+            at = end + int(rng.uniform(0.5, 1.5) * RATE_HZ)
         return self._sound_until(draft, start, pcm, done)
 
     @staticmethod
@@ -513,18 +538,24 @@ class Composer:
         return max(end + 2 * TURN_SAMPLES, start + len(pcm))
 
     def _hears_noise(self, draft: Draft, start: int, pcm: NDArray[np.float32]) -> int:
-        """Something falls, a door, a snatch of music: the device goes on."""
+        rng = draft.rng.spawn(1)[0]
+        at = start + int(rng.uniform(0.2 * RATE_HZ, len(pcm) - 0.6 * RATE_HZ))
+        self._burst(draft, at, start + len(pcm))
+        draft.sound(start, pcm)
+        return start + len(pcm)
+
+    def _burst(self, draft: Draft, at: int, done: int) -> int:
+        """Something falls, a door, a snatch of music, and the device, which speaks until `done`,
+        goes on; returns where that ends."""
         rng = draft.rng.spawn(1)[0]
         bed = self.acoustics.noises[int(rng.integers(len(self.acoustics.noises)))]
         length = int(rng.uniform(0.2, 1.2) * RATE_HZ)
         burst = noise(rng, bed, length, rng.uniform(-15, 3))
-        at = start + int(rng.uniform(0.2 * RATE_HZ, len(pcm) - 0.6 * RATE_HZ))
         draft.add(draft.near, at, burst)
-        end = min(at + len(burst), start + len(pcm))
+        end = min(at + len(burst), done)
         draft.mark("noise_heard", at, end)
         draft.span(draft.floor_weight, draft.turn(at), draft.turn(end) + 2, HELD_WEIGHT)
-        draft.sound(start, pcm)
-        return start + len(pcm)
+        return end
 
     def _mistake(self, draft: Draft, end: int, resumes: int) -> None:
         """The device takes a pause for an end, and gives way when the person goes on."""
@@ -552,9 +583,11 @@ class Composer:
         return max(cut, (at + 9) * TURN_SAMPLES)
 
     def _is_interrupted(self, draft: Draft, start: int, pcm: NDArray[np.float32]) -> int:
+        return self._interrupted_at(draft, self._inside(draft, start, pcm, 0.7), start, pcm)
+
+    def _interrupted_at(self, draft: Draft, at: int, start: int, pcm: NDArray[np.float32]) -> int:
         """The person takes over: with a stop word, with one and a turn, or with a turn at once."""
         rng = draft.rng
-        at = self._inside(draft, start, pcm, 0.7)
         chance, turn = rng.random(), None
         if chance < STOP_WORDS:
             word = self._pick(draft, "interruption")
