@@ -23,6 +23,9 @@ RUN_ON = -1.0
 """For two words without a space between them."""
 LONGEST = 2000
 """Steps, 40 s at 50 a second: nobody asks for so long, and the search takes the longer."""
+MOST_STATES = 20_000_000
+"""Letters of the grammar times steps, five bytes each. The skills' own has 4,400 letters; what a
+device adds to it comes from outside."""
 _NEVER = -1e9
 _STAY = -1
 
@@ -71,7 +74,9 @@ class GrammarSearch:
         """None where nothing was heard, or too much."""
         chances = np.maximum(letters.log_probabilities, FLOOR)
         heard = int((letters.log_probabilities.argmax(-1) > 0).sum()) if len(chances) else 0
-        if not heard or len(chances) > LONGEST or not len(self._last):
+        if not heard or not len(self._last):
+            return None
+        if len(chances) > LONGEST or len(chances) * len(self._symbols) > MOST_STATES:
             return None
         free = float(chances.max(-1).sum())
         score, path = self._best(chances)

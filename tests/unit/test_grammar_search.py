@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from edge_runtime import grammar_search
 from edge_runtime.background import grammar
 from edge_runtime.grammar_search import FLOOR, RUN_ON, GrammarSearch
 from edge_runtime.jsgf import Tree, parse
@@ -194,6 +195,13 @@ def test_a_part_is_held_where_one_of_all_parts_costs_little_enough(
 def test_silence_and_no_steps_at_all_are_nothing() -> None:
     assert QUESTIONS.likeliest(spelled("____")) is None
     assert QUESTIONS.likeliest(Letters(SYMBOLS, np.zeros((0, 29), np.float32))) is None
+
+
+def test_what_would_take_too_much_memory_is_not_searched(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert QUESTIONS.likeliest(spelled("what time is it")) is not None
+    assert QUESTIONS.likeliest(spelled("what time is it".ljust(1001, "_"))) is None
+    monkeypatch.setattr(grammar_search, "MOST_STATES", 100_000)
+    assert QUESTIONS.likeliest(spelled("what time is it")) is None
 
 
 def test_too_little_for_any_sentence_is_nothing() -> None:
