@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
+from string import ascii_lowercase
 from types import MappingProxyType
 from typing import Literal
 
@@ -178,6 +179,11 @@ class Letters:
     """The first is the blank (CTC): no letter, or the last one still."""
     log_probabilities: NDArray[np.float32] = field(compare=False)
     """(steps, symbols), natural logarithms, oldest first."""
+
+    @property
+    def spell(self) -> bool:
+        """Whether words can be spelled with the symbols: they are no pieces of words or sounds."""
+        return set(ascii_lowercase) <= set(self.symbols)
 
     @staticmethod
     def joined(pieces: Sequence[Letters]) -> Letters | None:

@@ -16,7 +16,6 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import lru_cache
 from multiprocessing import get_context, parent_process
-from string import ascii_lowercase
 from types import TracebackType
 from typing import Any, Protocol
 
@@ -140,7 +139,7 @@ class PocketSphinxTranscriber:
     ) -> Transcript:
         if self._free is None:
             self.load()
-        letters = _spelling(letters)
+        letters = letters if letters and letters.spell else None
         limits = self.BY_LETTERS if letters else self.BY_SPELLING
         near = _nearest(commands, rough, letters)
         if near is not None and near.cost <= limits.sure:
@@ -175,7 +174,7 @@ class SpellingTranscriber:
         commands: Commands = NONE,
         letters: Letters | None = None,
     ) -> Transcript:
-        letters = _spelling(letters)
+        letters = letters if letters and letters.spell else None
         near = _nearest(commands, rough, letters)
         limit = self.NEAR_BY_LETTERS if letters else self.NEAR_BY_SPELLING
         if near is None or near.cost > limit:
@@ -276,11 +275,6 @@ def _rules(commands: Commands) -> Rules:
 @lru_cache(maxsize=MOST_GRAMMARS)
 def _search(commands: Commands, symbols: tuple[str, ...]) -> GrammarSearch:
     return GrammarSearch(grammar.rules(commands), grammar.START, symbols)
-
-
-def _spelling(letters: Letters | None) -> Letters | None:
-    """None where the symbols are no letters, but pieces of words or sounds."""
-    return letters if letters and set(ascii_lowercase) <= set(letters.symbols) else None
 
 
 def _nearest(commands: Commands, rough: str, letters: Letters | None) -> Nearest | Likeliest | None:

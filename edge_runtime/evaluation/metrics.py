@@ -282,14 +282,14 @@ def spells(moments: Sequence[int], start: int, end: int) -> int:
 def told_apart(sentences: Sequence[Sentence]) -> list[bool]:
     """For each sentence, whether it is the one that is found: the vocabulary is all that is said
     among them, so with more of them it is harder. Found is the likeliest by the letters, as the
-    runtime finds a question, and without letters the one whose spelling is nearest."""
+    runtime finds a question, and where there are none the one whose spelling is nearest."""
     vocabulary = sorted({one.truth for one in sentences})
     if len(vocabulary) < 2:
         return []
     searches: dict[tuple[str, ...], GrammarSearch] = {}
 
     def found(one: Sentence) -> bool:
-        if one.letters is None:
+        if one.letters is None or not one.letters.spell:
             distance = edits(one.truth, one.guess)
             others = (other for other in vocabulary if other != one.truth)
             return one.guess != "" and all(distance < edits(other, one.guess) for other in others)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from string import ascii_lowercase
+
 import numpy as np
 import pytest
 
@@ -184,8 +186,8 @@ def test_a_sentence_is_told_from_all_others_of_the_run() -> None:
 
 
 def test_where_there_are_letters_they_tell_it_and_not_its_spelling() -> None:
-    symbols = ("", "a", "b")
-    chances = np.full((2 * S // TURN_SAMPLES, 1, 3), -6.0, np.float32)
+    symbols = ("", *ascii_lowercase)
+    chances = np.full((2 * S // TURN_SAMPLES, 1, len(symbols)), -6.0, np.float32)
     chances[:, :, 0] = 0.0
     for turn, letter in ((6, 1), (8, 2)):
         chances[turn, 0] = -6.0
@@ -197,7 +199,12 @@ def test_where_there_are_letters_they_tell_it_and_not_its_spelling() -> None:
     for text, spelled in (("ab", "ba"), ("ba", "ba")):
         heard = trace(heard=((2 * S, spelled),), letters=letters)
         tally.add(clip(said=((S, 2 * S, text),)), heard)
-    assert [told_apart(tally.sentences)] == [[True, False]]
+    assert told_apart(tally.sentences) == [True, False]
+    pieces = [
+        one._replace(letters=Letters(("", "ab"), np.zeros((4, 2), np.float32)))
+        for one in tally.sentences
+    ]
+    assert told_apart(pieces) == [False, True], "no letters: pieces of words"
     assert told_apart([one._replace(letters=None) for one in tally.sentences]) == [False, True]
 
 
