@@ -109,7 +109,8 @@ class GrammarSearch:
         """That the blank follows the letter at once."""
         silence = 0.0
         for step, row in enumerate(chances):
-            before, arcs = self._entered(spoken, closed)
+            before, ways = self._entered(spoken, closed)
+            arcs = np.flatnonzero(ways == before[self._to])
             came[step, self._to[arcs]] = arcs
             fresh = self._first[before[self._first] < silence]
             before[fresh], came[step, fresh] = silence, _STAY - 1
@@ -125,15 +126,14 @@ class GrammarSearch:
 
     def _entered(
         self, spoken: NDArray[np.float32], closed: NDArray[np.float32]
-    ) -> tuple[NDArray[np.float32], NDArray[np.intp]]:
-        """The best score with which each node can be entered, and the arcs by which."""
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """The best score with which each node can be entered, and those of all arcs."""
         before = self._nothing()
-        if not len(self._from):
-            return before, np.zeros(0, np.intp)
         ends = np.where(self._same, _NEVER, spoken[self._from])
         ways = np.maximum(ends, closed[self._from]) + self._weight
-        before[self._reached] = np.maximum.reduceat(ways, self._begins)
-        return before, np.flatnonzero(ways == before[self._to])
+        if len(ways):
+            before[self._reached] = np.maximum.reduceat(ways, self._begins)
+        return before, ways
 
     def _next(
         self,

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from string import ascii_lowercase
-
 import numpy as np
 import pytest
+from heard_letters import SYMBOLS, heard_as
 
 from edge_runtime.config import DelegationConfig
 from edge_runtime.delegation.keep_words import KeepWords, edits_within
@@ -54,20 +53,6 @@ def test_what_matters_only_now_is_not(keep: KeepWords, transcript: str) -> None:
 def test_without_phrases_nothing_is_kept() -> None:
     assert not KeepWords(())("remind me to call anna")
     assert not KeepWords(("", " - "))("remind me to call anna")
-
-
-SYMBOLS = ("", " ", *ascii_lowercase, "'")
-
-
-def heard_as(*readings: str) -> Letters:
-    """Readings of one length, one as likely as the other, with a blank after each letter."""
-    chances = np.full((2 * len(readings[0]), len(SYMBOLS)), 1e-3)
-    chances[1::2, 0] = 1.0
-    for step, letters in enumerate(zip(*readings, strict=True)):
-        for letter in letters:
-            chances[2 * step, SYMBOLS.index(letter)] += 1.0
-    chances /= chances.sum(-1, keepdims=True)
-    return Letters(SYMBOLS, np.log(chances).astype(np.float32))
 
 
 def test_what_the_transcript_has_lost_is_found_in_its_letters(keep: KeepWords) -> None:

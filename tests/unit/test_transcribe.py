@@ -7,10 +7,10 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from string import ascii_lowercase
 
 import numpy as np
 import pytest
+from heard_letters import heard_as
 
 from edge_runtime.background.commands import NONE, Commands
 from edge_runtime.background.transcribe import (
@@ -161,20 +161,6 @@ def test_a_spelling_near_to_no_question_is_handed_on_as_it_is() -> None:
     silence: Pcm = np.zeros(SAMPLE_RATE_HZ, np.float32)
     rough = "the oranges were cold yesterday"
     assert SpellingTranscriber().transcribe(silence, rough) == Transcript(rough, False, 0.0)
-
-
-LETTERS = ("", " ", *ascii_lowercase, "'")
-
-
-def heard_as(*readings: str, symbols: tuple[str, ...] = LETTERS) -> Letters:
-    """Readings of one length, one as likely as the other, with a blank after each letter."""
-    chances = np.full((2 * len(readings[0]), len(symbols)), 1e-3)
-    chances[1::2, 0] = 1.0
-    for step, letters in enumerate(zip(*readings, strict=True)):
-        for letter in letters:
-            chances[2 * step, symbols.index(letter)] += 1.0
-    chances /= chances.sum(-1, keepdims=True)
-    return Letters(symbols, np.log(chances).astype(np.float32))
 
 
 def test_where_there_are_letters_they_decide_and_not_their_likeliest_reading() -> None:

@@ -493,18 +493,20 @@ class Composer:
         """The person says "mhm", and the device goes on; or stops, where that is its choice."""
         done = start + len(pcm)
         for _ in range(int(draft.rng.integers(1, 3))):
-            _, stopped = self._backchannel(draft, self._inside(draft, start, pcm, 0.9))
-            done = min(done, stopped or done)
+            _, done = self._backchannel(draft, self._inside(draft, start, pcm, 0.9), done)
         return self._sound_until(draft, start, pcm, done)
 
-    def _backchannel(self, draft: Draft, at: int) -> tuple[int, int | None]:
-        """Where it ends, and where the device falls silent for it if that is its choice."""
+    def _backchannel(self, draft: Draft, at: int, done: int) -> tuple[int, int]:
+        """The device, which speaks until `done`, goes on, or stops where that is its choice.
+        Returns where the "mhm" ends, and until when the device speaks now."""
         end = self._say(draft, self._pick(draft, "backchannel"), at, True, self._is_seen(draft))
         draft.mark("backchannel_heard", at, end)
         first, last = draft.turn(at), draft.turn(end) + 2
         draft.span(draft.floor_weight, first, last + 1, HELD_WEIGHT)
         chosen = draft.choose(Moment.HOLD, first, last, None)
-        return end, None if chosen is None else (first + chosen + 1) * TURN_SAMPLES
+        if chosen is not None:
+            done = min(done, (first + chosen + 1) * TURN_SAMPLES)
+        return end, done
 
     def _much_happens(self, draft: Draft, start: int, pcm: NDArray[np.float32]) -> int:
         """One thing after the other while the device speaks, until it is done or interrupted: who
@@ -516,8 +518,7 @@ class Composer:
             if chance < 0.3:
                 return self._interrupted_at(draft, at, start, pcm)
             if chance < 0.8:
-                end, stopped = self._backchannel(draft, at)
-                done = min(done, stopped or done)
+                end, done = self._backchannel(draft, at, done)
             else:
                 end = self._burst(draft, at, done)
             at = end + int(rng.uniform(0.5, 1.5) * RATE_HZ)
