@@ -22,7 +22,7 @@ from edge_runtime.background.transcribe import (
     Transcriber,
 )
 from edge_runtime.config import Config, Recording
-from edge_runtime.decide import FloorDecider
+from edge_runtime.decide import FloorDecider, states
 from edge_runtime.delegation.broker import BrokerSettings
 from edge_runtime.delegation.context import Heard
 from edge_runtime.delegation.fallback import FallbackBackground
@@ -40,7 +40,7 @@ from edge_runtime.errors import ConfigError
 from edge_runtime.health import ENGINE, HealthMonitor, State
 from edge_runtime.inference.character_model import CharacterModel
 from edge_runtime.inference.engine import ModelEngine
-from edge_runtime.inference.manifest import Manifest, Vocabularies
+from edge_runtime.inference.manifest import Manifest
 from edge_runtime.inference.onnx import OnnxEngine, OnnxOptions
 from edge_runtime.inference.plan import default_cache
 from edge_runtime.inference.tensorrt import Phase, TensorRtEngine, TensorRtOptions
@@ -175,7 +175,7 @@ def device(
             all_sinks.append(_dds_topics(config, health, control, senses.realtime, enter))
         status = DeviceStatus(config.device.name, health, control)
         if senses.realtime:
-            all_sinks += _at_home(config, senses, status, manifest.vocabularies, actions, enter)
+            all_sinks += _at_home(config, senses, status, manifest, actions, enter)
         all_sinks += [enter(sink) for sink in _files(config, engine.identity, out, senses.realtime)]
         if senses.realtime:
             all_sinks += _watched(config, senses, status, all_sinks, enter)
@@ -356,7 +356,7 @@ def _at_home(
     config: Config,
     senses: Senses,
     status: DeviceStatus,
-    words: Vocabularies,
+    manifest: Manifest,
     actions: tuple[str, ...],
     enter: Callable[[Any], Any],
 ) -> list[Sink]:
@@ -372,12 +372,12 @@ def _at_home(
         settings = HomeSettings(
             config.device.name,
             chosen.prefix,
-            words.floor,
+            states(manifest),
             chosen.tell_heard,
             chosen.tell_said,
             isinstance(senses.audio, Switchable),
             isinstance(senses.frames, Switchable),
-            sees=PRESENT in words.seen and senses.frames is not None,
+            sees=PRESENT in manifest.vocabularies.seen and senses.frames is not None,
             actions=actions,
         )
         broker = broker_for(config, "home_assistant.enabled")

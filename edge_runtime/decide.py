@@ -30,6 +30,14 @@ EAGERNESS_LOGITS = 2.0
 """What `eagerness` 1.0 adds to the logit of taking the floor."""
 WHILE_SILENT = ("listen", "backchannel", "speak")
 WHILE_SPEAKING = ("yield", "hold")
+HESITATE = "hesitate"
+"""No state of the model: it is torn between these two."""
+
+
+def states(manifest: Manifest) -> tuple[str, ...]:
+    """What `Decision.floor` may be with this model."""
+    names = tuple(manifest.vocabularies.floor)
+    return names if manifest.decoding.hesitate is None else (*names, HESITATE)
 
 
 class FloorDecider:
@@ -56,6 +64,8 @@ class FloorDecider:
         """The last micro-turn asked the mouth to start: it reports that one turn later."""
         self._active: frozenset[str] = frozenset()
         """Actions and delegations that were on in the last micro-turn: only a rise counts."""
+        self._doubt = 0.0
+        """The chance that it should have yielded since it began to hesitate; 0: it does not."""
         self._transcript: CtcDecoder = (
             BeamSearch(self._characters) if self._characters else Greedy()
         )
@@ -89,6 +99,7 @@ class FloorDecider:
             floor=floor,
             say=say,
             stop=floor == "yield",
+            hesitate=floor == HESITATE,
             actions=actions,
             delegation=delegation,
             heard=self._heard(letters, settle=say is not None or delegation is not Delegation.NONE),
@@ -117,12 +128,27 @@ class FloorDecider:
     def _state(self, chances: Mapping[str, float], speaking: bool) -> str:
         at = self._manifest.decoding
         if speaking:
-            return "yield" if chances.get("yield", 0.0) >= at.yield_ else "hold"
+            return self._state_while_speaking(chances.get("yield", 0.0))
+        self._doubt = 0.0
         if chances["speak"] >= at.speak:
             return "speak"
         if chances.get("backchannel", 0.0) >= at.backchannel:
             return "backchannel"
         return "listen"
+
+    def _state_while_speaking(self, chance: float) -> str:
+        """`chance`: that it should yield now."""
+        at = self._manifest.decoding
+        if at.hesitate is None:
+            return "yield" if chance >= at.yield_ else "hold"
+        if chance < (at.resume if self._doubt else at.hesitate):
+            self._doubt = 0.0
+            return "hold"
+        self._doubt = 1 - (1 - self._doubt) * (1 - chance)
+        if self._doubt < at.yield_:
+            return HESITATE
+        self._doubt = 0.0
+        return "yield"
 
     def _say(self, floor: str, acts: Mapping[str, float]) -> str | None:
         if self._asked or floor not in ("speak", "backchannel"):

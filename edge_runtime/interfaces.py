@@ -135,6 +135,12 @@ class Voice(Resource, Protocol):
         """float32 (3200,): the next 200 ms, zeros when there is nothing to say."""
         ...
 
+    def pause(self, fade_ms: float, unheard: int) -> Pcm:
+        """Be silent until the next `next_turn`, which goes on where this cut in; float32 (3200,): a
+        fade of at most `fade_ms`, then zeros. `unheard`: samples given out that nobody will hear.
+        """
+        ...
+
     def flush(self, fade_ms: float) -> Pcm:
         """Drop everything; float32 (3200,): a fade of at most `fade_ms`, then zeros."""
         ...

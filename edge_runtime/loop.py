@@ -103,13 +103,17 @@ class Loop:
     def _speak(
         self, decision: Decision, turn: MicroTurn, told_to_stop: bool
     ) -> tuple[Utterance | None, Pcm]:
-        """Stopping comes before anything else; then a new utterance; then the next 200 ms."""
+        """Silence comes before anything else; then a new utterance; then the next 200 ms."""
         p = self._parts
         if decision.stop or told_to_stop:
             p.audio.flush(p.fade_ms)
             faded = p.voice.flush(p.fade_ms)
             p.audio.play(faded)
             return None, faded
+        if decision.hesitate:
+            paused = p.voice.pause(p.fade_ms, p.audio.flush(p.fade_ms))
+            p.audio.play(paused)
+            return None, paused
         said = p.dialogue.utterance(decision, turn)
         if said is not None:
             p.voice.say(said)

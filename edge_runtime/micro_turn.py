@@ -73,6 +73,8 @@ class VoiceState:
     utterance_id: str | None = None
     seconds_left: float = 0.0
     """Of sound not yet played; an estimate while the synthesizer still works."""
+    paused: bool = False
+    """It is silent in the middle of the utterance, and may go on."""
 
     @property
     def speaking(self) -> bool:
@@ -200,11 +202,14 @@ class Decision:
 
     index: int
     floor: str
-    """A floor state of the manifest: `listen`, `backchannel`, `speak`, `yield`, `hold`."""
+    """A floor state of the manifest: `listen`, `backchannel`, `speak`, `yield`, `hold`; or
+    `hesitate`, between the last two."""
     say: str | None = None
     """The act to say from the next sample on; None to start nothing."""
     stop: bool = False
     """Silence the loudspeaker at once."""
+    hesitate: bool = False
+    """Be silent for this micro-turn, and keep what is left to say."""
     actions: tuple[Action, ...] = ()
     delegation: Delegation = Delegation.NONE
     heard: str = ""

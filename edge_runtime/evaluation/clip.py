@@ -124,6 +124,8 @@ class Trace:
     """(k,): how much it wants to fall silent."""
     takes: tuple[int, ...] = ()
     stops: tuple[int, ...] = ()
+    hesitations: tuple[tuple[int, int], ...] = ()
+    """When it fell silent in the middle of an utterance, and when it stopped or went on."""
     backchannels: tuple[int, ...] = ()
     acts: Mapping[int, str] = field(default_factory=dict)
     """What it would say at each of `takes`."""
@@ -139,6 +141,14 @@ class Trace:
         """`speak` over the decisions after `start` up to `end`: ms since `start`, scores."""
         first, last = np.searchsorted(self.times, [start, end], "right")
         return (self.times[first:last] - start) / MS, self.speak[first:last]
+
+    def silent_from(self, stop: int) -> int:
+        """Since when it is silent that stopped at `stop`."""
+        return next((begin for begin, end in self.hesitations if end == stop), stop)
+
+    def hesitated(self, start: int, end: int) -> bool:
+        """Whether it fell silent after `start`, up to `end`, be it for a moment."""
+        return first([begin for begin, _ in self.hesitations], start, end) is not None
 
     def strongest_stop(self, start: int, end: int) -> float:
         first, last = np.searchsorted(self.times, [start, end], "right")

@@ -25,6 +25,7 @@ SILENT_ROOM_DB = -200.0
 AUDIBLE = 0.005
 """Peak of what counts as sound at the loudspeaker: -46 dBFS, as for the person of the demo."""
 PAUSE_BETWEEN_WORDS = SAMPLE_RATE_HZ * 3 // 10
+FADE = SAMPLE_RATE_HZ * 4 // 100
 
 
 class World(NothingHeld):
@@ -95,12 +96,10 @@ def sound_from(played: Pcm, sample: int) -> int | None:
     return sample + int(found[0]) if len(found) else None
 
 
-def silent_from(played: Pcm, sample: int) -> int | None:
-    """Where the sound that goes on at `sample` ends: the first gap longer than one between words;
-    None when it lasts to the end."""
-    loud = sample + np.flatnonzero(np.abs(played[sample:]) > AUDIBLE)
-    if not len(loud):
-        return sample
-    gaps = np.flatnonzero(np.diff(loud) > PAUSE_BETWEEN_WORDS)
-    last = int(loud[gaps[0]]) if len(gaps) else int(loud[-1])
-    return last + 1 if len(played) - last > PAUSE_BETWEEN_WORDS else None
+def silent_from(played: Pcm, stop: int) -> int | None:
+    """Since when it is silent that decided to stop at `stop`; None: it can be heard after that."""
+    faded = stop + FADE
+    if (np.abs(played[faded : faded + PAUSE_BETWEEN_WORDS]) > AUDIBLE).any():
+        return None
+    loud = np.flatnonzero(np.abs(played[:faded]) > AUDIBLE)
+    return int(loud[-1]) + 1 if len(loud) else 0

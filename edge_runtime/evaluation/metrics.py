@@ -33,7 +33,8 @@ LONG_PAUSE = SAMPLE_RATE_HZ
 SHARES = (
     "takeover_rate", "false_takeover_rate", "false_takeover_rate_long_pause", "stop_miss_rate",
     "stopped_before_rate",
-    "selectivity", "selectivity_backchannel", "selectivity_side_talk", "selectivity_noise",
+    "selectivity", "hesitation_rate", "selectivity_backchannel", "selectivity_side_talk",
+    "selectivity_noise",
     "selectivity_echo", "backchannels_in_pauses", "long_turn_took_floor", "vision_recall",
     "vision_recall_arrival", "vision_recall_wave", "vision_recall_hand", "delegation_precision",
     "delegation_recall", "premature_delegation_rate", "act_accuracy", "action_accuracy",
@@ -158,10 +159,12 @@ class Tally:
     def interruption(self, cue: Cue, clip: Clip, trace: Trace) -> None:
         stopped = first(trace.stops, cue.start, cue.start + STOPPED_WITHIN)
         self.shares["stop_miss_rate"].append(stopped is None)
+        silent = None if stopped is None else trace.silent_from(stopped)
         already = first(trace.stops, cue.start - JUST_BEFORE, cue.start) is not None
+        already = already or (silent is not None and silent <= cue.start)
         self.shares["stopped_before_rate"].append(already)
-        if stopped is not None and not already:
-            latency_ms = (stopped - cue.start) / MS + RESPONSE_MS + FADE_MS
+        if silent is not None and not already:
+            latency_ms = (silent - cue.start) / MS + RESPONSE_MS + FADE_MS
             self.values["stop_latency_ms"].append(latency_ms)
 
     def distraction(self, cue: Cue, clip: Clip, trace: Trace) -> None:
@@ -170,6 +173,8 @@ class Tally:
         reacted = first(trace.stops, cue.start, until) or first(trace.takes, cue.start, until)
         self.shares["selectivity"].append(reacted is None)
         self.shares[f"selectivity_{SELECTIVE[cue.kind]}"].append(reacted is None)
+        if reacted is None:
+            self.shares["hesitation_rate"].append(trace.hesitated(cue.start, until))
 
     def others(self, cue: Cue, clip: Clip, trace: Trace) -> None:
         self.distraction(cue, clip, trace)

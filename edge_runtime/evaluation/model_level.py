@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +81,7 @@ def trace(clip: Clip, decisions: Sequence[Decision], every: int = 1) -> Trace:
         stop=stop,
         takes=tuple(at[d.index] for d in takes),
         stops=tuple(at[d.index] for d in asked if d.stop),
+        hesitations=tuple(_hesitations(asked, at)),
         backchannels=tuple(at[d.index] for d in asked if d.floor == "backchannel"),
         acts={at[d.index]: best_act(d) for d in takes},
         actions=tuple((at[d.index], a.name) for d in asked for a in d.actions),
@@ -93,6 +94,18 @@ def trace(clip: Clip, decisions: Sequence[Decision], every: int = 1) -> Trace:
         ),
         gap_scores={gap: score_at(times, speak, gap + SCORED_AFTER) for gap in gaps},
     )
+
+
+def _hesitations(asked: Sequence[Decision], at: Mapping[int, int]) -> Iterator[tuple[int, int]]:
+    begun: int | None = None
+    for decision in asked:
+        if decision.hesitate:
+            begun = at[decision.index] if begun is None else begun
+        elif begun is not None:
+            yield begun, at[decision.index]
+            begun = None
+    if begun is not None:
+        yield begun, at[asked[-1].index] + TURN_SAMPLES
 
 
 def best_act(decision: Decision) -> str:

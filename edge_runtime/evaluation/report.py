@@ -79,6 +79,7 @@ HEADLINE: Sequence[tuple[str, str, str]] = (
     ("stop_latency_ms_p50", "stops after, median", "ms"),
     ("stop_latency_ms_p95", "stops after, 95 %", "ms"),
     ("selectivity", "selectivity", PERCENT),
+    ("hesitation_rate", "… and is silent for a moment", PERCENT),
     ("side_talk_answers_per_min", "answers side talk, a minute", PER_MINUTE),
     ("noise_answers_per_min", "answers noise, a minute", PER_MINUTE),
     ("self_answers_per_min", "answers itself, a minute", PER_MINUTE),
@@ -124,6 +125,7 @@ SYSTEM: Sequence[tuple[str, str, str]] = (
     ("stop_latency_ms_p50", "silent after, median", "ms"),
     ("stop_latency_ms_p95", "silent after, 95 %", "ms"),
     ("selectivity_backchannel", "selectivity: backchannels", PERCENT),
+    ("hesitation_rate", "… and is silent for a moment", PERCENT),
     ("fell_silent_by_itself", "had fallen silent before either", PERCENT),
     ("side_talk_answers_per_min", "answers side talk, a minute", PER_MINUTE),
 )

@@ -70,6 +70,10 @@ class Played:
         ends = ((r.turn.index + 1) * TURN_SAMPLES for r in self.records if r.decision.stop)
         return next((at for at in ends if start < at <= end), None)
 
+    def hesitated(self, start: int, end: int) -> bool:
+        ends = ((r.turn.index + 1) * TURN_SAMPLES for r in self.records if r.decision.hesitate)
+        return any(start < at <= end for at in ends)
+
     def late(self, decided: int) -> float:
         """How much later than the end of its turn the sound of a decision was handed over, ms."""
         return self.late_ms[decided // TURN_SAMPLES - 1]
@@ -121,14 +125,17 @@ class Ledger:
         if not still:
             return
         if cue.kind == "backchannel":
-            stopped = run.stopped(cue.start, cue.end + AFTERMATH)
-            self.share("selectivity_backchannel", stopped is None)
+            span = cue.start, cue.end + AFTERMATH
+            stopped = run.stopped(*span) is not None
+            self.share("selectivity_backchannel", not stopped)
+            if not stopped:
+                self.share("hesitation_rate", run.hesitated(*span))
             return
         decided = run.stopped(cue.start, cue.start + STOPPED_WITHIN)
         self.share("stop_miss_rate", decided is None)
-        silent = silent_from(run.played, cue.start)
+        silent = None if decided is None else silent_from(run.played, decided)
         if decided is not None and silent is not None:
-            latency_ms = (silent - cue.start) / MS + run.late(decided)
+            latency_ms = (max(silent, cue.start) - cue.start) / MS + run.late(decided)
             self.values.setdefault("stop_latency_ms", []).append(latency_ms)
 
     def figures(self, seed: int) -> dict[str, Figure]:

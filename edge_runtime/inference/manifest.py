@@ -108,8 +108,19 @@ class Decoding(_Closed):
     speak: Probability = 0.5
     backchannel: Probability = 0.5
     yield_: Probability = Field(0.5, alias="yield")
+    hesitate: Probability | None = None
+    """From here on the device falls silent while it speaks, and may yet go on. It yields when one
+    of these micro-turns meant it to with a chance of `yield`. None: it yields or does not."""
+    resume: Probability = 0.1
+    """Below it goes on with what it was saying."""
     action: Probability = 0.5
     delegate: Probability = 0.5
+
+    @model_validator(mode="after")
+    def _goes_on_below_hesitation(self) -> Self:
+        if self.hesitate is not None and self.resume > self.hesitate:
+            raise ValueError(f"resume {self.resume} must not be above hesitate {self.hesitate}")
+        return self
 
 
 class Manifest(_Closed):

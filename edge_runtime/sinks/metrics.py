@@ -59,6 +59,8 @@ class Metrics(NothingHeld):
         """How long ago the person was last heard (in the model's own transcript)."""
         self._barged_s: float | None = None
         """Since the start of the micro-turn in which the person was first heard over our speech."""
+        self._silent_s: float | None = None
+        """As long after that it fell silent and has not gone on."""
 
     def __enter__(self) -> Self:
         try:
@@ -187,14 +189,20 @@ class Metrics(NothingHeld):
             if self._heard_s <= FORGET_S:
                 self._response.observe(self._heard_s + answered_s)
             self._heard_s = None
+        decision = record.decision
         if not record.turn.voice.speaking:
-            self._barged_s = None
+            self._barged_s = self._silent_s = None
             return
-        if self._barged_s is not None or heard or record.decision.stop:
+        silent = decision.stop or decision.hesitate
+        if self._barged_s is not None or heard or silent:
             self._barged_s = (self._barged_s or 0.0) + TURN_S
-        if record.decision.stop and self._barged_s is not None:
-            self._stop.observe(self._barged_s + answered_s + self._fade_s)
-            self._barged_s = None
+        if not silent:
+            self._silent_s = None
+        elif self._silent_s is None and self._barged_s is not None:
+            self._silent_s = self._barged_s + answered_s + self._fade_s
+        if decision.stop and self._silent_s is not None:
+            self._stop.observe(self._silent_s)
+            self._barged_s = self._silent_s = None
 
 
 def _sound_figures(sound: SoundStatus) -> Iterable[Metric]:

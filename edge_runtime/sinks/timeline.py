@@ -32,6 +32,7 @@ COLOURS = {
     "speak": "#2a9d8f",
     "yield": "#e76f51",
     "hold": "#8ecae6",
+    "hesitate": "#b5838d",
 }
 PERSON, DEVICE = "#3a5a8c", "#2a9d8f"
 
@@ -65,6 +66,8 @@ class Timeline(NothingHeld):
             self._labels.append(_Label(end_s, f"“{record.said.text}”", DEVICE))
         if decision.stop:
             self._labels.append(_Label(end_s, "yield", COLOURS["yield"]))
+        elif decision.hesitate and not turn.voice.paused:
+            self._labels.append(_Label(end_s, "hesitate", COLOURS["hesitate"]))
         self._labels += [
             _Label(end_s, f"[{action.name}]", "#9b2f8a") for action, _ in acts(record, Mode.NORMAL)
         ]

@@ -26,6 +26,9 @@ class TranscriptPrinter(NothingHeld):
                 self._line(record, f"[cyan]{event.kind.value}[/cyan] {escape(event.text)}")
         if decision.stop:
             self._line(record, "[red]yields[/red]")
+        elif decision.hesitate != record.turn.voice.paused:
+            does = "hesitates" if decision.hesitate else "goes on"
+            self._line(record, f"[yellow]{does}[/yellow]")
         if (record.said is not None or decision.stop) and self._heard.strip():
             self._line(record, f"[dim]heard[/dim] {escape(' '.join(self._heard.split()))}")
             self._heard = ""

@@ -79,6 +79,8 @@ class LiveView:
                 lines.append(f"[cyan]{event.kind.value}[/cyan] {escape(event.text)}")
         if decision.stop:
             lines.append("[red]yields[/red]")
+        elif decision.hesitate != record.turn.voice.paused:
+            lines.append(f"[yellow]{'hesitates' if decision.hesitate else 'goes on'}[/yellow]")
         if record.said is not None:
             if self._heard.strip():
                 lines.append(f"[dim]heard[/dim] {escape(' '.join(self._heard.split()))}")

@@ -27,6 +27,16 @@ log = logging.getLogger(__name__)
 GAP_MS = 120
 """Silence between two utterances: their own was trimmed, and words must not run together."""
 MAX_FADE_MS = 20.0
+RETRACED_MS = 400
+"""At most so much is said once more after a pause: from where the word began that it cut."""
+QUIET_STEP = SAMPLE_RATE_HZ // 100
+QUIET = 0.1
+"""Between two words the level falls to this share of the loudest nearby."""
+RESUME_RAMP = 80
+"""Samples over which the sound comes back, so that it does not click."""
+RETRACED = SAMPLE_RATE_HZ * RETRACED_MS // 1000
+LAST_SAMPLES = RETRACED + SAMPLE_RATE_HZ // 2
+"""Kept of what was handed out: what a device has queued is not heard either where it is dropped."""
 SECONDS_A_CHARACTER = 0.06
 """English at 165 words a minute; only an estimate, until the synthesizer is done."""
 AHEAD = 2
@@ -70,6 +80,7 @@ class Mouth:
         self._events: list[Event] = []
         self._gap = 0
         """Samples of silence still due before the next utterance may begin."""
+        self._paused = False
         self._open = False
         self._worker: threading.Thread | None = None
         self.underruns = 0
@@ -110,20 +121,38 @@ class Mouth:
         pcm = np.zeros(TURN_SAMPLES, np.float32)
         with self._changed:
             self._settle()
+            self._paused = False
             filled = 0
             while filled < TURN_SAMPLES and self._queue:
-                filled = self._pause(filled)
+                filled = self._pass_gap(filled)
                 if filled == TURN_SAMPLES:
                     break
                 spoken = self._queue[0]
                 self._await_start(spoken, self._start_wait_ms if wait_ms is None else wait_ms)
-                if spoken.given or spoken.ready:
+                if spoken.started or spoken.ready:
                     filled += self._give(spoken, pcm[filled:])
                 if not spoken.exhausted:
                     break
                 self._finish(spoken)
             self.underruns += self._is_underrun(filled)
-            self._pause(filled)
+            self._pass_gap(filled)
+        return pcm
+
+    def pause(self, fade_ms: float, unheard: int = 0) -> Pcm:
+        """Be silent until the next `next_turn`, which goes on with the word that this cuts.
+
+        Returns float32 (3200,): the sound that would have come next, faded out within `fade_ms`
+        (at most 20), then zeros; only zeros while it is paused already. `unheard`: how many of the
+        samples given out last were dropped before anybody heard them; they come once more.
+        """
+        pcm = np.zeros(TURN_SAMPLES, np.float32)
+        with self._changed:
+            self._settle()
+            if not self._paused and self._queue and self._queue[0].started:
+                faded = self._faded(fade_ms)
+                pcm[: faded.size] = faded
+                self._queue[0].retrace(faded.size + unheard)
+            self._paused = bool(self._queue)
         return pcm
 
     def flush(self, fade_ms: float) -> Pcm:
@@ -135,11 +164,9 @@ class Mouth:
         pcm = np.zeros(TURN_SAMPLES, np.float32)
         with self._changed:
             self._settle()
-            length = int(SAMPLE_RATE_HZ * min(max(fade_ms, 0.0), MAX_FADE_MS) / 1000)
-            if self._queue and self._queue[0].given and length:
-                rest = self._queue[0].take(length)
-                ramp = np.linspace(1.0, 0.0, length + 1, dtype=np.float32)[1:]
-                pcm[: rest.size] = rest * ramp[: rest.size]
+            if not self._paused and self._queue and self._queue[0].started:
+                faded = self._faded(fade_ms)
+                pcm[: faded.size] = faded
             for spoken in self._queue:
                 self._tell(EventKind.UTTERANCE_INTERRUPTED, spoken, spoken.unsaid())
             self._drop_all()
@@ -152,7 +179,8 @@ class Mouth:
             if not self._queue:
                 return VoiceState()
             samples = sum(spoken.samples_left for spoken in self._queue)
-            return VoiceState(self._queue[0].utterance.id, samples / SAMPLE_RATE_HZ)
+            left_s = samples / SAMPLE_RATE_HZ
+            return VoiceState(self._queue[0].utterance.id, left_s, self._paused)
 
     def events(self) -> Sequence[Event]:
         """Utterances started, finished and interrupted since the last call."""
@@ -165,7 +193,14 @@ class Mouth:
         if self._block:
             self._changed.wait_for(lambda: not self._open or self._next_to_synthesize() is None)
 
-    def _pause(self, filled: int) -> int:
+    def _faded(self, fade_ms: float) -> Pcm:
+        """Takes the next sound of the utterance in turn, as it fades out."""
+        length = int(SAMPLE_RATE_HZ * min(max(fade_ms, 0.0), MAX_FADE_MS) / 1000)
+        rest = self._queue[0].take(length)
+        ramp = np.linspace(1.0, 0.0, length + 1, dtype=np.float32)[1:]
+        return rest * ramp[: rest.size]
+
+    def _pass_gap(self, filled: int) -> int:
         """Let the silence between two utterances pass; returns the samples then filled."""
         passed = min(self._gap, TURN_SAMPLES - filled)
         self._gap -= passed
@@ -178,22 +213,22 @@ class Mouth:
 
     def _give(self, spoken: _Spoken, room: Pcm) -> int:
         """Move sound into `room`; returns the samples moved."""
-        fresh = spoken.given == 0
         sound = spoken.take(room.size)
         room[: sound.size] = sound
-        if fresh and sound.size:
+        if sound.size and not spoken.started:
+            spoken.started = True
             self._tell(EventKind.UTTERANCE_STARTED, spoken)
         return sound.size
 
     def _finish(self, spoken: _Spoken) -> None:
         self._queue.popleft()
         self._tell(EventKind.UTTERANCE_FINISHED, spoken, FAILED if spoken.failed else "")
-        self._gap = SAMPLE_RATE_HZ * GAP_MS // 1000 if spoken.given else 0
+        self._gap = SAMPLE_RATE_HZ * GAP_MS // 1000 if spoken.started else 0
         self._changed.notify_all()
         self._settle()
 
     def _is_underrun(self, filled: int) -> bool:
-        return filled < TURN_SAMPLES and bool(self._queue) and self._queue[0].given > 0
+        return filled < TURN_SAMPLES and bool(self._queue) and self._queue[0].started
 
     def _tell(self, kind: EventKind, spoken: _Spoken, text: str = "") -> None:
         self._events.append(Event(kind, spoken.utterance.id, text))
@@ -203,6 +238,7 @@ class Mouth:
             spoken.drop()
         self._queue.clear()
         self._gap = 0
+        self._paused = False
         self._changed.notify_all()
 
     def _next_to_synthesize(self) -> _Spoken | None:
@@ -245,7 +281,8 @@ class _Spoken:
     def __init__(self, utterance: Utterance) -> None:
         self.utterance = utterance
         self.given = 0
-        """Samples handed out."""
+        """Samples handed out, and not taken back."""
+        self.started = False
         self.complete = False
         self.failed = False
         self.awaited = False
@@ -253,6 +290,9 @@ class _Spoken:
         self._blocks: deque[Pcm] = deque()
         self._waiting = 0
         """Samples in `_blocks`."""
+        self._last: Pcm = np.zeros(0, np.float32)
+        """The end of what was handed out, since it was taken back the last time."""
+        self._retraced = False
         self._synthesis: Synthesis | None = None
         self._dropped = False
 
@@ -302,10 +342,41 @@ class _Spoken:
             limit -= block.size
             self.given += block.size
             self._waiting -= block.size
-        return np.concatenate(taken) if taken else np.zeros(0, np.float32)
+        sound = np.concatenate(taken) if taken else np.zeros(0, np.float32)
+        self._last = np.concatenate([self._last, sound])[-LAST_SAMPLES:]
+        return sound
+
+    def retrace(self, unheard: int) -> None:
+        """Take back what nobody heard, and before it as much as was heard of the word that it cut,
+        unless that has just been said for the second time."""
+        heard = max(0, self._last.size - unheard)
+        begin = heard
+        if heard >= RETRACED or not self._retraced:
+            first = max(0, heard - RETRACED)
+            begin = first + _last_quiet(self._last[first:heard])
+        again = self._last[begin:].copy()
+        self._retraced = True
+        ramp = np.linspace(0.0, 1.0, RESUME_RAMP + 1, dtype=np.float32)[1:]
+        again[:RESUME_RAMP] *= ramp[: again.size]
+        self._last = np.zeros(0, np.float32)
+        self._blocks.appendleft(again)
+        self.given -= again.size
+        self._waiting += again.size
 
     def drop(self) -> None:
         """Give up the sound and end the synthesis."""
         self._dropped = True
         if self._synthesis is not None:
             self._synthesis.close()
+
+
+def _last_quiet(sound: Pcm) -> int:
+    """The sample of float32 (n,) after which the last word in it begins, or 0."""
+    steps = sound.size // QUIET_STEP
+    if steps < 2:
+        return 0
+    first = sound.size - steps * QUIET_STEP
+    levels = np.abs(sound[first:].reshape(steps, QUIET_STEP)).max(1)
+    quiet = np.flatnonzero(levels <= QUIET * levels.max())
+    chosen = quiet[-1] if quiet.size else int(levels.argmin())
+    return first + int(chosen) * QUIET_STEP

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from tiny_model import checked_manifest
 
-from edge_runtime.decide import FloorDecider
+from edge_runtime.decide import FloorDecider, states
 from edge_runtime.inference.character_model import CharacterModel
 from edge_runtime.micro_turn import (
     TURN_SAMPLES,
@@ -81,6 +81,10 @@ def decide(by: FloorDecider, speaking: bool = False, **what: Any) -> Decision:
     return by.decide(output(**what), turn(speaking))
 
 
+def yields(chance: float) -> dict[str, float]:
+    return {"yield": float(np.log(chance)), "hold": float(np.log(1 - chance))}
+
+
 class TestFloor:
     @pytest.mark.parametrize("state", ["listen", "backchannel", "speak"])
     def test_in_silence_the_model_may_start(self, state: str) -> None:
@@ -129,6 +133,39 @@ class TestFloor:
         chance_of_07 = {"yield": float(np.log(0.7)), "hold": float(np.log(0.3))}
         assert decide(decider(**{"yield": 0.6}), speaking=True, floor=chance_of_07).stop
         assert not decide(decider(**{"yield": 0.8}), speaking=True, floor=chance_of_07).stop
+
+    @pytest.mark.parametrize(
+        ("chances", "states"),
+        [
+            ([0.1, 0.3, 0.2, 0.05, 0.1], ["hold", "hesitate", "hesitate", "hold", "hold"]),
+            ([0.3, 0.1, 0.1, 0.1, 0.1], ["hesitate"] * 3 + ["yield", "hold"]),
+            ([0.3, 0.3, 0.3], ["hesitate", "yield", "hesitate"]),
+            ([0.3, 0.05, 0.3, 0.3], ["hesitate", "hold", "hesitate", "yield"]),
+            ([0.6, 0.1], ["yield", "hold"]),
+        ],
+    )
+    def test_in_doubt_it_is_silent_until_it_is_surer(
+        self, chances: list[float], states: list[str]
+    ) -> None:
+        """Doubt adds up: one of two turns of .3 meant it with .51."""
+        by = decider(**{"yield": 0.48, "hesitate": 0.2, "resume": 0.08})
+        found = [decide(by, speaking=True, floor=yields(chance)) for chance in chances]
+        assert [one.floor for one in found] == states
+        assert [one.hesitate for one in found] == [state == "hesitate" for state in states]
+        assert [one.stop for one in found] == [state == "yield" for state in states]
+
+    def test_doubt_ends_with_the_utterance(self) -> None:
+        by = decider(**{"yield": 0.5, "hesitate": 0.2})
+        assert decide(by, speaking=True, floor=yields(0.4)).hesitate
+        assert decide(by, floor=yields(0.4)).floor == "listen"
+        assert decide(by, speaking=True, floor=yields(0.4)).hesitate, "and not yield"
+
+    def test_only_some_models_hesitate(self) -> None:
+        by = decider(**{"yield": 0.5})
+        assert decide(by, speaking=True, floor=yields(0.4)).floor == "hold"
+        hesitating = checked_manifest({"decoding": {"hesitate": 0.2}})
+        assert states(hesitating) == (*WORDS["floor"], "hesitate")
+        assert states(checked_manifest({})) == WORDS["floor"]
 
     def test_speaking_comes_before_a_backchannel(self) -> None:
         both = {"speak": SURE, "backchannel": SURE}

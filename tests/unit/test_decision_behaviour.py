@@ -78,6 +78,10 @@ class Room:
     def next_turn(self) -> Pcm:
         return np.zeros(TURN_SAMPLES, np.float32)
 
+    def pause(self, fade_ms: float, unheard: int) -> Pcm:
+        self.did.append(("pause", unheard))
+        return np.zeros(TURN_SAMPLES, np.float32)
+
     def flush(self, fade_ms: float) -> Pcm:
         self.did.append(("flush", fade_ms))
         return np.zeros(TURN_SAMPLES, np.float32)

@@ -50,25 +50,32 @@ def sound(*spans: tuple[float, float]) -> Pcm:
 
 
 def played(
-    one: Clip, pcm: Pcm, said: Sequence[int] = (), stopped: Sequence[int] = (), late_ms: float = 0
+    one: Clip,
+    pcm: Pcm,
+    said: Sequence[int] = (),
+    stopped: Sequence[int] = (),
+    late_ms: float = 0,
+    doubtful: Sequence[int] = (),
 ) -> Played:
     """A run in which the decisions of some turns began an utterance or silenced it."""
     records = []
     for index in range(TURNS):
         turn = MicroTurn(index, 0, np.zeros((2, TURN_SAMPLES), np.float32))
         utterance = Utterance("utterance-1", "yes", "yes") if index in said else None
-        decision = Decision(index, "listen", stop=index in stopped)
+        decision = Decision(index, "listen", stop=index in stopped, hesitate=index in doubtful)
         records.append(TurnRecord(turn, EngineOutput(index, {}), decision, Timings(), utterance))
     return Played(one, records, pcm, pcm, [late_ms] * TURNS, Timeline())
 
 
-def test_a_sentence_ends_where_no_word_follows() -> None:
+def test_silence_begins_with_the_last_sound_before_a_stop() -> None:
     words = sound((1.0, 1.5), (1.6, 2.0), (3.0, 3.5))
     assert sound_from(words, 0) == S and sound_from(words, 4 * S) is None
-    assert silent_from(words, S) == 2 * S, "a breath between words is no silence"
-    assert silent_from(words, int(2.5 * S)) == int(3.5 * S)
+    assert silent_from(words, 2 * S) == 2 * S
+    assert silent_from(words, int(2.4 * S)) == 2 * S, "it had hesitated before"
+    assert silent_from(words, int(3.47 * S)) == int(3.5 * S), "the fade"
+    assert silent_from(words, int(1.5 * S)) is None, "it spoke on"
     assert silent_from(sound((1.0, 8.0)), 2 * S) is None, "it spoke to the end"
-    assert silent_from(sound(), S) == S
+    assert silent_from(sound(), S) == 0
 
 
 def test_the_world_plays_a_turn_later_and_hears_it() -> None:
@@ -116,3 +123,15 @@ def test_stopping_is_timed_to_silence() -> None:
     assert (found["stop_miss_rate"]["value"], found["stop_miss_rate"]["n"]) == (0.5, 2)
     assert found["stop_latency_ms_p50"]["value"] == pytest.approx(420, abs=1)
     assert found["fell_silent_by_itself"]["value"] == pytest.approx(1 / 3, abs=1e-4)
+
+
+def test_a_hesitation_is_no_stop_and_a_stop_may_begin_with_one() -> None:
+    stop, mhm = Cue("interruption", 3 * S, 4 * S), Cue("backchannel", 3 * S, 4 * S)
+    ledger = Ledger()
+    ledger.add(played(clip(stop), sound((1.0, 3.42)), stopped=[18], doubtful=[16, 17]))
+    ledger.add(played(clip(mhm), sound((1.0, 3.4), (3.8, 6.0)), doubtful=[16, 17]))
+    ledger.add(played(clip(mhm), sound((1.0, 6.0)), doubtful=[8]))
+    found = ledger.figures(0)
+    assert found["stop_latency_ms_p50"]["value"] == pytest.approx(420, abs=1)
+    assert found["selectivity_backchannel"]["value"] == 1
+    assert (found["hesitation_rate"]["value"], found["hesitation_rate"]["n"]) == (0.5, 2)

@@ -52,6 +52,31 @@ def test_speaking_into_a_pause_and_after_the_end_are_different_things() -> None:
     assert right["response_latency_ms_p50"]["value"] == pytest.approx(400 + 12)
 
 
+def test_a_stop_counts_from_when_it_fell_silent_for_good() -> None:
+    cue = Cue("interruption", 2 * S, 3 * S)
+    once = ((2 * S + 3200, 2 * S + 6400), (2 * S + 9600, 2 * S + 16_000))
+    found = figures(
+        clip(cue, scenario="interruptions"), trace(stops=(2 * S + 16_000,), hesitations=once)
+    )
+    assert found["stop_miss_rate"]["value"] == 0
+    assert found["stop_latency_ms_p50"]["value"] == pytest.approx(600 + 12 + 20)
+    before = trace(stops=(2 * S + 3200,), hesitations=((2 * S - 3200, 2 * S + 3200),))
+    found = figures(clip(cue, scenario="interruptions"), before)
+    assert found["stopped_before_rate"]["value"] == 1
+    assert found["stop_latency_ms_p50"]["n"] == 0
+
+
+def test_a_hesitation_at_something_held_is_no_stop_and_is_told() -> None:
+    cue = Cue("backchannel", 2 * S, 3 * S)
+    found = figures(
+        clip(cue, scenario="backchannels"), trace(hesitations=((2 * S + 3200, 2 * S + 6400),))
+    )
+    assert found["selectivity_backchannel"]["value"] == 1
+    assert found["hesitation_rate"] == {**found["hesitation_rate"], "value": 1, "n": 1}
+    found = figures(clip(cue, scenario="backchannels"), trace(hesitations=((S, S + 3200),)))
+    assert found["hesitation_rate"]["value"] == 0
+
+
 def test_an_answer_after_two_seconds_is_a_miss_and_still_a_latency() -> None:
     found = figures(clip(Cue("end", S, S + 3 * S + S // 2)), trace(takes=(S + 3 * S,)))
     assert found["takeover_rate"]["value"] == 0

@@ -155,6 +155,10 @@ class LoggedMouth(Mouth):
         self.log.append(f"say {utterance.act}")
         super().say(utterance)
 
+    def pause(self, fade_ms: float, unheard: int = 0) -> Pcm:
+        self.log.append("pause the mouth")
+        return super().pause(fade_ms, unheard)
+
     def flush(self, fade_ms: float) -> Pcm:
         self.log.append("silence the mouth")
         return super().flush(fade_ms)
@@ -284,6 +288,22 @@ def test_stopping_silences_the_loudspeaker_first_and_starts_nothing(stage: Stage
     faded = stage.device.played[1]
     assert abs(faded[320:]).max() == 0.0
     assert not stage.device.played[2].any()
+
+
+def test_in_doubt_it_is_silent_and_then_goes_on_where_it_was(stage: Stage) -> None:
+    doubt = {"hesitate": True, "floor": "hesitate"}
+    script: Script = {0: {"say": "greet"}, 1: doubt, 2: doubt}
+    records = stage.run(script, max_turns=8)
+    assert [record.turn.voice.paused for record in records[:4]] == [False, False, True, True]
+    assert all(record.turn.voice.speaking for record in records[1:4])
+    second = stage.log[stage.log.index("publish") + 1 :]
+    silenced = ["silence the loudspeaker in 20 ms", "pause the mouth", "play"]
+    assert second[: second.index("publish")][-3:] == silenced
+    assert not stage.device.played[1][320:].any() and not stage.device.played[2].any()
+    told = [kind for record in records for kind in kinds(record)]
+    assert told == ["utterance_started", "utterance_finished"]
+    heard = np.concatenate([stage.device.played[0], *stage.device.played[3:]])
+    assert np.count_nonzero(heard) >= UTTERANCE.size, "nothing of it was lost"
 
 
 def test_what_is_said_is_played_from_the_same_turn_on(stage: Stage) -> None:

@@ -181,6 +181,10 @@ class TestKeys:
         said = refusal_of(tmp_path, {"decoding": {"yield": chance}})
         assert f"decoding.yield: Input should be {'less' if chance > 0.5 else 'greater'}" in said
 
+    def test_it_goes_on_only_when_it_is_surer_than_when_it_hesitated(self, tmp_path: Path) -> None:
+        said = refusal_of(tmp_path, {"decoding": {"hesitate": 0.2, "resume": 0.3}})
+        assert "decoding: " in said and "resume 0.3 must not be above hesitate 0.2" in said
+
     def test_all_wrong_keys_are_told_at_once(self, tmp_path: Path) -> None:
         said = refusal_of(tmp_path, {"tick_ms": 100, "outputs.0.dtype": "int8", "mood": "good"})
         assert all(f"  {key}: " in said for key in ("tick_ms", "outputs.0.dtype", "mood"))

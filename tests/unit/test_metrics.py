@@ -206,6 +206,16 @@ def test_a_stop_is_timed_from_the_first_word_over_our_speech_to_the_end_of_the_f
     assert found["edge_stop_seconds_sum"] == pytest.approx(0.4 + 0.03 + 0.02)
 
 
+def test_a_stop_that_began_as_a_hesitation_is_timed_to_when_it_fell_silent(run: Run) -> None:
+    run.turn(voice=SPEAKING, heard="mhm", hesitate=True)
+    run.turn(voice=SPEAKING)
+    run.turn(voice=SPEAKING, heard="sto", hesitate=True)
+    run.turn(voice=SPEAKING, heard="p", stop=True)
+    found = run.figures()
+    assert found["edge_stop_seconds_count"] == 1
+    assert found["edge_stop_seconds_sum"] == pytest.approx(0.6 + 0.02)
+
+
 def test_names_and_units_follow_the_conventions(run: Run) -> None:
     run.turn(frame_age_ms=1)
     families = list(parser.text_string_to_metric_families(run.sink.text().decode()))

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from edge_runtime.errors import VoiceError
 from edge_runtime.micro_turn import TURN_SAMPLES, Event, EventKind, Pcm, Utterance
 from edge_runtime.voice.espeak import EspeakSynthesizer
-from edge_runtime.voice.mouth import FAILED, GAP_MS, Mouth
+from edge_runtime.voice.mouth import FAILED, GAP_MS, RESUME_RAMP, Mouth
 
 GAP = 16 * GAP_MS
 STARTED, FINISHED = EventKind.UTTERANCE_STARTED, EventKind.UTTERANCE_FINISHED
@@ -241,6 +241,89 @@ def test_a_flush_fades_the_sound_that_would_have_come_next() -> None:
         cut = mouth.flush(20)
     ramp = 1 - np.arange(1, 321) / 320
     np.testing.assert_allclose(cut[:320], sound[3200:3520] * ramp, atol=1e-6)
+
+
+def words() -> Pcm:
+    """Two words of half a second, 100 ms apart."""
+    return np.concatenate([rising(8000, 50_000), np.zeros(1600, np.float32), rising(8000, 60_000)])
+
+
+SECOND_WORD = 9600
+
+
+def test_a_pause_is_silent_and_goes_on_with_the_word_that_it_cut() -> None:
+    sound = words()
+    with Mouth(Script({"a": [sound]}), block=True) as mouth:
+        say(mouth, "a")
+        listen(mouth, 4)
+        left_s = mouth.state().seconds_left
+        cut, still = mouth.pause(20), mouth.pause(20)
+        assert mouth.state().paused and mouth.state().utterance_id == "id of a"
+        assert mouth.state().seconds_left == pytest.approx(left_s + 0.21), "the word, and 10 ms"
+        again = listen(mouth, 3)
+        assert not mouth.state().paused
+        assert told(mouth) == [(STARTED, "id of a"), (FINISHED, "id of a")]
+    ramp = 1 - np.arange(1, 321) / 320
+    np.testing.assert_allclose(cut[:320], sound[12_800:13_120] * ramp, atol=1e-6)
+    assert not cut[320:].any() and not still.any()
+    np.testing.assert_array_equal(again[160:8160], sound[SECOND_WORD:])
+
+
+def test_what_nobody_heard_is_said_once_more() -> None:
+    sound = words()
+    with Mouth(Script({"a": [sound]}), block=True) as mouth:
+        say(mouth, "a")
+        listen(mouth, 4)
+        mouth.pause(20, unheard=2 * TURN_SAMPLES)  # the first word was being said
+        again = listen(mouth, 6)
+    begin = int(np.flatnonzero(np.isin(sound, again))[0])
+    assert begin < 6400
+    whole = RESUME_RAMP - 1
+    np.testing.assert_array_equal(again[whole : whole + sound.size - begin], sound[begin:])
+
+
+@given(
+    pauses=st.lists(st.tuples(st.integers(0, 3), st.integers(0, 5000)), max_size=8),
+    fade_ms=st.sampled_from([0.0, 20.0]),
+)
+@settings(deadline=None)
+def test_pauses_lose_no_sample_and_come_to_an_end(
+    pauses: list[tuple[int, int]], fade_ms: float
+) -> None:
+    """Each pause comes after so many turns, the last samples of which nobody hears."""
+    sound = rising(32_000)
+    heard = np.zeros(0, np.float32)
+    with Mouth(Script({"a": [sound]}), block=True) as mouth:
+        say(mouth, "a")
+        for turns, unheard in pauses:
+            given = listen(mouth, turns)
+            unheard = min(unheard, given.size)
+            heard = np.concatenate([heard, given[: given.size - unheard]])
+            mouth.pause(fade_ms, unheard)
+        rest = listen(mouth, 24)
+        assert not mouth.state().speaking
+        assert [kind for kind, _ in told(mouth)] == [STARTED, FINISHED]
+    positions = np.unique(np.rint(np.concatenate([heard, rest]) * 100_000).astype(int))
+    assert positions[-1] == 32_000
+    assert np.diff(positions).max() <= RESUME_RAMP, "but where the sound comes back"
+
+
+def test_a_mouth_with_nothing_begun_has_nothing_to_pause() -> None:
+    with Mouth(Script({"a": [level(3200)]}), block=True) as mouth:
+        assert not mouth.pause(20).any() and not mouth.state().paused
+        say(mouth, "a")
+        assert not mouth.pause(20).any() and mouth.state().paused
+        np.testing.assert_array_equal(mouth.next_turn(), level(3200))
+
+
+def test_a_flush_in_a_pause_is_silent_and_tells_what_was_left() -> None:
+    with Mouth(Script({"a b": [level(16_000)]}), block=True) as mouth:
+        say(mouth, "a b")
+        mouth.next_turn()
+        mouth.pause(20)
+        assert not mouth.flush(20).any()
+        assert mouth.events()[1:] == [Event(INTERRUPTED, "id of a b", "a b")]
+        assert not mouth.state().paused and not mouth.next_turn().any()
 
 
 @pytest.mark.parametrize(

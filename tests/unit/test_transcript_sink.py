@@ -21,6 +21,7 @@ from edge_runtime.micro_turn import (
     Timings,
     TurnRecord,
     Utterance,
+    VoiceState,
 )
 from edge_runtime.sinks.transcript import TranscriptPrinter
 
@@ -56,6 +57,19 @@ def test_what_was_heard_comes_before_the_answer_to_it() -> None:
         record(0, heard="hel"), record(1, heard="lo  th"), record(2, greeting(), heard="ere ")
     )
     assert lines == ["     0.6 s  heard hello there", "     0.6 s  greet Hello."]
+
+
+def test_where_it_hesitates_and_goes_on_is_told_once() -> None:
+    doubtful = record(1, hesitate=True)
+    paused = replace(doubtful.turn, voice=VoiceState("utterance-1", 1.0, paused=True))
+    lines = printed(
+        record(0),
+        doubtful,
+        replace(doubtful, turn=replace(paused, index=2)),
+        replace(record(3), turn=replace(paused, index=3)),
+        record(4),
+    )
+    assert lines == ["     0.4 s  hesitates", "     0.8 s  goes on"]
 
 
 def test_what_an_agent_wants_done_is_told_as_its_wish() -> None:
