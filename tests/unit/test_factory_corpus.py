@@ -291,6 +291,28 @@ def test_a_noise_is_nothing_to_stop_for(
     assert len(heard) > 5 and np.mean(np.array(heard) > np.array(elsewhere)) > 0.7
 
 
+def test_in_doubt_the_device_is_silent_whatever_it_was(
+    bank: Bank, composer: Composer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Silence must tell nothing of what it was that made it hesitate."""
+    quiet: dict[str, list[bool]] = {"backchannel_heard": [], "interruption": []}
+    monkeypatch.setattr("engines.reference.corpus.conversation.HESITATES", 0.0)
+    through = [composer.compose(seed) for seed in range(60)]
+    monkeypatch.setattr("engines.reference.corpus.conversation.HESITATES", 1.0)
+    for one, before in zip((composer.compose(seed) for seed in range(60)), through, strict=True):
+        assert one.marks == before.marks and (one.floor == before.floor).all()
+        spoken, heard = before.audio[1] != 0, one.audio[1] != 0
+        assert not (heard & ~spoken).any()
+        for mark in one.marks:
+            if mark.kind in quiet:
+                first = mark.start // TURN_SAMPLES + 1
+                after = slice(first * TURN_SAMPLES, (first + 3) * TURN_SAMPLES)
+                if (spoken[after].reshape(-1, TURN_SAMPLES).mean(1) > 0.5).all():
+                    quiet[mark.kind].append(bool((spoken[after] & ~heard[after]).any()))
+    for found in quiet.values():
+        assert len(found) >= 10 and all(found)
+
+
 def test_dense_clips_teach_words_and_ends_and_decide_nothing(
     bank: Bank, composer: Composer
 ) -> None:
@@ -457,7 +479,8 @@ def test_the_first_sound_of_an_utterance_comes_with_its_event(
         played = np.abs(one.audio[1]).reshape(TURNS, TURN_SAMPLES).max(1) > 0
         for turn in np.flatnonzero(one.events[:, started]):
             assert played[turn : turn + 2].any()
-        for turn in np.flatnonzero(played[1:] & ~played[:-1]) + 1:
+        silent = ~played & (one.status[:, 0] == 0)  # and no hesitation
+        for turn in np.flatnonzero(played[1:] & silent[:-1]) + 1:
             assert one.events[turn - 1 : turn + 1, started].any()
 
 

@@ -54,6 +54,9 @@ UNDISTURBED_WEIGHT = 2.0
 EVENTFUL, EVENTFUL_S = 0.5, 2.5
 """Share of the device's longer utterances in which one thing happens after the other, and from
 how long on."""
+HESITATES, HESITATION_TURNS = 0.4, 4
+"""Share of what happens while the device speaks at which it is silent for some turns (`hesitate` in
+a manifest's decoding), be it an interruption or not, and how many at most."""
 GOES_ON, LONGEST_ANSWER_S = 0.3, 9.0
 """Share of the device's answers that have one more sentence, and the length from which none has."""
 LONG_TURN_S = 3.0
@@ -489,6 +492,14 @@ class Composer:
         room = max(0.4, len(pcm) / RATE_HZ - margin_s)
         return start + int(draft.rng.uniform(0.3, room) * RATE_HZ)
 
+    @staticmethod
+    def _may_hesitate(draft: Draft, at: int) -> None:
+        """At something that happens at `at`."""
+        rng = draft.rng.spawn(1)[0]
+        if rng.random() < HESITATES:
+            first = draft.turn(at) + int(rng.integers(1, 4))
+            draft.hesitations.append((first, first + int(rng.integers(1, HESITATION_TURNS + 1))))
+
     def _hears_backchannel(self, draft: Draft, start: int, pcm: NDArray[np.float32]) -> int:
         """The person says "mhm", and the device goes on; or stops, where that is its choice."""
         done = start + len(pcm)
@@ -501,6 +512,7 @@ class Composer:
         Returns where the "mhm" ends, and until when the device speaks now."""
         end = self._say(draft, self._pick(draft, "backchannel"), at, True, self._is_seen(draft))
         draft.mark("backchannel_heard", at, end)
+        self._may_hesitate(draft, at)
         first, last = draft.turn(at), draft.turn(end) + 2
         draft.span(draft.floor_weight, first, last + 1, HELD_WEIGHT)
         chosen = draft.choose(Moment.HOLD, first, last, None)
@@ -534,6 +546,7 @@ class Composer:
         end = self._say(draft, self._pick(draft, "turn"), at, addressed=False, visible=True)
         draft.look(draft.turn(at) - 1, draft.turn(end) + 4, True, False)
         draft.mark("side_talk_heard", at, min(end, start + len(pcm)))
+        self._may_hesitate(draft, at)
         draft.span(draft.floor_weight, draft.turn(at), draft.turn(end) + 2, HELD_WEIGHT)
         draft.sound(start, pcm)
         return max(end + 2 * TURN_SAMPLES, start + len(pcm))
@@ -555,6 +568,7 @@ class Composer:
         draft.add(draft.near, at, burst)
         end = min(at + len(burst), done)
         draft.mark("noise_heard", at, end)
+        self._may_hesitate(draft, at)
         draft.span(draft.floor_weight, draft.turn(at), draft.turn(end) + 2, HELD_WEIGHT)
         return end
 
@@ -603,6 +617,7 @@ class Composer:
         on = draft.turn(heard)
         draft.span(draft.floor, draft.turn(at), on, IGNORE)
         draft.mark("interruption", at, heard, "stop" if turn is None else "turn")
+        self._may_hesitate(draft, at)
         cut = self._cut(draft, on, start, pcm)
         if word is not None and turn is None:
             named = draft.turn(min(said, at + int(NAMED_AFTER_S * RATE_HZ)))
@@ -653,8 +668,9 @@ class Composer:
 
     def _finish(self, draft: Draft) -> Conversation:
         floor, status = draft.floor_and_status()
-        mic = self.acoustics.microphone(draft.rng, draft.near, draft.played)
-        audio = np.clip(np.stack([mic, draft.played]) / FULL_SCALE, -1, 1).astype(np.float32)
+        played = draft.heard_of_device()
+        mic = self.acoustics.microphone(draft.rng, draft.near, played)
+        audio = np.clip(np.stack([mic, played]) / FULL_SCALE, -1, 1).astype(np.float32)
         pictures, picture_of = draw(draft, self.frame_px, self.photographs)
         return Conversation(
             audio=audio,

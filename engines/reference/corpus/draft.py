@@ -22,6 +22,8 @@ RATE_HZ = 16_000
 PHONE_DELAY = 3
 """50 Hz steps by which phone targets trail the sound: 60 ms of future for a causal network."""
 PHONE_STEP = 320
+FADE = 320
+"""Samples over which the device falls silent."""
 Ints = NDArray[np.int64]
 FLOOR_INDEX = {name: index for index, name in enumerate(FLOOR)}
 ACT_INDEX = {name: index for index, name in enumerate(ACTS)}
@@ -92,6 +94,8 @@ class Draft:
     utterances: list[tuple[int, int, int | None]] = field(default_factory=list)
     """Of the device: first sample, end sample, and how many it would have had without an
     interruption (None: there was none)."""
+    hesitations: list[tuple[int, int]] = field(default_factory=list)
+    """Turns in which the device is silent in the middle of an utterance: first, end."""
     pending: list[tuple[int, int]] = field(default_factory=list)
     ready: list[tuple[int, int]] = field(default_factory=list)
     texts: list[tuple[int, int, str]] = field(default_factory=list)
@@ -172,6 +176,17 @@ class Draft:
         self.event(self.turn(start), "utterance_started")
         done = "utterance_finished" if meant is None else "utterance_interrupted"
         self.event(self.turn(end - 1), done)
+
+    def heard_of_device(self) -> NDArray[np.float32]:
+        """What the loudspeaker plays, (samples,): nothing where it hesitates. What it would have
+        said there is left out, which no label and hardly a figure of the status depends on."""
+        audible = np.ones(self.samples, np.float32)
+        for first, end in self.hesitations:
+            start = first * TURN_SAMPLES
+            audible[start : end * TURN_SAMPLES] = 0.0
+            fade = audible[start : start + FADE]
+            fade[:] = np.linspace(1, 0, len(fade), dtype=np.float32)
+        return self.played * audible
 
     def speaks_after(self, sample: int) -> bool:
         """Whether the device already has something to say from then on."""
