@@ -19,7 +19,7 @@ import numpy as np
 from edge_runtime.inference.character_model import BOUNDARY, Numbers, pack
 from edge_runtime.inference.manifest import MANIFEST_FILE, LanguageModel, redescribe, write_file
 from engines.reference.corpus.factory import GRAMMAR
-from engines.reference.corpus.text import Grammar, Line, load_nouns, load_prose, normalise
+from engines.reference.corpus.text import Grammar, Line, load_words, load_prose, normalise
 from engines.reference.vocabulary import SYMBOLS
 
 FILE = "characters.npz"
@@ -34,7 +34,7 @@ all, and without them the readings are as good."""
 def texts(seed: int = 0) -> Iterator[str]:
     """What people say in training, a turn or a sentence each."""
     rng = np.random.default_rng(seed)
-    grammar = Grammar.load(GRAMMAR, nouns=load_nouns("train"))
+    grammar = Grammar.load(GRAMMAR, nouns=load_words("train"))
     for _ in range(TURNS):
         yield _joined(grammar.turn(rng, "train"))
     for _ in range(PHRASES):

@@ -20,7 +20,7 @@ from engines.reference.corpus.conversation import OVERLAPS, SHORT_OVERLAPS, Comp
 from engines.reference.corpus.dense import DenseComposer
 from engines.reference.corpus.draft import IGNORE, Conversation, Draft
 from engines.reference.corpus.factory import GRAMMAR, build_composers
-from engines.reference.corpus.text import PHRASED, Grammar, _sentences, load_nouns, load_prose
+from engines.reference.corpus.text import PHRASED, Grammar, _sentences, load_words, load_prose
 from engines.reference.model import TURN_SAMPLES, VISION
 from engines.reference.train import Settings
 from engines.reference.vocabulary import (
@@ -86,6 +86,14 @@ def test_every_label_of_the_grammar_is_in_the_vocabulary(grammar: Grammar) -> No
         labels = grammar.labels(line.intent)
         assert labels.act in ACTS and labels.action in ACTIONS and labels.delegate in DELEGATE
         assert "{" not in " ".join(line.segments)
+
+
+def test_in_training_anything_may_be_said_for_mhm(grammar: Grammar) -> None:
+    rng = np.random.default_rng(0)
+    trained = [grammar.phrase(rng, "backchannel", "train").segments[0] for _ in range(2000)]
+    tested = {grammar.phrase(rng, "backchannel", "test_seen").segments[0] for _ in range(200)}
+    assert "{" not in " ".join(trained) and len(set(trained)) > 400
+    assert "mhm" in trained and len(tested) < 10, "the tests have the few that they had"
 
 
 @pytest.mark.parametrize("kind", ["backchannel", "interruption", "cancel"])
@@ -534,13 +542,15 @@ def test_human_speech_is_read_from_a_folder(tmp_path: Path) -> None:
 
 def test_any_thing_can_be_asked_for_in_training() -> None:
     """Else the few things of the grammar would tell what is wanted."""
-    nouns = load_nouns("train")
+    nouns = load_words("train")
     if not nouns:
         pytest.skip("no WordNet: apt-get install wordnet-base")
     assert {"tunnel", "button", "bathtub"} <= set(nouns["object"])
     assert {"shark", "oyster"} <= set(nouns["animal"]) and "steak" in nouns["food"]
     assert {"geometry", "fog"} <= set(nouns["topic"]) and "button" not in nouns["topic"]
-    assert not load_nouns("test_seen")
+    assert {"remarkable", "funny", "huge"} <= set(nouns["quality"])
+    assert not {"quiet", "wrong", "cool"} & set(nouns["quality"])
+    assert not load_words("test_seen")
     rng = np.random.default_rng(2)
     said = []
     for theirs in (nouns, {}):

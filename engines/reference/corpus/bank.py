@@ -19,7 +19,7 @@ from engines.reference.corpus import flite as flite_module
 from engines.reference.corpus.espeak import ACCENTS, Espeak, EspeakVoice, Phones
 from engines.reference.corpus.festival import Festival
 from engines.reference.corpus.flite import Flite
-from engines.reference.corpus.text import PHRASED, Grammar, Line, load_nouns, load_prose
+from engines.reference.corpus.text import PHRASED, Grammar, Line, load_words, load_prose
 
 RATE_HZ = 16_000
 RMS = 2000.0
@@ -251,7 +251,7 @@ class Bank(dict[str, list[Spoken]]):
 def _synthesize(
     seed: int, scale: float, split: str, progress: Callable[[str], None] | None
 ) -> Mapping[str, list[Spoken]]:
-    grammar = Grammar.load(GRAMMAR, load_prose(split), load_nouns(split))
+    grammar = Grammar.load(GRAMMAR, load_prose(split), load_words(split))
     speaker = Speaker(split)
     rng = np.random.default_rng([seed, SPLITS[split]])
     bank: dict[str, list[Spoken]] = {}

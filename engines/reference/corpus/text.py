@@ -36,6 +36,11 @@ NOUNS = {"animal": (5,), "object": (6,), "food": (13,), "topic": (9, 17, 19, 20,
 """WordNet's lexicographer files (lexnames(5WN)) whose nouns may stand in a slot."""
 OTHER_NOUN = 0.4
 """Share of such slots in training that have one of these: any thing can be asked for."""
+NO_REACTIONS = frozenset("enough quiet silent still wrong false sorry loud mute cool true".split())
+"""Adjectives that interrupt; and the last two are what the tests have for "mhm"."""
+OPEN_REACTIONS = 0.35
+"""Share of the backchannels in training that are in any words: what somebody says for half a second
+while the device speaks is no reason to stop because it has not been heard before."""
 _DOCSTRING = re.compile(r'"{3}(.*?)"{3}', re.DOTALL)
 _USAGE = re.compile('"([^"]+)"')
 _SLOT = re.compile(r"\{(\w+)\}")
@@ -168,6 +173,8 @@ class Grammar:
         lists: Mapping[str, Sequence[str]] = self._data[key]  # type: ignore[assignment]
         names = ("train", "test") if split == "train" else ("test", "train")
         values, others = (lists[name] for name in names)
+        if split == "train" and "open" in lists and rng.random() < OPEN_REACTIONS:
+            values = lists["open"]
         while True:
             phrase = self._fill(rng, values[int(rng.integers(len(values)))])
             if phrase not in others:
@@ -241,9 +248,9 @@ def load_prose(split: str) -> Sequence[str]:
 
 
 @cache
-def load_nouns(split: str) -> Mapping[str, Sequence[str]]:
-    """Nouns for the slots of the grammar, of those that WordNet has counted in texts; none for
-    tests, and none without WordNet."""
+def load_words(split: str) -> Mapping[str, Sequence[str]]:
+    """Words for the slots of the grammar, of those that WordNet has counted in texts: nouns, and
+    for `quality` adjectives; none for tests, and none without WordNet."""
     if split != "train" or not (WORDNET / "index.noun").exists():
         return {}
     slot_of = {number: slot for slot, numbers in NOUNS.items() for number in numbers}
@@ -252,12 +259,24 @@ def load_nouns(split: str) -> Mapping[str, Sequence[str]]:
         meant[offset] = slot_of.get(int(file))
     found: dict[str, list[str]] = {slot: [] for slot in NOUNS}
     for word, _, rest in _entries("index.noun"):
-        fields = rest.split()
-        counted, first = fields[int(fields[1]) + 3 : int(fields[1]) + 5]
+        met, first = _senses(rest)
         slot = meant[first]
-        if slot and int(counted) and re.fullmatch("[a-z]{3,10}", word):
+        if slot and met and re.fullmatch("[a-z]{3,10}", word):
             found[slot].append(word)
+    found["quality"] = [
+        word
+        for word, _, rest in _entries("index.adj")
+        if _senses(rest)[0] and re.fullmatch("[a-z]{3,10}", word) and word not in NO_REACTIONS
+    ]
     return found
+
+
+def _senses(entry: str) -> tuple[int, str]:
+    """How many senses of a word were met in texts, and where the first is: of a line in an index
+    without its first two fields (wndb(5WN))."""
+    fields = entry.split()
+    met, first = fields[int(fields[1]) + 3 : int(fields[1]) + 5]
+    return int(met), first
 
 
 def _entries(name: str) -> Iterator[tuple[str, str, str]]:
