@@ -19,7 +19,7 @@ import numpy as np
 from edge_runtime.inference.character_model import BOUNDARY, Numbers, pack
 from edge_runtime.inference.manifest import MANIFEST_FILE, LanguageModel, redescribe, write_file
 from engines.reference.corpus.factory import GRAMMAR
-from engines.reference.corpus.text import Grammar, Line, load_words, load_prose, normalise
+from engines.reference.corpus.text import Grammar, Line, load_prose, load_words, normalise
 from engines.reference.vocabulary import SYMBOLS
 
 FILE = "characters.npz"

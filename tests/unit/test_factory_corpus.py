@@ -20,7 +20,7 @@ from engines.reference.corpus.conversation import OVERLAPS, SHORT_OVERLAPS, Comp
 from engines.reference.corpus.dense import DenseComposer
 from engines.reference.corpus.draft import IGNORE, Conversation, Draft
 from engines.reference.corpus.factory import GRAMMAR, build_composers
-from engines.reference.corpus.text import PHRASED, Grammar, _sentences, load_words, load_prose
+from engines.reference.corpus.text import PHRASED, Grammar, _sentences, load_prose, load_words
 from engines.reference.model import TURN_SAMPLES, VISION
 from engines.reference.train import Settings
 from engines.reference.vocabulary import (

@@ -19,7 +19,7 @@ from engines.reference.corpus import flite as flite_module
 from engines.reference.corpus.espeak import ACCENTS, Espeak, EspeakVoice, Phones
 from engines.reference.corpus.festival import Festival
 from engines.reference.corpus.flite import Flite
-from engines.reference.corpus.text import PHRASED, Grammar, Line, load_words, load_prose
+from engines.reference.corpus.text import PHRASED, Grammar, Line, load_prose, load_words
 
 RATE_HZ = 16_000
 RMS = 2000.0
