@@ -10,7 +10,14 @@ import pytest
 from edge_runtime.evaluation.clip import Clip, Cue, Trace
 from edge_runtime.evaluation.gaps import Gap, eagerness_curve
 from edge_runtime.evaluation.metrics import Sentence, Tally, edits, spells, told_apart
-from edge_runtime.micro_turn import TURN_SAMPLES, BackgroundState, Letters, VoiceState
+from edge_runtime.evaluation.model_level import trace as model_trace
+from edge_runtime.micro_turn import (
+    TURN_SAMPLES,
+    BackgroundState,
+    Decision,
+    Letters,
+    VoiceState,
+)
 
 S = 16_000
 TURNS = 40
@@ -64,6 +71,19 @@ def test_a_stop_counts_from_when_it_fell_silent_for_good() -> None:
     found = figures(clip(cue, scenario="interruptions"), before)
     assert found["stopped_before_rate"]["value"] == 1
     assert found["stop_latency_ms_p50"]["n"] == 0
+
+
+def test_a_hesitation_lasts_until_it_stops_or_goes_on() -> None:
+    doubtful, stopped = (1, 2, 5, 8), (6,)
+    floor = {"floor": {"speak": 0.0, "yield": 0.5}}
+    decided = [
+        Decision(i, "hold", stop=i in stopped, hesitate=i in doubtful, probabilities=floor)
+        for i in range(9)
+    ]
+    found = model_trace(clip(), decided)
+    turns = [(a // TURN_SAMPLES - 1, b // TURN_SAMPLES - 1) for a, b in found.hesitations]
+    assert turns == [(1, 3), (5, 6), (8, 9)]
+    assert [found.silent_from(stop) // TURN_SAMPLES - 1 for stop in found.stops] == [5]
 
 
 def test_a_hesitation_at_something_held_is_no_stop_and_is_told() -> None:
