@@ -64,6 +64,7 @@ def full_record(index: int, frame: Frame | None = None) -> TurnRecord:
         floor="speak",
         say="greet",
         stop=True,
+        hesitate=True,
         actions=(Action("wave", 1 / 7), Action("nod", 0.1 + 0.2)),
         delegation=Delegation.DELEGATE,
         heard="hé\u2019\n",
