@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from edge_runtime.ctc import BeamSearch, CtcDecoder, Greedy
 from edge_runtime.inference.character_model import CharacterModel
-from edge_runtime.inference.manifest import Manifest, OutputRole
+from edge_runtime.inference.manifest import Decoding, Manifest, OutputRole
 from edge_runtime.micro_turn import (
     Action,
     Decision,
@@ -38,6 +38,33 @@ def states(manifest: Manifest) -> tuple[str, ...]:
     """What `Decision.floor` may be with this model."""
     names = tuple(manifest.vocabularies.floor)
     return names if manifest.decoding.hesitate is None else (*names, HESITATE)
+
+
+class Doubt:
+    """Whether a device that speaks holds the floor, yields it or hesitates, from the chance that it
+    should yield in each micro-turn."""
+
+    def __init__(self, at: Decoding) -> None:
+        self._at = at
+        self.reset()
+
+    def reset(self) -> None:
+        self._chance = 0.0
+        """That it should have yielded since it began to hesitate; 0: it does not."""
+
+    def state(self, chance: float) -> str:
+        """`yield`, `hold` or `hesitate`. `chance`: that it should yield now."""
+        at = self._at
+        if at.hesitate is None:
+            return "yield" if chance >= at.yield_ else "hold"
+        if chance < (at.resume if self._chance else at.hesitate):
+            self.reset()
+            return "hold"
+        self._chance = 1 - (1 - self._chance) * (1 - chance)
+        if self._chance < at.yield_:
+            return HESITATE
+        self.reset()
+        return "yield"
 
 
 class FloorDecider:
@@ -64,8 +91,7 @@ class FloorDecider:
         """The last micro-turn asked the mouth to start: it reports that one turn later."""
         self._active: frozenset[str] = frozenset()
         """Actions and delegations that were on in the last micro-turn: only a rise counts."""
-        self._doubt = 0.0
-        """The chance that it should have yielded since it began to hesitate; 0: it does not."""
+        self._doubt = Doubt(self._manifest.decoding)
         self._transcript: CtcDecoder = (
             BeamSearch(self._characters) if self._characters else Greedy()
         )
@@ -128,27 +154,13 @@ class FloorDecider:
     def _state(self, chances: Mapping[str, float], speaking: bool) -> str:
         at = self._manifest.decoding
         if speaking:
-            return self._state_while_speaking(chances.get("yield", 0.0))
-        self._doubt = 0.0
+            return self._doubt.state(chances.get("yield", 0.0))
+        self._doubt.reset()
         if chances["speak"] >= at.speak:
             return "speak"
         if chances.get("backchannel", 0.0) >= at.backchannel:
             return "backchannel"
         return "listen"
-
-    def _state_while_speaking(self, chance: float) -> str:
-        """`chance`: that it should yield now."""
-        at = self._manifest.decoding
-        if at.hesitate is None:
-            return "yield" if chance >= at.yield_ else "hold"
-        if chance < (at.resume if self._doubt else at.hesitate):
-            self._doubt = 0.0
-            return "hold"
-        self._doubt = 1 - (1 - self._doubt) * (1 - chance)
-        if self._doubt < at.yield_:
-            return HESITATE
-        self._doubt = 0.0
-        return "yield"
 
     def _say(self, floor: str, acts: Mapping[str, float]) -> str | None:
         if self._asked or floor not in ("speak", "backchannel"):

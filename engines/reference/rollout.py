@@ -15,6 +15,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from edge_runtime.decide import Doubt
+from edge_runtime.inference.manifest import Decoding
 from engines.reference.corpus.choices import made
 from engines.reference.corpus.conversation import Composer
 from engines.reference.corpus.draft import Conversation
@@ -22,6 +24,7 @@ from engines.reference.losses import Batch, asked
 from engines.reference.model import InteractionModel
 from engines.reference.vocabulary import DECODING, FLOOR
 
+AT = Decoding.model_validate(DECODING)
 SILENT = [FLOOR.index(name) for name in ("listen", "backchannel", "speak")]
 SPEAKING = [FLOOR.index(name) for name in ("yield", "hold")]
 
@@ -34,6 +37,13 @@ def floor_chances(
     take = floor[:, SILENT].float().softmax(-1)[:, 2].cpu().numpy()
     give = floor[:, SPEAKING].float().softmax(-1)[:, 0].cpu().numpy()
     return np.where(speaking, 0.0, take), np.where(speaking, give, 0.0)
+
+
+def yields(give: NDArray[np.float32]) -> NDArray[np.float32]:
+    """1 in each turn in which a device that speaks would yield, (T,); a turn in which it could not
+    has no chance of it."""
+    doubt = Doubt(AT)
+    return np.array([doubt.state(float(chance)) == "yield" for chance in give], np.float32)
 
 
 def led_by(
@@ -53,6 +63,6 @@ def led_by(
         take, give = floor_chances(logits, one.status[:, 0] > 0)
         open_to_it = asked(len(take), tick)
         take, give = take * open_to_it, give * open_to_it
-        choices = made(one.points, take, give, DECODING["speak"], DECODING["yield"])
+        choices = made(one.points, take, yields(give), AT.speak)
         led.append(composer.compose(seed, choices))
     return led

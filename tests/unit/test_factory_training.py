@@ -15,7 +15,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="the factory needs torch (make train)")
 pytest.importorskip("onnx", reason="the factory needs onnx (make train)")
 
-from edge_runtime.inference.manifest import load_manifest, read_graph  # noqa: E402
+from edge_runtime.inference.manifest import Decoding, load_manifest, read_graph  # noqa: E402
 
 if TYPE_CHECKING:
     from engines.reference.losses import Batch
@@ -230,3 +230,15 @@ def test_the_shipped_model_is_measured_on_held_out_conversations(tmp_path: Path)
     assert "takeover_rate" in told and seen["takeover_rate"]["n"] >= 10
     ends, pauses = seen["takeover_rate"]["value"], seen["pauses_at_90pct_of_ends"]["value"]
     assert ends > 0.6 and pauses < 0.6, "a model that cannot tell an end from a pause"
+
+
+def test_who_hesitates_leads_by_what_adds_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    import numpy as np
+
+    from engines.reference import rollout
+
+    chances = np.array([0.3, 0.3, 0.3, 0.0, 0.6], np.float32)
+    monkeypatch.setattr(rollout, "AT", Decoding.model_validate({"yield": 0.5}))
+    assert rollout.yields(chances).tolist() == [0, 0, 0, 0, 1]
+    monkeypatch.setattr(rollout, "AT", Decoding.model_validate({"yield": 0.5, "hesitate": 0.2}))
+    assert rollout.yields(chances).tolist() == [0, 1, 0, 0, 1]
