@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 from edge_runtime.inference.character_model import BOUNDARY, CharacterModel
 
 BLANK = BOUNDARY
-BEAMS = 8
+BEAMS = 24
 LEAST_CHANCE = 1e-3
 """Of a symbol in a step, for it to be considered at all."""
-LEAST_SHARE = 1e-4
+LEAST_SHARE = 1e-5
 """Of a reading, of the likeliest's chance."""
-SETTLES_AFTER = 1
+SETTLES_AFTER = 2
 """Micro-turns for which a symbol may still become another one."""
 QUIET = 5
 """Micro-turns without a symbol, after which the next one begins a sentence."""

@@ -187,6 +187,12 @@ class Letters:
         """Whether words can be spelled with the symbols: they are no pieces of words or sounds."""
         return set(ascii_lowercase) <= set(self.symbols)
 
+    @property
+    def heard(self) -> bool:
+        """Whether in any step a letter is the likeliest. What is read of it may come later."""
+        best = {self.symbols[at] for at in self.log_probabilities.argmax(1).tolist()}
+        return bool(best - {self.symbols[0], " "})
+
     @staticmethod
     def joined(pieces: Sequence[Letters]) -> Letters | None:
         """One after the other, all of one vocabulary; None of none."""

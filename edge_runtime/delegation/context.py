@@ -22,9 +22,9 @@ from edge_runtime.micro_turn import (
 )
 
 BeginStream = Callable[[], SoundStream]
-LEAD_TURNS = 4
+LEAD_TURNS = 5
 """Kept from before the first symbol: the model writes it only once it has heard the sound, and it
-is settled a turn later."""
+is settled two turns later."""
 MAX_TURNS = 150
 """30 s: when a question gets longer, its first half is dropped."""
 HALF_TURNS = MAX_TURNS // 2

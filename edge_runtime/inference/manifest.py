@@ -60,7 +60,7 @@ class ModelFile(DescribedFile):
 class LanguageModel(DescribedFile):
     """A character n-gram that the transcript is read with; see `CharacterModel`."""
 
-    weight: float = Field(0.25, ge=0.0, le=2.0)
+    weight: float = Field(0.35, ge=0.0, le=2.0)
     bonus: float = Field(0.9, ge=-5.0, le=5.0)
 
 

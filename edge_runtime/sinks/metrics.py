@@ -178,8 +178,9 @@ class Metrics(NothingHeld):
             self._delegations.labels("cancelled").inc()
 
     def _observe_latencies(self, record: TurnRecord) -> None:
-        """From the model's own transcript, to the micro-turn: nothing here listens by itself."""
-        heard = bool(record.decision.heard.strip())
+        """From the letters that the model itself hears, to the micro-turn: nothing here listens."""
+        letters = record.decision.letters
+        heard = letters.heard if letters else bool(record.decision.heard.strip())
         answered_s = record.timings.total_ms / 1000
         if heard:
             self._heard_s = 0.0

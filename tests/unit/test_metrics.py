@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from string import ascii_lowercase
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from edge_runtime.micro_turn import (
     EngineOutput,
     Event,
     EventKind,
+    Letters,
     MicroTurn,
     Request,
     Timings,
@@ -36,6 +38,15 @@ from edge_runtime.sound_status import DeviceState, End, SoundStatus
 
 parser = pytest.importorskip("prometheus_client.parser")
 SPEAKING = VoiceState("utterance-1", 2.0)
+
+
+def letters(best: str) -> Letters:
+    """One step for each: `_` is the blank."""
+    symbols = ("", " ", *ascii_lowercase)
+    steps = np.full((len(best), len(symbols)), -20.0, np.float32)
+    for step, letter in enumerate(best):
+        steps[step, 0 if letter == "_" else symbols.index(letter)] = 0.0
+    return Letters(symbols, steps)
 
 
 class Run:
@@ -183,6 +194,15 @@ def test_a_response_is_timed_from_the_last_word(run: Run) -> None:
     found = run.figures()
     assert found["edge_response_seconds_count"] == 1
     assert found["edge_response_seconds_sum"] == pytest.approx(0.65)
+
+
+def test_what_is_read_later_was_heard_when_it_sounded(run: Run) -> None:
+    """The reading waits for more, and ends with the answer."""
+    run.turn(letters=letters("wh"))
+    run.turn(letters=letters("at "))
+    run.turn(letters=letters("__"), heard="what")
+    run.turn(letters=letters(" _"), heard=" ", said=True)
+    assert run.figures()["edge_response_seconds_sum"] == pytest.approx(0.4)
 
 
 def test_what_nobody_asked_for_is_no_response(run: Run) -> None:
