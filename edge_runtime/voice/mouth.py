@@ -145,13 +145,11 @@ class Mouth:
         (at most 20), then zeros; only zeros while it is paused already. `unheard`: how many of the
         samples given out last were dropped before anybody heard them; they come once more.
         """
-        pcm = np.zeros(TURN_SAMPLES, np.float32)
         with self._changed:
             self._settle()
-            if not self._paused and self._queue and self._queue[0].started:
-                faded = self._faded(fade_ms)
-                pcm[: faded.size] = faded
-                self._queue[0].retrace(faded.size + unheard)
+            pcm, taken = self._fade_out(fade_ms)
+            if self._sounding:
+                self._queue[0].retrace(taken + unheard)
             self._paused = bool(self._queue)
         return pcm
 
@@ -161,12 +159,9 @@ class Mouth:
         Returns float32 (3200,): the sound that would have come next, faded out within `fade_ms`
         (at most 20), then zeros. Every utterance dropped gives an event with the words left unsaid.
         """
-        pcm = np.zeros(TURN_SAMPLES, np.float32)
         with self._changed:
             self._settle()
-            if not self._paused and self._queue and self._queue[0].started:
-                faded = self._faded(fade_ms)
-                pcm[: faded.size] = faded
+            pcm, _ = self._fade_out(fade_ms)
             for spoken in self._queue:
                 self._tell(EventKind.UTTERANCE_INTERRUPTED, spoken, spoken.unsaid())
             self._drop_all()
@@ -193,12 +188,22 @@ class Mouth:
         if self._block:
             self._changed.wait_for(lambda: not self._open or self._next_to_synthesize() is None)
 
-    def _faded(self, fade_ms: float) -> Pcm:
-        """Takes the next sound of the utterance in turn, as it fades out."""
+    @property
+    def _sounding(self) -> bool:
+        """An utterance has begun and goes on with the next micro-turn."""
+        return not self._paused and bool(self._queue) and self._queue[0].started
+
+    def _fade_out(self, fade_ms: float) -> tuple[Pcm, int]:
+        """float32 (3200,): the sound that would have come next, faded out, then zeros; and how many
+        samples it took of the utterance in turn."""
+        pcm = np.zeros(TURN_SAMPLES, np.float32)
+        if not self._sounding:
+            return pcm, 0
         length = int(SAMPLE_RATE_HZ * min(max(fade_ms, 0.0), MAX_FADE_MS) / 1000)
         rest = self._queue[0].take(length)
         ramp = np.linspace(1.0, 0.0, length + 1, dtype=np.float32)[1:]
-        return rest * ramp[: rest.size]
+        pcm[: rest.size] = rest * ramp[: rest.size]
+        return pcm, rest.size
 
     def _pass_gap(self, filled: int) -> int:
         """Let the silence between two utterances pass; returns the samples then filled."""

@@ -130,7 +130,7 @@ class TestFloor:
         assert decide(decider(speak=0.8), floor=chance_of_07).floor == "listen"
 
     def test_the_manifest_says_how_sure_the_model_must_be_to_yield(self) -> None:
-        chance_of_07 = {"yield": float(np.log(0.7)), "hold": float(np.log(0.3))}
+        chance_of_07 = yields(0.7)
         assert decide(decider(**{"yield": 0.6}), speaking=True, floor=chance_of_07).stop
         assert not decide(decider(**{"yield": 0.8}), speaking=True, floor=chance_of_07).stop
 

@@ -6,11 +6,11 @@ import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from string import ascii_lowercase
 from typing import Any
 
 import numpy as np
 import pytest
+from heard_letters import heard_as
 
 from edge_runtime.errors import ConfigError
 from edge_runtime.health import CAMERA, CameraState, HealthMonitor, State
@@ -22,7 +22,6 @@ from edge_runtime.micro_turn import (
     EngineOutput,
     Event,
     EventKind,
-    Letters,
     MicroTurn,
     Request,
     Timings,
@@ -38,15 +37,6 @@ from edge_runtime.sound_status import DeviceState, End, SoundStatus
 
 parser = pytest.importorskip("prometheus_client.parser")
 SPEAKING = VoiceState("utterance-1", 2.0)
-
-
-def letters(best: str) -> Letters:
-    """One step for each: `_` is the blank."""
-    symbols = ("", " ", *ascii_lowercase)
-    steps = np.full((len(best), len(symbols)), -20.0, np.float32)
-    for step, letter in enumerate(best):
-        steps[step, 0 if letter == "_" else symbols.index(letter)] = 0.0
-    return Letters(symbols, steps)
 
 
 class Run:
@@ -198,10 +188,10 @@ def test_a_response_is_timed_from_the_last_word(run: Run) -> None:
 
 def test_what_is_read_later_was_heard_when_it_sounded(run: Run) -> None:
     """The reading waits for more, and ends with the answer."""
-    run.turn(letters=letters("wh"))
-    run.turn(letters=letters("at "))
-    run.turn(letters=letters("__"), heard="what")
-    run.turn(letters=letters(" _"), heard=" ", said=True)
+    run.turn(letters=heard_as("wh"))
+    run.turn(letters=heard_as("at "))
+    run.turn(letters=heard_as("  "), heard="what")
+    run.turn(letters=heard_as(" "), heard=" ", said=True)
     assert run.figures()["edge_response_seconds_sum"] == pytest.approx(0.4)
 
 

@@ -21,6 +21,7 @@ from engines.reference.corpus.draft import (
     ACT_INDEX,
     ACTION_INDEX,
     DELEGATE_INDEX,
+    FADE,
     FLOOR_INDEX,
     IGNORE,
     INTENT_INDEX,
@@ -658,7 +659,7 @@ class Composer:
             return start + len(pcm)
         if keep <= 0:
             return start
-        heard = pcm[: keep + 320].copy()
+        heard = pcm[: keep + FADE].copy()
         fade = heard[keep:]
         fade *= np.linspace(1, 0, len(fade), dtype=np.float32)
         draft.sound(start, heard, meant=len(pcm))
