@@ -44,6 +44,7 @@ from engines.reference.corpus.factory import build_composers
 from engines.reference.corpus.recordings import Recordings
 from engines.reference.losses import Batch, compute
 from engines.reference.model import InteractionModel, ModelConfig
+from engines.reference.muon import Muon
 from engines.reference.rollout import led_by
 from engines.reference.warm_start import load_graph, load_grown
 
@@ -127,24 +128,20 @@ def freeze_all_but_last(model: InteractionModel, blocks: int) -> None:
 
 
 def optimizers_for(
-    model: InteractionModel, rate: float, orthogonal: bool
+    model: InteractionModel, rate: float, dtype: torch.dtype
 ) -> list[torch.optim.Optimizer]:
-    """`orthogonal`: the matrices inside the network are moved by their orthogonalised momentum
-    (Muon, Jordan et al. 2024, at the step size of AdamW: Liu et al. 2025), all else by AdamW."""
+    """The matrices inside the network are moved by their orthogonalised momentum (Muon, computed in
+    `dtype`), all else by AdamW."""
     filters = model.filterbank.weight
     distances = [block.distance_bias for block in model.blocks if block.distance_bias.requires_grad]
     edge = (model.context, model.head, model.intent_head, model.vision_head, model.phone_head)
-    matrices = (
-        [
-            layer.weight
-            for layer in model.modules()
-            if isinstance(layer, nn.Linear)
-            and layer.weight.requires_grad
-            and layer not in (*edge, model.text_out)
-        ]
-        if orthogonal
-        else []
-    )
+    matrices = [
+        layer.weight
+        for layer in model.modules()
+        if isinstance(layer, nn.Linear)
+        and layer.weight.requires_grad
+        and layer not in (*edge, model.text_out)
+    ]
     apart = {id(filters), *map(id, distances), *map(id, matrices)}
     learning = [p for p in model.parameters() if p.requires_grad and id(p) not in apart]
     groups = [
@@ -159,8 +156,7 @@ def optimizers_for(
     ]
     if matrices:
         group = {"params": matrices, "weight_decay": DECAY, "share": 1.0}
-        muon = torch.optim.Muon([group], lr=rate, adjust_lr_fn="match_rms_adamw")
-        optimizers.append(muon)
+        optimizers.append(Muon([group], lr=rate, dtype=dtype))
     return optimizers
 
 
@@ -204,7 +200,8 @@ class Trainer:
             self.model.filterbank.weight.requires_grad_(False)
         self.bfloat16 = has_fast_bfloat16(self.device)
         self.average = copy.deepcopy(self.model)
-        self.optimizers = optimizers_for(self.model, settings.learning_rate, self.bfloat16)
+        dtype = torch.bfloat16 if self.bfloat16 else torch.float32
+        self.optimizers = optimizers_for(self.model, settings.learning_rate, dtype)
         self.step, self.hours, self.seconds = 0, 0.0, 0.0
         self._begun = 0
         """The step from which the optimizer knows the gradients."""
