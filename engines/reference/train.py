@@ -52,7 +52,7 @@ console = Console(highlight=False)
 STAGES = ("dense", "duplex", "recorded")
 SHIPPED = Path(__file__).parent
 SYNTHESIS_LIMIT = timedelta(hours=2)
-"""How long the other processes wait for the bank: it takes a quarter of an hour on a slow core."""
+"""How long the other processes wait for the bank: it takes some minutes on two cores."""
 DECAY = 0.03
 """Of the weights of matrices, per step and rate."""
 FILTERBANK_RATE = 0.01

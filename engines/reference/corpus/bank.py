@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from math import gcd
 from pathlib import Path
@@ -67,6 +68,9 @@ class Spoken:
     gap_is_natural: bool = True
 
 
+Take = Callable[[], Spoken | None]
+
+
 def trim(pcm: NDArray[np.float32]) -> tuple[NDArray[np.float32], int]:
     """Without the silence around it, and how many samples were cut in front."""
     if len(pcm) < 400:
@@ -92,7 +96,10 @@ def _segment(pcm: NDArray[np.float32], rate_hz: int, text: str, phones: Phones) 
 
 
 class Speaker:
-    """Speaks lines with the synthesizers that are installed."""
+    """Speaks lines with the synthesizers that are installed.
+
+    Whatever is drawn is drawn when a line is given; what comes back speaks it, whenever that is.
+    """
 
     def __init__(self, split: str) -> None:
         self.split = split
@@ -109,25 +116,31 @@ class Speaker:
         held = variants[:HELD_VARIANTS]
         self.variants = variants[HELD_VARIANTS:] if split == "train" else held
 
-    def with_espeak(self, rng: np.random.Generator, line: Line, kind: str) -> Spoken | None:
-        assert self.espeak is not None
+    def with_espeak(self, rng: np.random.Generator, line: Line, kind: str) -> Take:
+        espeak = self.espeak
+        assert espeak is not None
         accent = ACCENTS[int(rng.integers(len(ACCENTS)))]
         variant = self.variants[int(rng.integers(len(self.variants)))]
         rate, pitch, spread = rng.integers((125, 20, 25), (215, 80, 80))
         voice = EspeakVoice(f"{accent}+{variant}", int(rate), int(pitch), int(spread))
         if kind.startswith("device") and rng.random() < 0.6:
             voice = DEVICE_VOICE
-        parts = []
-        for text in _punctuate(rng, line, kind):
-            pcm, phones = self.espeak.say(text, voice)
-            parts.append(_segment(pcm, self.espeak.rate_hz, _plain(text), phones))
-        return _spoken(parts, line, kind, "espeak", voice.name)
+        texts = _punctuate(rng, line, kind)
 
-    def with_flite(self, rng: np.random.Generator, line: Line, kind: str) -> Spoken | None:
+        def take() -> Spoken | None:
+            parts = []
+            for text in texts:
+                pcm, phones = espeak.say(text, voice)
+                parts.append(_segment(pcm, espeak.rate_hz, _plain(text), phones))
+            return _spoken(parts, line, kind, "espeak", voice.name)
+
+        return take
+
+    def with_flite(self, rng: np.random.Generator, line: Line, kind: str) -> Take:
         assert self.flite is not None
         return self._stretched(self.flite, self.flite_voices, "flite", rng, line, kind)
 
-    def with_festival(self, rng: np.random.Generator, line: Line, kind: str) -> Spoken | None:
+    def with_festival(self, rng: np.random.Generator, line: Line, kind: str) -> Take:
         assert self.festival is not None
         voices = self.festival.voices
         return self._stretched(self.festival, voices, "festival", rng, line, kind)
@@ -140,14 +153,19 @@ class Speaker:
         rng: np.random.Generator,
         line: Line,
         kind: str,
-    ) -> Spoken | None:
+    ) -> Take:
         """With an engine whose voices know one setting, their pace."""
         voice = voices[int(rng.integers(len(voices)))]
-        stretch, parts = float(rng.uniform(0.85, 1.25)), []
-        for text in _punctuate(rng, line, kind):
-            pcm, phones, rate_hz = engine.say(text, voice, stretch)
-            parts.append(_segment(pcm, rate_hz, _plain(text), phones))
-        return _spoken(parts, line, kind, source, voice)
+        stretch, texts = float(rng.uniform(0.85, 1.25)), _punctuate(rng, line, kind)
+
+        def take() -> Spoken | None:
+            parts = []
+            for text in texts:
+                pcm, phones, rate_hz = engine.say(text, voice, stretch)
+                parts.append(_segment(pcm, rate_hz, _plain(text), phones))
+            return _spoken(parts, line, kind, source, voice)
+
+        return take
 
     def close(self) -> None:
         if self.festival is not None:
@@ -254,20 +272,28 @@ def _synthesize(
     grammar = Grammar.load(GRAMMAR, load_prose(split), load_words(split))
     speaker = Speaker(split)
     rng = np.random.default_rng([seed, SPLITS[split]])
-    bank: dict[str, list[Spoken]] = {}
-    for kind, counts in COUNTS.items():
-        if progress:
-            progress(f"synthesizing {split}: {kind}")
-        bank[kind] = []
+    takes: dict[str, list[Future[Spoken | None]]] = {kind: [] for kind in COUNTS}
+    # The two libraries draw from the same numbers of the C library, so they keep their order.
+    with ThreadPoolExecutor(1) as libraries, ThreadPoolExecutor(1) as program:
         engines = (
-            (speaker.espeak, speaker.with_espeak),
-            (speaker.flite, speaker.with_flite),
-            (speaker.festival, speaker.with_festival),
+            (speaker.espeak, speaker.with_espeak, libraries),
+            (speaker.flite, speaker.with_flite, libraries),
+            (speaker.festival, speaker.with_festival, program),
         )
-        for (engine, say), count in zip(engines, counts, strict=True):
-            for _ in range(max(4, int(count * scale)) if engine is not None else 0):
-                spoken = say(rng, _line(grammar, rng, kind, split), kind)
-                if spoken is not None:
-                    bank[kind].append(spoken)
+        for kind, counts in COUNTS.items():
+            for (engine, plan, thread), count in zip(engines, counts, strict=True):
+                for _ in range(max(4, int(count * scale)) if engine is not None else 0):
+                    take = plan(rng, _line(grammar, rng, kind, split), kind)
+                    takes[kind].append(thread.submit(take))
+        bank: dict[str, list[Spoken]] = {}
+        try:
+            for kind, coming in takes.items():
+                if progress:
+                    progress(f"synthesizing {split}: {kind}")
+                bank[kind] = [spoken for one in coming if (spoken := one.result()) is not None]
+        except BaseException:  # minutes of work that nobody waits for
+            for thread in (libraries, program):
+                thread.shutdown(wait=False, cancel_futures=True)
+            raise
     speaker.close()
     return bank
