@@ -37,6 +37,10 @@ COUNTS = {
     "device_backchannel": (60, 10, 10),
 }
 """By kind: utterances of espeak-ng, flite and festival at scale 1."""
+MORE_IN_TRAINING = {"backchannel": 3, "interruption": 2, "cancel": 2}
+"""So many times as much besides. An hour of conversation has 150 "mhm"s and 90 interruptions: in
+200 hours each of the above would be heard ten times, and it would be learned which of them are
+reasons to stop, and not why."""
 SPLITS = {"train": 1, "test_seen": 2, "test_unseen": 3, PHRASED: 4}
 """And what differs from training: voices and phrasings; synthesizers, too; templates, too."""
 GRAMMAR = Path(__file__).parent / "grammar.yaml"
@@ -280,8 +284,11 @@ def _synthesize(
             (speaker.flite, speaker.with_flite, libraries),
             (speaker.festival, speaker.with_festival, program),
         )
-        for kind, counts in COUNTS.items():
-            for (engine, plan, thread), count in zip(engines, counts, strict=True):
+        rounds = list(COUNTS)
+        if split == "train":
+            rounds += [kind for kind, times in MORE_IN_TRAINING.items() for _ in range(times)]
+        for kind in rounds:
+            for (engine, plan, thread), count in zip(engines, COUNTS[kind], strict=True):
                 for _ in range(max(4, int(count * scale)) if engine is not None else 0):
                     take = plan(rng, _line(grammar, rng, kind, split), kind)
                     takes[kind].append(thread.submit(take))
