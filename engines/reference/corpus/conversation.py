@@ -69,8 +69,10 @@ STOP_WORDS, STOP_WORDS_ALONE = 0.55, 0.4
 MISTAKES = 0.08
 """Share of the longer pauses in which the device errs and speaks, so that it learns to give way."""
 PACED = 0.6
-PACES = ((9, 10), (19, 20), (20, 19), (10, 9))
-"""Share of the utterances in training that last longer or shorter, and by how much."""
+PACES = ((17, 20), (9, 10), (19, 20), (20, 19), (10, 9), (20, 17))
+"""Share of the utterances in training that last longer or shorter, and by how much. Pitch and
+formants go with it; the formants of men and women lie a sixth apart, and synthesizers have few
+voices."""
 
 BLIND, COVERED = 0.16, 0.4
 """Share of the conversations in which nothing is seen; and of these with a picture of it."""
