@@ -39,8 +39,9 @@ from rich.console import Console
 from torch import Tensor, nn
 
 from edge_runtime.inference.manifest import load_manifest
+from engines.reference.corpus.bank import Bank
 from engines.reference.corpus.conversation import Composer
-from engines.reference.corpus.factory import build_composers
+from engines.reference.corpus.factory import bank_folder, build_composers
 from engines.reference.corpus.recordings import Recordings
 from engines.reference.losses import Batch, compute
 from engines.reference.model import InteractionModel, ModelConfig
@@ -303,11 +304,12 @@ class Trainer:
 
     def _composers(self) -> dict[str, Composer | Recordings]:
         settings = self.settings
-        if self.rank > 0:  # finds the bank that the first one synthesizes
+        if settings.processes > 1:  # the others find the bank that the first one synthesizes
+            if self.rank == 0:
+                folder = bank_folder(settings)
+                Bank.into_cache(settings.seed, settings.scale, folder, progress=self._tell)
             dist.barrier()
         composers: dict[str, Composer | Recordings] = {**build_composers(settings, self._tell)}
-        if settings.processes > 1 and self.rank == 0:
-            dist.barrier()
         if settings.recordings is not None:
             manifest = load_manifest(settings.start_from.parent if settings.start_from else SHIPPED)
             recorded = Recordings.load(settings.recordings, manifest, settings.turns)

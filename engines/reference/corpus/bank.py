@@ -250,14 +250,11 @@ class Bank(dict[str, list[Spoken]]):
         progress: Callable[[str], None] | None = None,
     ) -> Bank:
         """Synthesize, or take from the cache; `split` is one of SPLITS."""
-        path = None if cache is None else cache / f"{split}-{seed}-{scale:g}.pickle"
-        if path is not None and path.exists():
-            bank = cls(pickle.loads(path.read_bytes()))
-        else:
+        if cache is None:
             bank = cls(_synthesize(seed, scale, split, progress))
-            if path is not None:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_bytes(pickle.dumps(dict(bank), pickle.HIGHEST_PROTOCOL))
+        else:
+            path = cls.into_cache(seed, scale, cache, split, progress)
+            bank = cls(pickle.loads(path.read_bytes()))
         if human_dir is not None:
             from engines.reference.corpus import human
 
@@ -268,6 +265,24 @@ class Bank(dict[str, list[Spoken]]):
             counts = ", ".join(f"{len(v)} {k}" for k, v in bank.items())
             progress(f"bank {split}: {counts}; {hours / RATE_HZ / 3600:.1f} h of speech")
         return bank
+
+    @staticmethod
+    def into_cache(
+        seed: int,
+        scale: float,
+        cache: Path,
+        split: str = "train",
+        progress: Callable[[str], None] | None = None,
+    ) -> Path:
+        """Synthesize, unless it is there; returns the file."""
+        path = cache / f"{split}-{seed}-{scale:g}.pickle"
+        if not path.exists():
+            bank = _synthesize(seed, scale, split, progress)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            unfinished = path.with_suffix(".tmp")
+            unfinished.write_bytes(pickle.dumps(dict(bank), pickle.HIGHEST_PROTOCOL))
+            unfinished.replace(path)
+        return path
 
 
 def _synthesize(

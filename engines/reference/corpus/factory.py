@@ -38,6 +38,10 @@ DENSE_SHARE_OF_TURNS = 0.5
 """A dense clip is shorter than a conversation: there is less to wait for."""
 
 
+def bank_folder(settings: CorpusSettings) -> Path:
+    return settings.folder / "bank"
+
+
 def build_composers(
     settings: CorpusSettings,
     progress: Callable[[str], None] | None = None,
@@ -51,7 +55,7 @@ def build_composers(
         scale=settings.scale,
         human_dir=data,
         split=split,
-        cache=settings.folder / "bank",
+        cache=bank_folder(settings),
         progress=progress,
     )
     rng = np.random.default_rng(settings.seed)
