@@ -3,65 +3,84 @@ processes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterable
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
+MOMENTUM = 0.95
+COEFFICIENTS = (3.4445, -4.7750, 2.0315)
+"""Of the quintic that brings all singular values near one, `ITERATIONS` times over."""
+ITERATIONS = 5
+EPSILON = 1e-7
+RMS_OF_ADAMW = 0.2
+"""Root mean square of its updates, in learning rates."""
 
-def orthogonalized(matrix: Tensor, group: dict[str, Any], dtype: torch.dtype) -> Tensor:
-    """The nearest semi-orthogonal matrix, roughly: `ns_steps` quintic Newton-Schulz iterations
-    with `ns_coefficients` (Jordan et al. 2024), computed in `dtype`."""
-    a, b, c = group["ns_coefficients"]
+
+def orthogonalized(matrix: Tensor, dtype: torch.dtype) -> Tensor:
+    """The nearest semi-orthogonal matrix, roughly, by Newton-Schulz iterations in `dtype`."""
+    a, b, c = COEFFICIENTS
     wide = matrix.shape[0] <= matrix.shape[1]
     x = (matrix if wide else matrix.t()).to(dtype)
-    x = x / x.norm().clamp(min=group["eps"])
-    for _ in range(group["ns_steps"]):
+    x = x / x.norm().clamp(min=EPSILON)
+    for _ in range(ITERATIONS):
         gram = x @ x.t()
         x = torch.addmm(x, torch.addmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
     return (x if wide else x.t()).to(matrix.dtype)
 
 
-class Muon(torch.optim.Muon):
-    """Momentum, orthogonalized (Jordan et al. 2024), scaled to the root mean square of AdamW's
-    updates (Liu et al. 2025): torch's `adjust_lr_fn="match_rms_adamw"`.
+class Muon(torch.optim.Optimizer):
+    """Matrices move by their Nesterov momentum, orthogonalized (Jordan et al. 2024) and scaled to
+    the root mean square of AdamW's updates, with decoupled weight decay (Liu et al. 2025).
 
-    torch computes in bfloat16 only, which a CPU without the instructions does three times slower
-    than float32. In a data-parallel run, where the gradients of all processes are the same, each
-    process orthogonalizes a part of the matrices.
+    The same as `torch.optim.Muon(adjust_lr_fn="match_rms_adamw")`, which torch has from 2.9 on and
+    in bfloat16 only: three times slower than float32 on a CPU without the instructions. In a
+    data-parallel run, where the gradients of all processes are the same, each process
+    orthogonalizes a part of the matrices.
     """
 
-    def __init__(self, *args: Any, dtype: torch.dtype, **options: Any) -> None:
-        super().__init__(*args, **options)
+    def __init__(
+        self,
+        params: Iterable[Any],
+        lr: float,
+        dtype: torch.dtype,
+        weight_decay: float = 0.0,
+    ) -> None:
+        super().__init__(params, {"lr": lr, "weight_decay": weight_decay})
         self.dtype = dtype
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
-        if closure is not None:
-            raise ValueError("no closure: the gradients are at hand when this is called")
+    def step(self) -> None:  # type: ignore[override]
+        """Move all that have gradients."""
         for group in self.param_groups:
-            learning: list[Tensor] = []
-            grads: list[Tensor] = []
-            means: list[Tensor] = []
-            self._init_group(group, learning, grads, means)
-            momentum = group["momentum"]
-            torch._foreach_lerp_(means, grads, 1 - momentum)
-            ahead = torch._foreach_lerp(grads, means, momentum) if group["nesterov"] else means
-            for parameter, update in zip(learning, self._updates(ahead, group), strict=True):
+            learning = [p for p in group["params"] if p.grad is not None]
+            grads = [p.grad for p in learning]
+            means = [self._mean(p) for p in learning]
+            torch._foreach_lerp_(means, grads, 1 - MOMENTUM)
+            updates = self._updates(torch._foreach_lerp(grads, means, MOMENTUM))
+            for parameter, update in zip(learning, updates, strict=True):
                 parameter.mul_(1 - group["lr"] * group["weight_decay"])
-                rms_of_adamw = 0.2 * max(parameter.shape) ** 0.5
-                parameter.add_(update, alpha=-group["lr"] * rms_of_adamw)
+                scale = RMS_OF_ADAMW * max(parameter.shape) ** 0.5
+                parameter.add_(update, alpha=-group["lr"] * scale)
 
-    def _updates(self, matrices: list[Tensor], group: dict[str, Any]) -> list[Tensor]:
+    def _mean(self, parameter: Tensor) -> Tensor:
+        """Of its gradients so far."""
+        state = self.state[parameter]
+        if "momentum_buffer" not in state:
+            state["momentum_buffer"] = torch.zeros_like(parameter)
+        mean: Tensor = state["momentum_buffer"]
+        return mean
+
+    def _updates(self, matrices: tuple[Tensor, ...]) -> list[Tensor]:
         if not dist.is_initialized():
-            return [orthogonalized(matrix, group, self.dtype) for matrix in matrices]
+            return [orthogonalized(matrix, self.dtype) for matrix in matrices]
         rank, processes = dist.get_rank(), dist.get_world_size()
         by_size = sorted(range(len(matrices)), key=lambda index: matrices[index].numel())
         mine = set(by_size[rank::processes])
         parts = [
-            orthogonalized(matrix, group, self.dtype) if index in mine else torch.zeros_like(matrix)
+            orthogonalized(matrix, self.dtype) if index in mine else torch.zeros_like(matrix)
             for index, matrix in enumerate(matrices)
         ]
         flat = torch.cat([part.flatten() for part in parts])
