@@ -10,6 +10,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from engines.reference.processes import summed
+
 MOMENTUM = 0.95
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 """Of the quintic that brings all singular values near one, `ITERATIONS` times over."""
@@ -83,9 +85,4 @@ class Muon(torch.optim.Optimizer):
             orthogonalized(matrix, self.dtype) if index in mine else torch.zeros_like(matrix)
             for index, matrix in enumerate(matrices)
         ]
-        flat = torch.cat([part.flatten() for part in parts])
-        dist.all_reduce(flat)
-        sizes = [matrix.numel() for matrix in matrices]
-        return [
-            part.view_as(matrix) for part, matrix in zip(flat.split(sizes), matrices, strict=True)
-        ]
+        return summed(parts)

@@ -46,6 +46,7 @@ from engines.reference.corpus.recordings import Recordings
 from engines.reference.losses import Batch, compute
 from engines.reference.model import InteractionModel, ModelConfig
 from engines.reference.muon import Muon
+from engines.reference.processes import summed
 from engines.reference.rollout import led_by
 from engines.reference.warm_start import load_graph, load_grown
 
@@ -361,11 +362,8 @@ class Trainer:
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
             grads.append(parameter.grad)
-        flat = torch.cat([grad.flatten() for grad in grads])
-        dist.all_reduce(flat)
-        flat /= self.settings.processes
-        for grad, part in zip(grads, flat.split([g.numel() for g in grads]), strict=True):
-            grad.copy_(part.view_as(grad))
+        for grad, total in zip(grads, summed(grads), strict=True):
+            torch.div(total, self.settings.processes, out=grad)
 
     def _log(self) -> None:
         """A line for each stage that has been trained lately."""

@@ -73,6 +73,8 @@ class Spoken:
 
 
 Take = Callable[[], Spoken | None]
+Sound = tuple[NDArray[np.float32], Phones, int]
+"""Sound, its phones, and its rate in Hz."""
 
 
 def trim(pcm: NDArray[np.float32]) -> tuple[NDArray[np.float32], int]:
@@ -131,14 +133,10 @@ class Speaker:
             voice = DEVICE_VOICE
         texts = _punctuate(rng, line, kind)
 
-        def take() -> Spoken | None:
-            parts = []
-            for text in texts:
-                pcm, phones = espeak.say(text, voice)
-                parts.append(_segment(pcm, espeak.rate_hz, _plain(text), phones))
-            return _spoken(parts, line, kind, "espeak", voice.name)
+        def say(text: str) -> Sound:
+            return (*espeak.say(text, voice), espeak.rate_hz)
 
-        return take
+        return _take(say, texts, line, kind, "espeak", voice.name)
 
     def with_flite(self, rng: np.random.Generator, line: Line, kind: str) -> Take:
         assert self.flite is not None
@@ -162,14 +160,10 @@ class Speaker:
         voice = voices[int(rng.integers(len(voices)))]
         stretch, texts = float(rng.uniform(0.85, 1.25)), _punctuate(rng, line, kind)
 
-        def take() -> Spoken | None:
-            parts = []
-            for text in texts:
-                pcm, phones, rate_hz = engine.say(text, voice, stretch)
-                parts.append(_segment(pcm, rate_hz, _plain(text), phones))
-            return _spoken(parts, line, kind, source, voice)
+        def say(text: str) -> Sound:
+            return engine.say(text, voice, stretch)
 
-        return take
+        return _take(say, texts, line, kind, source, voice)
 
     def close(self) -> None:
         if self.festival is not None:
@@ -214,6 +208,24 @@ def _punctuate(rng: np.random.Generator, line: Line, kind: str) -> list[str]:
             mark = "," if rng.random() < 0.65 else "." if rng.random() < 0.6 else "?"
         texts.append(text + mark)
     return texts
+
+
+def _take(
+    say: Callable[[str], Sound],
+    texts: Sequence[str],
+    line: Line,
+    kind: str,
+    source: str,
+    voice: str,
+) -> Take:
+    def take() -> Spoken | None:
+        parts = []
+        for text in texts:
+            pcm, phones, rate_hz = say(text)
+            parts.append(_segment(pcm, rate_hz, _plain(text), phones))
+        return _spoken(parts, line, kind, source, voice)
+
+    return take
 
 
 def _spoken(
