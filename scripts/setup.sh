@@ -124,6 +124,9 @@ python_packages() {
     .venv/bin/python -m pip install $TORCH
   fi
   .venv/bin/python -m pip install --editable ".[$extras]"
+  if [[ ",$extras," == *,train,* ]] && ! .venv/bin/python -m pip install --editable '.[pico]'; then
+    say "training does without Pico, one synthesizer of four: it did not compile"
+  fi
 }
 
 system_packages

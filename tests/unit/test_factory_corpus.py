@@ -13,6 +13,7 @@ import yaml
 pytest.importorskip("torch", reason="the factory needs torch (make train)")
 pytest.importorskip("scipy", reason="the factory needs scipy (make train)")
 
+from engines.reference.corpus import pico as pico_module
 from engines.reference.corpus.acoustics import Acoustics, generated_beds
 from engines.reference.corpus.bank import Bank, Segment, at_pace
 from engines.reference.corpus.choices import Moment, Point, made
@@ -20,6 +21,7 @@ from engines.reference.corpus.conversation import OVERLAPS, SHORT_OVERLAPS, Comp
 from engines.reference.corpus.dense import DenseComposer
 from engines.reference.corpus.draft import IGNORE, Conversation, Draft
 from engines.reference.corpus.factory import GRAMMAR, build_composers
+from engines.reference.corpus.pico import Pico
 from engines.reference.corpus.text import PHRASED, Grammar, _sentences, load_prose, load_words
 from engines.reference.model import TURN_SAMPLES, VISION
 from engines.reference.train import Settings
@@ -77,6 +79,28 @@ def test_the_bank_has_every_kind_and_plain_text(bank: Bank) -> None:
                 assert phone == IGNORE or 0 <= phone < len(PHONES)
                 assert -0.01 <= start_s <= end_s
                 assert start_s < seconds + 0.6
+
+
+def test_pico_speaks_high_and_low_fast_and_slow_and_never_clips() -> None:
+    pytest.importorskip("ttspico", reason="Pico is missing: pip install ttspico")
+    pico = Pico()
+    try:
+        for voice in pico_module.VOICES:
+            slow, phones, rate_hz = pico.say("put out the light", voice, 55, 80)
+            quick, _, _ = pico.say("put out the light", voice, 160, 125)
+            assert rate_hz == 16_000 and phones == ()
+            assert len(slow) > 1.3 * len(quick) > 0.3 * rate_hz
+            assert all(3_000 < np.abs(pcm).max() < 32_000 for pcm in (slow, quick))
+    finally:
+        pico.close()
+
+
+def test_pico_is_trained_with_and_never_measured_with(bank: Bank) -> None:
+    pytest.importorskip("ttspico", reason="Pico is missing: pip install ttspico")
+    voices = {spoken.voice for spoken in bank["turn"] if spoken.source == "pico"}
+    assert voices == set(pico_module.VOICES)
+    held_out = Bank.build(seed=3, scale=0.001, human_dir=None, split="test_seen")
+    assert "pico" not in {spoken.source for kind in held_out.values() for spoken in kind}
 
 
 def test_every_label_of_the_grammar_is_in_the_vocabulary(grammar: Grammar) -> None:

@@ -6,6 +6,7 @@ import pickle
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, replace
 from math import gcd
 from pathlib import Path
@@ -17,9 +18,11 @@ from scipy.signal import resample_poly
 
 from engines.reference.corpus import festival as festival_module
 from engines.reference.corpus import flite as flite_module
+from engines.reference.corpus import pico as pico_module
 from engines.reference.corpus.espeak import ACCENTS, Espeak, EspeakVoice, Phones
 from engines.reference.corpus.festival import Festival
 from engines.reference.corpus.flite import Flite
+from engines.reference.corpus.pico import Pico
 from engines.reference.corpus.text import PHRASED, Grammar, Line, load_prose, load_words
 
 RATE_HZ = 16_000
@@ -28,15 +31,16 @@ RMS = 2000.0
 HELD_VARIANTS = 18
 DEVICE_VOICE = EspeakVoice("en-us+f2", 165, 50, 50)
 COUNTS = {
-    "turn": (4500, 2600, 2500),
-    "incomplete": (700, 400, 400),
-    "backchannel": (1400, 700, 700),
-    "interruption": (1200, 600, 600),
-    "cancel": (300, 150, 150),
-    "device": (1400, 200, 100),
-    "device_backchannel": (60, 10, 10),
+    "turn": (4500, 2600, 2500, 2500),
+    "incomplete": (700, 400, 400, 400),
+    "backchannel": (1400, 700, 700, 700),
+    "interruption": (1200, 600, 600, 600),
+    "cancel": (300, 150, 150, 150),
+    "device": (1400, 200, 100, 200),
+    "device_backchannel": (60, 10, 10, 10),
 }
-"""By kind: utterances of espeak-ng, flite and festival at scale 1."""
+"""By kind: utterances of espeak-ng, flite, festival and Pico at scale 1; Pico in training only, so
+that what is measured stays the same."""
 MORE_IN_TRAINING = {"backchannel": 3, "interruption": 2, "cancel": 2}
 """So many times as much besides. An hour of conversation has 150 "mhm"s and 90 interruptions: in
 200 hours each of the above would be heard ten times, and it would be learned which of them are
@@ -115,6 +119,7 @@ class Speaker:
         voices = festival_module.HELD_OUT if unseen else festival_module.VOICES
         self.flite = _if_there(Flite)
         self.festival = _if_there(lambda: Festival(voices))
+        self.pico = _if_there(Pico) if split == "train" else None
         if not (self.espeak or self.flite or self.festival):
             raise RuntimeError("no synthesizer is here: apt-get install libflite1")
         variants = self.espeak.variants() if self.espeak else []
@@ -147,6 +152,18 @@ class Speaker:
         voices = self.festival.voices
         return self._stretched(self.festival, voices, "festival", rng, line, kind)
 
+    def with_pico(self, rng: np.random.Generator, line: Line, kind: str) -> Take:
+        pico = self.pico
+        assert pico is not None
+        voice = pico_module.VOICES[int(rng.integers(len(pico_module.VOICES)))]
+        pitch, pace = map(int, rng.integers((55, 80), (160, 130)))
+        texts = _punctuate(rng, line, kind)
+
+        def say(text: str) -> Sound:
+            return pico.say(text, voice, pitch, pace)
+
+        return _take(say, texts, line, kind, "pico", voice)
+
     @staticmethod
     def _stretched(
         engine: Flite | Festival,
@@ -166,8 +183,9 @@ class Speaker:
         return _take(say, texts, line, kind, source, voice)
 
     def close(self) -> None:
-        if self.festival is not None:
-            self.festival.close()
+        for program in (self.festival, self.pico):
+            if program is not None:
+                program.close()
 
 
 def _if_there(make: Callable[[], Engine]) -> Engine | None:
@@ -301,15 +319,20 @@ def _synthesize(
     seed: int, scale: float, split: str, progress: Callable[[str], None] | None
 ) -> Mapping[str, list[Spoken]]:
     grammar = Grammar.load(GRAMMAR, load_prose(split), load_words(split))
-    speaker = Speaker(split)
     rng = np.random.default_rng([seed, SPLITS[split]])
     takes: dict[str, list[Future[Spoken | None]]] = {kind: [] for kind in COUNTS}
     # The two libraries draw from the same numbers of the C library, so they keep their order.
-    with ThreadPoolExecutor(1) as libraries, ThreadPoolExecutor(1) as program:
+    with (
+        closing(Speaker(split)) as speaker,
+        ThreadPoolExecutor(1) as libraries,
+        ThreadPoolExecutor(1) as festival,
+        ThreadPoolExecutor(1) as pico,
+    ):
         engines = (
             (speaker.espeak, speaker.with_espeak, libraries),
             (speaker.flite, speaker.with_flite, libraries),
-            (speaker.festival, speaker.with_festival, program),
+            (speaker.festival, speaker.with_festival, festival),
+            (speaker.pico, speaker.with_pico, pico),
         )
         rounds = list(COUNTS)
         if split == "train":
@@ -326,8 +349,7 @@ def _synthesize(
                     progress(f"synthesizing {split}: {kind}")
                 bank[kind] = [spoken for one in coming if (spoken := one.result()) is not None]
         except BaseException:  # minutes of work that nobody waits for
-            for thread in (libraries, program):
+            for thread in (libraries, festival, pico):
                 thread.shutdown(wait=False, cancel_futures=True)
             raise
-    speaker.close()
     return bank
