@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -23,6 +24,9 @@ END_TIMEOUT_S = 2.0
 """For the program to end after its last sample."""
 _PLAIN = str.maketrans({"[": "[ ", "\0": " "})
 """Else "[[" would begin phoneme codes, and a NUL end the text."""
+_HUMMED = re.compile(r"\b(?:mhm|mm-?hmm?)\b", re.IGNORECASE)
+_AS_PHONEMES = "[[@mh'@m]]"
+"""espeak-ng spells what has no vowel: "em aitch em"."""
 _WAV_HEADER_BYTES = 12
 _CHUNK_HEADER_BYTES = 8
 
@@ -66,7 +70,7 @@ class EspeakSynthesizer:
         self._require_program()
         command = [self._program, "-v", self._voice, "-s", str(self._rate_wpm)]
         command += ["-p", str(self._pitch), "-b", "1", "-z", "--stdin", "--stdout"]
-        return Synthesis(command, text.translate(_PLAIN))
+        return Synthesis(command, _HUMMED.sub(_AS_PHONEMES, text.translate(_PLAIN)))
 
     def _require_program(self) -> None:
         if shutil.which(self._program) is None:

@@ -24,7 +24,8 @@ from engines.reference.losses import Batch, asked
 from engines.reference.model import InteractionModel
 from engines.reference.vocabulary import DECODING, FLOOR
 
-AT = Decoding.model_validate(DECODING)
+AT = Decoding.model_validate({**DECODING, "yield": 0.4})
+"""It stops where the next weights will, rather than at each doubt."""
 SILENT = [FLOOR.index(name) for name in ("listen", "backchannel", "speak")]
 SPEAKING = [FLOOR.index(name) for name in ("yield", "hold")]
 

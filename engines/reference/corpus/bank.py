@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -76,6 +77,8 @@ class Spoken:
     gap_is_natural: bool = True
 
 
+_ALOUD = {"mhm": "umhum", "mm hm": "umhum", "hmm": "hum", "hm": "hum", "mm": "um"}
+_SPELLED = re.compile(rf"\b(?:{'|'.join(_ALOUD)})\b")
 Take = Callable[[], Spoken | None]
 Sound = tuple[NDArray[np.float32], Phones, int]
 """Sound, its phones, and its rate in Hz."""
@@ -209,6 +212,11 @@ def at_pace(spoken: Spoken, longer: int, shorter: int) -> Spoken:
     return replace(spoken, segments=tuple(map(stretched, spoken.segments)))
 
 
+def aloud(text: str) -> str:
+    """For a synthesizer: each of them spells what has no vowel, "em aitch em"."""
+    return _SPELLED.sub(lambda found: _ALOUD[found[0]], text)
+
+
 def _plain(text: str) -> str:
     return text.rstrip(".,?")
 
@@ -239,7 +247,7 @@ def _take(
     def take() -> Spoken | None:
         parts = []
         for text in texts:
-            pcm, phones, rate_hz = say(text)
+            pcm, phones, rate_hz = say(aloud(text))
             parts.append(_segment(pcm, rate_hz, _plain(text), phones))
         return _spoken(parts, line, kind, source, voice)
 

@@ -62,6 +62,8 @@ GOES_ON, LONGEST_ANSWER_S = 0.3, 9.0
 """Share of the device's answers that have one more sentence, and the length from which none has."""
 LONG_TURN_S = 3.0
 """Who has spoken for so long is shown that they are heard."""
+BACKCHANNELS = 0.4
+"""Share of their longer pauses."""
 INTENT_TURNS = 3
 """Turns from the one in which an utterance ends, in which it shall be known what it was."""
 STOP_WORDS, STOP_WORDS_ALONE = 0.55, 0.4
@@ -188,9 +190,8 @@ class Composer:
             if addressed:
                 draft.mark("pause", end, end + pause, spoken.source)
                 draft.span(draft.end_of_turn, draft.turn(end) + 1, draft.turn(end + pause), 0)
-            if addressed and (spoken.intent == "story" or end - start > LONG_TURN_S * RATE_HZ):
-                self._listener_backchannel(draft, end, pause)
-            elif addressed:
+            at_length = spoken.intent == "story" or end - start > LONG_TURN_S * RATE_HZ
+            if addressed and not (at_length and self._listener_backchannel(draft, end, pause)):
                 self._mistake(draft, end, end + pause)
             end += pause
         return end
@@ -339,9 +340,12 @@ class Composer:
 
         Whoever waits longer is answered in the meantime, so late turns after an end are rare in
         training while those in long pauses are not, and silence that lasts would speak against an
-        end. Each turn counts by the inverse chance of not having been answered before it.
+        end. Each turn counts by the inverse chance of not having been answered before it; not
+        where a model chose, whose own lateness there is nothing to make up for.
         """
         draft.span(draft.floor, first, end, FLOOR_INDEX[floor])
+        if draft.choices:
+            return
         for turn in range(end - first):
             waiting = np.mean([turn < other for other in lags])
             weight = min(MOST_WEIGHT, 1 / max(waiting, 1e-3))
@@ -392,8 +396,8 @@ class Composer:
     def _cancelled(self, draft: Draft, starts: int, free: int) -> int:
         position = free + int(draft.rng.uniform(0.3, 2.0) * RATE_HZ)
         end = self._say(draft, self._pick(draft, "cancel"), position, True, True)
-        lag = int(draft.rng.integers(1, 3))
         first = draft.turn(end) + 1
+        lag = self._lag(draft, first)  # the question is out as long as nobody has taken it back
         draft.pending.append((starts, first + lag))
         draft.span(draft.floor, first - 1, first, IGNORE)
         self._speak_label(draft, first, lag, "acknowledge")
@@ -411,8 +415,8 @@ class Composer:
         else:
             return free
         end = self._say(draft, spoken, position, addressed=True, visible=True)
-        labels, lag = self.labels(spoken.intent), int(draft.rng.integers(1, 3))
-        first = draft.turn(end) + 1
+        labels, first = self.labels(spoken.intent), draft.turn(end) + 1
+        lag = self._lag(draft, first)
         draft.span(draft.floor, first - 1, first, IGNORE)
         self._speak_label(draft, first, lag, labels.act)
         draft.around(draft.action, first, first + lag, _index(ACTION_INDEX, labels.action))
@@ -437,18 +441,19 @@ class Composer:
         pool = self._long if not failed and draft.rng.random() < 0.7 else self._short
         return self._device(draft, first + lag, pool)
 
-    def _listener_backchannel(self, draft: Draft, end: int, pause: int) -> None:
-        """'mhm' in a longer pause of somebody who speaks at length."""
+    def _listener_backchannel(self, draft: Draft, end: int, pause: int) -> bool:
+        """'mhm' in some of the longer pauses of somebody who speaks at length. In the others it is
+        silent: else silence without an own "mhm" would mean an end."""
         first = draft.turn(end) + 1
         busy = first + 4 >= draft.turns or draft.speaks_after(first * TURN_SAMPLES)
-        if pause < 0.6 * RATE_HZ or busy or draft.rng.random() < 0.2:
-            draft.span(draft.floor, first, first + 2, IGNORE)
-            return
+        if pause < 0.6 * RATE_HZ or busy or draft.rng.random() > BACKCHANNELS:
+            return False
         draft.span(draft.floor, first - 1, first, IGNORE)
         draft.span(draft.floor, first, first + 1, FLOOR_INDEX["backchannel"])
         draft.mark("backchannel_place", end, end + pause)
         pcm = self._pick(draft, "device_backchannel").segments[0].pcm.astype(np.float32)
         draft.sound((first + 1) * TURN_SAMPLES, pcm)
+        return True
 
     def _device(
         self, draft: Draft, starts: int, pool: Sequence[Spoken], may_be_cut: bool = True

@@ -206,8 +206,10 @@ class Draft:
         self.span(self.speech, first, last + 1, SPEECH_INDEX[who])
         if visible:
             self.move_mouth(first, last + 1)
-        if last + 1 < self.turns:
-            self.texts.append((first, last + 1, text))
+        heard_whole = last + 1 < self.turns
+        if first < self.turns:
+            window = first, min(last + 1, self.turns - 1)
+            self.texts.append((*window, text if heard_whole else ""))
         base = begin // PHONE_STEP + PHONE_DELAY
         if not phones:
             stop = min(len(self.phones), end // PHONE_STEP + PHONE_DELAY)

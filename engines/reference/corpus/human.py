@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import gzip
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from math import gcd
 from pathlib import Path
 from typing import Any
@@ -92,6 +92,7 @@ def _segment(
     end_s: float,
     gain: float,
     entry: dict[str, Any] | None,
+    words: Sequence[str],
 ) -> Segment:
     first, last = max(0, int(start_s * RATE_HZ)), int(end_s * RATE_HZ)
     part = pcm[first:last] * gain
@@ -102,16 +103,25 @@ def _segment(
         part[-fade:] *= np.linspace(1, 0, fade)
     text, phones = "", ()
     if entry is not None and entry["words"]:
-        inside = [
-            w for w, a, b in entry["words"] or () if start_s - 0.05 <= (a + b) / 2 <= end_s + 0.05
-        ]
-        text = normalise(" ".join(w.split("(")[0] for w in inside if w[0] not in "<["))
+        text = normalise(" ".join(words))
         phones = tuple(
             (from_arpabet(p), a - start_s, b - start_s)
             for p, a, b in entry["phones"] or ()
             if a >= start_s - 0.02 and b <= end_s + 0.05
         )
     return Segment(np.clip(part, -32000, 32000).astype(np.int16), text, phones)
+
+
+def _words(entry: dict[str, Any] | None, spans: Sequence[tuple[float, float]]) -> list[list[str]]:
+    """The words of each span: one belongs where most of it lies. Aligners draw the last word before
+    a pause out into it, and one that lies in none of them was not said."""
+    said: list[list[str]] = [[] for _ in spans]
+    for word, begin_s, end_s in (entry and entry["words"]) or ():
+        shared = [min(end_s, b) - max(begin_s, a) for a, b in spans]
+        best = int(np.argmax(shared))
+        if shared[best] > 0 and word[0] not in "<[":
+            said[best].append(word.split("(")[0])
+    return said
 
 
 def _spoken(
@@ -130,7 +140,10 @@ def _spoken(
     gaps, natural = _cuts(entry, rng) if entry else ([], True)
     edges = [begin, *(t for gap in gaps for t in gap), end]
     spans = list(zip(edges[::2], edges[1::2], strict=True))
-    segments = tuple(_segment(pcm, a, b, gain, entry) for a, b in spans)
+    said = _words(entry, spans)
+    segments = tuple(
+        _segment(pcm, *span, gain, entry, words) for span, words in zip(spans, said, strict=True)
+    )
     filler = row["kind"] == "speech_filler_or_laugh"
     return Spoken(
         segments=segments,
