@@ -133,6 +133,7 @@ def test_prose_for_tests_is_not_trained_on() -> None:
     assert len(trained) > 3000, "too few sentences to hear words instead of knowing them by heart"
     assert len(tested) > 40
     assert not set(trained) & set(tested)
+    assert len({line[0] for line in tested}) > 8, "of all kinds, not those that begin alike"
     assert all(set(line) <= set(SYMBOLS) and 4 <= len(line.split()) <= 14 for line in trained)
 
 
