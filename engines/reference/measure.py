@@ -124,6 +124,8 @@ class Tally:
             if handler is not None:
                 handler(mark, conversation, curve)
         for (_, _, truth), guess in zip(conversation.texts, curve.text, strict=True):
+            if not truth:  # not known
+                continue
             self.characters[0] += edits(truth, guess)
             self.characters[1] += len(truth)
             self.words[0] += edits(truth.split(), guess.split())

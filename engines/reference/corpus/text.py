@@ -32,6 +32,9 @@ OPENERS = frozenset("can could would will please i i'd i'm it's now just robot h
 PROSE, PROSE_IN_TESTS = 0.45, 0.3
 """Shares of a person's turns that are free text."""
 ONE_IN_TESTS = 12
+ENDED = "[.?!;]"
+"""How a sentence of a manual ends to be a whole one in training: what ends with a colon, or with
+nothing, mostly goes on ("the matrix is given by")."""
 WORDNET = Path("/usr/share/wordnet")
 """Debian's wordnet-base."""
 NOUNS = {"animal": (5,), "object": (6,), "food": (13,), "topic": (9, 17, 19, 20, 26, 27)}
@@ -242,11 +245,11 @@ def load_prose(split: str) -> Sequence[str]:
     tested = [line for line in manuals if crc32(line.encode()) % ONE_IN_TESTS == 0]
     if split != "train":
         return tested
-    found = _sentences(_docstrings())
+    found = _sentences(_docstrings(), ENDED)
     counted = Counter(word for line in found for word in line.split())
     common = [line for line in found if min(counted[word] for word in line.split()) >= COMMON]
     spoken = [*_sentences(_usages()), *_sentences(_dialogues())]
-    return sorted({*manuals, *common, *spoken} - set(tested))
+    return sorted({*_sentences(_manuals(), ENDED), *common, *spoken} - set(tested))
 
 
 @cache
@@ -327,7 +330,7 @@ def _dialogues() -> Iterator[str]:
                 yield from map(str, dialogue)
 
 
-def _sentences(texts: Iterable[str]) -> list[str]:
+def _sentences(texts: Iterable[str], end: str = "[.?!:;]?") -> list[str]:
     """Those of 4 to 14 words and no other signs, sorted: a longer one would have to be cut, and who
     is cut off has not come to an end."""
     found: set[str] = set()
@@ -336,6 +339,6 @@ def _sentences(texts: Iterable[str]) -> list[str]:
             plain = " ".join(sentence.split())
             words = normalise(plain).split()
             stray = re.search(r"\b[b-hj-z]\b", plain.lower())
-            if re.fullmatch(r"[A-Za-z,' ]+[.?!:;]?", plain) and 4 <= len(words) <= 14 and not stray:
+            if re.fullmatch(rf"[A-Za-z,' ]+{end}", plain) and 4 <= len(words) <= 14 and not stray:
                 found.add(" ".join(words))
     return sorted(found)
