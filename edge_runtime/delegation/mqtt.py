@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import random
 import socket
 import threading
@@ -23,10 +24,15 @@ from typing_extensions import Self
 
 from edge_runtime.delegation.broker import BrokerSettings
 from edge_runtime.delegation.liveness import Liveness
+from edge_runtime.errors import ConfigError
 
 log = logging.getLogger(__name__)
 CONNECT_TIMEOUT_S = 5.0
 BACKOFF_FIRST_S, BACKOFF_MAX_S = 0.5, 30.0
+LASTING_S = 10.0
+"""A connection that holds for so long ends a series of failures."""
+SHORT_LIVED = 3
+"""Connections in a row that do not: somebody else may have our name."""
 LARGEST_PACKET = 4 * 1024 * 1024
 """Told to the broker, which then drops what is larger instead of sending it."""
 
@@ -62,6 +68,9 @@ class Outgoing:
     """The broker drops it if it could not deliver it by then."""
     response_topic: str | None = None
     correlation: bytes | None = None
+    again: bool = False
+    """Once more over the next connection, if this one ends before the broker has acknowledged it.
+    What is meant for now is not: a lamp must not go on when a link comes back."""
 
 
 Handler = Callable[[Arrival], None]
@@ -92,11 +101,20 @@ class MqttConnection:
         self._liveness = Liveness()
         self._lost, self._closing = threading.Event(), threading.Event()
         self._announcing = threading.Lock()
-        self._failures = 0
-        self._in_flight: dict[int, str] = {}
-        """The topics of what the broker has not acknowledged, by packet."""
+        self._failures = self._short_lived = 0
+        self._connected_s = 0.0
+        self._told_of_failure = False
+        self._in_flight: dict[int, tuple[Outgoing, float, Any]] = {}
+        """By packet: what the broker has not acknowledged, until when it is worth sending, and
+        paho's word on it."""
+        self._owed: list[tuple[Outgoing, float]] = []
+        """The same of earlier connections."""
+        self._asked: dict[int, str] = {}
+        """Patterns that the broker has not agreed to yet, by packet."""
         self._refused: set[str] = set()
         self._client: Any = None
+        self._changing = threading.RLock()
+        """Held while the client is another one, and while something is handed to it."""
         self._thread: threading.Thread | None = None
         self.handler_errors = 0
         self.connects = 0
@@ -130,9 +148,8 @@ class MqttConnection:
 
     def publish(self, message: Outgoing) -> bool:
         """Queue a message; False where there is no connection. Never blocks."""
-        if not self.connected:
-            return False
-        return self._send(message)
+        with self._changing:
+            return self.connected and self._send(message)
 
     def watch(self, patience_s: float, probe_topic: str | None) -> None:
         """Call it a few times a second: it gives the connection up when the broker owes a sign for
@@ -170,6 +187,7 @@ class MqttConnection:
         self._set_state(ConnectionState.CLOSED)
 
     def _give_up(self, reason: str) -> None:
+        self._ended()
         self._told_failure(reason)
         self._set_state(ConnectionState.WAITING)
         link: socket.socket | None = self._client.socket()
@@ -201,7 +219,7 @@ class MqttConnection:
         client.on_message = self._unexpected
         client.on_socket_open = _send_at_once
         client.on_publish = self._published
-        client.on_subscribe = lambda *_: self._liveness.heard()
+        client.on_subscribe = self._subscribed
         for pattern, handler in self._subscriptions.items():
             # What arrives bears the topic alone, without `$share/<group>/`.
             topics = pattern.split("/", 2)[2] if pattern.startswith("$share/") else pattern
@@ -213,8 +231,10 @@ class MqttConnection:
             self._lost.clear()
             self._set_state(ConnectionState.CONNECTING)
             try:
+                if self.connects:
+                    self._renew()
                 self._connect()
-            except (OSError, ValueError) as error:
+            except (OSError, ValueError, ConfigError) as error:
                 self._told_failure(str(error))
             else:
                 self._client.loop_start()
@@ -226,6 +246,19 @@ class MqttConnection:
             self._closing.wait(backoff_s(self._failures))
             self._failures += 1
 
+    def _renew(self) -> None:
+        """A client for every connection: paho would send what the last one owes as if it were
+        new, behind what is said at the beginning of this one. Reads passwords and certificates,
+        which may be others by now."""
+        with self._changing:
+            self._client = self._make_client()
+            self._owed += [
+                (message, until_s)
+                for message, until_s, info in self._in_flight.values()
+                if message.again and not info.is_published()
+            ]
+            self._in_flight, self._asked = {}, {}
+
     def _connect(self) -> None:
         properties = _properties("CONNECT")
         properties.SessionExpiryInterval = self._settings.session_expiry_s
@@ -236,11 +269,26 @@ class MqttConnection:
         )
 
     def _told_failure(self, reason: str) -> None:
-        """The first failure is worth a warning; that it goes on is not."""
+        """The first failure is worth a warning; that it goes on, or comes and goes, is not."""
         self.failure = reason
         host, port, _ = self._address
-        level = logging.WARNING if self._failures == 0 else logging.DEBUG
+        news = not self._told_of_failure and self._short_lived <= SHORT_LIVED
+        self._told_of_failure = self._told_of_failure or news
+        level = logging.WARNING if news else logging.DEBUG
         log.log(level, "no connection to the broker %s:%d: %s; trying again", host, port, reason)
+
+    def _ended(self) -> None:
+        """A connection has: did it last?"""
+        if time.monotonic() - self._connected_s >= LASTING_S:
+            self._failures = self._short_lived = 0
+            return
+        self._short_lived += 1
+        if self._short_lived == SHORT_LIVED:
+            log.warning(
+                "%d connections to the broker have ended within %.0f s each. Does somebody else "
+                "use the name %r there? Each device and each worker needs its own",
+                *(SHORT_LIVED, LASTING_S, self._client_id),
+            )
 
     def _set_state(self, state: ConnectionState) -> None:
         if state is self._state:
@@ -259,35 +307,58 @@ class MqttConnection:
             self._told_failure(f"refused: {reason}")
             self._lost.set()
             return
-        if self._failures:
+        if self._told_of_failure:
             log.warning("connected to the broker again")
-        self._failures = 0
+        self._told_of_failure = False
+        self._failures = min(self._failures, SHORT_LIVED)
+        self._connected_s = time.monotonic()
         self.connects += 1
         self._liveness.restart()
         for pattern in list(self._subscriptions):
-            client.subscribe(pattern, qos=1)
+            _, number = client.subscribe(pattern, qos=1)
+            self._asked[number] = pattern
         self._set_state(ConnectionState.CONNECTED)
         with self._announcing:
             if self._birth is not None:
                 self._send(self._birth)
+        owed, self._owed = self._owed, []
+        for message, until_s in owed:
+            if (left_s := until_s - time.monotonic()) > 0:
+                self._send(replace(message, expiry_s=None if left_s == math.inf else left_s))
 
     def _disconnected(
         self, client: Any, data: Any, flags: Any, reason: Any, properties: Any
     ) -> None:
         if not self._closing.is_set() and self.connected:
+            self._ended()
             self._told_failure(f"connection lost: {reason}")
         self._lost.set()
 
     def _published(self, client: Any, data: Any, number: int, reason: Any, properties: Any) -> None:
         self._liveness.heard()
-        topic = self._in_flight.pop(number, "a topic")
-        if reason.is_failure and topic not in self._refused:
-            self._refused.add(topic)
+        # paho's locks are held here: to wait for one of ours could last for ever.
+        known = self._in_flight.pop(number, None)
+        if reason.is_failure:
+            topic = "a topic" if known is None else known[0].topic
+            self._tell_refused(f"what is published on {topic}", reason, "write")
+
+    def _subscribed(
+        self, client: Any, data: Any, number: int, reasons: Any, properties: Any
+    ) -> None:
+        self._liveness.heard()
+        pattern = self._asked.pop(number, "a topic")
+        for reason in reasons:
+            if reason.is_failure:
+                self._tell_refused(f"to hand on {pattern}", reason, "read")
+
+    def _tell_refused(self, what: str, reason: Any, right: str) -> None:
+        """Once."""
+        if what not in self._refused:
+            self._refused.add(what)
             log.warning(
-                "the broker refuses what is published on %s: %s. Give its user the right to write "
-                "there (examples/mosquitto/acl)",
-                topic,
-                reason,
+                "the broker refuses %s: %s. Give its user the right to %s there "
+                "(examples/mosquitto/acl)",
+                *(what, reason, right),
             )
 
     def _unexpected(self, client: Any, data: Any, message: Any) -> None:
@@ -321,15 +392,17 @@ class MqttConnection:
         if message.correlation is not None:
             properties.CorrelationData = message.correlation
         self._liveness.sent(len(message.payload), time.monotonic_ns())
-        try:
-            info = self._client.publish(
-                message.topic, message.payload, message.qos, message.retain, properties
-            )
-        except ValueError as error:  # too long, or the queue is full
-            log.warning("%s could not be sent: %s", message.topic, error)
-            return False
-        if message.qos:
-            self._in_flight[info.mid] = message.topic
+        with self._changing:
+            try:
+                info = self._client.publish(
+                    message.topic, message.payload, message.qos, message.retain, properties
+                )
+            except ValueError as error:  # too long, or the queue is full
+                log.warning("%s could not be sent: %s", message.topic, error)
+                return False
+            if message.qos:
+                left_s = math.inf if message.expiry_s is None else message.expiry_s
+                self._in_flight[info.mid] = message, time.monotonic() + left_s, info
         return int(info.rc) == 0
 
 

@@ -1,0 +1,94 @@
+"""The connection that stays, over a real Mosquitto that dies, refuses and knows each name once."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from broker import Broker, Device, needs_mosquitto, running_broker, wait_until
+
+from edge_runtime.delegation.broker import BrokerSettings
+from edge_runtime.delegation.mqtt import MqttConnection, Outgoing
+
+pytestmark = needs_mosquitto
+PLUGIN = Path("/usr/lib/x86_64-linux-gnu/mosquitto_dynamic_security.so")
+NOBODY_MAY_READ = {
+    "defaultACLAccess": {
+        "publishClientSend": True,
+        "publishClientReceive": True,
+        "subscribe": False,
+        "unsubscribe": True,
+    },
+    "clients": [],
+    "roles": [],
+    "groups": [{"groupname": "anyone", "roles": []}],
+    "anonymousGroup": "anyone",
+}
+
+
+class _ClosedBroker(Broker):
+    """It refuses every subscription, and says so."""
+
+    def settings_text(self) -> str:
+        rights = self._folder / "rights.json"
+        rights.write_text(json.dumps(NOBODY_MAY_READ))
+        rights.chmod(0o666)
+        self._folder.chmod(0o777)
+        plugin = f"plugin {PLUGIN}\nplugin_opt_config_file {rights}\nuser root\n"
+        return super().settings_text() + plugin
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[Broker]:
+    with running_broker(tmp_path) as running:
+        yield running
+
+
+def test_what_is_meant_for_now_does_not_wait_for_the_next_connection(broker: Broker) -> None:
+    with MqttConnection(BrokerSettings(broker.url), "kiosk") as connection:
+        wait_until(lambda: connection.connected)
+        broker.send_signal(signal.SIGSTOP)  # it acknowledges nothing any more
+        assert connection.publish(Outgoing("house/lamp", b"on", retain=True, expiry_s=60))
+        assert connection.publish(Outgoing("house/old", b"", retain=True, expiry_s=0, again=True))
+        assert connection.publish(Outgoing("house/said", b"yes", retain=True, again=True))
+        broker.kill()
+        wait_until(lambda: not connection.connected)
+        broker.start()
+        wait_until(lambda: connection.connected)
+        with Device(broker, "after", patterns=("house/#",)) as house:
+            house.await_any(lambda: bool(house.messages))
+            house.send("house/end", b"")
+            house.await_any(lambda: house.messages[-1].topic == "house/end")
+            assert [(one.topic, one.payload) for one in house.messages[:-1]] == [
+                ("house/said", b"yes")
+            ]
+
+
+def test_two_with_one_name_are_told_so(broker: Broker, caplog: pytest.LogCaptureFixture) -> None:
+    first, second = (MqttConnection(BrokerSettings(broker.url), "twin") for _ in range(2))
+    with first, second:
+        wait_until(lambda: "Does somebody else use the name 'twin' there?" in caplog.text)
+    assert caplog.text.count("connection lost") <= 2 * 4, "and it is not told each time"
+
+
+@pytest.mark.skipif(not PLUGIN.exists(), reason="Mosquitto's dynamic security is not installed")
+def test_a_refused_subscription_is_told_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    closed = _ClosedBroker(tmp_path)
+    closed.start()
+    try:
+        connection = MqttConnection(BrokerSettings(closed.url), "kiosk")
+        connection.subscribe("edge/kiosk/replies", lambda arrival: None)
+        with connection:
+            told = "the broker refuses to hand on edge/kiosk/replies"
+            wait_until(lambda: told in caplog.text)
+            closed.restart()
+            wait_until(lambda: connection.connects == 2)
+        assert caplog.text.count(told) == 1
+        assert "Give its user the right to read there" in caplog.text
+    finally:
+        closed.kill()
