@@ -77,7 +77,7 @@ def _handed_on(config: Config) -> tuple[str, ...]:
         )
         picture = "a picture, " if delegation.send_frame else ""
         lines.append(
-            "With every question that the device does not answer by itself: the sound since the "
+            "With every question, while a worker can be reached: the sound since the "
             f"person began, {picture}the conversation so far and the time, to the workers at "
             f"{delegation.broker} ({secret}). What they do with it is up to them."
         )
@@ -116,6 +116,11 @@ def _open_to(config: Config) -> tuple[str, ...]:
             else f"EVERYBODY who reaches {http.address}"
         )
         lines.append(f"{who} can read {pages} (port {http.port}): figures, and no words.")
+    if config.delegation.broker is not None:
+        lines.append(
+            f"Whoever may publish on edge/{config.device.name}/replies at the broker can make it "
+            "speak and act: the broker's access list decides who."
+        )
     if home.enabled:
         lines.append(
             "Whoever may publish on the broker below "

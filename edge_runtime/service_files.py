@@ -23,6 +23,9 @@ DEFAULT_EXECUTABLE = Path("/opt/edge-runtime/bin/edge-runtime")
 """As the unit files name it."""
 UNITS = Path("/etc/systemd/system")
 CONFIGS = Path("/etc/edge-runtime")
+CREDENTIALS = CONFIGS / "credentials"
+FOLDERS_SINCE = 251
+"""The version of systemd that LoadCredential= takes a folder from; Ubuntu 22.04 has 249."""
 UNREACHABLE = ("/home", "/root", "/tmp", "/var/tmp", "/run/user")
 """The services' sandbox hides these."""
 
@@ -70,9 +73,16 @@ def service_files_folder() -> Path:
 
 
 def plan_install(
-    root: Path, service: Service, instance: str | None, executable: Path, now: bool
+    root: Path,
+    service: Service,
+    instance: str | None,
+    executable: Path,
+    now: bool,
+    systemd: int = FOLDERS_SINCE,
 ) -> Plan:
-    """What installing would do. `root` is `/`, or a folder that stands for it.
+    """What installing would do. `root` is `/`, or a folder that stands for it; `systemd` is the
+    version that is to run it. Below FOLDERS_SINCE each credential that is there has a line of its
+    own in the units.
 
     Raises InputError where the service could not run the executable.
     """
@@ -92,8 +102,13 @@ def plan_install(
         units.append("edge-runtime@.service")
     source = service_files_folder()
     default = (source / f"{service.value}.yaml").read_text(encoding="utf-8")
+    if instance is not None:  # two of one name would throw each other off the broker
+        default = default.replace("device: {name: edge}", f"device: {{name: {instance}}}")
     files = [
-        *(FileStep(_at(root, UNITS / unit), _unit(source / unit, executable)) for unit in units),
+        *(
+            FileStep(_at(root, UNITS / unit), _unit(source / unit, executable, root, systemd))
+            for unit in units
+        ),
         *_users_and_folders(root, source),
         FileStep(_at(root, CONFIGS / f"{instance or service.value}.yaml"), default, kept=True),
     ]
@@ -176,9 +191,24 @@ def _at(root: Path, path: Path) -> Path:
     return root / path.relative_to("/")
 
 
-def _unit(source: Path, executable: Path) -> str:
+def _unit(source: Path, executable: Path, root: Path, systemd: int) -> str:
     content = source.read_text(encoding="utf-8")
+    if systemd < FOLDERS_SINCE:
+        there = sorted(_at(root, CREDENTIALS).glob("[!.]*"))
+        lines = [f"LoadCredential=edge_{one.name}:{CREDENTIALS / one.name}\n" for one in there]
+        content = content.replace(f"LoadCredential=edge:{CREDENTIALS}\n", "".join(lines))
     return content.replace(str(DEFAULT_EXECUTABLE), str(executable))
+
+
+def systemd_version() -> int:
+    """Of this machine; FOLDERS_SINCE where there is none."""
+    try:
+        said = subprocess.run(
+            ("systemctl", "--version"), capture_output=True, text=True, timeout=10, check=False
+        ).stdout.split()
+        return int(said[1])
+    except (OSError, subprocess.TimeoutExpired, IndexError, ValueError):
+        return FOLDERS_SINCE
 
 
 def _unit_name(service: Service, instance: str | None) -> str:

@@ -24,12 +24,15 @@ from edge_runtime.remote_control import RemoteControl
 from edge_runtime.scheduling import ask_for_realtime, lock_memory
 from edge_runtime.service_files import (
     CONFIGS,
+    CREDENTIALS,
+    FOLDERS_SINCE,
     Plan,
     Service,
     apply_install,
     apply_removal,
     plan_install,
     plan_removal,
+    systemd_version,
 )
 
 Apply = Annotated[
@@ -101,11 +104,18 @@ def install_service(
     ] = None,
 ) -> None:
     """Install the systemd service. A configuration that is there stays as it is."""
-    program = executable or this_program()
-    plan = plan_install(root, Service.WORKER if worker else Service.DEVICE, instance, program, now)
+    program, version = executable or this_program(), systemd_version()
+    service = Service.WORKER if worker else Service.DEVICE
+    plan = plan_install(root, service, instance, program, now, version)
     for step in plan.files:
         console.print(f"{step.what:<10} {escape(str(step.path))}", soft_wrap=True)
     _show_commands(plan)
+    if version < FOLDERS_SINCE:
+        console.print(
+            f"systemd {version} takes credentials one by one: after adding a file to "
+            f"{CREDENTIALS}, run install-service --apply --now once more.",
+            soft_wrap=True,
+        )
     if apply:
         apply_install(plan)
     _say_how_it_ended(apply)
@@ -132,7 +142,7 @@ def _leave_home_assistant(configs: Sequence[Path]) -> None:
     from edge_runtime.app import broker_for
     from edge_runtime.sinks.home_assistant import forget
 
-    os.environ.setdefault("CREDENTIALS_DIRECTORY", str(CONFIGS / "credentials"))
+    os.environ.setdefault("CREDENTIALS_DIRECTORY", str(CREDENTIALS))
     for path in configs:
         try:
             config = load_config(path)

@@ -27,6 +27,8 @@ def test_a_broker_gets_the_sound_of_a_question_and_a_picture_only_where_allowed(
     assert "the sound since the person began, the conversation" in plain
     assert "NOT encrypted" in plain
     assert "picture" not in plain
+    who = said(delegation={"broker": "mqtt://10.0.0.2"})["Who can look at it or command it"]
+    assert "may publish on edge/edge/replies" in who and "Nobody" not in who
     secret = said(delegation={"broker": "mqtts://b.lan", "send_frame": True})
     assert "a picture" in secret["What leaves this device"]
     assert "(encrypted)" in secret["What leaves this device"]

@@ -125,12 +125,29 @@ def test_an_instance_has_a_configuration_of_its_own(tmp_path: Path) -> None:
     plan = install(tmp_path, instance="left")
     assert plan.files[-1].path == tmp_path / "etc/edge-runtime/left.yaml"
     assert plan.commands[-1][-1] == "edge-runtime@left.service"
+    assert "device: {name: left}\n" in plan.files[-1].content
 
 
 @pytest.mark.parametrize("name", ["", "a/b", "../x", "a b", "ä", "x;y"])
 def test_an_instance_with_an_impossible_name_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(InputError, match="cannot be an instance"):
         install(tmp_path, instance=name)
+
+
+def test_an_older_systemd_is_given_each_credential_by_itself(tmp_path: Path) -> None:
+    secrets = tmp_path / "etc/edge-runtime/credentials"
+    secrets.mkdir(parents=True)
+    for name in ("mqtt-password", "ca.pem", ".hidden"):
+        (secrets / name).write_text("x")
+    plan = plan_install(tmp_path, Service.DEVICE, None, PROGRAM, now=False, systemd=249)
+    for step in plan.files[:2]:
+        lines = [line for line in step.content.splitlines() if "LoadCredential" in line]
+        assert lines == [
+            "LoadCredential=edge_ca.pem:/etc/edge-runtime/credentials/ca.pem",
+            "LoadCredential=edge_mqtt-password:/etc/edge-runtime/credentials/mqtt-password",
+        ]
+    newer = plan_install(tmp_path, Service.DEVICE, None, PROGRAM, now=False, systemd=251)
+    assert newer.files[0].content.count("LoadCredential=edge:/etc/edge-runtime/credentials\n") == 1
 
 
 def test_a_worker_has_no_instances(tmp_path: Path) -> None:
