@@ -35,6 +35,7 @@ QUESTION = (
 )
 _TOKEN = re.compile(rf"{NUMBER}|\*\*|[-+*/%√()]")
 _MAX_EXPONENT = 64
+_MAX_BRACKETS = 20
 
 
 class _NoAnswer(Exception):
@@ -53,7 +54,8 @@ def answer(text: str) -> str | None:
         return str(reason)
     except ValueError:
         return None
-    sentence = f"{_aloud(tokens)} is {speakable_result(value)}."
+    asked = "That" if "(" in tokens else _aloud(tokens)  # brackets cannot be heard
+    sentence = f"{asked} is {speakable_result(value)}."
     return sentence[0].upper() + sentence[1:]
 
 
@@ -76,11 +78,13 @@ def _tokens(text: str) -> list[str] | None:
     text = re.sub(r"\bcubed\b", "** 3", text)
     for name in sorted(OPERATORS, key=len, reverse=True):
         text = re.sub(rf"\b{name}\b", OPERATORS[name], text)
+    text = re.sub(r"%\s*of\b", "%", text)
     text = re.sub(r"(?<=\d)\s*x\s*(?=\d)", " * ", text)
     tokens = _TOKEN.findall(text)
     whole = "".join(tokens) == "".join(text.split())
     sums = any(not token[0].isdigit() for token in tokens)
-    return tokens if whole and sums and len(tokens) > 1 else None
+    few = tokens.count("(") <= _MAX_BRACKETS
+    return tokens if whole and sums and few and len(tokens) > 1 else None
 
 
 def _aloud(tokens: list[str]) -> str:
@@ -151,6 +155,11 @@ class _Parser:
         token = self._next()
         if token == "√":
             return _square_root(self._signed())
+        if token == "(":
+            value = self._sum()
+            if self._next() != ")":
+                raise ValueError("a bracket is not closed")
+            return value
         if not token[:1].isdigit():
             raise ValueError(f"a number was expected, not {token!r}")
         return Fraction(token)

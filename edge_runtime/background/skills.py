@@ -13,7 +13,7 @@ from edge_runtime.background.commands import NONE, Commands
 from edge_runtime.background.numbers import digits
 from edge_runtime.background.timers import Timers
 
-UNKNOWN, RESUME = "unknown", "resume"
+UNKNOWN, RESUME, TIMER = "unknown", "resume", "timer"
 MAX_QUOTED_WORDS, MAX_QUOTED_CHARS = 14, 200
 MAX_CHARS = 400
 """A longer text is nothing that a skill understands."""
@@ -30,6 +30,13 @@ _GO_ON = re.compile(
 )
 _FILLERS = re.compile(r"\b(?:um|uh|er|erm|uhm|hm|hmm|please|(?<!do )you know)\b")
 _CONTRACTIONS = {"what's": "what is", "whats": "what is", "how's": "how is", "it's": "it is"}
+_SIGNS = {
+    0x2019: "'",  # right single quotation mark
+    0x2212: "-",  # minus sign
+    0x2013: "-",  # en dash
+    0x00D7: "*",  # multiplication sign
+    0x00F7: "/",  # division sign
+}
 _UNSPEAKABLE = re.compile(r"[^\w\s'.,-]|_")
 _HUGE = re.compile(r"\d{17}")
 """More digits than any sum, amount or time here can have."""
@@ -69,12 +76,13 @@ class Skills:
         for words in (text, _ADDRESS.sub("", text.lower())):
             if command := self._commands.find(words):
                 return Answer(command.answer, "command", command.action)
-        whole = plain(text)
+        whole, with_brackets = plain(text), plain(text, kept="()")
         if _HUGE.search(whole):
             return None
-        for candidate in dict.fromkeys((whole, _ADDRESS.sub("", whole))):
+        for address in ("", _ADDRESS):
             for skill, ask in self._table():
-                if reply := ask(candidate):
+                said = with_brackets if skill == "sum" else whole
+                if reply := ask(re.sub(address, "", said)):
                     return Answer(reply, skill)
         return None
 
@@ -89,7 +97,7 @@ class Skills:
 
     def _table(self) -> tuple[tuple[str, Callable[[str], str | None]], ...]:
         return (
-            ("timer", self.timers.answer),
+            (TIMER, self.timers.answer),
             ("time", lambda text: calendar.answer(text, self._now())),
             ("sum", arithmetic.answer),
             ("units", units.answer),
@@ -97,11 +105,13 @@ class Skills:
         )
 
 
-def plain(text: str) -> str:
-    """Lower case, numbers as digits, one space, no punctuation, fillers or contractions."""
-    text = text.lower().replace("\N{RIGHT SINGLE QUOTATION MARK}", "'")
+def plain(text: str, kept: str = "") -> str:
+    """Lower case, numbers as digits, one space, no punctuation but what is `kept`, no fillers or
+    contractions."""
+    text = text.lower().translate(_SIGNS).replace("^", "**")
     text = re.sub(r"(?<=\d),(?=\d{3})", "", text)
-    text = re.sub(r"[^\w\s'.+*/%-]|[.](?!\d)|(?<=[a-z])-(?=[a-z])", " ", text)
+    marks = rf"[^\w\s'.+*/%{re.escape(kept)}-]"
+    text = re.sub(rf"{marks}|[.](?!\d)|(?<=[a-z0-9])-(?=[a-z])", " ", text)
     text = " ".join(_CONTRACTIONS.get(word, word) for word in text.split())
     return " ".join(digits(" ".join(_FILLERS.sub(" ", text).split())).split())
 

@@ -85,7 +85,7 @@ UNITS = (
 BY_NAME = {name: unit for unit in UNITS for name in unit.names}
 
 _UNIT = "|".join(sorted(map(re.escape, BY_NAME), key=len, reverse=True))
-_AMOUNT = rf"(?P<amount>minus {NUMBER}|{NUMBER}|an?|half an?|one)"
+_AMOUNT = rf"(?P<amount>(?:minus |- ?)?{NUMBER}|an?|half an?|one)"
 _TO = rf"(?P<to>{_UNIT})"
 _GIVEN = rf"{_AMOUNT} (?P<of>{_UNIT})"
 _PHRASINGS = (
@@ -111,7 +111,7 @@ def _amount(text: str) -> Fraction:
         return Fraction(1, 2)
     if text in ("a", "an", "one"):
         return Fraction(1)
-    return Fraction(text.replace("minus ", "-"))
+    return Fraction(text.replace("minus ", "-").replace(" ", ""))
 
 
 def _convert(value: Fraction, of: Unit, to: Unit) -> str:

@@ -177,6 +177,15 @@ def test_early_years_are_said_as_years() -> None:
         ("five over three minus one divided by zero", NO_DIVISION),
         ("zero to the power of minus one", NO_DIVISION),
         ("what is ten percent of fifty", "Ten percent of fifty is five."),
+        ("What's 15% of 80?", "Fifteen percent of eighty is twelve."),
+        ("2^10", "Two to the power of ten is one thousand and twenty-four."),
+        ("\N{MINUS SIGN}5 + 3", "Minus five plus three is minus two."),
+        ("6 \N{MULTIPLICATION SIGN} 7", "Six times seven is forty-two."),
+        ("10 \N{DIVISION SIGN} 4", "Ten divided by four is two point five."),
+        ("(2 + 3) * 4", "That is twenty."),
+        ("what is (two plus three) times four?", "That is twenty."),
+        ("100 - (20 + 30)", "That is fifty."),
+        ("(5-3)/2", "That is one."),
         ("two to the power of ten", "Two to the power of ten is one thousand and twenty-four."),
         ("three squared", "Three to the power of two is nine."),
         ("what is the square root of sixteen", "The square root of sixteen is four."),
@@ -242,6 +251,10 @@ def test_sums(question: str, answer: str) -> None:
         (
             "zero degrees celsius in fahrenheit",
             "Zero degrees celsius are thirty-two degrees fahrenheit.",
+        ),
+        (
+            "-40 celsius in fahrenheit",
+            "Minus forty degrees celsius are minus forty degrees fahrenheit.",
         ),
         (
             "what is minus forty celsius in fahrenheit",
