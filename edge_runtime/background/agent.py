@@ -233,6 +233,7 @@ class AgentAnswerer:
                 request.actions,
                 lambda: local_time(request.local_time),
                 lambda name: put(_Step(ReplyKind.ACTION, "", name)),
+                lambda said: put(_Step(ReplyKind.YOURS, said)),
             )
             await self._agent.run(
                 said,
@@ -258,10 +259,10 @@ class _Telling:
         self._sentences = Sentences()
 
     def tell(self, step: _Step) -> bool:
-        """Whether there is room for more."""
+        """Whether more may follow."""
         if step.kind is not ReplyKind.PARTIAL:
             self.reply(step.kind, step.text, step.action)
-            return True
+            return step.kind is not ReplyKind.YOURS
         for sentence in self._sentences.feed(step.text):
             if not self._fits(sentence):
                 return False

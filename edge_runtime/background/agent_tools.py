@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from edge_runtime.background import arithmetic, calendar, units
 from edge_runtime.background.agent_config import McpServer
 from edge_runtime.background.skills import MAX_CHARS, plain
+from edge_runtime.background.timers import Timers
 from edge_runtime.delegation.wire import Ability
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ RETRY_S = 30.0
 SKILLS: Mapping[str, tuple[str, str]] = {
     "calculate": (
         "The exact result of a sum in plain words or signs: add, subtract, multiply, divide, "
-        "powers, percent of.",
+        "powers, percent of, brackets.",
         "three hundred and five minus 9 * 2",
     ),
     "convert_units": (
@@ -40,12 +41,23 @@ SKILLS: Mapping[str, tuple[str, str]] = {
     ),
 }
 """Name, what it is good for, examples of what to ask."""
+TIMER = "timer_or_reminder"
+TIMER_FOR = (
+    "Sets, tells or cancels a timer or reminder of the device. The device then answers the person "
+    "by itself: say nothing more.",
+    "set a timer for ten minutes; remind me in two hours to call my mother; how much time is left; "
+    "cancel the timer",
+)
 
 
 def own_tools(
-    actions: Sequence[Ability], now: Callable[[], datetime], act: Callable[[str], None]
+    actions: Sequence[Ability],
+    now: Callable[[], datetime],
+    act: Callable[[str], None],
+    leave: Callable[[str], None],
 ) -> AbstractToolset[object]:
-    """The skills and the device's actions. `act` takes the name of an action that was called."""
+    """The skills and the device's actions. `act` takes the name of an action that was called,
+    `leave` a sentence that the device's own skills shall answer."""
     from pydantic_ai import Tool
     from pydantic_ai.toolsets import FunctionToolset
 
@@ -54,6 +66,7 @@ def own_tools(
         name: Tool.from_schema(_skill(name, now), name, what, _question(example))
         for name, (what, example) in SKILLS.items()
     }
+    tools[TIMER] = Tool.from_schema(_timer(leave), TIMER, TIMER_FOR[0], _question(TIMER_FOR[1]))
     for action in actions:
         what = action.description or action.name.replace("_", " ")
         tools[action.name] = Tool.from_schema(
@@ -71,12 +84,22 @@ def _skill(name: str, now: Callable[[], datetime]) -> Callable[..., Awaitable[st
     async def ask(question: str) -> str:
         text = plain(question[:MAX_CHARS])
         if name == "calculate":
-            said = arithmetic.answer(text)
+            said = arithmetic.answer(plain(question[:MAX_CHARS], kept="()"))
         elif name == "convert_units":
             said = units.answer(text)
         else:
             said = calendar.answer(text, now())
         return said or f"Not understood. Ask like this: {SKILLS[name][1]}"
+
+    return ask
+
+
+def _timer(leave: Callable[[str], None]) -> Callable[..., Awaitable[str]]:
+    async def ask(question: str) -> str:
+        if Timers(time.monotonic_ns).answer(plain(question[:MAX_CHARS])) is None:
+            return f"Not understood. Ask like this: {TIMER_FOR[1]}"
+        leave(question[:MAX_CHARS])
+        return "The device answers."
 
     return ask
 

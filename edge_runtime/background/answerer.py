@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
 import queue
 import threading
 import time
-import uuid
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from datetime import datetime
 from typing import Protocol
 
 from typing_extensions import Self
 
 from edge_runtime.background.commands import NONE, Commands
-from edge_runtime.background.skills import Skills
+from edge_runtime.background.skills import TIMER, Skills
 from edge_runtime.background.timers import Timers
 from edge_runtime.background.transcribe import Transcriber, Transcript
 from edge_runtime.delegation.wire import ReplyKind, RequestMessage, unpack_letters
@@ -28,7 +25,7 @@ log = logging.getLogger(__name__)
 
 class Reply(Protocol):
     def __call__(self, kind: ReplyKind, text: str = "", action: str | None = None) -> None:
-        """Send one step of the answer. RESULT and FAILED are the last; nothing follows them."""
+        """Send one step of the answer. RESULT, FAILED and YOURS are the last."""
         ...
 
 
@@ -39,20 +36,11 @@ class Answerer(Protocol):
         """Answer one request; called on several threads at once.
 
         `pcm` is the request's sound, float32 (n,), 16 kHz, empty without one. The answer ends with
-        one RESULT or FAILED; an exception counts as FAILED. Once `cancelled` is set no one waits
-        any more: return soon, and do nothing that lasts. `request.device` is who really asks, and
-        `request.deadline_s` what is left of the time.
+        one RESULT, FAILED or YOURS; an exception counts as FAILED. Once `cancelled` is set no one
+        waits any more: return soon, and do nothing that lasts. `request.device` is who really asks,
+        and `request.deadline_s` what is left of the time.
         """
         ...
-
-
-@dataclass(frozen=True)
-class Reminder:
-    """What a device is told unasked."""
-
-    device: str
-    id: str
-    text: str
 
 
 class Ears:
@@ -90,17 +78,13 @@ class Ears:
 
 
 class SkillsAnswerer(NothingHeld):
-    """A recogniser and the offline skills, for many devices: each has its own timers.
+    """A recogniser and the offline skills, for many devices.
 
-    The timers live here, in memory: another worker does not know them, and they end with this one.
+    A timer is left to the device: it rings there whichever worker is asked, and without any.
     """
 
-    def __init__(self, ears: Ears, now_ns: Callable[[], int] = time.monotonic_ns) -> None:
-        self._ears, self._now_ns = ears, now_ns
-        self._lock = threading.Lock()
-        self._timers: dict[str, Timers] = {}
-        """By device; only those that have one running."""
-        self._start, self._due = uuid.uuid4().hex[:8], itertools.count(1)
+    def __init__(self, ears: Ears) -> None:
+        self._ears = ears
 
     def __enter__(self) -> Self:
         self._ears.load()
@@ -114,32 +98,16 @@ class SkillsAnswerer(NothingHeld):
             reply(ReplyKind.PROGRESS, "listening again")
             letters = unpack_letters(request.letters) if request.letters else None
             heard = self._ears.hear(pcm, request.transcript, commands, letters).text
-        with self._lock:
-            if cancelled.is_set():  # Then it must not start a timer either.
-                return
-            timers = self._timers.setdefault(request.device, Timers(self._now_ns))
-            now = local_time(request.local_time)
-            skills = Skills(timers, lambda: now, request.device, commands)
-            said = skills.reply(heard, request.unsaid)
-            if not timers.running():
-                del self._timers[request.device]
+        now = local_time(request.local_time)
+        skills = Skills(Timers(time.monotonic_ns), lambda: now, request.device, commands)
+        said = skills.reply(heard, request.unsaid)
         log.debug("%s: heard %r -> %s: %s", request.id, heard, said.skill, said.text)
+        if said.skill == TIMER:
+            reply(ReplyKind.YOURS, heard)
+            return
         if said.action:
             reply(ReplyKind.ACTION, action=said.action)
         reply(ReplyKind.RESULT, said.text)
-
-    def due(self) -> Sequence[Reminder]:
-        """The timers whose time has come; each is given once."""
-        found = []
-        with self._lock:
-            for device, timers in list(self._timers.items()):
-                for timer in timers.pop_due():
-                    # Unlike those before a restart: a device takes each id once.
-                    name = f"timer-{self._start}-{next(self._due)}"
-                    found.append(Reminder(device, name, timer.text))
-                if not timers.running():
-                    del self._timers[device]
-        return found
 
 
 def local_time(stated: str) -> datetime:

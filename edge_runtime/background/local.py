@@ -153,12 +153,14 @@ class LocalBackground:
 
     def _answer(self, request: Request) -> Answer | None:
         """None if no one waits for it any more: then it must not start a timer either."""
-        heard = self._transcriber.transcribe(
-            request.audio, request.transcript, self._commands, request.letters
-        )
+        heard = request.transcript
+        if len(request.audio):
+            heard = self._transcriber.transcribe(
+                request.audio, request.transcript, self._commands, request.letters
+            ).text
         with self._lock:
             if request.id not in self._open:
                 return None
-        said = self._skills.reply(heard.text, request.unsaid)
-        log.debug("%s: heard %r -> %s: %s", request.id, heard.text, said.skill, said.text)
+        said = self._skills.reply(heard, request.unsaid)
+        log.debug("%s: heard %r -> %s: %s", request.id, heard, said.skill, said.text)
         return said

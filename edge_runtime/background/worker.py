@@ -12,13 +12,12 @@ import socket
 import threading
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable, Sequence
 from dataclasses import replace
 from types import TracebackType
 
 from typing_extensions import Self
 
-from edge_runtime.background.answerer import Answerer, Reminder
+from edge_runtime.background.answerer import Answerer
 from edge_runtime.background.jobs import Address, Job, encode_reply, reply_address
 from edge_runtime.delegation import wire
 from edge_runtime.delegation.broker import BrokerSettings
@@ -34,15 +33,16 @@ GRACE_S = 5.0
 TICK_S = 0.2
 STATUS_S = 2.0
 """Every device hears of a worker's free slots: so often at most, however many questions come."""
-REMINDER_EXPIRY_S = REFUSAL_EXPIRY_S = 60.0
+REFUSAL_EXPIRY_S = 60.0
+LAST = frozenset({ReplyKind.RESULT, ReplyKind.FAILED, ReplyKind.YOURS})
 STOPPING, BUSY = "worker is stopping", "busy"
 
 
 class Worker:
     """Works from entering until leaving, whether the broker is there or not.
 
-    `reminders` gives what devices are told unasked; it is called a few times a second. Raises
-    ConfigError for a name or settings that cannot be.
+    With `passing_name` nothing remains of the name at the broker when it ends. Raises ConfigError
+    for a name or settings that cannot be.
     """
 
     def __init__(
@@ -53,12 +53,11 @@ class Worker:
         model: str = "",
         slots: int = SLOTS,
         waiting: int = WAITING,
-        reminders: Callable[[], Sequence[Reminder]] = tuple,
         grace_s: float = GRACE_S,
+        passing_name: bool = False,
     ) -> None:
         self.name, self._answerer, self._model = name, answerer, model
         self._slots, self._room, self._grace_s = slots, slots + waiting, grace_s
-        self._reminders = reminders
         self._changed = threading.Condition()
         self._jobs: OrderedDict[tuple[str, str], Job] = OrderedDict()
         self._waiting: deque[Job] = deque()
@@ -70,13 +69,14 @@ class Worker:
             topic = wire.worker_status_topic(name)
         except WireError as error:
             raise ConfigError(str(error)) from None
+        gone = wire.encode(wire.WorkerStatus(state="offline", model=model))
         self._connection = MqttConnection(
             # No session: what comes while this worker is away is for another one.
             replace(settings, session_expiry_s=0),
             f"background-{name}",
             Outgoing(topic, self._status(), retain=True),
-            death=wire.encode(wire.WorkerStatus(state="offline", model=model)),
-            farewell=wire.encode(wire.WorkerStatus(state="offline", model=model)),
+            death=b"" if passing_name else gone,
+            farewell=b"" if passing_name else gone,
             on_state=self._on_state,
         )
         self._connection.subscribe(wire.ALL_REQUESTS, self._on_request)
@@ -203,7 +203,7 @@ class Worker:
             payload = encode_reply(job.id, len(job.replies), kind, text, self.name, action, again)
             job.replies.append(payload)
             job.failed = kind is ReplyKind.FAILED
-            if kind in (ReplyKind.RESULT, ReplyKind.FAILED):
+            if kind in LAST:
                 self._end(job)
             self._send(job)
 
@@ -215,6 +215,7 @@ class Worker:
                 job.replies[job.sent],
                 expiry_s=job.left_s(),
                 correlation=job.address.correlation,
+                again=True,
             )
             if not self._connection.publish(reply):
                 return
@@ -273,7 +274,7 @@ class Worker:
             self._tell(job, ReplyKind.FAILED, (str(error) or repr(error))[:500])
 
     def _watch(self) -> None:
-        """Stops what is late, tells the reminders, and how many slots are free."""
+        """Stops what is late, and tells how many slots are free."""
         told, told_s = self._status(), time.monotonic()
         while not self._stopped.wait(TICK_S):
             with self._changed:
@@ -286,17 +287,6 @@ class Worker:
                     if job.late:
                         job.cancelled.set()
                         self._end(job)
-            try:
-                self._remind()
-            except Exception:
-                log.exception("a reminder could not be told")
-
-    def _remind(self) -> None:
-        """Without a connection they wait."""
-        for reminder in self._reminders() if self._connection.connected else ():
-            topic = wire.Topics(reminder.device).replies
-            payload = encode_reply(reminder.id, 0, ReplyKind.RESULT, reminder.text, self.name)
-            self._connection.publish(Outgoing(topic, payload, expiry_s=REMINDER_EXPIRY_S))
 
 
 def host_name() -> str:

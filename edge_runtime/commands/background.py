@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
@@ -24,7 +25,8 @@ def background(
     name: Annotated[
         Optional[str],  # noqa: UP045
         typer.Option(
-            help="Of this worker, unlike any other's; default: the broker's user, or the host."
+            help="Of this worker, unlike any other's; default: the broker's user, or the host's "
+            "with four letters behind it."
         ),
     ] = None,
     slots: Annotated[int, typer.Option(min=1, max=64, help="Requests at the same time.")] = 4,
@@ -45,18 +47,25 @@ def background(
         )
     settings = BrokerSettings.configured(wanted.delegation, url)
     stop = stop_on_signals()
-    known_as = name or wanted.delegation.user or host_name()
+    given = name or wanted.delegation.user
+    known_as = given or f"{host_name()}-{uuid.uuid4().hex[:4]}"
+    passing = given is None
     # What answers is chosen here, and nowhere else.
     if wanted.agent is None:
         skills = SkillsAnswerer(_ears(wanted.recogniser))
         answerer: Any = skills
         worker = Worker(
-            settings, known_as, skills, model="offline skills", slots=slots, reminders=skills.due
+            *(settings, known_as, skills), model="offline skills", slots=slots, passing_name=passing
         )
     else:
         ears = None if wanted.agent.sound else _ears(wanted.recogniser)
         answerer = AgentAnswerer(wanted.agent, ears)
-        worker = Worker(settings, known_as, answerer, model=wanted.agent.model, slots=slots)
+        worker = Worker(
+            *(settings, known_as, answerer),
+            model=wanted.agent.model,
+            slots=slots,
+            passing_name=passing,
+        )
     with answerer, worker:
         console.print(
             f"Worker {worker.name} at {escape(url)}: {escape(able(wanted))}. Ctrl-C stops it.",
@@ -70,8 +79,8 @@ def able(config: WorkerConfig) -> str:
     if config.agent is None:
         hears = "English" if config.recogniser.engine == "pocketsphinx" else "free speech"
         return (
-            f"understands {hears}; knows time and date, sums, units and timers; no language model: "
-            "to anything else it says that it does not know"
+            f"understands {hears}; knows time and date, sums and units, leaves timers to the "
+            "device; no language model: to anything else it says that it does not know"
         )
     heard_by = config.recogniser.engine
     where = f" at {config.agent.base_url}" if config.agent.base_url else ""

@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Protocol
+
+import numpy as np
 
 from edge_runtime.errors import BackgroundError
 from edge_runtime.interfaces import Background
@@ -34,6 +37,10 @@ class Remote(Protocol):
 
     def cancel(self, request_id: str) -> None: ...
 
+    def heard(self, request_id: str) -> str | None:
+        """Of a request that has just failed: what a worker heard and leaves to the local skills."""
+        ...
+
     def poll(self) -> Sequence[Event]: ...
 
 
@@ -48,6 +55,8 @@ class FallbackBackground:
         self._remote, self._local = remote, local
         self._sent: dict[str, Request] = {}
         """Out at the remote, and not yet answered."""
+        self._acted: set[str] = set()
+        """Something was done for these, or said of them: they are not asked here from the start."""
         self._kept_here: set[str] = set()
         """To be kept, and with the local skills now."""
 
@@ -65,7 +74,7 @@ class FallbackBackground:
         self._ask_here(request)
 
     def cancel(self, request_id: str) -> None:
-        self._sent.pop(request_id, None)
+        self._forget(request_id)
         self._kept_here.discard(request_id)
         self._remote.cancel(request_id)
         self._local.cancel(request_id)
@@ -80,14 +89,33 @@ class FallbackBackground:
         self._local.submit(request)
 
     def _failed_over(self, event: Event) -> bool:
-        """A question that the remote could not answer is asked locally, once."""
-        if event.kind is EventKind.FAILED and event.id in self._sent:
-            log.warning("%s: %s; the local skills answer", event.id, event.text)
-            self._ask_here(self._sent.pop(event.id))
-            return True
-        if event.kind in (EventKind.RESULT, EventKind.PARTIAL):
-            self._sent.pop(event.id, None)
+        """A question that the remote could not answer, or leaves to the skills here, is asked
+        locally, once."""
+        if event.id not in self._sent:
+            return False
+        if event.kind is EventKind.FAILED:
+            return self._asked_here_instead(event)
+        if event.kind is EventKind.RESULT:
+            self._forget(event.id)
+        elif event.kind in (EventKind.PARTIAL, EventKind.ACTION):
+            self._acted.add(event.id)
         return False
+
+    def _asked_here_instead(self, event: Event) -> bool:
+        request, heard = self._sent[event.id], self._remote.heard(event.id)
+        acted = event.id in self._acted
+        self._forget(event.id)
+        if heard is not None:
+            nothing = np.zeros(0, np.float32)
+            self._ask_here(replace(request, audio=nothing, transcript=heard, letters=None))
+        elif not acted:
+            log.warning("%s: %s; the local skills answer", event.id, event.text)
+            self._ask_here(request)
+        return heard is not None or not acted
+
+    def _forget(self, request_id: str) -> None:
+        self._sent.pop(request_id, None)
+        self._acted.discard(request_id)
 
     def _to_be_kept(self, event: Event) -> bool:
         """A kept question that is answered here needs no worker; one that is not waits for it."""
@@ -107,4 +135,5 @@ class FallbackBackground:
 
     def __exit__(self, *_: object) -> None:
         self._sent.clear()
+        self._acted.clear()
         self._kept_here.clear()

@@ -29,6 +29,7 @@ class _Entry:
     promised: bool = False
     out: bool = False
     answered: bool = False
+    acted: bool = False
     next_ns: int = 0
     pieces: list[str] = field(default_factory=list)
 
@@ -115,6 +116,12 @@ class Kept:
         entry = self._entries.get(event.id)
         if entry is None:
             return True
+        if event.kind is EventKind.ACTION:  # It is not asked again: that would be done again.
+            entry.acted = True
+            self._later(lambda: self._outbox.remove(event.id))
+        if event.kind is EventKind.FAILED and entry.acted:
+            del self._entries[event.id]
+            return not entry.promised
         if event.kind is EventKind.FAILED and entry.promised:
             entry.out, entry.next_ns, entry.pieces = False, now_ns + RETRY_NS, []
             return False

@@ -34,8 +34,6 @@ TRIES = 3
 """Workers that are asked, one after the other."""
 KEPT_DEADLINE_NS = 310_000_000_000
 """For one try of a kept request: a worker gives it 300 s."""
-TIMER = "timer-"
-"""Replies with such an id were not asked for now: a timer set earlier is due."""
 
 
 @dataclass
@@ -90,7 +88,8 @@ class MqttBackground:
         self._workers: set[str] = set()
         self._events: list[Event] = []
         self._told_link = False
-        self._timers_told: set[tuple[str, str]] = set()
+        self._yours: dict[str, str] = {}
+        """Questions that were left to the device itself, as they were heard."""
         self._abandoned: set[str] = set()
         """Given up without a link: the broker may still hand them to a worker."""
         self._promising: set[str] = set()
@@ -173,6 +172,11 @@ class MqttBackground:
             out.state.cancel()
         if out is not None or kept:
             self._publish_cancel(name)
+
+    def heard(self, request_id: str) -> str | None:
+        """After FAILED, and once: what a worker heard of a question for the device's own skills."""
+        with self._lock:
+            return self._yours.pop(request_id, None)
 
     def spoken(self, request_id: str) -> None:
         """Its answer has begun to be spoken: it is kept no longer."""
@@ -295,21 +299,23 @@ class MqttBackground:
 
     def _publish_cancel(self, name: str) -> None:
         payload = wire.encode(wire.CancelMessage(id=name))
-        if not self._connection.publish(Message(self._topics.cancel, payload, expiry_s=60)):
+        if not self._connection.publish(
+            Message(self._topics.cancel, payload, expiry_s=60, again=True)
+        ):
             self._abandoned.add(name)
 
     # -- on the network thread -------------------------------------------------
 
     def _on_reply(self, arrival: Arrival) -> None:
+        if arrival.retained:  # Whoever left it there would be heard at every start.
+            log.debug("a retained reply on %s is ignored", arrival.topic)
+            return
         try:
             reply = wire.decode(wire.ReplyMessage, arrival.payload, wire.MAX_REPLY_BYTES)
         except WireError as error:
             self._count_bad(arrival.topic, error)
             return
         with self._lock:
-            if reply.id.startswith(TIMER):
-                self._on_timer(reply)
-                return
             out = self._open.get(reply.id)
             if out is None:
                 log.debug("a late or unknown reply: %s", reply.id)
@@ -319,12 +325,8 @@ class MqttBackground:
                 self._lose(reply.id, out, reply.text)
             else:
                 self._tell(out.state.receive(reply))
-
-    def _on_timer(self, reply: wire.ReplyMessage) -> None:
-        key = (reply.worker, reply.id)
-        if reply.kind is wire.ReplyKind.RESULT and key not in self._timers_told:
-            self._timers_told.add(key)
-            self._events.append(Event(EventKind.RESULT, reply.id, reply.text))
+                if out.state.yours is not None:
+                    self._yours[out.state.id] = out.state.yours
 
     def _on_worker(self, arrival: Arrival) -> None:
         worker = arrival.topic.split("/")[1]

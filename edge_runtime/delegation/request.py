@@ -44,6 +44,10 @@ class DelegatedRequest:
         self.id, self.deadline_ns = id, deadline_ns
         self.state = RequestState.CREATED
         self.worker = ""
+        self.yours: str | None = None
+        """What a worker heard of a question that it leaves to the device's own skills."""
+        self.acted = False
+        """Something was done for it: whoever were asked again would do it again."""
         self._next = 0
         self._ahead: dict[int, ReplyMessage] = {}
 
@@ -64,8 +68,8 @@ class DelegatedRequest:
             self.state = RequestState.CANCELLED
 
     def again(self) -> list[Event]:
-        """It will be sent to another worker; only before the answer has begun."""
-        if not self.open or self.answering:
+        """It will be sent to another worker; only before anything was said or done."""
+        if not self.open or self.answering or self.acted:
             return []
         self.state = RequestState.CREATED
         self.worker, self._next, self._ahead = "", 0, {}
@@ -104,11 +108,11 @@ class DelegatedRequest:
         ]
 
     def _belongs(self, reply: ReplyMessage) -> bool:
-        """One worker answers. Another may take over only before the answer has begun."""
+        """One worker answers. Another may take over only before anything was said or done."""
         if self.worker in ("", reply.worker):
             self.worker = reply.worker
             return True
-        if self.answering or reply.kind is not ReplyKind.ACCEPTED:
+        if self.answering or self.acted or reply.kind is not ReplyKind.ACCEPTED:
             return False
         self.worker, self._next, self._ahead = reply.worker, 0, {}
         return True
@@ -118,6 +122,9 @@ class DelegatedRequest:
         if kind is ReplyKind.RESULT:
             self.state = RequestState.DONE
             return [Event(EventKind.RESULT, self.id, reply.text)]
+        if kind is ReplyKind.YOURS:
+            self.state, self.yours = RequestState.FAILED, reply.text
+            return [Event(EventKind.FAILED, self.id, "it is for the device's own skills")]
         if kind is ReplyKind.FAILED:
             begun = self.answering
             self.state = RequestState.FAILED
@@ -132,5 +139,6 @@ class DelegatedRequest:
         if not self.answering:
             self.state = RequestState.ACCEPTED
         if kind is ReplyKind.ACTION:
+            self.acted = self.acted or bool(reply.action)
             return [Event(EventKind.ACTION, self.id, reply.action)] if reply.action else []
         return [Event(EventKind.PROGRESS, self.id, reply.text)]

@@ -114,6 +114,9 @@ class ReplyKind(str, Enum):
     """The end of the answer: its text follows the partials, and may be empty after them."""
     ACTION = "action"
     FAILED = "failed"
+    YOURS = "yours"
+    """The end as well: the device's own skills answer this, such as a timer. The text is the
+    question as it was heard."""
 
 
 class ReplyMessage(_Payload):
@@ -124,7 +127,7 @@ class ReplyMessage(_Payload):
     seq: int = Field(ge=0, le=1_000_000)
     kind: ReplyKind
     text: str = Field("", max_length=2 * 1024 * 1024)
-    """To be spoken (partial, result), or for people and logs (progress, failed)."""
+    """To be spoken (partial, result), for people and logs (progress, failed), or as heard."""
     action: str | None = Field(None, pattern=ACTION_NAME)
     worker: str = Field("", max_length=128)
     again: bool = False

@@ -78,14 +78,17 @@ class Asker:
 
 @contextmanager
 def asking(
-    broker: Broker, outbox: Outbox | None = None, clock: Clock | None = None
+    broker: Broker,
+    outbox: Outbox | None = None,
+    clock: Clock | None = None,
+    local: Background | None = None,
 ) -> Iterator[Asker]:
     """Nobody is given up before its time: a busy machine may be slow."""
     abilities = Abilities("kiosk", (Ability(name="wave"),))
     settings = BrokerSettings(broker.url)
     clock = clock or MonotonicClock()
     with MqttBackground(settings, abilities, clock, PATIENCE_S, outbox) as remote:
-        yield Asker(remote)
+        yield Asker(remote, local)
 
 
 @contextmanager

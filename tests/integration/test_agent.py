@@ -109,7 +109,9 @@ def test_a_device_is_offered_its_own_actions_only() -> None:
         ("calculate", "305 - 9 * 2", "is two hundred and eighty-seven."),
         ("convert_units", "3 miles in kilometres", "kilometres."),
         ("date_and_time", "what time is it", "It is half past two in the afternoon."),
+        ("calculate", "(305 - 9) * 2", "That is five hundred and ninety-two."),
         ("calculate", "the meaning of life", "Not understood."),
+        ("timer_or_reminder", "what time is it", "Not understood."),
     ],
 )
 def test_sums_units_and_the_time_come_from_the_exact_skills(
@@ -187,6 +189,17 @@ def test_the_key_for_another_provider_does_not_go_to_a_local_server(
     with ChatServer(["Hi."]) as server, AgentAnswerer(config(server)) as agent:
         answered(agent)
         assert KEY not in server.keys[0]
+
+
+def test_a_timer_is_left_to_the_device_and_ends_the_answer() -> None:
+    question = "set a timer for ten minutes"
+    turns = ["Sure.", Call("timer_or_reminder", json.dumps({"question": question}))], ["It is set."]
+    with ChatServer(*turns) as server, AgentAnswerer(config(server)) as agent:
+        told = answered(agent)
+    assert [one for one in told if one[0] is not PROGRESS] == [
+        (PARTIAL, "Sure."),
+        (ReplyKind.YOURS, question),
+    ]
 
 
 def test_a_model_that_only_calls_tools_is_stopped() -> None:

@@ -11,7 +11,10 @@ import pytest
 from asker import SOUND, Asker, asking, working
 from broker import Broker, Device, needs_mosquitto, running_broker, wait_until
 from echo_worker import HOLD, Echo
+from talking_device import Written
 
+from edge_runtime.background.answerer import Ears, SkillsAnswerer
+from edge_runtime.background.local import LocalBackground
 from edge_runtime.background.worker import Worker
 from edge_runtime.delegation import wire
 from edge_runtime.delegation.broker import BrokerSettings
@@ -167,15 +170,51 @@ def test_a_reply_from_before_a_restart_answers_nothing(broker: Broker) -> None:
         assert device.kinds("00000000-request-1") == []
 
 
-def test_a_due_timer_of_a_worker_is_told_once(broker: Broker) -> None:
-    with asking(broker) as device, Device(broker, "rogue") as rogue:
-        wait_until(lambda: device.remote._connection.connected)
-        due = {"id": "timer-a-1", "seq": 0, "kind": "result", "text": "Tea!", "worker": "w"}
-        for _ in range(2):
-            rogue.send("edge/kiosk/replies", json.dumps(due).encode())
-        rogue.send("edge/kiosk/replies", b"bad")
-        wait_until(lambda: device.remote.bad_payloads == 1)
-        assert device.kinds("timer-a-1") == ["result"]
+def test_a_timer_is_the_devices_whichever_worker_is_asked(broker: Broker) -> None:
+    skills, settings = SkillsAnswerer(Ears(Written)), BrokerSettings(broker.url)
+    here = LocalBackground(Written(), MonotonicClock())
+    with here, asking(broker, local=here) as device:
+        with Worker(settings, "one", skills, grace_s=0.1):
+            wait_until(lambda: device.remote.available)
+            device.ask("request-1", "set a timer for ten minutes")
+            said = device.await_kind("request-1", EventKind.RESULT).text
+            assert said == "Your timer for ten minutes is set."
+        with Worker(settings, "two", skills, grace_s=0.1):
+            wait_until(lambda: device.remote.available)
+            device.ask("request-2", "how much time is left")
+            assert "ten minute timer" in device.await_kind("request-2", EventKind.RESULT).text
+        wait_until(lambda: not device.remote.available)
+        device.ask("request-3", "cancel the timer")
+        device.await_kind("request-3", EventKind.RESULT)
+
+
+def test_what_was_done_already_is_asked_of_nobody_else(broker: Broker) -> None:
+    with asking(broker) as device, Device(broker, "rogue", patterns=("edge/+/requests",)) as rogue:
+        rogue.send("background/w/status", wire.encode(wire.WorkerStatus(state="online")))
+        wait_until(lambda: device.remote.available)
+        device.ask("request-1", "open the garage")
+        rogue.await_any(lambda: bool(rogue.messages))
+        name = rogue.messages[0].json["id"]
+        for seq, step in enumerate(
+            ({"kind": "accepted"}, {"kind": "action", "action": "wave"}, {"kind": "failed"})
+        ):
+            reply = {"id": name, "seq": seq, "worker": "w", **step}
+            rogue.send("edge/kiosk/replies", json.dumps(reply).encode())
+        device.await_kind("request-1", EventKind.FAILED)
+        assert device.kinds("request-1").count("action") == 1
+        assert "result" not in device.kinds("request-1"), "the device's skills were not asked"
+
+
+def test_a_retained_reply_is_not_heard(broker: Broker) -> None:
+    with Device(broker, "rogue") as rogue:
+        said = {"id": "request-1", "seq": 0, "kind": "result", "text": "Boo!", "worker": "w"}
+        rogue.send("edge/kiosk/replies", json.dumps(said).encode(), retain=True)
+        rogue.send("edge/kiosk/replies/end", b"", retain=True)
+        with asking(broker) as device:
+            wait_until(lambda: device.remote._connection.connected)
+            rogue.send("edge/kiosk/replies", b"bad")
+            wait_until(lambda: device.remote.bad_payloads == 1)
+            assert device.told == [] and device.background.poll() == []
 
 
 def test_a_broker_that_is_not_there_delays_nothing() -> None:

@@ -277,28 +277,25 @@ def test_an_answerer_that_fails_is_told_to_the_device(
         device.await_reply("q2", "result")
 
 
-def test_a_timer_set_by_one_device_rings_there_when_it_is_due(
-    broker: Broker, device: Device
-) -> None:
-    time_ns = [0]
-    skills = SkillsAnswerer(Ears(PocketSphinxTranscriber), now_ns=lambda: time_ns[0])
-    worker = Worker(BrokerSettings(broker.url), "skills", skills, reminders=skills.due)
-    everything = Device(broker, "observer", patterns=("edge/+/replies",))
-    with everything, worker:
+def test_a_timer_is_left_to_the_device_with_what_was_heard(broker: Broker, device: Device) -> None:
+    skills = SkillsAnswerer(Ears(PocketSphinxTranscriber))
+    with Worker(BrokerSettings(broker.url), "skills", skills):
         device.await_status("skills", state="online")
-        device.ask("q1", "set a timer for five minutes")
-        assert "five minutes" in device.await_reply("q1", "result").json["text"]
-        with Device(broker, "neighbour") as neighbour:
-            neighbour.ask("q2", "how much time is left on my timer")
-            assert "no timer" in neighbour.await_reply("q2", "result").json["text"]
-        time_ns[0] = 300 * 10**9
+        for name, said in (("q1", "set a timer for five minutes"), ("q2", "how much time is left")):
+            device.ask(name, said)
+            assert device.await_reply(name, "yours").json["text"] == said
+            assert "result" not in device.kinds(name)
 
-        def rung() -> list[tuple[str, str, str]]:
-            found = [one for one in everything.messages if one.json["id"].startswith("timer-")]
-            return [(one.topic, one.json["kind"], one.json["text"]) for one in found]
 
-        text = "Your five minute timer is done."
-        assert everything.await_any(rung) == [("edge/kiosk/replies", "result", text)]
+def test_a_passing_name_leaves_nothing_behind(broker: Broker, device: Device) -> None:
+    skills = SkillsAnswerer(Ears(PocketSphinxTranscriber))
+    for name, passing in (("stays", False), ("passes", True)):
+        with Worker(BrokerSettings(broker.url), name, skills, passing_name=passing):
+            device.await_status(name, state="online")
+    with Device(broker, "after", patterns=("background/#",)) as after:
+        after.send("background/end/status", b"{}")
+        after.await_any(lambda: after.messages[-1:] and "end" in after.messages[-1].topic)
+        assert [one.topic for one in after.messages[:-1]] == ["background/stays/status"]
 
 
 def test_what_the_device_heard_letter_by_letter_is_understood(

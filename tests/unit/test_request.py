@@ -83,6 +83,29 @@ def test_another_worker_takes_over_only_before_the_answer_has_begun() -> None:
     assert told(late, replies("a")[3:]) == ["Two.", "Three."]
 
 
+def test_what_was_done_is_not_done_again() -> None:
+    request = sent()
+    request.receive(ReplyMessage(id="x", seq=0, kind=ReplyKind.ACTION, action="wave", worker="w"))
+    assert request.again() == []
+    other = ReplyMessage(id="x", seq=0, kind=ReplyKind.ACCEPTED, worker="other")
+    assert request.receive(other) == []
+    assert [one.kind for one in request.lost("gone")] == [EventKind.FAILED]
+
+
+def test_what_is_left_to_the_device_fails_here_with_what_was_heard() -> None:
+    for begun in (False, True):
+        request = sent()
+        if begun:
+            request.receive(
+                ReplyMessage(id="x", seq=0, kind=ReplyKind.PARTIAL, text="Well.", worker="w")
+            )
+        left = ReplyMessage(
+            id="x", seq=int(begun), kind=ReplyKind.YOURS, text="a timer", worker="w"
+        )
+        assert [one.kind for one in request.receive(left)] == [EventKind.FAILED]
+        assert request.yours == "a timer"
+
+
 def test_a_failure_is_told_with_its_reason() -> None:
     request = sent()
     failed = ReplyMessage(id="x", seq=0, kind=ReplyKind.FAILED, text="busy", worker="w")
