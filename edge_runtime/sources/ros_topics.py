@@ -21,6 +21,7 @@ from edge_runtime.errors import WireError
 from edge_runtime.interfaces import NothingHeld
 from edge_runtime.micro_turn import (
     SAMPLE_RATE_HZ,
+    TURN_MS,
     AudioReading,
     Frame,
     FrameReading,
@@ -100,6 +101,10 @@ class TopicMicrophone(NothingHeld):
     def lost_samples(self) -> int:
         return self._buffer.lost_samples
 
+    @property
+    def dropped_samples(self) -> int:
+        return self._buffer.dropped_samples
+
     def read_turn(self) -> AudioReading:
         reading = self._buffer.read_turn()
         return AudioReading(
@@ -116,7 +121,7 @@ class TopicMicrophone(NothingHeld):
         """Take an AudioIn. A message that makes no sense is counted and left out."""
         try:
             block = sound(message.data, message.channels)
-            stream = self._stream_for(message.sample_rate_hz)
+            stream = self._stream_for(message.sample_rate_hz, block.size)
         except WireError as error:
             self._refuse(error)
             return
@@ -140,7 +145,7 @@ class TopicMicrophone(NothingHeld):
             if len(data) % 2:
                 raise WireError(f"{len(data)} bytes are no 16-bit samples")
             block = sound(np.frombuffer(data, "<i2"), channels)
-            stream = self._stream_for(rate_hz)
+            stream = self._stream_for(rate_hz, block.size)
         except WireError as error:
             self._refuse(error)
             return
@@ -155,10 +160,15 @@ class TopicMicrophone(NothingHeld):
         if heard.size:
             self._buffer.callback(heard, until_ns)
 
-    def _stream_for(self, rate_hz: int) -> _Stream:
+    def _stream_for(self, rate_hz: int, samples: int) -> _Stream:
         if rate_hz not in RATES_HZ:
             raise WireError(
                 f"a sample rate of {rate_hz} Hz; {RATES_HZ[0]} to {RATES_HZ[-1]} will do"
+            )
+        if samples * 1000 > rate_hz * TURN_MS:  # it would hold two micro-turns, and one be dropped
+            raise WireError(
+                f"a block of {samples * 1000 / rate_hz:.1f} ms; at most {TURN_MS} will do: publish "
+                "shorter ones"
             )
         if self._stream is None or self._stream.rate_hz != rate_hz:
             self._stream = _Stream(rate_hz)
