@@ -21,6 +21,7 @@ from typing_extensions import Self
 
 from edge_runtime import strict_yaml
 from edge_runtime.errors import ManifestError
+from edge_runtime.inference.onnx_file import external_weights
 from edge_runtime.micro_turn import TURN_SAMPLES
 
 MANIFEST_FILE = "manifest.yaml"
@@ -292,9 +293,14 @@ def write_file(path: Path, content: bytes) -> None:
 def read_graph(manifest: Manifest, precision: Precision = "fp32") -> bytes:
     """The file of `manifest.graph(precision)`.
 
-    Raises ManifestError when it is missing or not the one that was described.
+    Raises ManifestError when it is missing, not the one that was described, or has weights in
+    another file.
     """
-    return read_file(manifest.folder, manifest.graph(precision))
+    described = manifest.graph(precision)
+    content = read_file(manifest.folder, described)
+    if (problem := external_weights(content)) is not None:
+        raise ManifestError(f"{manifest.folder / described.file}: {problem}.")
+    return content
 
 
 def read_file(folder: Path, described: DescribedFile) -> bytes:
