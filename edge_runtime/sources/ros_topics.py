@@ -125,10 +125,10 @@ class TopicMicrophone(NothingHeld):
         except WireError as error:
             self._refuse(error)
             return
-        samples = block.size
+        samples, expected = block.size, stream.expected
         missing = stream.take_position(message.position, samples)
         if missing < 0:
-            self.late_blocks += 1
+            self._late(message.position, expected)
             block = block[-missing:]
         if not block.size:
             return
@@ -174,6 +174,17 @@ class TopicMicrophone(NothingHeld):
             self._stream = _Stream(rate_hz)
         return self._stream
 
+    def _late(self, position: int, expected: int | None) -> None:
+        level = logging.DEBUG if self.late_blocks else logging.WARNING
+        self.late_blocks += 1
+        log.log(
+            level,
+            "a block begins at sample %d, but %d came before, and what is late is left out: is "
+            "`position` counted?",
+            position,
+            expected,
+        )
+
     def _refuse(self, error: WireError) -> None:
         level = logging.DEBUG if self.refused_blocks else logging.WARNING
         self.refused_blocks += 1
@@ -185,7 +196,8 @@ class _Stream:
 
     def __init__(self, rate_hz: int) -> None:
         self.rate_hz = rate_hz
-        self._next: int | None = None
+        self.expected: int | None = None
+        """The number of the sample that is to come next; None: any, the first block decides."""
         self._resampler: Any = None
         if rate_hz != SAMPLE_RATE_HZ:
             import soxr
@@ -197,15 +209,15 @@ class _Stream:
 
         A jump by more than LONGEST_GAP_S, either way, is the beginning of a new stream.
         """
-        expected, jump = self._next, self.rate_hz * LONGEST_GAP_S
+        expected, jump = self.expected, self.rate_hz * LONGEST_GAP_S
         missing = 0 if expected is None else position - expected
         if abs(missing) > jump:
             missing = 0
         if missing >= 0:
-            self._next = position + samples
+            self.expected = position + samples
             return missing
         assert expected is not None
-        self._next = max(expected, position + samples)
+        self.expected = max(expected, position + samples)
         return max(missing, -samples)
 
     def to_16_khz(self, block: Pcm) -> Pcm:

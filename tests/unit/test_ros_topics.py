@@ -99,6 +99,16 @@ class TestMicrophone:
         assert microphone.late_blocks == 2
         assert numbers(reading.pcm[0]) == [*range(1, 1_001), *([0] * 1_000), *range(2_001, 3_201)]
 
+    def test_a_position_that_is_not_counted_is_told_once(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        with caplog.at_level(logging.WARNING):
+            microphone = self.fed(*(heard(0, 1_600) for _ in range(3)))
+        assert microphone.late_blocks == 2
+        (told,) = caplog.messages
+        assert "begins at sample 0, but 1600 came before" in told
+        assert "is `position` counted?" in told
+
     @pytest.mark.parametrize("start", [0, 10**9])
     def test_a_driver_that_starts_again_is_a_new_stream(self, start: int) -> None:
         microphone = self.fed(heard(50_000, 1_600), heard(start, 1_600))
