@@ -31,7 +31,9 @@ from edge_runtime.sources.duplex_buffer import DuplexBuffer
 from edge_runtime.sources.ros_pictures import compressed_picture, picture
 
 log = logging.getLogger(__name__)
-KEPT_FRAMES = 8
+KEPT_FRAMES, APART_NS = 8, 50_000_000
+"""But for the newest, pictures are kept so far apart: whatever their rate, some are old enough for
+sound that comes 300 ms late."""
 LONGEST_GAP_S = 1.0
 """A longer gap is a new stream: nobody wants seconds of silence made up."""
 OLDEST_S, NEWEST_S = 5.0, 0.5
@@ -285,6 +287,10 @@ class TopicCamera(NothingHeld):
         with self._lock:
             self.frames += 1
             bisect.insort(self._kept, kept, key=lambda one: one.captured_ns)
+            if len(self._kept) > 2:
+                before, second = self._kept[-3:-1]
+                if second.captured_ns - before.captured_ns < APART_NS:
+                    del self._kept[-2]
             del self._kept[:-KEPT_FRAMES]
 
     def _refuse(self, kept: _Kept, error: WireError) -> None:

@@ -356,10 +356,25 @@ class TestCamera:
         assert camera.refused_frames == 1
         assert "encoding 'bayer'" in caplog.text
 
+    @pytest.mark.parametrize("rate_hz", [5, 15, 30, 60, 90])
+    def test_at_any_rate_it_sees_with_sound_that_is_on_time_or_late(self, rate_hz: int) -> None:
+        camera, period_ms = TopicCamera(clock()), 1_000 / rate_hz
+        for number in range(rate_hz + 1):
+            camera.feed(self.shown(number, 1_000 - number * period_ms))
+            if number >= rate_hz / 2:
+                for late_ms in (0, 120, 300):
+                    now_ns = UP_NS - round((1_000 - number * period_ms + late_ms) * 1e6)
+                    seen = camera.latest(now_ns)
+                    assert seen is not None
+                    age_ms = (now_ns - seen.captured_ns) / 1e6
+                    assert age_ms < (50 if late_ms else 0) + period_ms + 0.001
+        assert self.level(camera, 0) == rate_hz
+
     def test_memory_is_bounded(self) -> None:
         camera = TopicCamera(clock())
         for number in range(100):
-            camera.feed(self.shown(number, 1_000 - number))
+            camera.feed(self.shown(number, 4_990 - 50 * number))
         assert camera.frames == 100
-        assert self.level(camera, 1_000 - 91) is None
+        assert self.level(camera, 4_990 - 50 * 91) is None
+        assert self.level(camera, 4_990 - 50 * 92) == 92
         assert self.level(camera, 0) == 99
