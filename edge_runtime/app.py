@@ -55,7 +55,13 @@ from edge_runtime.machine_health import MachineHealth
 from edge_runtime.pacing import MonotonicClock
 from edge_runtime.reference_engine import reference_engine_folder
 from edge_runtime.remote_control import RemoteControl
-from edge_runtime.senses import Senses, camera_reopened, camera_state, sound_status_of
+from edge_runtime.senses import (
+    Senses,
+    camera_reopened,
+    camera_state,
+    dropped_samples_of,
+    sound_status_of,
+)
 from edge_runtime.sinks.conversation import ConversationFile
 from edge_runtime.sinks.dds import DdsWire
 from edge_runtime.sinks.diagnostics import diagnostics
@@ -238,6 +244,7 @@ def _health(
         compute_p99_ms=limits.compute_p99_ms if senses.realtime else math.inf,
         missed_per_minute=limits.missed_per_minute,
         sound=sound_status_of(senses),
+        dropped_samples=dropped_samples_of(senses),
     )
     judge: Sink = enter(
         TurnHealth(health, control, watched, senses.clock.now_ns, camera_state(senses))

@@ -26,7 +26,7 @@ from edge_runtime.inference.manifest import (
 )
 from edge_runtime.inference.onnx import OnnxEngine, OnnxOptions
 from edge_runtime.inference.precision import half
-from edge_runtime.inference.quantize import Feed, Quantizer, Sensitivity
+from edge_runtime.inference.quantize import Feed, Quantizer, Sensitivity, quantizable
 from edge_runtime.inference.verify import LIMITS, Report, verify
 from edge_runtime.micro_turn import MicroTurn
 
@@ -66,21 +66,22 @@ def calibrate(
     """Write `model.int8.onnx` and the manifest that names it into `out`, which may be `folder`.
 
     `turns` at most are calibrated on; `keep` are names of layers to leave alone. Raises
-    ManifestError when a name is unknown or the material is too little, EngineError when even a
-    graph with half of its layers in float16 is beyond the limits.
+    ManifestError when nothing can be quantized, a name is unknown or the material is too little,
+    EngineError when even a graph with half of its layers in float16 is beyond the limits.
     """
+    graph = read_graph(load_manifest(folder))
+    layers = quantizable(graph)
+    if unknown := sorted(set(keep) - set(layers)):
+        raise ManifestError(
+            f"No layer that could be quantized is called {', '.join(unknown)}. There are: "
+            f"{', '.join(layers)}."
+        )
     calibrated, checked = split(streams)
     progress("collecting micro-turns", 0, 1)
     feeds = collect(folder, calibrated, turns)
-    graph = read_graph(load_manifest(folder))
     outputs = [tensor.name for tensor in load_manifest(folder).outputs]
     progress("measuring ranges", 0, 1)
     with Quantizer(graph, feeds) as quantizer:
-        if unknown := sorted(set(keep) - set(quantizer.layers)):
-            raise ManifestError(
-                f"No layer that could be quantized is called {', '.join(unknown)}. There are: "
-                f"{', '.join(quantizer.layers)}."
-            )
         costs = quantizer.sensitivities(
             outputs, lambda done, total: progress("one layer at a time", done, total)
         )
@@ -88,7 +89,7 @@ def calibrate(
         for more in _attempts(len(costs)):
             kept = always | {one.layer for one in costs[:more]}
             progress(f"checking, {len(kept)} layers in float16", 0, 1)
-            made = half(quantizer.graph(name for name in quantizer.layers if name not in kept))
+            made = half(quantizer.graph(name for name in layers if name not in kept))
             report = _check(folder, made, checked)
             if report.passed:
                 write(folder, out, made)

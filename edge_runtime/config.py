@@ -275,14 +275,19 @@ class ActionConfig(_Section):
     ros_topic: str | None = Field(
         None, pattern=_ROS_NAME, description="ROS 2 topic for it, beside `action`."
     )
-    ros_type: Literal["std_msgs/String", "geometry_msgs/Twist", "geometry_msgs/PointStamped"] = (
-        Field("std_msgs/String", description="Of what is published there.")
-    )
+    ros_type: Literal[
+        "std_msgs/String",
+        "geometry_msgs/Twist",
+        "geometry_msgs/TwistStamped",
+        "geometry_msgs/PointStamped",
+    ] = Field("std_msgs/String", description="Of what is published there.")
     text: str | None = Field(
         None, description="What String and the MQTT message say; default: the action's name."
     )
-    forward_m_s: float = Field(0.0, ge=-3, le=3, description="Twist: speed ahead.")
-    turn_rad_s: float = Field(0.0, ge=-6, le=6, description="Twist: turn, left positive.")
+    forward_m_s: float = Field(0.0, ge=-3, le=3, description="Twist, TwistStamped: speed ahead.")
+    turn_rad_s: float = Field(
+        0.0, ge=-6, le=6, description="Twist, TwistStamped: turn, left positive."
+    )
     distance_m: float = Field(1.5, gt=0, le=100, description="PointStamped: how far away.")
     height_m: float = Field(0.0, ge=-5, le=5, description="PointStamped: above the frame.")
     bearing_rad: float | None = Field(
@@ -319,7 +324,9 @@ class RosConfig(_Section):
         16_000, ge=8_000, le=192_000, description="Of audio_common_msgs, which does not tell it."
     )
     audio_channels: int = Field(1, ge=1, le=16, description="The same.")
-    frame_id: str = Field("base_link", description="What bearings are measured from (REP-103).")
+    frame_id: str = Field(
+        "base_link", description="What bearings are measured from (REP-103); of TwistStamped too."
+    )
     playback_latency_ms: float = Field(
         0.0, ge=0, le=1000, description="From `speech_audio` to the sound in `audio_in`."
     )

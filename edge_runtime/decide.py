@@ -15,7 +15,13 @@ from numpy.typing import NDArray
 
 from edge_runtime.ctc import BeamSearch, CtcDecoder, Greedy
 from edge_runtime.inference.character_model import CharacterModel
-from edge_runtime.inference.manifest import Decoding, Manifest, OutputRole
+from edge_runtime.inference.manifest import (
+    WHILE_SILENT,
+    WHILE_SPEAKING,
+    Decoding,
+    Manifest,
+    OutputRole,
+)
 from edge_runtime.micro_turn import (
     Action,
     Decision,
@@ -28,10 +34,8 @@ from edge_runtime.micro_turn import (
 NONE = "none"
 EAGERNESS_LOGITS = 2.0
 """What `eagerness` 1.0 adds to the logit of taking the floor."""
-WHILE_SILENT = ("listen", "backchannel", "speak")
-WHILE_SPEAKING = ("yield", "hold")
 HESITATE = "hesitate"
-"""No state of the model: it is torn between these two."""
+"""No state of the model: it is torn between yielding and holding."""
 
 
 def states(manifest: Manifest) -> tuple[str, ...]:

@@ -182,6 +182,14 @@ def topic_senses_for(config: Config, stamps: StampClock) -> Senses:
     return Senses(audio, frames, live.clock, True)
 
 
+def dropped_samples_of(senses: Senses) -> Callable[[], int] | None:
+    """Asks how many samples of live sound the loop was too late for; None for other sound."""
+    ear = senses.audio
+    if not isinstance(ear, MicrophoneSource | TopicMicrophone):
+        return None
+    return lambda: ear.dropped_samples
+
+
 def sound_status_of(senses: Senses) -> Callable[[], SoundStatus] | None:
     """Asks how microphone and loudspeaker are; None where the sound comes from elsewhere."""
     return senses.audio.status if isinstance(senses.audio, MicrophoneSource) else None

@@ -14,11 +14,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from edge_runtime.errors import ManifestError
+from edge_runtime.inference.onnx_file import external_weights
 
 MATRIX = "onnx-tensorrt, docs/operators.md (10.1-GA)"
 """The operator table of NVIDIA's parser, of the last release before 10.3 whose table is public."""
 GUIDE = "TensorRT 10.3 developer guide, quantized types"
 CONTRACT = "engine contract: one fixed-shape graph a micro-turn"
+ONE_FILE = "engine contract: a manifest and one ONNX file"
 KNOWN = "known trap"
 OPSETS = range(9, 21)
 """What the parser takes. The engine contract asks for 19 or 20: LayerNormalization, Gelu, and
@@ -104,6 +106,8 @@ class Finding:
 def lint(path: Path) -> list[Finding]:
     """Everything found in the ONNX file at `path`, errors first. Raises ManifestError when it is
     not an ONNX graph or the package `onnx` is missing."""
+    if path.is_file() and (problem := external_weights(path.read_bytes())) is not None:
+        return [Finding("error", "graph", problem, ONE_FILE)]
     return lint_model(load_graph(path))
 
 

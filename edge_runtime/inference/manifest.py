@@ -21,6 +21,7 @@ from typing_extensions import Self
 
 from edge_runtime import strict_yaml
 from edge_runtime.errors import ManifestError
+from edge_runtime.inference.onnx_file import external_weights
 from edge_runtime.micro_turn import TURN_SAMPLES
 
 MANIFEST_FILE = "manifest.yaml"
@@ -32,6 +33,9 @@ OutputRole = Literal["floor", "act", "action", "delegate", "transcript", "seen"]
 Probability = Annotated[float, Field(gt=0.0, lt=1.0)]
 _RANKS = {"audio": 3, "frame": 4, "transcript": 3}
 """Dimensions of a tensor by its role, 2 for the others; the first is the batch, always 1."""
+WHILE_SILENT = ("listen", "backchannel", "speak")
+WHILE_SPEAKING = ("yield", "hold")
+"""The states of the floor that are possible while the device is silent, and while it speaks."""
 Shape = Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)]
 
 
@@ -178,9 +182,8 @@ class Manifest(_Closed):
             raise ValueError("outputs: a floor tensor is required")
         if self.language_model and self.output("transcript") is None:
             raise ValueError("language_model: there is no transcript to read with it")
-        if missing := {"listen", "speak"} - set(self.vocabularies.floor):
-            raise ValueError(f"vocabularies.floor: lacks {', '.join(sorted(missing))}")
         self._check_names()
+        self._check_floor()
         self._check_lengths()
         return self
 
@@ -193,6 +196,22 @@ class Manifest(_Closed):
         _unique("outputs, roles", (t.role for t in self.outputs))
         for name, words in self.vocabularies:
             _unique(f"vocabularies.{name}", words)
+
+    def _check_floor(self) -> None:
+        names = set(self.vocabularies.floor)
+        if missing := {"listen", "speak"} - names:
+            raise ValueError(f"vocabularies.floor: lacks {', '.join(sorted(missing))}")
+        known = (*WHILE_SILENT, *WHILE_SPEAKING)
+        if unknown := sorted(names - set(known)):
+            raise ValueError(
+                f"vocabularies.floor: {', '.join(unknown)} is unknown; it may have "
+                f"{', '.join(known)}"
+            )
+        if len(names & set(WHILE_SPEAKING)) == 1:
+            raise ValueError(
+                "vocabularies.floor: yield and hold go together, or neither is there: a softmax "
+                "over one of them is always sure"
+            )
 
     def _check_lengths(self) -> None:
         words = self.vocabularies
@@ -292,9 +311,14 @@ def write_file(path: Path, content: bytes) -> None:
 def read_graph(manifest: Manifest, precision: Precision = "fp32") -> bytes:
     """The file of `manifest.graph(precision)`.
 
-    Raises ManifestError when it is missing or not the one that was described.
+    Raises ManifestError when it is missing, not the one that was described, or has weights in
+    another file.
     """
-    return read_file(manifest.folder, manifest.graph(precision))
+    described = manifest.graph(precision)
+    content = read_file(manifest.folder, described)
+    if (problem := external_weights(content)) is not None:
+        raise ManifestError(f"{manifest.folder / described.file}: {problem}.")
+    return content
 
 
 def read_file(folder: Path, described: DescribedFile) -> bytes:

@@ -21,6 +21,8 @@ from edge_runtime.errors import ManifestError
 from edge_runtime.inference.precision import before_logarithms, named
 
 OPERATORS = ("Conv", "MatMul", "Gemm")
+OLDEST_OPSET = 19
+"""The first whose quantization takes scales in float16."""
 SENSITIVITY_TURNS = 16
 Feed = Mapping[str, NDArray[Any]]
 """Inputs and states of one micro-turn, by the graph's names."""
@@ -42,6 +44,27 @@ class Sensitivity:
     """Root of the mean squared difference of the outputs, over that of the outputs themselves."""
 
 
+def quantizable(graph: bytes) -> dict[str, str]:
+    """Operator by name of the layers that may be quantized.
+
+    Raises ManifestError when there is none, the opset is too old, or the package `onnx` is missing.
+    """
+    model = _load(graph)
+    opset = next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
+    if opset < OLDEST_OPSET:
+        raise ManifestError(
+            f"int8 needs opset 19 or 20, and the graph has {opset}. Export the model again, with "
+            "opset_version=20 where it is PyTorch's."
+        )
+    layers = _layers(model.graph)
+    if not layers:
+        raise ManifestError(
+            "There is no layer to quantize: no Conv, MatMul or Gemm with constant weights, but for "
+            "what leads to a logarithm. Use fp16."
+        )
+    return layers
+
+
 class Quantizer:
     """Ranges are measured once, on entering; graphs are made from them as often as wanted."""
 
@@ -51,17 +74,13 @@ class Quantizer:
 
     def __enter__(self) -> Quantizer:
         """Raises ManifestError when the packages are missing, or there is nothing to measure on."""
-        try:
-            import onnx
-            from onnxruntime.quantization.calibrate import CalibrationMethod, create_calibrator
-        except ImportError as error:
-            raise ManifestError(
-                f"Quantizing needs the package onnx ({error}): pip install 'edge-runtime[engine]'."
-            ) from None
+        self._model = _load(self._graph)
+        self.layers = _layers(self._model.graph)
+        import onnx
+        from onnxruntime.quantization.calibrate import CalibrationMethod, create_calibrator
+
         if not self._feeds:
             raise ManifestError("There is no micro-turn to calibrate on. Give --recording.")
-        self._model = named(onnx.load_from_string(self._graph))
-        self.layers = _layers(self._model.graph)
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "model.onnx"
             onnx.save(self._model, str(path))
@@ -155,6 +174,17 @@ class _Reader:
     def get_next(self) -> dict[str, NDArray[Any]] | None:
         feed = next(self._feeds, None)
         return None if feed is None else dict(feed)
+
+
+def _load(graph: bytes) -> Any:
+    """As `onnx.ModelProto`, every node with a name. Raises ManifestError without `onnx`."""
+    try:
+        import onnx
+    except ImportError as error:
+        raise ManifestError(
+            f"Quantizing needs the package onnx ({error}): pip install 'edge-runtime[engine]'."
+        ) from None
+    return named(onnx.load_from_string(graph))
 
 
 def _layers(graph: Any) -> dict[str, str]:

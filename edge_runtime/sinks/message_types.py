@@ -31,6 +31,7 @@ COMMON = {
     "geometry_msgs/Point": "float64 x\nfloat64 y\nfloat64 z",
     "geometry_msgs/PointStamped": "std_msgs/Header header\nPoint point",
     "geometry_msgs/Twist": "Vector3 linear\nVector3 angular",
+    "geometry_msgs/TwistStamped": "std_msgs/Header header\nTwist twist",
     "geometry_msgs/Vector3": "float64 x\nfloat64 y\nfloat64 z",
     "rmw_dds_common/Gid": "uint8[16] data",
     "rmw_dds_common/NodeEntitiesInfo": (

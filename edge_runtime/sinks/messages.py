@@ -152,10 +152,9 @@ class TurnMessages:
         if chosen.ros_type == "std_msgs/String":
             return {"data": name if chosen.text is None else chosen.text}
         if chosen.ros_type == "geometry_msgs/Twist":
-            return {
-                "linear": _vector(chosen.forward_m_s, 0.0, 0.0),
-                "angular": _vector(0.0, 0.0, chosen.turn_rad_s),
-            }
+            return _twist(chosen)
+        if chosen.ros_type == "geometry_msgs/TwistStamped":
+            return {"header": self._header(stamp_ns), "twist": _twist(chosen)}
         if bearing_rad is None:
             return None
         ahead, left = math.cos(bearing_rad), math.sin(bearing_rad)
@@ -288,6 +287,13 @@ def _publication(topic: topics.Topic, message: Message) -> Publication:
 
 def _constant(type_name: str, name: str) -> int:
     return dict(message_type(type_name).constants)[name]
+
+
+def _twist(chosen: ActionConfig) -> Message:
+    return {
+        "linear": _vector(chosen.forward_m_s, 0.0, 0.0),
+        "angular": _vector(0.0, 0.0, chosen.turn_rad_s),
+    }
 
 
 def _vector(x: float, y: float, z: float) -> Message:

@@ -14,6 +14,7 @@ from typing_extensions import Self
 
 from edge_runtime.interfaces import NothingHeld
 from edge_runtime.micro_turn import TURN_MS, TurnRecord
+from edge_runtime.sinks import topics
 from edge_runtime.sinks.messages import Publication, TurnMessages
 from edge_runtime.sinks.queue import QueueSink
 
@@ -49,6 +50,8 @@ class TopicsSink:
         self._repeater = StopRepeater(wire.write)
         self._queue = QueueSink(_Others(self), "topics", QUEUE)
         self._halts = itertools.count(1)
+        self._newest = -1
+        """The index of the last record."""
 
     def __enter__(self) -> Self:
         self._repeater.__enter__()
@@ -75,14 +78,16 @@ class TopicsSink:
         return self._repeater.repeating
 
     def publish(self, record: TurnRecord) -> None:
+        self._newest = record.turn.index
         stops = self._messages.stops(record, self._stamp_ns(record))
         if stops:
-            self._repeater.start(stops)
+            self._repeater.start(stops, self._newest)
         self._queue.publish(record)
 
     def halt(self) -> None:
         """Tell the body to stop, outside of any micro-turn."""
-        self._repeater.start(self._messages.halt(f"halt-{next(self._halts)}", self._wall_ns()))
+        stops = self._messages.halt(f"halt-{next(self._halts)}", self._wall_ns())
+        self._repeater.start(stops, self._newest)
 
     def acknowledge(self, action_id: str) -> None:
         """An ActionAck has come: no need to repeat."""
@@ -92,6 +97,7 @@ class TopicsSink:
         """All but a stop; called by the queue's thread."""
         stamp_ns = self._stamp_ns(record)
         for publication in self._messages.others(record, stamp_ns):
+            self._repeater.give_way(publication.topic, record.turn.index)
             self._wire.write(publication)
         if self._diagnose is not None and record.turn.index % TURNS_PER_S == 0:
             self._wire.write(self._diagnose(stamp_ns))
@@ -116,7 +122,11 @@ class _Others(NothingHeld):
 
 class StopRepeater:
     """Publishes a stop at once, in the caller's thread, and then again every 100 ms for a second
-    or until it is acknowledged. Leaving it waits for that, so that a stop outlives its sender."""
+    or until it is acknowledged. Leaving it waits for that, so that a stop outlives its sender.
+
+    What is mapped to a topic of the robot, such as a Twist of zeros, is repeated there until an
+    action that was decided later is published on it; the Action itself goes on.
+    """
 
     def __init__(
         self,
@@ -127,7 +137,12 @@ class StopRepeater:
         self._write = write
         self._every_s, self._times = every_s, round(for_s / every_s)
         self._changed = threading.Condition()
+        self._writing = threading.Lock()
+        """Held while a repetition is written, so that none follows what it gives way to."""
         self._stops: Sequence[Publication] = ()
+        self._index = -1
+        """Of the micro-turn that the stop belongs to."""
+        self._starts = 0
         self._left = 0
         self._closing = False
         self._thread: threading.Thread | None = None
@@ -149,12 +164,21 @@ class StopRepeater:
         with self._changed:
             return self._left > 0
 
-    def start(self, stops: Sequence[Publication]) -> None:
-        """`stops`: an Action, and what else the configuration wants published with it."""
+    def start(self, stops: Sequence[Publication], index: int) -> None:
+        """`stops`: an Action, and what else the configuration wants published with it. `index`: of
+        the micro-turn that it belongs to; nothing that was decided until then is given way to."""
         with self._changed:
-            self._stops, self._left = stops, self._times
+            self._stops, self._index, self._left = stops, index, self._times
+            self._starts += 1
             self._changed.notify_all()
-        self._write_all(stops)
+        for stop in stops:
+            self._write_one(stop)
+
+    def give_way(self, topic: str, index: int) -> None:
+        """Something of the micro-turn `index` is about to be published on `topic`."""
+        with self._writing, self._changed:
+            if index > self._index and topic != topics.ACTION.name:
+                self._stops = [stop for stop in self._stops if stop.topic != topic]
 
     def acknowledge(self, action_id: str) -> None:
         with self._changed:
@@ -164,7 +188,10 @@ class StopRepeater:
 
     def _run(self) -> None:
         while (stops := self._next()) is not None:
-            self._write_all(stops)
+            for stop in stops:
+                with self._writing:
+                    if self._holds(stop):
+                        self._write_one(stop)
 
     def _next(self) -> Sequence[Publication] | None:
         """Wait until a repetition is due; None: there is none left and the sink is closing."""
@@ -173,18 +200,21 @@ class StopRepeater:
                 self._changed.wait_for(lambda: self._left or self._closing)
                 if not self._left:
                     return None
-                stops = self._stops
+                start = self._starts
                 changed = self._changed.wait_for(
-                    lambda stops=stops: not self._left or self._stops is not stops,  # type: ignore[misc]
+                    lambda start=start: not self._left or self._starts != start,  # type: ignore[misc]
                     self._every_s,
                 )
                 if not changed:
                     self._left -= 1
-                    return stops
+                    return self._stops
 
-    def _write_all(self, stops: Sequence[Publication]) -> None:
-        for stop in stops:
-            try:
-                self._write(stop)
-            except Exception as error:  # the next repetition may get through
-                log.warning("a stop could not be published on %s: %s", stop.topic, error)
+    def _holds(self, stop: Publication) -> bool:
+        with self._changed:
+            return any(stop is one for one in self._stops)
+
+    def _write_one(self, stop: Publication) -> None:
+        try:
+            self._write(stop)
+        except Exception as error:  # the next repetition may get through
+            log.warning("a stop could not be published on %s: %s", stop.topic, error)

@@ -62,6 +62,8 @@ class Watched:
     missed_per_minute: int = 5
     sound: Callable[[], SoundStatus] | None = None
     """How microphone and loudspeaker are, where these are devices of this machine."""
+    dropped_samples: Callable[[], int] | None = None
+    """How many samples of the microphone were heard and dropped since the start."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,7 @@ class _Seen:
     compute_ms: float
     skipped: int
     lost: int
+    dropped: int
     zero: bool
     picture: bool
 
@@ -90,6 +93,7 @@ class TurnHealth(NothingHeld):
         self._now_ns, self._camera_state = now_ns, camera_state
         self._seen: deque[_Seen] = deque(maxlen=WINDOW_TURNS)
         self._judged_ns: int | None = None
+        self._dropped = 0
 
     def __enter__(self) -> Self:
         self._monitor.report(LOOP, State.DEGRADED, "no micro-turn yet")
@@ -105,6 +109,7 @@ class TurnHealth(NothingHeld):
                 timings.compute_ms,
                 timings.skipped,
                 turn.lost_samples,
+                self._newly_dropped(),
                 not turn.audio[0].any(),
                 turn.frame is not None,
             )
@@ -117,6 +122,12 @@ class TurnHealth(NothingHeld):
         if self._judged_ns is None or now_ns - self._judged_ns >= 1_000_000_000:
             self._judged_ns = now_ns
             self._judge(record)
+
+    def _newly_dropped(self) -> int:
+        before = self._dropped
+        if self._watched.dropped_samples is not None:
+            self._dropped = self._watched.dropped_samples()
+        return self._dropped - before
 
     def _judge(self, record: TurnRecord) -> None:
         self._monitor.report(ENGINE, State.OK)
@@ -162,7 +173,8 @@ class TurnHealth(NothingHeld):
     def _report_microphone(
         self, state: State, reason: str, values: Mapping[str, Value] | None = None
     ) -> None:
-        lost_ms = round(1000 * sum(one.lost for one in self._seen) / SAMPLE_RATE_HZ)
+        lost = sum(one.lost + one.dropped for one in self._seen)
+        lost_ms = round(1000 * lost / SAMPLE_RATE_HZ)
         self._monitor.report(
             MICROPHONE, state, reason, {"lost_ms_per_minute": lost_ms, **(values or {})}
         )
@@ -179,6 +191,12 @@ class TurnHealth(NothingHeld):
             return State.FAILED, "it gives nothing but zeros: unplugged, or muted by a switch"
         if any(one.lost for one in newest):
             return State.DEGRADED, "sound was lost in the last ten seconds"
+        dropped = sum(one.dropped for one in self._seen) // TURN_SAMPLES
+        if dropped > self._watched.missed_per_minute:
+            return State.DEGRADED, (
+                f"{dropped} micro-turns of sound were dropped in the last minute: it comes all at "
+                "once, or the loop is late"
+            )
         return State.OK, ""
 
     def _judge_camera(self, record: TurnRecord) -> None:

@@ -25,6 +25,8 @@ from edge_runtime.sources.played_sound import PlayedSound
 TURN_S = TURN_MS / 1e3
 TURN_NS = TURN_MS * 1_000_000
 LONGEST_LATENCY_S = 1.0
+AWAY_NS = 2_000_000_000
+"""Who has not read for so long was not late, but did not run."""
 
 
 @dataclass(frozen=True)
@@ -94,6 +96,8 @@ class DuplexBuffer:
         self._starved = False
         self.lost_samples = 0
         """Samples heard and dropped because nobody read them, and samples that never came."""
+        self.dropped_samples = 0
+        """Those among them that a running loop was too late for, or that came all at once."""
         self.underrun_samples = 0
         """Samples of silence played because the next block of `play` was late."""
 
@@ -158,8 +162,10 @@ class DuplexBuffer:
             )
             if not arrived:
                 return self._filled_up()
-            waiting = self._captured.shape[1]
-            self._drop_captured((waiting // TURN_SAMPLES - 1) * TURN_SAMPLES)
+            past = (self._captured.shape[1] // TURN_SAMPLES - 1) * TURN_SAMPLES
+            if self._turn_ns is not None and self._now_ns() - self._turn_ns < AWAY_NS:
+                self.dropped_samples += past
+            self._drop_captured(past)
             turn, reference, missing = self._next_captured(TURN_SAMPLES)
             behind_ns = self._captured.shape[1] * 1_000_000_000 // SAMPLE_RATE_HZ
             self._turn_ns, self._starved = self._now_ns() - behind_ns, False

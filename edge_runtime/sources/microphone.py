@@ -85,6 +85,11 @@ class MicrophoneSource:
         return self._buffer.lost_samples
 
     @property
+    def dropped_samples(self) -> int:
+        """Those among them that a running loop was too late for."""
+        return self._buffer.dropped_samples
+
+    @property
     def underrun_samples(self) -> int:
         """Samples of silence played because the next block was late."""
         return self._buffer.underrun_samples

@@ -21,6 +21,7 @@ from edge_runtime.errors import WireError
 from edge_runtime.interfaces import NothingHeld
 from edge_runtime.micro_turn import (
     SAMPLE_RATE_HZ,
+    TURN_MS,
     AudioReading,
     Frame,
     FrameReading,
@@ -30,7 +31,9 @@ from edge_runtime.sources.duplex_buffer import DuplexBuffer
 from edge_runtime.sources.ros_pictures import compressed_picture, picture
 
 log = logging.getLogger(__name__)
-KEPT_FRAMES = 8
+KEPT_FRAMES, APART_NS = 8, 50_000_000
+"""But for the newest, pictures are kept so far apart: whatever their rate, some are old enough for
+sound that comes 300 ms late."""
 LONGEST_GAP_S = 1.0
 """A longer gap is a new stream: nobody wants seconds of silence made up."""
 OLDEST_S, NEWEST_S = 5.0, 0.5
@@ -100,6 +103,10 @@ class TopicMicrophone(NothingHeld):
     def lost_samples(self) -> int:
         return self._buffer.lost_samples
 
+    @property
+    def dropped_samples(self) -> int:
+        return self._buffer.dropped_samples
+
     def read_turn(self) -> AudioReading:
         reading = self._buffer.read_turn()
         return AudioReading(
@@ -116,14 +123,14 @@ class TopicMicrophone(NothingHeld):
         """Take an AudioIn. A message that makes no sense is counted and left out."""
         try:
             block = sound(message.data, message.channels)
-            stream = self._stream_for(message.sample_rate_hz)
+            stream = self._stream_for(message.sample_rate_hz, block.size)
         except WireError as error:
             self._refuse(error)
             return
-        samples = block.size
+        samples, expected = block.size, stream.expected
         missing = stream.take_position(message.position, samples)
         if missing < 0:
-            self.late_blocks += 1
+            self._late(message.position, expected)
             block = block[-missing:]
         if not block.size:
             return
@@ -140,7 +147,7 @@ class TopicMicrophone(NothingHeld):
             if len(data) % 2:
                 raise WireError(f"{len(data)} bytes are no 16-bit samples")
             block = sound(np.frombuffer(data, "<i2"), channels)
-            stream = self._stream_for(rate_hz)
+            stream = self._stream_for(rate_hz, block.size)
         except WireError as error:
             self._refuse(error)
             return
@@ -155,14 +162,30 @@ class TopicMicrophone(NothingHeld):
         if heard.size:
             self._buffer.callback(heard, until_ns)
 
-    def _stream_for(self, rate_hz: int) -> _Stream:
+    def _stream_for(self, rate_hz: int, samples: int) -> _Stream:
         if rate_hz not in RATES_HZ:
             raise WireError(
                 f"a sample rate of {rate_hz} Hz; {RATES_HZ[0]} to {RATES_HZ[-1]} will do"
             )
+        if samples * 1000 > rate_hz * TURN_MS:  # it would hold two micro-turns, and one be dropped
+            raise WireError(
+                f"a block of {samples * 1000 / rate_hz:.1f} ms; at most {TURN_MS} will do: publish "
+                "shorter ones"
+            )
         if self._stream is None or self._stream.rate_hz != rate_hz:
             self._stream = _Stream(rate_hz)
         return self._stream
+
+    def _late(self, position: int, expected: int | None) -> None:
+        level = logging.DEBUG if self.late_blocks else logging.WARNING
+        self.late_blocks += 1
+        log.log(
+            level,
+            "a block begins at sample %d, but %d came before, and what is late is left out: is "
+            "`position` counted?",
+            position,
+            expected,
+        )
 
     def _refuse(self, error: WireError) -> None:
         level = logging.DEBUG if self.refused_blocks else logging.WARNING
@@ -175,7 +198,8 @@ class _Stream:
 
     def __init__(self, rate_hz: int) -> None:
         self.rate_hz = rate_hz
-        self._next: int | None = None
+        self.expected: int | None = None
+        """The number of the sample that is to come next; None: any, the first block decides."""
         self._resampler: Any = None
         if rate_hz != SAMPLE_RATE_HZ:
             import soxr
@@ -187,15 +211,15 @@ class _Stream:
 
         A jump by more than LONGEST_GAP_S, either way, is the beginning of a new stream.
         """
-        expected, jump = self._next, self.rate_hz * LONGEST_GAP_S
+        expected, jump = self.expected, self.rate_hz * LONGEST_GAP_S
         missing = 0 if expected is None else position - expected
         if abs(missing) > jump:
             missing = 0
         if missing >= 0:
-            self._next = position + samples
+            self.expected = position + samples
             return missing
         assert expected is not None
-        self._next = max(expected, position + samples)
+        self.expected = max(expected, position + samples)
         return max(missing, -samples)
 
     def to_16_khz(self, block: Pcm) -> Pcm:
@@ -263,6 +287,10 @@ class TopicCamera(NothingHeld):
         with self._lock:
             self.frames += 1
             bisect.insort(self._kept, kept, key=lambda one: one.captured_ns)
+            if len(self._kept) > 2:
+                before, second = self._kept[-3:-1]
+                if second.captured_ns - before.captured_ns < APART_NS:
+                    del self._kept[-2]
             del self._kept[:-KEPT_FRAMES]
 
     def _refuse(self, kept: _Kept, error: WireError) -> None:

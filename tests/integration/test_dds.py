@@ -36,6 +36,9 @@ from edge_runtime.sinks.topics_sink import TopicsSink
 
 ACTIONS = {
     "come": ActionConfig(ros_topic="cmd_vel", ros_type="geometry_msgs/Twist", forward_m_s=0.25),
+    "turn_left": ActionConfig(
+        ros_topic="turn", ros_type="geometry_msgs/TwistStamped", turn_rad_s=0.5
+    ),
     "wave": ActionConfig(ros_topic="gesture"),
     "look_at": ActionConfig(ros_topic="/look_at", ros_type="geometry_msgs/PointStamped"),
 }
@@ -80,7 +83,7 @@ def test_every_topic_arrives(sink: TopicsSink) -> None:
                 heard="HELLO",
                 say="greet",
                 said=Utterance("utterance-1", "Hello — 你好", "greet"),
-                actions=(Action("come", 0.5), Action("wave"), Action("look_at")),
+                actions=tuple(Action(name, 0.5) for name in ACTIONS),
                 delegation=Delegation.DELEGATE,
                 request=request,
                 probabilities={"floor": {"listen": 0.75, "speak": 0.25}},
@@ -93,6 +96,8 @@ def test_every_topic_arrives(sink: TopicsSink) -> None:
     assert found["micro_turn"][0]["floor_probabilities"] == [0.75, 0.25]
     assert {one["name"]: one["confidence"] for one in found["action"]}["come"] == 0.5
     assert found["cmd_vel"][0]["linear"]["x"] == 0.25
+    assert found["turn"][0]["twist"]["angular"]["z"] == 0.5
+    assert found["turn"][0]["header"]["frame_id"] == "head"
     assert found["gesture"][0]["data"] == "wave"
     assert found["/look_at"][0]["point"]["y"] == pytest.approx(1.5 * np.sin(0.5))
     assert found["user_speech"][0]["text"] == "HELLO"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import onnx
 import pytest
 import yaml
 from onnx import TensorProto, helper, numpy_helper
-from tiny_model import write_tiny_model
+from tiny_model import tiny_manifest, write_tiny_model
 
 from edge_runtime.calibrate import calibrate, collect, split, write
 from edge_runtime.errors import EngineError, ManifestError
@@ -157,6 +158,21 @@ class TestCalibrate:
     def test_an_unknown_layer_is_named_with_those_there_are(self, folder: Path) -> None:
         with pytest.raises(ManifestError, match=r"called other.*There are: hidden, last"):
             calibrate(folder, folder, [stream(240)], 40, ["other"], nothing)
+
+    def test_what_cannot_be_quantized_is_told_before_any_work(self, tmp_path: Path) -> None:
+        def never(what: str, done: int, total: int) -> None:
+            raise AssertionError(what)
+
+        with pytest.raises(ManifestError, match=r"no layer to quantize.*Use fp16"):
+            calibrate(write_tiny_model(tmp_path), tmp_path, [stream(8)], 4, [], never)
+        old = onnx.load(write_tiny_model(tmp_path, edit_graph=with_layers) / "model.onnx")
+        old.opset_import[0].version = 18
+        content = old.SerializeToString()
+        (tmp_path / "model.onnx").write_bytes(content)
+        manifest = tiny_manifest({"model.sha256": hashlib.sha256(content).hexdigest()})
+        (tmp_path / "manifest.yaml").write_text(yaml.safe_dump(manifest))
+        with pytest.raises(ManifestError, match=r"opset 19 or 20, and the graph has 18\. Export"):
+            calibrate(tmp_path, tmp_path, [stream(8)], 4, [], never)
 
     def test_a_graph_that_never_comes_within_its_limits(
         self, folder: Path, monkeypatch: pytest.MonkeyPatch

@@ -97,6 +97,21 @@ class TestHearing:
         following = buffer.read_turn(timeout_s=0)
         np.testing.assert_array_equal(following.pcm[0], count_up(3 * TURN_SAMPLES, TURN_SAMPLES))
 
+    def test_what_came_while_nobody_read_is_lost_but_no_fault_of_the_loop(self) -> None:
+        now_ns = 10**12
+        buffer = DuplexBuffer(now_ns=lambda: now_ns)
+        buffer.callback(silence(4 * TURN_SAMPLES))  # before the loop began
+        buffer.take_turn(timeout_s=0)
+        assert (buffer.lost_samples, buffer.dropped_samples) == (3 * TURN_SAMPLES, 0)
+        now_ns += 3 * TURN_NS
+        buffer.callback(silence(3 * TURN_SAMPLES))  # the loop was late
+        buffer.take_turn(timeout_s=0)
+        assert buffer.dropped_samples == 2 * TURN_SAMPLES
+        now_ns += 60_000_000_000
+        buffer.callback(silence(8 * TURN_SAMPLES))  # the loop was stopped
+        buffer.take_turn(timeout_s=0)
+        assert buffer.dropped_samples == 2 * TURN_SAMPLES
+
     def test_memory_is_bounded_when_nobody_reads(self) -> None:
         buffer = DuplexBuffer(capacity_s=0.5)
         for n in range(100):

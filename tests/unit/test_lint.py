@@ -197,6 +197,15 @@ def test_every_operator_of_the_table_exists() -> None:
     assert not set(OPERATORS) & set(AVOID)
 
 
+def test_weights_in_another_file_are_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    taken = taken_apart(FLOAT)
+    onnx.save(taken, path, save_as_external_data=True, size_threshold=0)
+    (found,) = lint(path)
+    assert found.severity == "error"
+    assert "external_data=False" in found.problem
+
+
 def test_a_file_that_is_no_graph(tmp_path: Path) -> None:
     (tmp_path / "model.onnx").write_bytes(b"words")
     with pytest.raises(ManifestError, match="is not an ONNX graph"):

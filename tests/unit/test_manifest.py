@@ -213,6 +213,15 @@ class TestTensors:
             ({"vocabularies.status": ["speaking"]}, "status: shape [1, 5] has 5 classes"),
             ({"vocabularies.floor.2": "talk"}, "vocabularies.floor: lacks speak"),
             ({"vocabularies.floor": ["hold"]}, "vocabularies.floor: lacks listen, speak"),
+            ({"vocabularies.floor.4": "keep"}, "vocabularies.floor: keep is unknown; it may have"),
+            (
+                {"vocabularies.floor": ["listen", "speak", "yield"]},
+                "vocabularies.floor: yield and hold go together, or neither is there",
+            ),
+            (
+                {"vocabularies.floor": ["listen", "speak", "hold"]},
+                "vocabularies.floor: yield and hold go together, or neither is there",
+            ),
         ],
     )
     def test_what_the_runtime_cannot_serve(

@@ -154,6 +154,18 @@ def test_actions_become_what_the_configuration_says() -> None:
     assert (twist["linear"]["x"], twist["angular"]["z"]) == (0.2, -0.1)
 
 
+def test_a_base_may_take_its_speeds_stamped() -> None:
+    come = ACTIONS["come"].model_copy(update={"ros_type": "geometry_msgs/TwistStamped"})
+    messages = TurnMessages({"come": come}, "base_link")
+    found = everything(a_record(actions=(Action("come"),)), messages)
+    (stamped,) = [one for one in found if one.topic == "cmd_vel"]
+    assert stamped.type == "geometry_msgs/TwistStamped"
+    assert_conforms(stamped.type, stamped.message)
+    assert stamped.message["header"] == {"stamp": stamp(NOW_NS), "frame_id": "base_link"}
+    assert stamped.message["twist"]["linear"]["x"] == 0.2
+    assert stamped.message["twist"]["angular"]["z"] == -0.1
+
+
 def test_looking_goes_where_the_sound_comes_from() -> None:
     (point,) = on("look_at", a_record(actions=(Action("look_at"),), direction_rad=math.pi / 2))
     assert point["header"]["frame_id"] == "head"

@@ -65,9 +65,9 @@ class TestMicrophone:
             microphone.feed(message)
         return microphone
 
-    @pytest.mark.parametrize("count", [100, 320, 3_200, 4_000])
+    @pytest.mark.parametrize("count", [100, 320, 2_400, 3_200])
     def test_blocks_of_any_length_make_turns(self, count: int) -> None:
-        microphone = self.fed(*(heard(at, count) for at in range(0, 8_000, count)))
+        microphone = self.fed(*(heard(at, count) for at in range(0, 7_200, count)))
         reading = microphone.read_turn()
         assert reading.lost_samples == 0
         last = numbers(reading.pcm[0])[-1]
@@ -75,7 +75,10 @@ class TestMicrophone:
 
     def test_a_turn_was_captured_when_its_last_sample_was(self) -> None:
         began_ns = NOW_NS - 300_000_000
-        microphone = self.fed(heard(0, TURN_SAMPLES + 160, header=stamped(began_ns)))
+        second = stamped(began_ns + 190_000_000)
+        microphone = self.fed(
+            heard(0, 3_040, header=stamped(began_ns)), heard(3_040, 320, header=second)
+        )
         assert microphone.read_turn().captured_ns == UP_NS - 300_000_000 + 200_000_000
 
     def test_what_never_came_is_silence_and_counted(self) -> None:
@@ -95,6 +98,16 @@ class TestMicrophone:
         reading = microphone.read_turn()
         assert microphone.late_blocks == 2
         assert numbers(reading.pcm[0]) == [*range(1, 1_001), *([0] * 1_000), *range(2_001, 3_201)]
+
+    def test_a_position_that_is_not_counted_is_told_once(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        with caplog.at_level(logging.WARNING):
+            microphone = self.fed(*(heard(0, 1_600) for _ in range(3)))
+        assert microphone.late_blocks == 2
+        (told,) = caplog.messages
+        assert "begins at sample 0, but 1600 came before" in told
+        assert "is `position` counted?" in told
 
     @pytest.mark.parametrize("start", [0, 10**9])
     def test_a_driver_that_starts_again_is_a_new_stream(self, start: int) -> None:
@@ -125,9 +138,13 @@ class TestMicrophone:
     def test_other_rates_and_channels_become_16_khz_mono(self, rate_hz: int, channels: int) -> None:
         seconds = np.arange(rate_hz // 2) / rate_hz
         wave = np.round(8_000 * np.sin(2 * np.pi * 440 * seconds)).astype(np.int16)
-        data = array.array("h", np.repeat(wave, channels).tobytes())
-        message = heard(0, data=data, sample_rate_hz=rate_hz, channels=channels)
-        turn = self.fed(message).read_turn().pcm[0]
+        microphone = self.fed()
+        for position in range(0, wave.size, rate_hz // 5):
+            block = np.repeat(wave[position : position + rate_hz // 5], channels)
+            data = array.array("h", block.tobytes())
+            more = {"sample_rate_hz": rate_hz, "channels": channels}
+            microphone.feed(heard(position, data=data, **more))
+        turn = microphone.read_turn().pcm[0]
         spectrum = np.abs(np.fft.rfft(turn * np.hanning(TURN_SAMPLES)))
         assert spectrum.argmax() * SAMPLE_RATE_HZ / TURN_SAMPLES == pytest.approx(440, abs=5)
         assert np.abs(turn).max() == pytest.approx(8_000 / 32_768, rel=0.05)
@@ -169,6 +186,27 @@ class TestMicrophone:
             microphone = self.fed(heard(0, 320, **wrong), heard(0, 320, **wrong))
         assert microphone.refused_blocks == 2
         assert len(caplog.records) == 1
+
+    @pytest.mark.parametrize("rate_hz", [8_000, 16_000, 44_100, 48_000])
+    def test_a_block_longer_than_a_micro_turn_is_refused(
+        self, rate_hz: int, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        turn = rate_hz // 5
+        microphone = self.fed(heard(0, turn, sample_rate_hz=rate_hz))
+        assert microphone.refused_blocks == 0
+        microphone.feed(heard(turn, turn + 8, sample_rate_hz=rate_hz))
+        audio = SimpleNamespace(data=array.array("B", bytes(2 * (turn + 8))))
+        microphone.feed_raw(SimpleNamespace(header=stamped(NOW_NS), audio=audio), rate_hz, 1)
+        assert microphone.refused_blocks == 2
+        assert "at most 200 will do: publish shorter ones" in caplog.text
+
+    def test_what_comes_all_at_once_is_dropped_and_counted(self) -> None:
+        microphone = self.fed(heard(0, TURN_SAMPLES))
+        microphone.read_turn()
+        for turn in (1, 2, 3):
+            microphone.feed(heard(turn * TURN_SAMPLES, TURN_SAMPLES))
+        assert numbers(microphone.read_turn().pcm[0])[0] == 3 * TURN_SAMPLES + 1
+        assert microphone.dropped_samples == 2 * TURN_SAMPLES
 
     def test_plain_audio_data_follows_what_came_before(self) -> None:
         microphone = TopicMicrophone(stamps=clock())
@@ -318,10 +356,25 @@ class TestCamera:
         assert camera.refused_frames == 1
         assert "encoding 'bayer'" in caplog.text
 
+    @pytest.mark.parametrize("rate_hz", [5, 15, 30, 60, 90])
+    def test_at_any_rate_it_sees_with_sound_that_is_on_time_or_late(self, rate_hz: int) -> None:
+        camera, period_ms = TopicCamera(clock()), 1_000 / rate_hz
+        for number in range(rate_hz + 1):
+            camera.feed(self.shown(number, 1_000 - number * period_ms))
+            if number >= rate_hz / 2:
+                for late_ms in (0, 120, 300):
+                    now_ns = UP_NS - round((1_000 - number * period_ms + late_ms) * 1e6)
+                    seen = camera.latest(now_ns)
+                    assert seen is not None
+                    age_ms = (now_ns - seen.captured_ns) / 1e6
+                    assert age_ms < (50 if late_ms else 0) + period_ms + 0.001
+        assert self.level(camera, 0) == rate_hz
+
     def test_memory_is_bounded(self) -> None:
         camera = TopicCamera(clock())
         for number in range(100):
-            camera.feed(self.shown(number, 1_000 - number))
+            camera.feed(self.shown(number, 4_990 - 50 * number))
         assert camera.frames == 100
-        assert self.level(camera, 1_000 - 91) is None
+        assert self.level(camera, 4_990 - 50 * 91) is None
+        assert self.level(camera, 4_990 - 50 * 92) == 92
         assert self.level(camera, 0) == 99

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 
 import numpy as np
 from turn_records import a_record
 
+from edge_runtime.config import ActionConfig
 from edge_runtime.health import Health
 from edge_runtime.micro_turn import TURN_SAMPLES, Action
 from edge_runtime.sinks.diagnostics import diagnostics
@@ -17,6 +19,12 @@ from edge_runtime.sinks.topics_sink import StopRepeater, TopicsSink
 WAIT_S = 30.0
 NOW_NS = 1_700_000_000 * 10**9
 STOP = Publication("action", "edge_interaction_msgs/Action", {"id": "1-stop_motion"})
+
+MAPPED = {
+    "stop_motion": ActionConfig(ros_topic="cmd_vel", ros_type="geometry_msgs/Twist"),
+    "come": ActionConfig(ros_topic="cmd_vel", ros_type="geometry_msgs/Twist", forward_m_s=0.2),
+    "nod": ActionConfig(ros_topic="gesture"),
+}
 
 
 class Wire:
@@ -29,9 +37,10 @@ class Wire:
         self.gate = threading.Event()
         self.gate.set()
         self.failures = 0
+        self.passes = is_stop
 
     def write(self, publication: Publication) -> None:
-        if not is_stop(publication):
+        if not self.passes(publication):
             assert self.gate.wait(WAIT_S)
         with self.changed:
             self.written.append(publication)
@@ -45,12 +54,25 @@ class Wire:
         return [one.topic for one in self.written]
 
     def wait_for(self, count: int) -> None:
+        self.wait_until(lambda: len(self.written) >= count)
+
+    def wait_until(self, condition: Callable[[], bool]) -> None:
         with self.changed:
-            assert self.changed.wait_for(lambda: len(self.written) >= count, WAIT_S)
+            assert self.changed.wait_for(condition, WAIT_S)
 
 
 def is_stop(publication: Publication) -> bool:
     return "stop_motion" in str(publication.message.get("id", ""))
+
+
+def speed(publication: Publication) -> float | None:
+    """Of a Twist."""
+    linear = publication.message.get("linear")
+    return None if linear is None else linear["x"]
+
+
+def speeds(wire: Wire) -> list[float]:
+    return [found for one in wire.written if (found := speed(one)) is not None]
 
 
 def messages() -> TurnMessages:
@@ -82,7 +104,7 @@ def test_a_stop_passes_by_a_wire_that_is_stuck() -> None:
 def test_a_stop_is_repeated_for_a_while() -> None:
     wire = Wire()
     with StopRepeater(wire.write, every_s=0.01, for_s=0.05) as repeater:
-        repeater.start([STOP])
+        repeater.start([STOP], 1)
         wire.wait_for(6)
     assert wire.written == [STOP] * 6
     assert not repeater.repeating
@@ -91,7 +113,7 @@ def test_a_stop_is_repeated_for_a_while() -> None:
 def test_an_acknowledgement_ends_it_and_another_one_does_not() -> None:
     wire = Wire()
     with StopRepeater(wire.write, every_s=0.01, for_s=WAIT_S) as repeater:
-        repeater.start([STOP])
+        repeater.start([STOP], 1)
         repeater.acknowledge("7-wave")
         wire.wait_for(3)
         repeater.acknowledge("1-stop_motion")
@@ -104,8 +126,36 @@ def test_a_stop_that_could_not_be_written_is_written_again() -> None:
     wire = Wire()
     wire.failures = 2
     with StopRepeater(wire.write, every_s=0.01, for_s=0.03) as repeater:
-        repeater.start([STOP])
+        repeater.start([STOP], 1)
     assert len(wire.written) == 4
+
+
+def test_a_later_motion_on_its_topic_is_not_cancelled() -> None:
+    wire = Wire()
+    with TopicsSink(wire, TurnMessages(MAPPED, "head")) as sink:
+        sink.publish(a_record(1, actions=(Action("stop_motion"),)))
+        wire.wait_until(lambda: speeds(wire).count(0.0) >= 2)
+        sink.publish(a_record(2, actions=(Action("nod"),)))
+        sink.publish(a_record(3, actions=(Action("come"),)))
+        wire.wait_until(lambda: 0.2 in speeds(wire))
+        told = sum(map(is_stop, wire.written))
+        wire.wait_until(lambda: sum(map(is_stop, wire.written)) >= told + 3)
+        sink.acknowledge("1-stop_motion")
+    assert speeds(wire)[-1] == 0.2
+
+
+def test_a_motion_that_was_decided_before_the_stop_is_cancelled() -> None:
+    """It waits behind the network; the one of the same micro-turn counts no more."""
+    wire = Wire()
+    wire.gate.clear()
+    wire.passes = lambda one: is_stop(one) or speed(one) == 0.0
+    with TopicsSink(wire, TurnMessages(MAPPED, "head")) as sink:
+        sink.publish(a_record(1, actions=(Action("come"),)))
+        sink.publish(a_record(2, actions=(Action("come"), Action("stop_motion"))))
+        wire.gate.set()
+        wire.wait_until(lambda: speeds(wire).count(0.2) == 2)
+        wire.wait_until(lambda: speeds(wire)[-1] == 0.0)
+        sink.acknowledge("2-stop_motion")
 
 
 def test_the_runtime_can_stop_the_body_more_than_once() -> None:

@@ -186,6 +186,23 @@ def test_figures_go_with_the_judgement(device: Device) -> None:
     assert device.part(MICROPHONE).values["lost_ms_per_minute"] == 600
 
 
+def test_sound_that_was_heard_and_dropped_counts_as_lost() -> None:
+    dropped = [0]
+    device = Device(Watched(dropped_samples=lambda: dropped[0]))
+    device.turns(10)
+    dropped[0] += 2 * TURN_SAMPLES  # an overrun
+    device.turns(6)
+    assert device.part(MICROPHONE).state is State.OK
+    assert device.part(MICROPHONE).values["lost_ms_per_minute"] == 400
+    dropped[0] += 4 * TURN_SAMPLES
+    device.turns(6)
+    part = device.part(MICROPHONE)
+    assert (part.state, part.values["lost_ms_per_minute"]) == (State.DEGRADED, 1200)
+    assert "6 micro-turns of sound were dropped in the last minute" in part.reason
+    device.turns(300)
+    assert device.part(MICROPHONE).state is State.OK
+
+
 def test_what_the_devices_watch_says_is_told_in_the_same_turn() -> None:
     ends = {"microphone": DeviceState.PRESENT, "loudspeaker": DeviceState.PRESENT}
 

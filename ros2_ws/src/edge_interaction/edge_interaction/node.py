@@ -3,6 +3,9 @@ cleanup, and stops safely on error."""
 
 from __future__ import annotations
 
+import functools
+import traceback
+from collections.abc import Callable
 from typing import Any
 
 from rcl_interfaces.msg import ParameterDescriptor, SetParametersResult
@@ -32,6 +35,21 @@ FAILURE = TransitionCallbackReturn.FAILURE
 ERROR = TransitionCallbackReturn.ERROR
 AUTOSTART = "autostart"
 TABLE = [topic for topic in topics.PUBLISHED if topic is not topics.DIAGNOSTICS]
+Transition = Callable[["InteractionNode", LifecycleState], TransitionCallbackReturn]
+
+
+def _logged(transition: Transition) -> Transition:
+    """rclpy turns an exception of a transition into ERROR, and says nothing about it."""
+
+    @functools.wraps(transition)
+    def logged(node: InteractionNode, state: LifecycleState) -> TransitionCallbackReturn:
+        try:
+            return transition(node, state)
+        except Exception:
+            node.get_logger().error(f"{transition.__name__} failed:\n{traceback.format_exc()}")
+            raise
+
+    return logged
 
 
 class InteractionNode(LifecycleNode):
@@ -68,6 +86,7 @@ class InteractionNode(LifecycleNode):
 
     # -- transitions ----------------------------------------------------------------------
 
+    @_logged
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         try:
             self._config = parameters.configuration(self._values())
@@ -78,12 +97,14 @@ class InteractionNode(LifecycleNode):
             return FAILURE
         return SUCCESS
 
+    @_logged
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         assert self._runtime is not None
         self._runtime.start()
         self._active = True
         return super().on_activate(state)
 
+    @_logged
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         assert self._runtime is not None
         self._active = False
@@ -93,15 +114,18 @@ class InteractionNode(LifecycleNode):
             return ERROR
         return super().on_deactivate(state)
 
+    @_logged
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
         self._release()
         return SUCCESS
 
+    @_logged
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
         self._halt()
         self._release()
         return SUCCESS
 
+    @_logged
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
         """The body has been told to stop; nothing is held any more, and one may configure again."""
         self._halt()

@@ -22,7 +22,7 @@ ARGUMENTS = {
     "respawn": ("true", "Start again, 5 s after it failed."),
     "audio_in": ("audio_in", "The microphone's topic."),
     "image": ("image", "The camera's topic."),
-    "cmd_vel": ("cmd_vel", "Where the base takes its Twist."),
+    "cmd_vel": ("cmd_vel", "Where the base takes its speeds."),
 }
 REMAPPED = ("audio_in", "image", "cmd_vel")
 
