@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import base64
 import json
+import logging
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -16,6 +18,11 @@ from edge_runtime import recording_format as fmt
 from edge_runtime.errors import RecordingError
 from edge_runtime.interfaces import Decider, Engine
 from edge_runtime.micro_turn import Decision, EngineOutput, Frame, MicroTurn
+
+log = logging.getLogger(__name__)
+MAGIC = b"\x89MCAP0\r\n"
+"""Begins every MCAP file, and ends a whole one."""
+Read = TypeVar("Read")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,18 +54,29 @@ class ReplayReport:
 def metadata(path: Path) -> dict[str, Any]:
     """What the run noted: format, engine, config, version. Raises RecordingError."""
     with _open(path) as file, _damage_named(path):
-        for record in _reader(file, path).iter_metadata():
+        whole, reader = _reader(file, path)
+        notes = reader.iter_metadata()
+        for record in notes if whole else _up_to_the_cut(notes):
             if record.name == "run" and record.metadata.get("format") == fmt.FORMAT:
                 return {key: _plain(value) for key, value in record.metadata.items()}
     raise RecordingError(f"{path} is an MCAP file, but not a recording of this runtime.")
 
 
 def read(path: Path) -> Iterator[RecordedTurn]:
-    """The recorded turns in order. Raises RecordingError when the file is damaged."""
+    """The recorded turns in order. Raises RecordingError when the file is damaged.
+
+    One that was cut off, because its run was killed or its disk was full, is read up to the last
+    turn that is whole, with a warning.
+    """
     frame: Frame | None = None
     parts: dict[str, Mapping[str, Any]] = {}
     with _open(path) as file, _damage_named(path):
-        for _, channel, message in _reader(file, path).iter_messages(log_time_order=False):
+        whole, reader = _reader(file, path)
+        messages = reader.iter_messages(log_time_order=False)
+        if not whole:
+            log.warning("%s was cut off; it is read up to its last whole micro-turn", path)
+            messages = _up_to_the_cut(messages)
+        for _, channel, message in messages:
             data = json.loads(message.data)
             if channel.topic == fmt.FRAME:
                 frame = _picture(data)
@@ -131,8 +149,16 @@ def _damage_named(path: Path) -> Iterator[None]:
         raise
     except Exception as error:
         raise RecordingError(
-            f"{path} is damaged ({error}). A recording is whole only after the run has ended."
+            f"{path} is damaged ({error}). Give another copy of it, or another recording."
         ) from error
+
+
+def _up_to_the_cut(items: Iterator[Read]) -> Iterator[Read]:
+    """Whatever the MCAP library raises where the file breaks off is its end."""
+    try:
+        yield from items
+    except Exception as error:
+        log.debug("the recording ends there: %s", error)
 
 
 def _open(path: Path) -> Any:
@@ -145,17 +171,21 @@ def _open(path: Path) -> Any:
         ) from error
 
 
-def _reader(file: Any, path: Path) -> Any:
-    from mcap.exceptions import McapError
-    from mcap.reader import make_reader
+def _reader(file: Any, path: Path) -> tuple[bool, Any]:
+    """Whether the file is whole, and what reads it. A file that was cut off has no index at its
+    end, and is read from its beginning."""
+    from mcap.reader import NonSeekingReader, make_reader
 
-    try:
-        return make_reader(file, validate_crcs=True)
-    except McapError as error:
+    if file.read(len(MAGIC)) != MAGIC:
         raise RecordingError(
-            f"{path} is not an MCAP recording: {error}. Give a recording.mcap that `run --out` or "
-            "`demo` wrote."
-        ) from error
+            f"{path} is not an MCAP recording. Give a recording.mcap that `run --out` or `demo` "
+            "wrote."
+        )
+    file.seek(-len(MAGIC), os.SEEK_END)
+    whole = file.tell() > 0 and file.read() == MAGIC
+    file.seek(0)
+    make = make_reader if whole else NonSeekingReader
+    return whole, make(file, validate_crcs=True)
 
 
 def _plain(value: str) -> Any:

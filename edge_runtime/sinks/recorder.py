@@ -6,6 +6,7 @@ import json
 import logging
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
@@ -16,6 +17,7 @@ from typing_extensions import Self
 from edge_runtime import recording_format as fmt
 from edge_runtime.errors import RecordingError
 from edge_runtime.micro_turn import Frame, TurnRecord
+from edge_runtime.sinks.recording_files import put_aside, unfinished
 
 log = logging.getLogger(__name__)
 _OBJECT = {"type": "object"}
@@ -46,12 +48,13 @@ class Recorder:
     """One file a run. It is written under a temporary name and renamed when it is whole.
 
     Pictures are kept losslessly (PNG), and only when they change. A write error (a full disk) ends
-    the recording with a warning and leaves the loop alone.
+    the recording with a warning and leaves the loop alone. What was written until then is put aside
+    under a name of its own, as is what a run that was killed has left: it reads up to its last
+    whole turns.
     """
 
     def __init__(self, path: Path, metadata: Mapping[str, Any], frames: bool = True) -> None:
         self._path, self._metadata, self._frames = path, metadata, frames
-        self._temporary = path.with_name(path.name + ".part")
         self._file: IO[bytes] | None = None
         self._writer: Any = None
         self._channels: dict[str, int] = {}
@@ -63,7 +66,9 @@ class Recorder:
 
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = self._temporary.open("wb")
+            if (left := put_aside(unfinished(self._path), self._path)) is not None:
+                log.warning("an earlier run was cut off; its recording is %s", left)
+            self._file = unfinished(self._path).open("wb")
         except OSError as error:
             raise RecordingError(
                 f"{self._path} cannot be written: {error.strerror}. Give another place with --out "
@@ -93,9 +98,9 @@ class Recorder:
             assert self._file is not None
             self._file.close()
             if error is not None and self._empty:  # the run never began
-                self._temporary.unlink()
+                unfinished(self._path).unlink()
             else:
-                os.replace(self._temporary, self._path)
+                os.replace(unfinished(self._path), self._path)
         except OSError as failure:
             self._give_up(failure)
         self._writer = None
@@ -118,6 +123,8 @@ class Recorder:
             self._write(fmt.TIMINGS, fmt.timings_to_dict(record), time_ns)
             if record.said is not None:
                 self._write(fmt.SPOKEN, fmt.utterance_to_dict(record.said), time_ns)
+            assert self._file is not None
+            self._file.flush()  # whole chunks: a run that is killed loses the last seconds only
         except OSError as error:
             self._give_up(error)
 
@@ -126,14 +133,22 @@ class Recorder:
         self._writer.add_message(self._channels[topic], time_ns, data, time_ns)
 
     def _give_up(self, error: OSError) -> None:
-        log.warning("recording stopped, the run goes on: %s: %s", self._path, error)
         self._writer = None
         if self._file is not None:
-            try:
+            with suppress(OSError):  # what it still holds does not fit either
                 self._file.close()
-            except OSError:
-                log.debug("closing %s failed too", self._temporary)
-        self._temporary.unlink(missing_ok=True)
+        kept = None
+        try:
+            kept = put_aside(unfinished(self._path), self._path)
+            unfinished(self._path).unlink(missing_ok=True)
+        except OSError as failure:
+            log.debug("%s stays as it is: %s", unfinished(self._path), failure)
+        log.warning(
+            "recording stopped, the run goes on: %s: %s%s",
+            self._path,
+            error,
+            f". Make room; what was written is {kept}" if kept is not None else "",
+        )
 
 
 def _image(frame: Frame, time_ns: int) -> dict[str, Any]:

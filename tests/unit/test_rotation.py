@@ -101,6 +101,17 @@ def test_the_recording_of_the_run_before_is_kept_beside(tmp_path: Path, clock: C
     assert [len(list(read(path))) for path in found if path != recording(tmp_path)] == [1]
 
 
+def test_what_a_run_that_was_cut_off_left_counts_like_the_others(
+    tmp_path: Path, clock: Clock
+) -> None:
+    old(tmp_path, "last.mcap.part", 3 * DAY_S, 600, clock)
+    with rotation(tmp_path, KEEP_ALL, clock) as sink:
+        turns(sink, 1)
+    assert (tmp_path / "last-20231111T221320.mcap").stat().st_size == 600
+    with rotation(tmp_path, Limits(1e12, 1e12, keep_bytes=1e12, keep_s=DAY_S), clock):
+        assert not (tmp_path / "last-20231111T221320.mcap").exists()
+
+
 def old(folder: Path, name: str, age_s: float, size: int, clock: Clock) -> Path:
     path = folder / name
     path.write_bytes(bytes(size))
