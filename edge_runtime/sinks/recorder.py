@@ -15,9 +15,8 @@ import numpy as np
 from typing_extensions import Self
 
 from edge_runtime import recording_format as fmt
-from edge_runtime.errors import RecordingError
 from edge_runtime.micro_turn import Frame, TurnRecord
-from edge_runtime.sinks.recording_files import put_aside, unfinished
+from edge_runtime.sinks.recording_files import check_place, put_aside, unfinished, unwritable
 
 log = logging.getLogger(__name__)
 _OBJECT = {"type": "object"}
@@ -64,16 +63,14 @@ class Recorder:
     def __enter__(self) -> Self:
         from mcap.writer import CompressionType, Writer
 
+        check_place(self._path)
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             if (left := put_aside(unfinished(self._path), self._path)) is not None:
                 log.warning("an earlier run was cut off; its recording is %s", left)
             self._file = unfinished(self._path).open("wb")
         except OSError as error:
-            raise RecordingError(
-                f"{self._path} cannot be written: {error.strerror}. Give another place with --out "
-                "or recording.path, or check its rights."
-            ) from error
+            raise unwritable(self._path, error) from error
         self._writer = writer = Writer(self._file, compression=CompressionType.ZSTD)
         writer.start(profile="", library="edge_runtime")
         for topic, (name, schema) in _CHANNELS.items():

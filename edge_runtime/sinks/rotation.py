@@ -14,7 +14,13 @@ from typing_extensions import Self
 from edge_runtime.errors import RecordingError
 from edge_runtime.interfaces import Sink
 from edge_runtime.micro_turn import TURN_MS, TurnRecord
-from edge_runtime.sinks.recording_files import earlier, put_aside, unfinished
+from edge_runtime.sinks.recording_files import (
+    check_place,
+    earlier,
+    put_aside,
+    unfinished,
+    unwritable,
+)
 
 log = logging.getLogger(__name__)
 CHECK_EVERY_TURNS = 10_000 // TURN_MS
@@ -51,8 +57,12 @@ class Rotation:
         self._turns = 0
 
     def __enter__(self) -> Self:
-        put_aside(self._path, self._path)
-        self._begin()
+        check_place(self._path)
+        try:
+            put_aside(self._path, self._path)
+            self._begin()
+        except OSError as error:
+            raise unwritable(self._path, error) from error
         return self
 
     def __exit__(
@@ -83,10 +93,10 @@ class Rotation:
         if self._recorder is not None:
             self._recorder.__exit__(None, None, None)
             self._recorder = None
-        put_aside(self._path, self._path)
         try:
+            put_aside(self._path, self._path)
             self._begin()
-        except RecordingError as error:
+        except (OSError, RecordingError) as error:
             log.warning("recording stopped, the run goes on: %s", error)
 
     def _full(self) -> bool:
