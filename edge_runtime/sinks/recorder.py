@@ -112,7 +112,7 @@ class Recorder:
         entry["has_frame"] = frame is not None
         try:
             if frame is not None and (self._last is None or not np.array_equal(frame, self._last)):
-                self._write(fmt.FRAME, _image(frame, time_ns), time_ns)
+                self._add(fmt.FRAME, _image(frame, time_ns), time_ns)
                 self._last = frame
             self._write(fmt.TURN, entry, time_ns)
             self._write(fmt.OUTPUT, fmt.output_to_dict(record.output), time_ns)
@@ -126,7 +126,9 @@ class Recorder:
             self._give_up(error)
 
     def _write(self, topic: str, value: Mapping[str, Any], time_ns: int) -> None:
-        data = json.dumps(value, separators=(",", ":")).encode()
+        self._add(topic, json.dumps(value, separators=(",", ":")).encode(), time_ns)
+
+    def _add(self, topic: str, data: bytes, time_ns: int) -> None:
         self._writer.add_message(self._channels[topic], time_ns, data, time_ns)
 
     def _give_up(self, error: OSError) -> None:
@@ -148,17 +150,19 @@ class Recorder:
         )
 
 
-def _image(frame: Frame, time_ns: int) -> dict[str, Any]:
+def _image(frame: Frame, time_ns: int) -> bytes:
+    """foxglove.CompressedImage as JSON. Base64 needs no escaping: encoding megabytes of it as a
+    string would hold the interpreter from the loop."""
     import base64
 
     import cv2
 
-    done, data = cv2.imencode(".png", np.ascontiguousarray(frame[..., ::-1]))
+    done, data = cv2.imencode(".png", cv2.cvtColor(np.ascontiguousarray(frame), cv2.COLOR_RGB2BGR))
     if not done:
         raise OSError("the picture could not be coded")
-    return {
-        "timestamp": {"sec": time_ns // 10**9, "nsec": time_ns % 10**9},
-        "frame_id": "camera",
-        "data": base64.b64encode(data.tobytes()).decode(),
-        "format": "png",
-    }
+    seconds, nanoseconds = divmod(time_ns, 10**9)
+    return b'{"timestamp":{"sec":%d,"nsec":%d},"frame_id":"camera","data":"%s","format":"png"}' % (
+        seconds,
+        nanoseconds,
+        base64.b64encode(data.tobytes()),
+    )

@@ -8,6 +8,7 @@ import numpy as np
 
 from edge_runtime.health import CameraState
 from edge_runtime.micro_turn import Frame
+from edge_runtime.sources.pictures import bounded
 
 STALE_S = 1.5
 """A camera that has given nothing for so long is lost, whatever its driver says."""
@@ -31,14 +32,14 @@ class View:
     """Left, top, right, bottom of the turned picture, each 0 to 1 of its size."""
 
     def of(self, bgr: Frame) -> Frame:
-        """uint8 (H, W, 3) as OpenCV gives it, to contiguous RGB of this view."""
+        """uint8 (H, W, 3) as OpenCV gives it, to contiguous RGB of this view, `bounded`."""
         turned = np.rot90(bgr, -self.rotate // 90)
         if self.crop is not None:
             height, width = turned.shape[:2]
             left, right = _span(self.crop[0], self.crop[2], width)
             top, bottom = _span(self.crop[1], self.crop[3], height)
             turned = turned[top:bottom, left:right]
-        return np.ascontiguousarray(turned[:, :, ::-1], np.uint8)
+        return bounded(np.ascontiguousarray(turned[:, :, ::-1], np.uint8))
 
 
 def _span(begin: float, end: float, length: int) -> tuple[int, int]:

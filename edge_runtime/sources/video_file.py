@@ -16,6 +16,7 @@ from typing_extensions import Self
 
 from edge_runtime.errors import SourceError
 from edge_runtime.micro_turn import Frame
+from edge_runtime.sources.pictures import bounded
 
 if TYPE_CHECKING:
     import cv2
@@ -90,7 +91,8 @@ class VideoFile:
         return self._opened().duration_s
 
     def frame_at(self, t_s: float) -> Frame | None:
-        """The picture that shows at `t_s` seconds: uint8 (H, W, 3) RGB, not to be written to.
+        """The picture that shows at `t_s` seconds: uint8 (H, W, 3) RGB, `bounded`, not to be
+        written to.
 
         None before the first picture and after the end. Time only goes on: for an earlier `t_s`
         than that of the last call, the picture of the last call.
@@ -101,7 +103,7 @@ class VideoFile:
         """Whether the last picture's time is over at `t_s`. Decodes up to there."""
         self._opened()
         while self._next is not None and self._next[0] <= t_s + TOLERANCE_S:
-            self._shown = self._next[1]
+            self._shown = bounded(self._next[1])
             self._advance()
         return self._next is None and t_s >= self._end_s - TOLERANCE_S
 

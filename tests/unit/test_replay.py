@@ -15,6 +15,7 @@ from mcap.writer import Writer
 from tiny_model import checked_manifest, write_tiny_model
 from typing_extensions import Self
 
+from edge_runtime.assemble import Assembler
 from edge_runtime.decide import FloorDecider
 from edge_runtime.errors import EngineError, RecordingError
 from edge_runtime.inference.onnx import OnnxEngine
@@ -22,16 +23,20 @@ from edge_runtime.interfaces import Decider, Engine
 from edge_runtime.micro_turn import (
     TURN_SAMPLES,
     Action,
+    AudioReading,
     Delegation,
     EngineOutput,
     Event,
     EventKind,
+    FrameReading,
     MicroTurn,
     Timings,
     TurnRecord,
 )
-from edge_runtime.replay import Difference, metadata, replay
+from edge_runtime.reference_engine import reference_engine_folder
+from edge_runtime.replay import Difference, metadata, read, replay
 from edge_runtime.sinks.recorder import Recorder
+from edge_runtime.sources.camera_watch import View
 
 TURNS = 8
 SHA256 = "the hash of the model"
@@ -113,6 +118,44 @@ def test_a_real_model_comes_out_the_same_to_the_last_bit(tmp_path: Path) -> None
         report = replay(path, engine, FloorDecider(engine.manifest), SHA256)
     assert (report.turns, report.difference) == (TURNS, None)
     assert report.max_output_difference == 0.0
+
+
+class Large:
+    """A camera of 1280x720, no picture like another."""
+
+    def __init__(self) -> None:
+        self._noise = np.random.default_rng(7)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        return None
+
+    def latest(self, now_ns: int) -> FrameReading:
+        bgr = self._noise.integers(0, 256, (720, 1280, 3), np.uint8)
+        return FrameReading(View().of(bgr), now_ns)
+
+
+def test_what_the_model_saw_of_a_large_picture_is_recorded_to_the_last_bit(tmp_path: Path) -> None:
+    folder, assembler = reference_engine_folder(), Assembler(Large())
+    with OnnxEngine(folder) as engine, Recorder(path := tmp_path / "run.mcap", {}) as recorder:
+        deciding = FloorDecider(engine.manifest)
+        for one in turns()[:3]:
+            sound = AudioReading(one.audio)
+            turn = assembler.assemble(one.index, sound, (), one.voice, one.background)
+            output = engine.step(turn)
+            recorder.publish(TurnRecord(turn, output, deciding.decide(output, turn), Timings()))
+    with OnnxEngine(folder) as engine:
+        report = replay(path, engine, FloorDecider(engine.manifest), SHA256)
+    assert (report.turns, report.difference, report.max_output_difference) == (3, None, 0.0)
+    sizes = {one.turn.frame.shape for one in read(path) if one.turn.frame is not None}
+    assert sizes == {(415, 739, 3)}
 
 
 def test_engine_and_decider_start_afresh(tmp_path: Path) -> None:
