@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
 from collections import deque
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from types import TracebackType
-from typing import TYPE_CHECKING
 
 import numpy as np
 from typing_extensions import Self
@@ -17,12 +17,9 @@ from typing_extensions import Self
 from edge_runtime.errors import SourceError
 from edge_runtime.health import CameraState
 from edge_runtime.micro_turn import FrameReading
-from edge_runtime.sources.camera_capture import open_capture
+from edge_runtime.sources.camera_capture import Capture, open_capture
 from edge_runtime.sources.camera_devices import find_camera, lasting_name, shown
 from edge_runtime.sources.camera_watch import PictureWatch, View
-
-if TYPE_CHECKING:
-    import cv2
 
 log = logging.getLogger(__name__)
 FIRST_OPENING_TIMEOUT_S, FIRST_FRAME_TIMEOUT_S = 10.0, 5.0
@@ -153,6 +150,11 @@ class CameraSource:
             self._thread = None
 
     def _why_not_opened(self) -> str:
+        if isinstance(self._target, str) and os.path.isdir(self._target):
+            return (
+                f"{self._target} is a folder, and no camera. Pictures of a folder go with recorded "
+                "sound: give --audio a file too, or --video a camera or a video."
+            )
         if isinstance(self._target, str) and not self._target.startswith("/"):
             return (
                 f"The camera {shown(self._device)} cannot be opened. Check that it is on and can "
@@ -165,7 +167,7 @@ class CameraSource:
             "$USER. Or run without a camera."
         )
 
-    def _open(self) -> cv2.VideoCapture:
+    def _open(self) -> Capture:
         return open_capture(self._target, self._size)
 
     def _open_and_run(self, opened: Future[bool]) -> None:
@@ -182,7 +184,7 @@ class CameraSource:
         if capture.isOpened():
             self._run(capture)
 
-    def _run(self, capture: cv2.VideoCapture) -> None:
+    def _run(self, capture: Capture) -> None:
         """Read until it fails, then open it again, until told to stop."""
         backoff_s = FIRST_BACKOFF_S
         while not self._stopping.is_set():
@@ -214,7 +216,7 @@ class CameraSource:
         with self._changed:
             self._changed.wait_for(lambda: self._on or self._stopping.is_set())
 
-    def _reopen(self) -> cv2.VideoCapture | None:
+    def _reopen(self) -> Capture | None:
         """A camera that comes back may have another number: it is looked up again."""
         try:
             self._target = find_camera(self._device)
@@ -223,7 +225,7 @@ class CameraSource:
             return None
         return self._open()
 
-    def _read_while_it_gives(self, capture: cv2.VideoCapture) -> bool:
+    def _read_while_it_gives(self, capture: Capture) -> bool:
         """Until it gives no more, or nothing new; whether it gave anything new before."""
         while self._on and not self._stopping.is_set() and capture.grab():
             captured_ns = time.monotonic_ns()
