@@ -8,7 +8,7 @@ import numpy as np
 
 from edge_runtime.health import CameraState
 from edge_runtime.micro_turn import Frame
-from edge_runtime.sources.pictures import bounded
+from edge_runtime.sources.pictures import bounded, rgb
 
 STALE_S = 1.5
 """A camera that has given nothing for so long is lost, whatever its driver says."""
@@ -18,6 +18,8 @@ BLACK_LEVEL = 20
 BLACK_PART = 0.998
 SPARSE = 4
 """Every so many rows and columns are looked at for black."""
+_TURNS = (90, 180, 270)
+"""Clockwise, in the order of cv2.RotateFlags."""
 PROVED_S = 0.5
 """A camera that came back is trusted after so long."""
 
@@ -33,13 +35,19 @@ class View:
 
     def of(self, bgr: Frame) -> Frame:
         """uint8 (H, W, 3) as OpenCV gives it, to contiguous RGB of this view, `bounded`."""
+        import cv2
+
         turned = np.rot90(bgr, -self.rotate // 90)
         if self.crop is not None:
             height, width = turned.shape[:2]
             left, right = _span(self.crop[0], self.crop[2], width)
             top, bottom = _span(self.crop[1], self.crop[3], height)
             turned = turned[top:bottom, left:right]
-        return bounded(np.ascontiguousarray(turned[:, :, ::-1], np.uint8))
+        # Turned back it is a part of `bgr` as it lies in memory, which OpenCV takes without a copy.
+        part = bounded(np.rot90(turned, self.rotate // 90))
+        if self.rotate:
+            part = np.asarray(cv2.rotate(part, _TURNS.index(self.rotate)), np.uint8)
+        return rgb(part)
 
 
 def _span(begin: float, end: float, length: int) -> tuple[int, int]:

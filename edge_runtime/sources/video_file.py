@@ -9,17 +9,14 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import numpy as np
 from typing_extensions import Self
 
 from edge_runtime.errors import SourceError
 from edge_runtime.micro_turn import Frame
-from edge_runtime.sources.pictures import bounded
-
-if TYPE_CHECKING:
-    import cv2
+from edge_runtime.sources.pictures import bounded, rgb
 
 log = logging.getLogger(__name__)
 PICTURES = frozenset({".png", ".jpg", ".jpeg"})
@@ -162,7 +159,7 @@ class _Container:
             time_s = max(time_s, stamp_s if stamp_s > 0 else index / self.fps)
             decoded, picture = self._capture.retrieve()
             if decoded:
-                yield time_s, _rgb(picture)
+                yield time_s, rgb(np.asarray(picture, np.uint8))
 
     def close(self) -> None:
         self._capture.release()
@@ -192,7 +189,7 @@ class _Folder:
             if picture is None:
                 log.warning("%s is not a picture that OpenCV can decode; left out", path)
             else:
-                yield index / self.fps, _rgb(picture)
+                yield index / self.fps, rgb(np.asarray(picture, np.uint8))
 
     def close(self) -> None:
         self._paths = []
@@ -202,7 +199,3 @@ def _natural_order(path: Path) -> list[tuple[bool, int, str]]:
     """frame2 before frame10."""
     parts = re.split(r"(\d+)", path.name)
     return [(part.isdecimal(), int(part) if part.isdecimal() else 0, part) for part in parts]
-
-
-def _rgb(bgr: cv2.typing.MatLike) -> Frame:
-    return np.ascontiguousarray(bgr[:, :, ::-1], np.uint8)

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from edge_runtime.errors import SourceError
+from edge_runtime.health import CameraState
 from edge_runtime.micro_turn import FrameReading
 from edge_runtime.sources import camera as camera_module
 from edge_runtime.sources.camera import CameraSource
@@ -100,14 +101,14 @@ def test_latest_is_the_newest_picture_not_after_now(video: Path) -> None:
 
 def test_memory_is_a_few_pictures(video: Path) -> None:
     with CameraSource(str(video)) as source:
-        wait_for(source, 15)
+        wait_for(source, 12)
         assert len(source._frames) == camera_module.KEPT_FRAMES
 
 
 def test_a_camera_that_stops_is_opened_again(video: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(camera_module, "FIRST_BACKOFF_S", 0.001)
     with CameraSource(str(video)) as source:
-        wait_for(source, 25)
+        wait_for(source, 12)
         assert source.reopened >= 1
 
 
@@ -141,10 +142,49 @@ def test_leaving_ends_the_thread_at_once_even_while_it_backs_off(
 ) -> None:
     monkeypatch.setattr(camera_module, "FIRST_BACKOFF_S", 3600.0)
     with CameraSource(str(video)) as source:
-        wait_for(source, 20)
+        deadline = time.monotonic() + 30
+        while source.state() is not CameraState.LOST:
+            assert time.monotonic() < deadline, "the video never ends"
         thread = source._thread
     assert thread is not None
     assert not thread.is_alive()
+
+
+class Quick:
+    """Stands in for a camera of 60 pictures a second."""
+
+    def __init__(self) -> None:
+        self.grabbed = self.retrieved = 0
+
+    def isOpened(self) -> bool:
+        return True
+
+    def grab(self) -> bool:
+        time.sleep(1 / 60)
+        self.grabbed += 1
+        return True
+
+    def retrieve(self) -> tuple[bool, np.ndarray]:
+        self.retrieved += 1
+        return True, np.full((48, 64, 3), self.retrieved % 200, np.uint8)
+
+    def release(self) -> None:
+        return None
+
+
+def test_a_late_turn_still_finds_the_picture_of_its_time(
+    video: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quick = Quick()
+    monkeypatch.setattr(camera_module, "open_capture", lambda target, size: quick)
+    with CameraSource(str(video)) as source:
+        wait_for(source, 2 * camera_module.KEPT_FRAMES)
+        now_ns = time.monotonic_ns()
+        for late_ms in (0, 100, 200, 300):
+            assert source.latest(now_ns - late_ms * 1_000_000) is not None
+        times_ns = [one.captured_ns for one in source._frames]
+    assert min(np.diff(times_ns)) >= camera_module.KEEP_EVERY_MS * 1_000_000
+    assert quick.retrieved <= quick.grabbed / 2, "what is not kept is not even converted"
 
 
 class Hanging:
