@@ -11,7 +11,6 @@ from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from types import TracebackType
 
-import numpy as np
 from typing_extensions import Self
 
 from edge_runtime.errors import SourceError
@@ -68,6 +67,8 @@ class CameraSource:
         self._on = True
         """Guarded by `_changed`."""
         self._thread: threading.Thread | None = None
+        self._told = False
+        """Something that it raised was logged as a warning."""
         self.frames = 0
         """Pictures kept, not all that were fetched."""
         self.reopened = 0
@@ -192,7 +193,7 @@ class CameraSource:
         """Read until it fails, then open it again, until told to stop."""
         backoff_s = FIRST_BACKOFF_S
         while not self._stopping.is_set():
-            if self._read_while_it_gives(capture):
+            if capture.isOpened() and self._gave(capture):
                 if self._on:
                     log.warning("the camera %s failed; reopening it", shown(self._device))
                 backoff_s = FIRST_BACKOFF_S
@@ -227,10 +228,32 @@ class CameraSource:
         except SourceError as error:
             log.debug("%s", error)
             return None
-        return self._open()
+        try:
+            return self._open()
+        except Exception as error:
+            self._tell(error)
+            return None
 
-    def _read_while_it_gives(self, capture: Capture) -> bool:
-        """Until it gives no more, or nothing new; whether it gave anything new before."""
+    def _gave(self, capture: Capture) -> bool:
+        """Reads, until it fails or raises; whether it gave anything new before."""
+        try:
+            self._read_while_it_gives(capture)
+        except Exception as error:  # OpenCV's own among them: the thread must not end of it
+            self._tell(error)
+        with self._changed:
+            return self._watch.changed_since_opened and not self._stopping.is_set()
+
+    def _tell(self, error: Exception) -> None:
+        log.log(
+            logging.DEBUG if self._told else logging.WARNING,
+            "camera %s: %s",
+            shown(self._device),
+            error,
+        )
+        self._told = True
+
+    def _read_while_it_gives(self, capture: Capture) -> None:
+        """Until it gives no more, or nothing new."""
         while self._on and not self._stopping.is_set() and capture.grab():
             captured_ns = time.monotonic_ns()
             if not self._due(captured_ns):
@@ -238,7 +261,7 @@ class CameraSource:
             decoded, picture = capture.retrieve()
             if not decoded:
                 break
-            frame = self._view.of(np.asarray(picture, np.uint8))
+            frame = self._view.of(picture)
             with self._changed:
                 if not self._on:
                     break
@@ -248,8 +271,6 @@ class CameraSource:
                 self._changed.notify_all()
                 if self._watch.stuck:
                     break
-        with self._changed:
-            return self._watch.changed_since_opened and not self._stopping.is_set()
 
     def _due(self, captured_ns: int) -> bool:
         with self._changed:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edge_runtime.health import CameraState
 from edge_runtime.micro_turn import Frame
-from edge_runtime.sources.pictures import bounded, rgb
+from edge_runtime.sources.pictures import bounded, checked, rgb
 
 STALE_S = 1.5
 """A camera that has given nothing for so long is lost, whatever its driver says."""
@@ -33,17 +35,18 @@ class View:
     crop: tuple[float, ...] | None = None
     """Left, top, right, bottom of the turned picture, each 0 to 1 of its size."""
 
-    def of(self, bgr: Frame) -> Frame:
-        """uint8 (H, W, 3) as OpenCV gives it, to contiguous RGB of this view, `bounded`."""
+    def of(self, picture: NDArray[Any]) -> Frame:
+        """uint8 BGR (H, W, 3), BGRA or gray as OpenCV gives it, to contiguous RGB of this view,
+        `bounded`. Raises SourceError for anything else."""
         import cv2
 
-        turned = np.rot90(bgr, -self.rotate // 90)
+        turned = np.rot90(checked(picture), -self.rotate // 90)
         if self.crop is not None:
             height, width = turned.shape[:2]
             left, right = _span(self.crop[0], self.crop[2], width)
             top, bottom = _span(self.crop[1], self.crop[3], height)
             turned = turned[top:bottom, left:right]
-        # Turned back it is a part of `bgr` as it lies in memory, which OpenCV takes without a copy.
+        # Turned back it is a part of `picture` as that lies in memory: OpenCV takes no copy of it.
         part = bounded(np.rot90(turned, self.rotate // 90))
         if self.rotate:
             part = np.asarray(cv2.rotate(part, _TURNS.index(self.rotate)), np.uint8)

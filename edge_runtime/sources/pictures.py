@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from edge_runtime.errors import SourceError
 from edge_runtime.micro_turn import Frame
 
 MOST_PIXELS = 640 * 480
 """What a camera is asked for. A larger picture costs time, memory and room in the recording, and
 tells a model that looks at a hundredth of it no more."""
+_COLOURS = {(1,): "COLOR_GRAY2RGB", (3,): "COLOR_BGR2RGB", (4,): "COLOR_BGRA2RGB"}
+"""By the number of channels."""
 
 
 def bounded(picture: Frame) -> Frame:
@@ -29,8 +34,28 @@ def bounded(picture: Frame) -> Frame:
     return np.asarray(cv2.resize(whole, (wide, high), interpolation=cv2.INTER_AREA), np.uint8)
 
 
-def rgb(bgr: Frame) -> Frame:
-    """uint8 (H, W, 3) as OpenCV gives it, to contiguous RGB."""
+def checked(picture: NDArray[Any]) -> Frame:
+    """uint8 (H, W) or (H, W, 1) gray, (H, W, 3) BGR or (H, W, 4) BGRA as it is; SourceError for
+    anything else."""
+    channels = picture.shape[2:] or (1,)
+    if (
+        picture.ndim < 2
+        or not picture.size
+        or picture.dtype != np.uint8
+        or channels not in _COLOURS
+    ):
+        size = "x".join(str(length) for length in picture.shape)
+        raise SourceError(
+            f"It gives pictures of {size} {picture.dtype}, and known are 8 bits of gray, BGR or "
+            "BGRA. Choose another format in its settings, or a GStreamer pipeline that ends in "
+            "videoconvert ! video/x-raw,format=BGR ! appsink."
+        )
+    return picture
+
+
+def rgb(picture: Frame) -> Frame:
+    """What `checked` takes, to contiguous RGB."""
     import cv2
 
-    return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8)
+    code = getattr(cv2, _COLOURS[picture.shape[2:] or (1,)])
+    return np.asarray(cv2.cvtColor(picture, code), np.uint8)

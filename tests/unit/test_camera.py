@@ -187,6 +187,49 @@ def test_a_late_turn_still_finds_the_picture_of_its_time(
     assert quick.retrieved <= quick.grabbed / 2, "what is not kept is not even converted"
 
 
+class Raising(Quick):
+    """Its third picture is one that OpenCV refuses."""
+
+    def retrieve(self) -> tuple[bool, np.ndarray]:
+        if self.retrieved == 2:
+            cv2.cvtColor(np.zeros((0, 0), np.uint8), cv2.COLOR_BGR2RGB)
+        return super().retrieve()
+
+
+def test_a_picture_that_cannot_be_read_is_a_failure_and_not_the_end(
+    video: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(camera_module, "open_capture", lambda target, size: Raising())
+    monkeypatch.setattr(camera_module, "FIRST_BACKOFF_S", 0.001)
+    with CameraSource(str(video)) as source:
+        wait_for(source, 5)
+    assert source.reopened >= 2
+    refused = [entry.levelname for entry in caplog.records if "OpenCV" in entry.getMessage()]
+    assert refused[:1] == ["WARNING"] and "WARNING" not in refused[1:]
+
+
+def test_a_camera_that_cannot_be_opened_again_is_tried_less_and_less_often(
+    video: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    openings_s: list[float] = []
+
+    def opening(target: object, size: object) -> Quick:
+        openings_s.append(time.monotonic())
+        if len(openings_s) > 1:
+            raise cv2.error("no such device")
+        return Raising()
+
+    monkeypatch.setattr(camera_module, "open_capture", opening)
+    monkeypatch.setattr(camera_module, "FIRST_BACKOFF_S", 0.01)
+    with CameraSource(str(video)):
+        deadline = time.monotonic() + 30
+        while len(openings_s) < 6:
+            assert time.monotonic() < deadline
+    pauses_s = np.diff(openings_s[1:])
+    assert all(pause_s >= 0.01 * 2**doubled for doubled, pause_s in enumerate(pauses_s, 1))
+    assert caplog.text.count("failed; reopening it") == 1
+
+
 class Hanging:
     """Stands in for a camera whose driver gives one picture and then never answers again."""
 
