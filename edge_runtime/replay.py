@@ -8,7 +8,7 @@ import logging
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -40,6 +40,8 @@ class Difference:
     field: str
     recorded: Any
     replayed: Any
+    missing: str | None = None
+    """What of the run is not in the recording, and may be why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,20 +90,46 @@ def read(path: Path) -> Iterator[RecordedTurn]:
 
 
 def replay(path: Path, engine: Engine, decider: Decider, sha256: str) -> ReplayReport:
-    """Compare decisions exactly; only the timing fields of the format are left out."""
-    recorded_hash = metadata(path).get("engine", {}).get("sha256")
+    """Compare decisions exactly; only the timing fields of the format are left out, and what the
+    device did where its engine failed, which no model decided. Raises RecordingError."""
+    noted = metadata(path)
+    same_engine = noted.get("engine", {}).get("sha256") == sha256
     engine.reset()
     decider.reset()
-    turns, worst = 0, 0.0
+    turns, worst, missing, due = 0, 0.0, None, 0
     for recorded in read(path):
+        if not recorded.output.tensors:
+            continue
+        missing = missing or _missing(recorded.turn, due, noted)
+        due = recorded.turn.index + 1
         output = engine.step(recorded.turn)
         decision = decider.decide(output, recorded.turn)
         worst = max(worst, _distance(output, recorded.output))
         difference = _compare(recorded.decision, decision)
         turns += 1
         if difference is not None:
-            return ReplayReport(turns, difference, worst, recorded_hash == sha256)
-    return ReplayReport(turns, None, worst, recorded_hash == sha256)
+            return ReplayReport(turns, replace(difference, missing=missing), worst, same_engine)
+    if not turns:
+        raise RecordingError(f"{path} holds no whole micro-turn. Give a recording of a longer run.")
+    return ReplayReport(turns, None, worst, same_engine)
+
+
+def _missing(turn: MicroTurn, due: int, noted: Mapping[str, Any]) -> str | None:
+    """What is not in the recording of all that the model knew, `due` being the turn after the last
+    one; None where all is."""
+    if turn.index != due and due == 0:
+        return (
+            f"it begins with micro-turn {turn.index}, and not with the model's state at that time: "
+            "only the first file of a run replays"
+        )
+    if turn.index != due:
+        return (
+            f"micro-turns {due} to {turn.index - 1} are not in it: they were dropped because the "
+            "disk was too slow"
+        )
+    if noted.get("frames") is False and turn.frame_age_ms is not None:
+        return "the model saw pictures, which recording.frames: false left out"
+    return None
 
 
 def _compare(recorded: Decision, replayed: Decision) -> Difference | None:

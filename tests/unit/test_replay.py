@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +25,7 @@ from edge_runtime.micro_turn import (
     TURN_SAMPLES,
     Action,
     AudioReading,
+    Decision,
     Delegation,
     EngineOutput,
     Event,
@@ -80,6 +82,7 @@ def turns() -> list[MicroTurn]:
             deadline_ns=index * 200_000_000,
             audio=noise.uniform(-1, 1, (2, TURN_SAMPLES)).astype(np.float32),
             frame=noise.integers(0, 256, (4, 6, 3), np.uint8) if index % 2 else None,
+            frame_age_ms=20.0 if index % 2 else None,
             events=(Event(EventKind.LINK_UP),) if index == 4 else (),
         )
         for index in range(TURNS)
@@ -91,15 +94,22 @@ def decider() -> Decider:
 
 
 def recorded(
-    path: Path, engine: Engine, tampered: Mapping[int, Mapping[str, Any]] | None = None
+    path: Path,
+    engine: Engine,
+    tampered: Mapping[int, Mapping[str, Any]] | None = None,
+    dropped: Sequence[int] = (),
+    frames: bool = True,
 ) -> Path:
-    """A run of the engine; `tampered` changes fields of the decisions after the fact."""
+    """A run of the engine; `tampered` changes fields of the decisions after the fact, `dropped`
+    leaves micro-turns out."""
     deciding = decider()
-    with Recorder(path, {"engine": {"sha256": SHA256}}) as recorder:
+    with Recorder(path, {"engine": {"sha256": SHA256}}, frames) as recorder:
         for turn in turns():
             output = engine.step(turn)
             decision = deciding.decide(output, turn)
             decision = replace(decision, **(tampered or {}).get(turn.index, {}))
+            if turn.index in dropped:
+                continue
             recorder.publish(TurnRecord(turn, output, decision, Timings(compute_ms=turn.index)))
     return path
 
@@ -208,6 +218,40 @@ def test_another_model_is_recognised_by_its_hash_and_its_outputs(tmp_path: Path)
     assert (report.difference.index, report.difference.field) == (0, "probabilities")
     loudest = float(turns()[0].audio[0].max())
     assert report.max_output_difference == pytest.approx(loudest / 2, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("left_out", "missing"),
+    [
+        ({"frames": False}, r"the model saw pictures, which recording\.frames: false left out"),
+        ({"dropped": (3, 4)}, "micro-turns 3 to 4 are not in it: they were dropped"),
+        ({"dropped": (0, 1)}, r"it begins with micro-turn 2.*only the first file"),
+        ({}, None),
+    ],
+)
+def test_what_is_not_in_the_recording_is_told_with_the_difference(
+    tmp_path: Path, left_out: dict[str, Any], missing: str | None
+) -> None:
+    path = recorded(tmp_path / "run.mcap", LevelEngine(), {7: {"heard": "psst"}}, **left_out)
+    difference = replay(path, LevelEngine(), decider(), SHA256).difference
+    assert difference is not None
+    if missing is None:
+        assert difference.missing is None
+    else:
+        assert difference.missing is not None and re.search(missing, difference.missing)
+
+
+def test_the_safe_stop_at_the_end_was_not_decided_by_the_model(tmp_path: Path) -> None:
+    engine, deciding = LevelEngine(), decider()
+    *before, last = turns()
+    with Recorder(tmp_path / "run.mcap", {}) as recorder:
+        for turn in before:
+            output = engine.step(turn)
+            recorder.publish(TurnRecord(turn, output, deciding.decide(output, turn), Timings()))
+        halt = Decision(last.index, "yield", stop=True, actions=(Action("stop_motion"),))
+        recorder.publish(TurnRecord(last, EngineOutput(last.index, {}), halt, Timings()))
+    report = replay(tmp_path / "run.mcap", LevelEngine(), decider(), SHA256)
+    assert (report.turns, report.difference) == (TURNS - 1, None)
 
 
 def test_an_engine_that_fails_is_not_a_difference(tmp_path: Path) -> None:
