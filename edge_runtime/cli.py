@@ -140,6 +140,12 @@ def replay(
     console.print(
         f"[red]micro-turn {first.index}: {first.field} was {was}, is {now}[/red]", soft_wrap=True
     )
+    if first.missing is not None:
+        console.print(
+            f"[yellow]Not all that the model knew is in the recording, which may be why: "
+            f"{escape(first.missing)}.[/yellow]",
+            soft_wrap=True,
+        )
     raise typer.Exit(1)
 
 

@@ -88,7 +88,8 @@ class FrontEnd(Resource, Protocol):
 
 class FrameSource(Resource, Protocol):
     def latest(self, now_ns: int) -> FrameReading | None:
-        """The newest frame captured at or before `now_ns`; None while there is none."""
+        """The newest frame captured at or before `now_ns`, of at most 640x480 pixels; None while
+        there is none."""
         ...
 
 

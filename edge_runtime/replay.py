@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import base64
 import json
+import logging
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -16,6 +18,11 @@ from edge_runtime import recording_format as fmt
 from edge_runtime.errors import RecordingError
 from edge_runtime.interfaces import Decider, Engine
 from edge_runtime.micro_turn import Decision, EngineOutput, Frame, MicroTurn
+
+log = logging.getLogger(__name__)
+MAGIC = b"\x89MCAP0\r\n"
+"""Begins every MCAP file, and ends a whole one."""
+Read = TypeVar("Read")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +40,8 @@ class Difference:
     field: str
     recorded: Any
     replayed: Any
+    missing: str | None = None
+    """What of the run is not in the recording, and may be why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,18 +56,29 @@ class ReplayReport:
 def metadata(path: Path) -> dict[str, Any]:
     """What the run noted: format, engine, config, version. Raises RecordingError."""
     with _open(path) as file, _damage_named(path):
-        for record in _reader(file, path).iter_metadata():
+        whole, reader = _reader(file, path)
+        notes = reader.iter_metadata()
+        for record in notes if whole else _up_to_the_cut(notes):
             if record.name == "run" and record.metadata.get("format") == fmt.FORMAT:
                 return {key: _plain(value) for key, value in record.metadata.items()}
     raise RecordingError(f"{path} is an MCAP file, but not a recording of this runtime.")
 
 
 def read(path: Path) -> Iterator[RecordedTurn]:
-    """The recorded turns in order. Raises RecordingError when the file is damaged."""
+    """The recorded turns in order. Raises RecordingError when the file is damaged.
+
+    One that was cut off, because its run was killed or its disk was full, is read up to the last
+    turn that is whole, with a warning.
+    """
     frame: Frame | None = None
     parts: dict[str, Mapping[str, Any]] = {}
     with _open(path) as file, _damage_named(path):
-        for _, channel, message in _reader(file, path).iter_messages(log_time_order=False):
+        whole, reader = _reader(file, path)
+        messages = reader.iter_messages(log_time_order=False)
+        if not whole:
+            log.warning("%s was cut off; it is read up to its last whole micro-turn", path)
+            messages = _up_to_the_cut(messages)
+        for _, channel, message in messages:
             data = json.loads(message.data)
             if channel.topic == fmt.FRAME:
                 frame = _picture(data)
@@ -70,20 +90,46 @@ def read(path: Path) -> Iterator[RecordedTurn]:
 
 
 def replay(path: Path, engine: Engine, decider: Decider, sha256: str) -> ReplayReport:
-    """Compare decisions exactly; only the timing fields of the format are left out."""
-    recorded_hash = metadata(path).get("engine", {}).get("sha256")
+    """Compare decisions exactly; only the timing fields of the format are left out, and what the
+    device did where its engine failed, which no model decided. Raises RecordingError."""
+    noted = metadata(path)
+    same_engine = noted.get("engine", {}).get("sha256") == sha256
     engine.reset()
     decider.reset()
-    turns, worst = 0, 0.0
+    turns, worst, missing, due = 0, 0.0, None, 0
     for recorded in read(path):
+        if not recorded.output.tensors:
+            continue
+        missing = missing or _missing(recorded.turn, due, noted)
+        due = recorded.turn.index + 1
         output = engine.step(recorded.turn)
         decision = decider.decide(output, recorded.turn)
         worst = max(worst, _distance(output, recorded.output))
         difference = _compare(recorded.decision, decision)
         turns += 1
         if difference is not None:
-            return ReplayReport(turns, difference, worst, recorded_hash == sha256)
-    return ReplayReport(turns, None, worst, recorded_hash == sha256)
+            return ReplayReport(turns, replace(difference, missing=missing), worst, same_engine)
+    if not turns:
+        raise RecordingError(f"{path} holds no whole micro-turn. Give a recording of a longer run.")
+    return ReplayReport(turns, None, worst, same_engine)
+
+
+def _missing(turn: MicroTurn, due: int, noted: Mapping[str, Any]) -> str | None:
+    """What is not in the recording of all that the model knew, `due` being the turn after the last
+    one; None where all is."""
+    if turn.index != due and due == 0:
+        return (
+            f"it begins with micro-turn {turn.index}, and not with the model's state at that time: "
+            "only the first file of a run replays"
+        )
+    if turn.index != due:
+        return (
+            f"micro-turns {due} to {turn.index - 1} are not in it: they were dropped because the "
+            "disk was too slow"
+        )
+    if noted.get("frames") is False and turn.frame_age_ms is not None:
+        return "the model saw pictures, which recording.frames: false left out"
+    return None
 
 
 def _compare(recorded: Decision, replayed: Decision) -> Difference | None:
@@ -131,8 +177,16 @@ def _damage_named(path: Path) -> Iterator[None]:
         raise
     except Exception as error:
         raise RecordingError(
-            f"{path} is damaged ({error}). A recording is whole only after the run has ended."
+            f"{path} is damaged ({error}). Give another copy of it, or another recording."
         ) from error
+
+
+def _up_to_the_cut(items: Iterator[Read]) -> Iterator[Read]:
+    """Whatever the MCAP library raises where the file breaks off is its end."""
+    try:
+        yield from items
+    except Exception as error:
+        log.debug("the recording ends there: %s", error)
 
 
 def _open(path: Path) -> Any:
@@ -145,17 +199,21 @@ def _open(path: Path) -> Any:
         ) from error
 
 
-def _reader(file: Any, path: Path) -> Any:
-    from mcap.exceptions import McapError
-    from mcap.reader import make_reader
+def _reader(file: Any, path: Path) -> tuple[bool, Any]:
+    """Whether the file is whole, and what reads it. A file that was cut off has no index at its
+    end, and is read from its beginning."""
+    from mcap.reader import NonSeekingReader, make_reader
 
-    try:
-        return make_reader(file, validate_crcs=True)
-    except McapError as error:
+    if file.read(len(MAGIC)) != MAGIC:
         raise RecordingError(
-            f"{path} is not an MCAP recording: {error}. Give a recording.mcap that `run --out` or "
-            "`demo` wrote."
-        ) from error
+            f"{path} is not an MCAP recording. Give a recording.mcap that `run --out` or `demo` "
+            "wrote."
+        )
+    file.seek(-len(MAGIC), os.SEEK_END)
+    whole = file.tell() > 0 and file.read() == MAGIC
+    file.seek(0)
+    make = make_reader if whole else NonSeekingReader
+    return whole, make(file, validate_crcs=True)
 
 
 def _plain(value: str) -> Any:

@@ -53,6 +53,7 @@ class Senses:
 
 def senses_for(config: Config, realtime: bool, tail_turns: int = 0) -> Senses:
     """Microphone and camera, or recordings of both. Raises SourceError for other mixtures."""
+    _load_opencv(config)
     ear, eye = config.audio.source, config.video.source
     if TOPICS in (ear, eye):
         raise SourceError(
@@ -79,6 +80,13 @@ def senses_for(config: Config, realtime: bool, tail_turns: int = 0) -> Senses:
 def _is_there(eye: str) -> bool:
     """Whether a video source is a path; a GStreamer pipeline may be too long to ask."""
     return PIPELINE not in eye and Path(eye).exists()
+
+
+def _load_opencv(config: Config) -> None:
+    """Before any thread or process of ours runs: while cv2 is imported, its own folder is the first
+    in sys.path, and a recogniser that is spawned just then finds its `typing` there and dies."""
+    if config.video.source is not None:
+        import cv2  # noqa: F401
 
 
 def _camera(config: Config) -> CameraSource | None:
@@ -169,6 +177,7 @@ def _live_senses(config: Config) -> Senses:
 def topic_senses_for(config: Config, stamps: StampClock) -> Senses:
     """In the ROS node: what its subscriptions feed, where the configuration says `ros`, beside a
     microphone or a camera of this machine; or recordings. Raises SourceError."""
+    _load_opencv(config)
     ear, eye = config.audio.source, config.video.source
     if TOPICS not in (ear, eye):
         return senses_for(config, realtime=True)

@@ -94,7 +94,7 @@ def camera_finding(name: str, taken: list[FrameReading], out: Path | None) -> Fi
         "rate_hz": rate_hz,
         "brightness": round(brightness, 1),
     }
-    text = f"{width}x{height}, {rate_hz:g} pictures a second"
+    text = f"{width}x{height}, {rate_hz:g} pictures a second, as the model gets them"
     if out is not None:
         path = out / (re.sub(r"\W+", "-", name) + ".jpg")
         write_picture(path, frame)

@@ -13,11 +13,18 @@ from edge_runtime.interfaces import Sink
 from edge_runtime.micro_turn import TurnRecord
 
 log = logging.getLogger(__name__)
-DRAIN_S = 10.0
+DRAIN_S = 2.0
+"""For what still waits; systemd kills a service 5 s after it told it to stop."""
+LEAVE_S = 1.0
+"""For the turn that the sink is at."""
 
 
 class QueueSink:
-    """Runs `sink` in a thread of its own. What does not fit drops the oldest, and is counted."""
+    """Runs `sink` in a thread of its own. What does not fit drops the oldest, and is counted.
+
+    Leaving takes at most `DRAIN_S` and `LEAVE_S`: what a slow sink has not taken by then is dropped
+    too, and one that does not come back from a turn is left behind in its thread, not exited.
+    """
 
     def __init__(self, sink: Sink, name: str, size: int = 64) -> None:
         self._sink, self._name, self._size = sink, name, size
@@ -40,14 +47,17 @@ class QueueSink:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        with self._changed:
-            self._closing = True
-            self._changed.notify_all()
-        if self._thread is not None:
-            self._thread.join(DRAIN_S)
+        left = self._drain()
         if self.dropped:
             log.warning("%s: %d micro-turns dropped", self._name, self.dropped)
-        self._sink.__exit__(kind, error, trace)
+        if left:
+            self._sink.__exit__(kind, error, trace)
+        else:
+            log.error(
+                "%s: it does not come back from a micro-turn, and was not closed. Check what it "
+                "writes to, a disk or a network",
+                self._name,
+            )
 
     @property
     def name(self) -> str:
@@ -65,6 +75,20 @@ class QueueSink:
                 self.dropped += 1
             self._queue.append(record)
             self._changed.notify_all()
+
+    def _drain(self) -> bool:
+        """Whether the thread has ended."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify_all()
+        if self._thread is None:
+            return True
+        self._thread.join(DRAIN_S)
+        with self._changed:
+            self.dropped += len(self._queue)
+            self._queue.clear()
+        self._thread.join(LEAVE_S)
+        return not self._thread.is_alive()
 
     def _work(self) -> None:
         while (record := self._next()) is not None:

@@ -6,6 +6,7 @@ import json
 import logging
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
@@ -14,8 +15,8 @@ import numpy as np
 from typing_extensions import Self
 
 from edge_runtime import recording_format as fmt
-from edge_runtime.errors import RecordingError
 from edge_runtime.micro_turn import Frame, TurnRecord
+from edge_runtime.sinks.recording_files import check_place, put_aside, unfinished, unwritable
 
 log = logging.getLogger(__name__)
 _OBJECT = {"type": "object"}
@@ -46,12 +47,13 @@ class Recorder:
     """One file a run. It is written under a temporary name and renamed when it is whole.
 
     Pictures are kept losslessly (PNG), and only when they change. A write error (a full disk) ends
-    the recording with a warning and leaves the loop alone.
+    the recording with a warning and leaves the loop alone. What was written until then is put aside
+    under a name of its own, as is what a run that was killed has left: it reads up to its last
+    whole turns.
     """
 
     def __init__(self, path: Path, metadata: Mapping[str, Any], frames: bool = True) -> None:
         self._path, self._metadata, self._frames = path, metadata, frames
-        self._temporary = path.with_name(path.name + ".part")
         self._file: IO[bytes] | None = None
         self._writer: Any = None
         self._channels: dict[str, int] = {}
@@ -61,14 +63,14 @@ class Recorder:
     def __enter__(self) -> Self:
         from mcap.writer import CompressionType, Writer
 
+        check_place(self._path)
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = self._temporary.open("wb")
+            if (left := put_aside(unfinished(self._path), self._path)) is not None:
+                log.warning("an earlier run was cut off; its recording is %s", left)
+            self._file = unfinished(self._path).open("wb")
         except OSError as error:
-            raise RecordingError(
-                f"{self._path} cannot be written: {error.strerror}. Give another place with --out "
-                "or recording.path, or check its rights."
-            ) from error
+            raise unwritable(self._path, error) from error
         self._writer = writer = Writer(self._file, compression=CompressionType.ZSTD)
         writer.start(profile="", library="edge_runtime")
         for topic, (name, schema) in _CHANNELS.items():
@@ -93,9 +95,9 @@ class Recorder:
             assert self._file is not None
             self._file.close()
             if error is not None and self._empty:  # the run never began
-                self._temporary.unlink()
+                unfinished(self._path).unlink()
             else:
-                os.replace(self._temporary, self._path)
+                os.replace(unfinished(self._path), self._path)
         except OSError as failure:
             self._give_up(failure)
         self._writer = None
@@ -110,7 +112,7 @@ class Recorder:
         entry["has_frame"] = frame is not None
         try:
             if frame is not None and (self._last is None or not np.array_equal(frame, self._last)):
-                self._write(fmt.FRAME, _image(frame, time_ns), time_ns)
+                self._add(fmt.FRAME, _image(frame, time_ns), time_ns)
                 self._last = frame
             self._write(fmt.TURN, entry, time_ns)
             self._write(fmt.OUTPUT, fmt.output_to_dict(record.output), time_ns)
@@ -118,35 +120,49 @@ class Recorder:
             self._write(fmt.TIMINGS, fmt.timings_to_dict(record), time_ns)
             if record.said is not None:
                 self._write(fmt.SPOKEN, fmt.utterance_to_dict(record.said), time_ns)
+            assert self._file is not None
+            self._file.flush()  # whole chunks: a run that is killed loses the last seconds only
         except OSError as error:
             self._give_up(error)
 
     def _write(self, topic: str, value: Mapping[str, Any], time_ns: int) -> None:
-        data = json.dumps(value, separators=(",", ":")).encode()
+        self._add(topic, json.dumps(value, separators=(",", ":")).encode(), time_ns)
+
+    def _add(self, topic: str, data: bytes, time_ns: int) -> None:
         self._writer.add_message(self._channels[topic], time_ns, data, time_ns)
 
     def _give_up(self, error: OSError) -> None:
-        log.warning("recording stopped, the run goes on: %s: %s", self._path, error)
         self._writer = None
         if self._file is not None:
-            try:
+            with suppress(OSError):  # what it still holds does not fit either
                 self._file.close()
-            except OSError:
-                log.debug("closing %s failed too", self._temporary)
-        self._temporary.unlink(missing_ok=True)
+        kept = None
+        try:
+            kept = put_aside(unfinished(self._path), self._path)
+            unfinished(self._path).unlink(missing_ok=True)
+        except OSError as failure:
+            log.debug("%s stays as it is: %s", unfinished(self._path), failure)
+        log.warning(
+            "recording stopped, the run goes on: %s: %s%s",
+            self._path,
+            error,
+            f". Make room; what was written is {kept}" if kept is not None else "",
+        )
 
 
-def _image(frame: Frame, time_ns: int) -> dict[str, Any]:
+def _image(frame: Frame, time_ns: int) -> bytes:
+    """foxglove.CompressedImage as JSON. Base64 needs no escaping: encoding megabytes of it as a
+    string would hold the interpreter from the loop."""
     import base64
 
     import cv2
 
-    done, data = cv2.imencode(".png", np.ascontiguousarray(frame[..., ::-1]))
+    done, data = cv2.imencode(".png", cv2.cvtColor(np.ascontiguousarray(frame), cv2.COLOR_RGB2BGR))
     if not done:
         raise OSError("the picture could not be coded")
-    return {
-        "timestamp": {"sec": time_ns // 10**9, "nsec": time_ns % 10**9},
-        "frame_id": "camera",
-        "data": base64.b64encode(data.tobytes()).decode(),
-        "format": "png",
-    }
+    seconds, nanoseconds = divmod(time_ns, 10**9)
+    return b'{"timestamp":{"sec":%d,"nsec":%d},"frame_id":"camera","data":"%s","format":"png"}' % (
+        seconds,
+        nanoseconds,
+        base64.b64encode(data.tobytes()),
+    )

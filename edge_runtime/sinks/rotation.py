@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import logging
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime, timezone
 from pathlib import Path
 from types import TracebackType
 
@@ -16,6 +14,13 @@ from typing_extensions import Self
 from edge_runtime.errors import RecordingError
 from edge_runtime.interfaces import Sink
 from edge_runtime.micro_turn import TURN_MS, TurnRecord
+from edge_runtime.sinks.recording_files import (
+    check_place,
+    earlier,
+    put_aside,
+    unfinished,
+    unwritable,
+)
 
 log = logging.getLogger(__name__)
 CHECK_EVERY_TURNS = 10_000 // TURN_MS
@@ -35,8 +40,8 @@ class Rotation:
     """A Sink before recorders: `make` gives one for a path. Behind a QueueSink, as a recorder is.
 
     The newest recording is at `path`; earlier ones beside it, named by the time at which they
-    ended. Only these are ever removed. Within one run, only the first file replays: a later one
-    begins with a state of the model that it does not hold.
+    ended, those that were cut off among them. Only these are ever removed. Within one run, only the
+    first file replays: a later one begins with a state of the model that it does not hold.
     """
 
     def __init__(
@@ -52,8 +57,12 @@ class Rotation:
         self._turns = 0
 
     def __enter__(self) -> Self:
-        self._put_aside()
-        self._begin()
+        check_place(self._path)
+        try:
+            put_aside(self._path, self._path)
+            self._begin()
+        except OSError as error:
+            raise unwritable(self._path, error) from error
         return self
 
     def __exit__(
@@ -84,36 +93,24 @@ class Rotation:
         if self._recorder is not None:
             self._recorder.__exit__(None, None, None)
             self._recorder = None
-        self._put_aside()
         try:
+            put_aside(self._path, self._path)
             self._begin()
-        except RecordingError as error:
+        except (OSError, RecordingError) as error:
             log.warning("recording stopped, the run goes on: %s", error)
 
     def _full(self) -> bool:
         if self._recorder is None:
             return False
-        unfinished = self._path.with_name(self._path.name + ".part")
-        size = unfinished.stat().st_size if unfinished.exists() else 0
+        written = unfinished(self._path)
+        size = written.stat().st_size if written.exists() else 0
         age_s = self._now_s() - self._begun_s
         # A clock that was set back begins a new file too: else there might never be one.
         return size > self._limits.max_bytes or not 0 <= age_s <= self._limits.max_s
 
-    def _put_aside(self) -> None:
-        if not self._path.exists():
-            return
-        ended = datetime.fromtimestamp(self._path.stat().st_mtime, timezone.utc)
-        stamp = ended.strftime("%Y%m%dT%H%M%S")
-        names = [f"{self._path.stem}-{stamp}{more}" for more in ("", *(f"-{n}" for n in range(99)))]
-        free = (self._path.with_name(name + self._path.suffix) for name in names)
-        aside = next((path for path in free if not path.exists()), None)
-        if aside is not None:
-            os.replace(self._path, aside)
-
     def _remove_old(self) -> None:
-        pattern = f"{self._path.stem}-[0-9]*T[0-9]*{self._path.suffix}"
         kept_bytes = self._path.stat().st_size if self._path.exists() else 0
-        for path in sorted(self._path.parent.glob(pattern), reverse=True):
+        for path in sorted(earlier(self._path), reverse=True):
             status = path.stat()
             kept_bytes += status.st_size
             old = self._now_s() - status.st_mtime > self._limits.keep_s

@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
 from collections import deque
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from types import TracebackType
-from typing import TYPE_CHECKING
 
-import numpy as np
 from typing_extensions import Self
 
 from edge_runtime.errors import SourceError
 from edge_runtime.health import CameraState
 from edge_runtime.micro_turn import FrameReading
-from edge_runtime.sources.camera_capture import open_capture
+from edge_runtime.sources.camera_capture import Capture, open_capture
 from edge_runtime.sources.camera_devices import find_camera, lasting_name, shown
 from edge_runtime.sources.camera_watch import PictureWatch, View
-
-if TYPE_CHECKING:
-    import cv2
 
 log = logging.getLogger(__name__)
 FIRST_OPENING_TIMEOUT_S, FIRST_FRAME_TIMEOUT_S = 10.0, 5.0
@@ -30,8 +26,12 @@ FIRST_OPENING_TIMEOUT_S, FIRST_FRAME_TIMEOUT_S = 10.0, 5.0
 FIRST_BACKOFF_S, LONGEST_BACKOFF_S = 0.5, 10.0
 LEAVE_S = 3.0
 """For the picture that is being waited for; a stream gives up after 2 s, a driver may never."""
-KEPT_FRAMES = 4
-"""The sound of a micro-turn ends a little before now: its picture may not be the very newest."""
+KEEP_EVERY_MS = 45
+"""What comes sooner is fetched, so that no picture ages in the driver's queue, and left out. A
+little less than the 50 ms of a camera of 20 a second."""
+KEPT_FRAMES = 10
+"""The sound of a micro-turn ends a little before now, and a turn may come late: its picture is not
+the very newest, but one of the last 0.5 s."""
 
 
 class CameraSource:
@@ -67,8 +67,10 @@ class CameraSource:
         self._on = True
         """Guarded by `_changed`."""
         self._thread: threading.Thread | None = None
+        self._told = False
+        """Something that it raised was logged as a warning."""
         self.frames = 0
-        """Pictures taken."""
+        """Pictures kept, not all that were fetched."""
         self.reopened = 0
         """Attempts to open the camera again."""
 
@@ -153,6 +155,11 @@ class CameraSource:
             self._thread = None
 
     def _why_not_opened(self) -> str:
+        if isinstance(self._target, str) and os.path.isdir(self._target):
+            return (
+                f"{self._target} is a folder, and no camera. Pictures of a folder go with recorded "
+                "sound: give --audio a file too, or --video a camera or a video."
+            )
         if isinstance(self._target, str) and not self._target.startswith("/"):
             return (
                 f"The camera {shown(self._device)} cannot be opened. Check that it is on and can "
@@ -165,7 +172,7 @@ class CameraSource:
             "$USER. Or run without a camera."
         )
 
-    def _open(self) -> cv2.VideoCapture:
+    def _open(self) -> Capture:
         return open_capture(self._target, self._size)
 
     def _open_and_run(self, opened: Future[bool]) -> None:
@@ -182,11 +189,11 @@ class CameraSource:
         if capture.isOpened():
             self._run(capture)
 
-    def _run(self, capture: cv2.VideoCapture) -> None:
+    def _run(self, capture: Capture) -> None:
         """Read until it fails, then open it again, until told to stop."""
         backoff_s = FIRST_BACKOFF_S
         while not self._stopping.is_set():
-            if self._read_while_it_gives(capture):
+            if capture.isOpened() and self._gave(capture):
                 if self._on:
                     log.warning("the camera %s failed; reopening it", shown(self._device))
                 backoff_s = FIRST_BACKOFF_S
@@ -214,23 +221,47 @@ class CameraSource:
         with self._changed:
             self._changed.wait_for(lambda: self._on or self._stopping.is_set())
 
-    def _reopen(self) -> cv2.VideoCapture | None:
+    def _reopen(self) -> Capture | None:
         """A camera that comes back may have another number: it is looked up again."""
         try:
             self._target = find_camera(self._device)
         except SourceError as error:
             log.debug("%s", error)
             return None
-        return self._open()
+        try:
+            return self._open()
+        except Exception as error:
+            self._tell(error)
+            return None
 
-    def _read_while_it_gives(self, capture: cv2.VideoCapture) -> bool:
-        """Until it gives no more, or nothing new; whether it gave anything new before."""
+    def _gave(self, capture: Capture) -> bool:
+        """Reads, until it fails or raises; whether it gave anything new before."""
+        try:
+            self._read_while_it_gives(capture)
+        except Exception as error:  # OpenCV's own among them: the thread must not end of it
+            self._tell(error)
+        with self._changed:
+            return self._watch.changed_since_opened and not self._stopping.is_set()
+
+    def _tell(self, error: Exception) -> None:
+        log.log(
+            logging.DEBUG if self._told else logging.WARNING,
+            "camera %s: %s",
+            shown(self._device),
+            error,
+        )
+        self._told = True
+
+    def _read_while_it_gives(self, capture: Capture) -> None:
+        """Until it gives no more, or nothing new."""
         while self._on and not self._stopping.is_set() and capture.grab():
             captured_ns = time.monotonic_ns()
+            if not self._due(captured_ns):
+                continue
             decoded, picture = capture.retrieve()
             if not decoded:
                 break
-            frame = self._view.of(np.asarray(picture, np.uint8))
+            frame = self._view.of(picture)
             with self._changed:
                 if not self._on:
                     break
@@ -240,8 +271,11 @@ class CameraSource:
                 self._changed.notify_all()
                 if self._watch.stuck:
                     break
+
+    def _due(self, captured_ns: int) -> bool:
         with self._changed:
-            return self._watch.changed_since_opened and not self._stopping.is_set()
+            last_ns = self._frames[-1].captured_ns if self._frames else None
+        return last_ns is None or captured_ns - last_ns >= KEEP_EVERY_MS * 1_000_000
 
 
 def _path(target: str | int) -> str:

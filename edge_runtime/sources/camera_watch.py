@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edge_runtime.health import CameraState
 from edge_runtime.micro_turn import Frame
+from edge_runtime.sources.pictures import bounded, checked, rgb
 
 STALE_S = 1.5
 """A camera that has given nothing for so long is lost, whatever its driver says."""
@@ -17,6 +20,8 @@ BLACK_LEVEL = 20
 BLACK_PART = 0.998
 SPARSE = 4
 """Every so many rows and columns are looked at for black."""
+_TURNS = (90, 180, 270)
+"""Clockwise, in the order of cv2.RotateFlags."""
 PROVED_S = 0.5
 """A camera that came back is trusted after so long."""
 
@@ -30,15 +35,22 @@ class View:
     crop: tuple[float, ...] | None = None
     """Left, top, right, bottom of the turned picture, each 0 to 1 of its size."""
 
-    def of(self, bgr: Frame) -> Frame:
-        """uint8 (H, W, 3) as OpenCV gives it, to contiguous RGB of this view."""
-        turned = np.rot90(bgr, -self.rotate // 90)
+    def of(self, picture: NDArray[Any]) -> Frame:
+        """uint8 BGR (H, W, 3), BGRA or gray as OpenCV gives it, to contiguous RGB of this view,
+        `bounded`. Raises SourceError for anything else."""
+        import cv2
+
+        turned = np.rot90(checked(picture), -self.rotate // 90)
         if self.crop is not None:
             height, width = turned.shape[:2]
             left, right = _span(self.crop[0], self.crop[2], width)
             top, bottom = _span(self.crop[1], self.crop[3], height)
             turned = turned[top:bottom, left:right]
-        return np.ascontiguousarray(turned[:, :, ::-1], np.uint8)
+        # Turned back it is a part of `picture` as that lies in memory: OpenCV takes no copy of it.
+        part = bounded(np.rot90(turned, self.rotate // 90))
+        if self.rotate:
+            part = np.asarray(cv2.rotate(part, _TURNS.index(self.rotate)), np.uint8)
+        return rgb(part)
 
 
 def _span(begin: float, end: float, length: int) -> tuple[int, int]:

@@ -50,7 +50,8 @@ class DuplexBuffer:
     played when another one was heard.
 
     Playback keeps a cushion: where `play` finds nothing left to play, it first queues `cushion_ms`
-    of silence, so that turns that come a few milliseconds late never tear an utterance.
+    of silence, so that turns that come a few milliseconds late never tear an utterance. Before a
+    silent block it fills up what a loudspeaker with a faster clock has taken of it.
     """
 
     def __init__(
@@ -187,7 +188,7 @@ class DuplexBuffer:
                 return
             if not pcm.any():
                 pcm = pcm[max(0, self._to_play.size - self._cushion) :]
-            rebuild = self._rebuild_cushion or not self._to_play.size
+            rebuild = self._rebuild_cushion or not self._to_play.size or not pcm.any()
             gap = max(0, self._cushion - self._to_play.size) if rebuild else 0
             silence = np.zeros(gap, np.float32)
             self._to_play = np.concatenate([self._to_play, silence, pcm])[-self._capacity :]

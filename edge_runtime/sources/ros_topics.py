@@ -28,6 +28,7 @@ from edge_runtime.micro_turn import (
     Pcm,
 )
 from edge_runtime.sources.duplex_buffer import DuplexBuffer
+from edge_runtime.sources.pictures import bounded
 from edge_runtime.sources.ros_pictures import compressed_picture, picture
 
 log = logging.getLogger(__name__)
@@ -261,11 +262,11 @@ class TopicCamera(NothingHeld):
 
     def feed(self, message: Any) -> None:
         """Take a sensor_msgs/Image."""
-        self._keep(message, lambda: picture(message))
+        self._keep(message, lambda: bounded(picture(message)))
 
     def feed_compressed(self, message: Any) -> None:
         """Take a sensor_msgs/CompressedImage: JPEG, PNG, and what else OpenCV reads."""
-        self._keep(message, lambda: compressed_picture(message))
+        self._keep(message, lambda: bounded(compressed_picture(message)))
 
     def latest(self, now_ns: int) -> FrameReading | None:
         """The newest picture captured at or before `now_ns` on the monotonic clock."""

@@ -9,16 +9,14 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import numpy as np
 from typing_extensions import Self
 
 from edge_runtime.errors import SourceError
 from edge_runtime.micro_turn import Frame
-
-if TYPE_CHECKING:
-    import cv2
+from edge_runtime.sources.pictures import bounded, rgb
 
 log = logging.getLogger(__name__)
 PICTURES = frozenset({".png", ".jpg", ".jpeg"})
@@ -90,7 +88,8 @@ class VideoFile:
         return self._opened().duration_s
 
     def frame_at(self, t_s: float) -> Frame | None:
-        """The picture that shows at `t_s` seconds: uint8 (H, W, 3) RGB, not to be written to.
+        """The picture that shows at `t_s` seconds: uint8 (H, W, 3) RGB, `bounded`, not to be
+        written to.
 
         None before the first picture and after the end. Time only goes on: for an earlier `t_s`
         than that of the last call, the picture of the last call.
@@ -101,7 +100,7 @@ class VideoFile:
         """Whether the last picture's time is over at `t_s`. Decodes up to there."""
         self._opened()
         while self._next is not None and self._next[0] <= t_s + TOLERANCE_S:
-            self._shown = self._next[1]
+            self._shown = bounded(self._next[1])
             self._advance()
         return self._next is None and t_s >= self._end_s - TOLERANCE_S
 
@@ -160,7 +159,7 @@ class _Container:
             time_s = max(time_s, stamp_s if stamp_s > 0 else index / self.fps)
             decoded, picture = self._capture.retrieve()
             if decoded:
-                yield time_s, _rgb(picture)
+                yield time_s, rgb(np.asarray(picture, np.uint8))
 
     def close(self) -> None:
         self._capture.release()
@@ -190,7 +189,7 @@ class _Folder:
             if picture is None:
                 log.warning("%s is not a picture that OpenCV can decode; left out", path)
             else:
-                yield index / self.fps, _rgb(picture)
+                yield index / self.fps, rgb(np.asarray(picture, np.uint8))
 
     def close(self) -> None:
         self._paths = []
@@ -200,7 +199,3 @@ def _natural_order(path: Path) -> list[tuple[bool, int, str]]:
     """frame2 before frame10."""
     parts = re.split(r"(\d+)", path.name)
     return [(part.isdecimal(), int(part) if part.isdecimal() else 0, part) for part in parts]
-
-
-def _rgb(bgr: cv2.typing.MatLike) -> Frame:
-    return np.ascontiguousarray(bgr[:, :, ::-1], np.uint8)

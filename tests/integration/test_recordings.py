@@ -222,7 +222,12 @@ class TestReplay:
         content = recording.read_bytes()
         (tmp_path / "cut.mcap").write_bytes(content[: len(content) // 2])
         result = edge("replay", "cut.mcap", cwd=tmp_path)
-        assert_refused(result, "cut.mcap is damaged", "only after the run has ended")
+        assert (result.returncode, result.stdout) == (2, "")
+        assert "cut.mcap holds no whole micro-turn" in result.stderr
+        (tmp_path / "cut.mcap").write_bytes(content[:-100])
+        result = edge("replay", "cut.mcap", cwd=tmp_path)
+        assert "15 micro-turns, every decision the same" in result.stdout
+        assert "cut.mcap was cut off; it is read up to its last whole" in result.stderr
 
     def test_no_such_recording(self, tmp_path: Path) -> None:
         result = edge("replay", "none.mcap", cwd=tmp_path)

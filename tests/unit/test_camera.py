@@ -13,9 +13,11 @@ import numpy as np
 import pytest
 
 from edge_runtime.errors import SourceError
+from edge_runtime.health import CameraState
 from edge_runtime.micro_turn import FrameReading
 from edge_runtime.sources import camera as camera_module
 from edge_runtime.sources.camera import CameraSource
+from edge_runtime.sources.camera_capture import open_capture
 from edge_runtime.sources.camera_devices import (
     CameraDevice,
     cameras,
@@ -72,6 +74,22 @@ def test_entering_gives_a_picture_in_rgb_with_its_time(video: Path) -> None:
     np.testing.assert_allclose(reading.frame[8:].mean(axis=(0, 1)), RED, atol=6)
 
 
+def test_a_video_in_a_camera_s_place_plays_at_its_own_rate(video: Path) -> None:
+    capture, begun_s = open_capture(str(video), (640, 480)), time.monotonic()
+    pictures = 0
+    while capture.grab():
+        pictures += 1
+    assert pictures == 20
+    assert time.monotonic() - begun_s >= (pictures - 1) / 30
+    capture.release()
+
+
+def test_a_folder_of_pictures_is_no_camera(tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "1.png"), np.zeros((20, 20, 3), np.uint8))
+    with pytest.raises(SourceError, match=r"is a folder, and no camera.*--audio a file too"):
+        CameraSource(str(tmp_path)).__enter__()
+
+
 def test_latest_is_the_newest_picture_not_after_now(video: Path) -> None:
     source = CameraSource(str(video))
     assert source.latest(10**18) is None
@@ -83,15 +101,15 @@ def test_latest_is_the_newest_picture_not_after_now(video: Path) -> None:
 
 def test_memory_is_a_few_pictures(video: Path) -> None:
     with CameraSource(str(video)) as source:
-        wait_for(source, 15)
+        wait_for(source, 12)
         assert len(source._frames) == camera_module.KEPT_FRAMES
 
 
 def test_a_camera_that_stops_is_opened_again(video: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(camera_module, "FIRST_BACKOFF_S", 0.001)
     with CameraSource(str(video)) as source:
-        wait_for(source, 50)
-        assert source.reopened >= 2
+        wait_for(source, 12)
+        assert source.reopened >= 1
 
 
 def test_a_camera_that_is_gone_is_looked_for_and_comes_back(
@@ -124,10 +142,92 @@ def test_leaving_ends_the_thread_at_once_even_while_it_backs_off(
 ) -> None:
     monkeypatch.setattr(camera_module, "FIRST_BACKOFF_S", 3600.0)
     with CameraSource(str(video)) as source:
-        wait_for(source, 20)
+        deadline = time.monotonic() + 30
+        while source.state() is not CameraState.LOST:
+            assert time.monotonic() < deadline, "the video never ends"
         thread = source._thread
     assert thread is not None
     assert not thread.is_alive()
+
+
+class Quick:
+    """Stands in for a camera of 60 pictures a second."""
+
+    def __init__(self) -> None:
+        self.grabbed = self.retrieved = 0
+
+    def isOpened(self) -> bool:
+        return True
+
+    def grab(self) -> bool:
+        time.sleep(1 / 60)
+        self.grabbed += 1
+        return True
+
+    def retrieve(self) -> tuple[bool, np.ndarray]:
+        self.retrieved += 1
+        return True, np.full((48, 64, 3), self.retrieved % 200, np.uint8)
+
+    def release(self) -> None:
+        return None
+
+
+def test_a_late_turn_still_finds_the_picture_of_its_time(
+    video: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quick = Quick()
+    monkeypatch.setattr(camera_module, "open_capture", lambda target, size: quick)
+    with CameraSource(str(video)) as source:
+        wait_for(source, 2 * camera_module.KEPT_FRAMES)
+        now_ns = time.monotonic_ns()
+        for late_ms in (0, 100, 200, 300):
+            assert source.latest(now_ns - late_ms * 1_000_000) is not None
+        times_ns = [one.captured_ns for one in source._frames]
+    assert min(np.diff(times_ns)) >= camera_module.KEEP_EVERY_MS * 1_000_000
+    assert quick.retrieved <= quick.grabbed / 2, "what is not kept is not even converted"
+
+
+class Raising(Quick):
+    """Its third picture is one that OpenCV refuses."""
+
+    def retrieve(self) -> tuple[bool, np.ndarray]:
+        if self.retrieved == 2:
+            cv2.cvtColor(np.zeros((0, 0), np.uint8), cv2.COLOR_BGR2RGB)
+        return super().retrieve()
+
+
+def test_a_picture_that_cannot_be_read_is_a_failure_and_not_the_end(
+    video: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(camera_module, "open_capture", lambda target, size: Raising())
+    monkeypatch.setattr(camera_module, "FIRST_BACKOFF_S", 0.001)
+    with CameraSource(str(video)) as source:
+        wait_for(source, 5)
+    assert source.reopened >= 2
+    refused = [entry.levelname for entry in caplog.records if "OpenCV" in entry.getMessage()]
+    assert refused[:1] == ["WARNING"] and "WARNING" not in refused[1:]
+
+
+def test_a_camera_that_cannot_be_opened_again_is_tried_less_and_less_often(
+    video: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    openings_s: list[float] = []
+
+    def opening(target: object, size: object) -> Quick:
+        openings_s.append(time.monotonic())
+        if len(openings_s) > 1:
+            raise cv2.error("no such device")
+        return Raising()
+
+    monkeypatch.setattr(camera_module, "open_capture", opening)
+    monkeypatch.setattr(camera_module, "FIRST_BACKOFF_S", 0.01)
+    with CameraSource(str(video)):
+        deadline = time.monotonic() + 30
+        while len(openings_s) < 6:
+            assert time.monotonic() < deadline
+    pauses_s = np.diff(openings_s[1:])
+    assert all(pause_s >= 0.01 * 2**doubled for doubled, pause_s in enumerate(pauses_s, 1))
+    assert caplog.text.count("failed; reopening it") == 1
 
 
 class Hanging:
@@ -347,6 +447,14 @@ def test_a_pipeline_without_gstreamer_says_where_to_get_it() -> None:
         pytest.skip("this OpenCV has GStreamer")
     with pytest.raises(SourceError, match=r"without GStreamer.*python3-opencv.*system-site"):
         CameraSource(PIPELINE).__enter__()
+
+
+def test_a_pipeline_longer_than_any_path_that_does_not_open_is_an_input_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(camera_module, "open_capture", lambda target, size: cv2.VideoCapture())
+    with pytest.raises(SourceError, match="cannot be opened"):
+        CameraSource("videotestsrc ! " + "identity ! " * 100 + "appsink").__enter__()
 
 
 def test_a_pipeline_is_a_camera() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from edge_runtime.errors import SourceError
 from edge_runtime.health import CameraState
 from edge_runtime.micro_turn import Frame
 from edge_runtime.sources.camera_watch import BLACK_S, PROVED_S, STALE_S, PictureWatch, View
@@ -169,6 +170,30 @@ def test_turned_clockwise_and_in_rgb(
 def test_cropped_after_it_was_turned() -> None:
     seen = View(90, (0.5, 0.0, 1.0, 0.5)).of(corners())
     assert [[pixel.tolist() for pixel in row] for row in seen] == [[[7, 0, 0]], [[7, 0, 1]]]
+
+
+@pytest.mark.parametrize("rotate", [0, 90])
+def test_gray_and_transparent_pictures_become_rgb(rotate: int) -> None:
+    gray = np.arange(8, dtype=np.uint8).reshape(2, 4)
+    wanted = View(rotate).of(np.dstack([gray] * 3))
+    np.testing.assert_array_equal(View(rotate).of(gray), wanted)
+    np.testing.assert_array_equal(View(rotate).of(gray[..., None]), wanted)
+    bgra = np.dstack([corners(), np.full((2, 4), 99, np.uint8)])
+    np.testing.assert_array_equal(View(rotate).of(bgra), View(rotate).of(corners()))
+
+
+@pytest.mark.parametrize(
+    ("picture", "named"),
+    [
+        (np.zeros((2, 4, 2), np.uint8), "2x4x2 uint8"),
+        (np.zeros((2, 4), np.uint16), "2x4 uint16"),
+        (np.zeros((0, 4, 3), np.uint8), "0x4x3 uint8"),
+        (np.zeros(8, np.uint8), "8 uint8"),
+    ],
+)
+def test_another_kind_of_picture_is_refused_by_name(picture: np.ndarray, named: str) -> None:
+    with pytest.raises(SourceError, match=rf"of {named}.*format=BGR"):
+        View().of(picture)
 
 
 def test_a_crop_leaves_at_least_a_pixel() -> None:

@@ -216,6 +216,19 @@ class TestPlaying:
         assert run(buffer, CUSHION + TURN_SAMPLES).nonzero()[0][0] <= CUSHION
         assert buffer.underrun_samples == 0
 
+    @pytest.mark.parametrize("drift", [-16, 16])
+    def test_silence_makes_up_for_a_loudspeaker_of_another_pace(self, drift: int) -> None:
+        """5,000 ppm: what a real one drifts in minutes, in seconds."""
+        buffer = DuplexBuffer()
+        loud, played = np.full(TURN_SAMPLES, 0.5, np.float32), []
+        for turn in range(136):
+            buffer.play(loud if turn % 45 >= 38 else silence(TURN_SAMPLES))
+            played.append(buffer.next_to_play(TURN_SAMPLES + drift))
+            assert buffer._to_play.size <= CUSHION + 8 * abs(drift), "no delay piles up"
+        edges = np.flatnonzero(np.diff(np.concatenate(played) != 0))
+        assert edges.size == 6, "three utterances, each in one piece"
+        assert buffer.underrun_samples == 0
+
     def test_silence_before_the_first_block_is_no_underrun(self) -> None:
         buffer = DuplexBuffer()
         assert not run(buffer, 1_000).any()

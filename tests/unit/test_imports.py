@@ -89,3 +89,27 @@ def test_an_early_vendor_would_be_noticed(vendor: str, tmp_path: Path) -> None:
     run = import_in_a_fresh_interpreter(["too_early"], tmp_path)
     assert run.returncode != 0
     assert f"{vendor} must not be imported" in run.stderr
+
+
+SENSES = """
+import sys
+from edge_runtime.config import Config, Video
+from edge_runtime.senses import senses_for, topic_senses_for
+from edge_runtime.sources.ros_topics import StampClock
+
+senses_for(Config(), realtime=True)
+assert "cv2" not in sys.modules
+if sys.argv[1] == "ros":
+    topic_senses_for(Config(video=Video(source="ros")), StampClock())
+else:
+    senses_for(Config(video=Video(source=sys.argv[1])), realtime=True)
+assert "cv2" in sys.modules
+"""
+
+
+@pytest.mark.parametrize("source", ["0", "ros"])
+def test_opencv_is_there_before_a_process_can_be_spawned_and_only_for_who_sees(source: str) -> None:
+    """A recogniser spawned while a camera's thread imports it inherits its half-made sys.path."""
+    root = str(Path(edge_runtime.__file__).parent.parent)
+    command = [sys.executable, "-c", SENSES, source]
+    subprocess.run(command, env={"PYTHONPATH": root}, check=True, timeout=60)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import re
 import threading
+from pathlib import Path
 from types import TracebackType
 
 import numpy as np
@@ -18,6 +20,7 @@ from edge_runtime.micro_turn import (
     Timings,
     TurnRecord,
 )
+from edge_runtime.sinks import queue as queue_module
 from edge_runtime.sinks.queue import QueueSink
 
 WAIT_S = 30.0
@@ -100,6 +103,50 @@ def test_closing_hands_over_what_still_waits() -> None:
     outside.gate.set()
     closing.join(WAIT_S)
     assert outside.log == ["enter", *range(20), "exit"]
+
+
+def test_a_slow_sink_is_closed_in_time_and_what_it_did_not_take_is_told(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(queue_module, "DRAIN_S", 0.01)
+    monkeypatch.setattr(queue_module, "LEAVE_S", WAIT_S)
+    outside = Outside()
+    outside.gate.clear()
+    queue = QueueSink(outside, "robot")
+    queue.__enter__()
+    queue.publish(record(0))
+    assert outside.taken.wait(WAIT_S)
+    for index in range(1, 20):
+        queue.publish(record(index))
+    closing = threading.Thread(target=queue.__exit__, args=(None, None, None))
+    closing.start()
+    while queue.depth:
+        closing.join(0.001)
+    outside.gate.set()
+    closing.join(WAIT_S)
+    assert outside.log == ["enter", 0, "exit"]
+    assert [entry.getMessage() for entry in caplog.records] == ["robot: 19 micro-turns dropped"]
+
+
+def test_a_sink_is_not_closed_while_it_is_at_a_turn(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(queue_module, "DRAIN_S", 0.01)
+    monkeypatch.setattr(queue_module, "LEAVE_S", 0.01)
+    outside = Outside()
+    outside.gate.clear()
+    with QueueSink(outside, "robot") as queue:
+        queue.publish(record(0))
+        assert outside.taken.wait(WAIT_S)
+    assert outside.log == ["enter"]
+    assert "robot: it does not come back from a micro-turn" in caplog.text
+    outside.gate.set()
+
+
+def test_leaving_is_faster_than_the_service_is_killed() -> None:
+    unit = Path(__file__).parents[2] / "systemd" / "edge-runtime.service"
+    (limit,) = re.findall(r"(?m)^TimeoutStopSec=(\d+)$", unit.read_text())
+    assert float(limit) > queue_module.DRAIN_S + queue_module.LEAVE_S
 
 
 def test_a_sink_that_fails_is_given_the_next_turn_all_the_same(

@@ -6,8 +6,13 @@ import base64
 import json
 import logging
 import math
+import os
+import resource
+import signal
+import subprocess
+import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -205,15 +210,61 @@ def test_a_run_that_ends_with_an_error_is_kept(tmp_path: Path) -> None:
     assert [one.turn.index for one in read(path)] == [0]
 
 
-@pytest.mark.parametrize("share", [0.0, 0.001, 0.3, 0.7, 0.999])
-def test_a_recording_that_was_cut_off_is_refused_by_name(tmp_path: Path, share: float) -> None:
-    path = recorded(tmp_path / "run.mcap", [full_record(index) for index in range(60)])
+@pytest.mark.parametrize("share", [0.01, 0.3, 0.7, 0.999])
+def test_a_recording_that_was_cut_off_is_read_up_to_its_last_whole_turn(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, share: float
+) -> None:
+    records = [full_record(index) for index in range(60)]
+    path = recorded(tmp_path / "run.mcap", records)
     content = path.read_bytes()
     path.write_bytes(content[: int(len(content) * share)])
-    with pytest.raises(RecordingError, match=r"run\.mcap is (damaged|not an MCAP)"):
+    back = list(read(path))
+    assert len(back) >= int(60 * share) - 25  # turns are written in pieces of a MiB
+    for one, record in zip(back, records, strict=False):
+        assert_same(one, record)
+    assert "run.mcap was cut off; it is read up to its last whole" in caplog.text
+    assert metadata(path)["version"] == "1.0"
+
+
+def test_a_recording_with_nothing_in_it_is_refused_by_name(tmp_path: Path) -> None:
+    path = recorded(tmp_path / "run.mcap", [full_record(0)])
+    content = path.read_bytes()
+    path.write_bytes(b"")
+    with pytest.raises(RecordingError, match=r"run\.mcap is not an MCAP"):
         list(read(path))
-    with pytest.raises(RecordingError, match=r"run\.mcap is (damaged|not an MCAP)"):
+    path.write_bytes(content[:20])
+    with pytest.raises(RecordingError, match=r"run\.mcap is .*not a recording"):
         metadata(path)
+
+
+KILLED = """
+import os, sys
+from pathlib import Path
+from test_recorder import NOTES, full_record
+from edge_runtime.sinks.recorder import Recorder
+with Recorder(Path(sys.argv[1]), NOTES) as recorder:
+    for index in range(60):
+        recorder.publish(full_record(index))
+    os.kill(os.getpid(), 9)
+"""
+
+
+def test_the_recording_of_a_run_that_was_killed_is_kept_beside_the_next(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "run.mcap"
+    paths = os.pathsep.join([str(Path(__file__).parent), *sys.path])
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED, str(path)], env={"PYTHONPATH": paths}, check=False
+    )
+    assert done.returncode == -signal.SIGKILL
+    recorded(path, [full_record(7)])
+    (left,) = tmp_path.glob("run-*.mcap")
+    assert f"an earlier run was cut off; its recording is {left}" in caplog.text
+    indices = [one.turn.index for one in read(left)]
+    assert indices == list(range(len(indices))) and len(indices) > 30
+    assert [one.turn.index for one in read(path)] == [7]
+    assert not list(tmp_path.glob("*.part"))
 
 
 def test_flipped_bits_are_noticed(tmp_path: Path) -> None:
@@ -255,14 +306,26 @@ def test_a_place_that_cannot_be_written_is_an_input_error(tmp_path: Path) -> Non
         Recorder(tmp_path / "file" / "run.mcap", NOTES).__enter__()
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux's /dev/full")
-@pytest.mark.parametrize("turns", [1, 90])
-def test_a_full_disk_ends_the_recording_with_a_warning_and_nothing_else(
+@pytest.fixture
+def small_disk() -> Iterator[None]:
+    """No file grows beyond 1 MB: writing fails halfway, as on a disk that is full."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.mark.usefixtures("small_disk")
+@pytest.mark.parametrize("turns", [45, 100], ids=["at its end", "before"])
+def test_a_full_disk_ends_the_recording_with_a_warning_and_keeps_what_was_written(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, turns: int
 ) -> None:
-    (tmp_path / "run.mcap.part").symlink_to("/dev/full")
+    path = tmp_path / "run.mcap"
     with caplog.at_level(logging.WARNING):
-        recorded(tmp_path / "run.mcap", [full_record(index) for index in range(turns)])
+        recorded(path, [full_record(index) for index in range(turns)])
     (entry,) = caplog.records
     assert entry.getMessage().startswith("recording stopped, the run goes on")
-    assert list(tmp_path.iterdir()) == []
+    (kept,) = tmp_path.iterdir()
+    assert str(kept) in entry.getMessage()
+    indices = [one.turn.index for one in read(kept)]
+    assert indices == list(range(len(indices))) and len(indices) > 20

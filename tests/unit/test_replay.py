@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from mcap.writer import Writer
 from tiny_model import checked_manifest, write_tiny_model
 from typing_extensions import Self
 
+from edge_runtime.assemble import Assembler
 from edge_runtime.decide import FloorDecider
 from edge_runtime.errors import EngineError, RecordingError
 from edge_runtime.inference.onnx import OnnxEngine
@@ -22,16 +24,21 @@ from edge_runtime.interfaces import Decider, Engine
 from edge_runtime.micro_turn import (
     TURN_SAMPLES,
     Action,
+    AudioReading,
+    Decision,
     Delegation,
     EngineOutput,
     Event,
     EventKind,
+    FrameReading,
     MicroTurn,
     Timings,
     TurnRecord,
 )
-from edge_runtime.replay import Difference, metadata, replay
+from edge_runtime.reference_engine import reference_engine_folder
+from edge_runtime.replay import Difference, metadata, read, replay
 from edge_runtime.sinks.recorder import Recorder
+from edge_runtime.sources.camera_watch import View
 
 TURNS = 8
 SHA256 = "the hash of the model"
@@ -75,6 +82,7 @@ def turns() -> list[MicroTurn]:
             deadline_ns=index * 200_000_000,
             audio=noise.uniform(-1, 1, (2, TURN_SAMPLES)).astype(np.float32),
             frame=noise.integers(0, 256, (4, 6, 3), np.uint8) if index % 2 else None,
+            frame_age_ms=20.0 if index % 2 else None,
             events=(Event(EventKind.LINK_UP),) if index == 4 else (),
         )
         for index in range(TURNS)
@@ -86,15 +94,22 @@ def decider() -> Decider:
 
 
 def recorded(
-    path: Path, engine: Engine, tampered: Mapping[int, Mapping[str, Any]] | None = None
+    path: Path,
+    engine: Engine,
+    tampered: Mapping[int, Mapping[str, Any]] | None = None,
+    dropped: Sequence[int] = (),
+    frames: bool = True,
 ) -> Path:
-    """A run of the engine; `tampered` changes fields of the decisions after the fact."""
+    """A run of the engine; `tampered` changes fields of the decisions after the fact, `dropped`
+    leaves micro-turns out."""
     deciding = decider()
-    with Recorder(path, {"engine": {"sha256": SHA256}}) as recorder:
+    with Recorder(path, {"engine": {"sha256": SHA256}}, frames) as recorder:
         for turn in turns():
             output = engine.step(turn)
             decision = deciding.decide(output, turn)
             decision = replace(decision, **(tampered or {}).get(turn.index, {}))
+            if turn.index in dropped:
+                continue
             recorder.publish(TurnRecord(turn, output, decision, Timings(compute_ms=turn.index)))
     return path
 
@@ -113,6 +128,44 @@ def test_a_real_model_comes_out_the_same_to_the_last_bit(tmp_path: Path) -> None
         report = replay(path, engine, FloorDecider(engine.manifest), SHA256)
     assert (report.turns, report.difference) == (TURNS, None)
     assert report.max_output_difference == 0.0
+
+
+class Large:
+    """A camera of 1280x720, no picture like another."""
+
+    def __init__(self) -> None:
+        self._noise = np.random.default_rng(7)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        return None
+
+    def latest(self, now_ns: int) -> FrameReading:
+        bgr = self._noise.integers(0, 256, (720, 1280, 3), np.uint8)
+        return FrameReading(View().of(bgr), now_ns)
+
+
+def test_what_the_model_saw_of_a_large_picture_is_recorded_to_the_last_bit(tmp_path: Path) -> None:
+    folder, assembler = reference_engine_folder(), Assembler(Large())
+    with OnnxEngine(folder) as engine, Recorder(path := tmp_path / "run.mcap", {}) as recorder:
+        deciding = FloorDecider(engine.manifest)
+        for one in turns()[:3]:
+            sound = AudioReading(one.audio)
+            turn = assembler.assemble(one.index, sound, (), one.voice, one.background)
+            output = engine.step(turn)
+            recorder.publish(TurnRecord(turn, output, deciding.decide(output, turn), Timings()))
+    with OnnxEngine(folder) as engine:
+        report = replay(path, engine, FloorDecider(engine.manifest), SHA256)
+    assert (report.turns, report.difference, report.max_output_difference) == (3, None, 0.0)
+    sizes = {one.turn.frame.shape for one in read(path) if one.turn.frame is not None}
+    assert sizes == {(360, 640, 3)}
 
 
 def test_engine_and_decider_start_afresh(tmp_path: Path) -> None:
@@ -165,6 +218,40 @@ def test_another_model_is_recognised_by_its_hash_and_its_outputs(tmp_path: Path)
     assert (report.difference.index, report.difference.field) == (0, "probabilities")
     loudest = float(turns()[0].audio[0].max())
     assert report.max_output_difference == pytest.approx(loudest / 2, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("left_out", "missing"),
+    [
+        ({"frames": False}, r"the model saw pictures, which recording\.frames: false left out"),
+        ({"dropped": (3, 4)}, "micro-turns 3 to 4 are not in it: they were dropped"),
+        ({"dropped": (0, 1)}, r"it begins with micro-turn 2.*only the first file"),
+        ({}, None),
+    ],
+)
+def test_what_is_not_in_the_recording_is_told_with_the_difference(
+    tmp_path: Path, left_out: dict[str, Any], missing: str | None
+) -> None:
+    path = recorded(tmp_path / "run.mcap", LevelEngine(), {7: {"heard": "psst"}}, **left_out)
+    difference = replay(path, LevelEngine(), decider(), SHA256).difference
+    assert difference is not None
+    if missing is None:
+        assert difference.missing is None
+    else:
+        assert difference.missing is not None and re.search(missing, difference.missing)
+
+
+def test_the_safe_stop_at_the_end_was_not_decided_by_the_model(tmp_path: Path) -> None:
+    engine, deciding = LevelEngine(), decider()
+    *before, last = turns()
+    with Recorder(tmp_path / "run.mcap", {}) as recorder:
+        for turn in before:
+            output = engine.step(turn)
+            recorder.publish(TurnRecord(turn, output, deciding.decide(output, turn), Timings()))
+        halt = Decision(last.index, "yield", stop=True, actions=(Action("stop_motion"),))
+        recorder.publish(TurnRecord(last, EngineOutput(last.index, {}), halt, Timings()))
+    report = replay(tmp_path / "run.mcap", LevelEngine(), decider(), SHA256)
+    assert (report.turns, report.difference) == (TURNS - 1, None)
 
 
 def test_an_engine_that_fails_is_not_a_difference(tmp_path: Path) -> None:

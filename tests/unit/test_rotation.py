@@ -101,6 +101,17 @@ def test_the_recording_of_the_run_before_is_kept_beside(tmp_path: Path, clock: C
     assert [len(list(read(path))) for path in found if path != recording(tmp_path)] == [1]
 
 
+def test_what_a_run_that_was_cut_off_left_counts_like_the_others(
+    tmp_path: Path, clock: Clock
+) -> None:
+    old(tmp_path, "last.mcap.part", 3 * DAY_S, 600, clock)
+    with rotation(tmp_path, KEEP_ALL, clock) as sink:
+        turns(sink, 1)
+    assert (tmp_path / "last-20231111T221320.mcap").stat().st_size == 600
+    with rotation(tmp_path, Limits(1e12, 1e12, keep_bytes=1e12, keep_s=DAY_S), clock):
+        assert not (tmp_path / "last-20231111T221320.mcap").exists()
+
+
 def old(folder: Path, name: str, age_s: float, size: int, clock: Clock) -> Path:
     path = folder / name
     path.write_bytes(bytes(size))
@@ -128,6 +139,38 @@ def test_what_is_not_a_recording_of_ours_stays(tmp_path: Path, clock: Clock) -> 
     files = [old(tmp_path, name, 99 * DAY_S, 10, clock) for name in names]
     with rotation(tmp_path, Limits(1e12, 1e12, keep_bytes=0, keep_s=0), clock):
         assert all(path.exists() for path in files)
+
+
+def test_a_folder_is_refused_and_left_as_it_is(tmp_path: Path, clock: Clock) -> None:
+    folder = tmp_path / "last.mcap"
+    folder.mkdir()
+    for sink in (rotation(tmp_path, KEEP_ALL, clock), Recorder(folder, {})):
+        with pytest.raises(RecordingError, match=r"a folder. Give a file, such as .*/last\.mcap"):
+            sink.__enter__()
+    assert list(tmp_path.iterdir()) == [folder]
+
+
+@pytest.mark.parametrize("place", [".", "/", "/dev/null"])
+def test_a_place_without_a_name_for_a_file_is_refused(place: str) -> None:
+    path = Path(place)
+    with pytest.raises(RecordingError, match="Give a file, such as"):
+        Rotation(lambda where: Recorder(where, {}), path, KEEP_ALL).__enter__()
+
+
+def test_a_folder_named_like_an_old_recording_stays(tmp_path: Path, clock: Clock) -> None:
+    folder = tmp_path / "last-20200101T000000.mcap"
+    folder.mkdir()
+    with rotation(tmp_path, Limits(1e12, 1e12, keep_bytes=0, keep_s=0), clock):
+        assert folder.exists()
+
+
+def test_a_recording_that_cannot_be_put_aside_is_an_input_error(
+    tmp_path: Path, clock: Clock
+) -> None:
+    path = old(tmp_path, 240 * "n" + ".mcap", DAY_S, 600, clock)
+    sink = Rotation(lambda where: Recorder(where, {}), path, KEEP_ALL, clock)
+    with pytest.raises(RecordingError, match=r"cannot be written: File name too long"):
+        sink.__enter__()
 
 
 class Full:
