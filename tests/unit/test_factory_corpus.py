@@ -15,7 +15,7 @@ pytest.importorskip("scipy", reason="the factory needs scipy (make train)")
 
 from engines.reference.corpus import pico as pico_module
 from engines.reference.corpus.acoustics import Acoustics, generated_beds
-from engines.reference.corpus.bank import Bank, Segment, at_pace
+from engines.reference.corpus.bank import RATE_HZ, Bank, Segment, aloud, at_pace
 from engines.reference.corpus.choices import Moment, Point, made
 from engines.reference.corpus.conversation import OVERLAPS, SHORT_OVERLAPS, Composer
 from engines.reference.corpus.dense import DenseComposer
@@ -23,6 +23,7 @@ from engines.reference.corpus.draft import IGNORE, Conversation, Draft
 from engines.reference.corpus.factory import GRAMMAR, build_composers
 from engines.reference.corpus.pico import Pico
 from engines.reference.corpus.text import PHRASED, Grammar, _sentences, load_prose, load_words
+from engines.reference.losses import joined
 from engines.reference.model import TURN_SAMPLES, VISION
 from engines.reference.train import Settings
 from engines.reference.vocabulary import (
@@ -192,7 +193,7 @@ def test_who_tells_a_story_hears_that_they_are_heard(bank: Bank, composer: Compo
     stories = {**bank, "turn": [one for one in bank["turn"] if one.intent == "story"]}
     told = Composer(stories, composer.labels, composer.acoustics, TURNS)
     places = heard = 0
-    for one in (told.compose(seed) for seed in range(6)):
+    for one in (told.compose(seed) for seed in range(12)):
         places += sum(mark.kind == "backchannel_place" for mark in one.marks)
         for turn in np.flatnonzero(one.floor == FLOOR.index("backchannel")):
             heard += 1
@@ -344,6 +345,59 @@ def test_in_doubt_the_device_is_silent_whatever_it_was(
                     quiet[mark.kind].append(bool((spoken[after] & ~heard[after]).any()))
     for found in quiet.values():
         assert len(found) >= 10 and all(found)
+
+
+def test_a_hand_and_a_wave_are_told_apart_by_what_they_do(composer: Composer) -> None:
+    waves, hands = 0, 0
+    for one in (composer.compose(seed) for seed in range(150)):
+        hand, wave = (one.vision[:, VISION.index(name)] == 1 for name in ("hand_raised", "waving"))
+        speaking = one.status[:, 0] > 0
+        waves += bool((wave & speaking).any())
+        hands += bool((hand & ~speaking & ~np.roll(speaking, 12)).any())
+        assert not (one.action[hand] == ACTIONS.index("wave")).any()
+    assert waves and hands
+
+
+def test_somebody_who_speaks_at_length_may_pause_in_silence(bank: Bank, composer: Composer) -> None:
+    """Else silence without an own "mhm" would mean an end."""
+    silent, own = 0, 0
+    for one in (composer.compose(seed) for seed in range(150)):
+        for mark in one.marks:
+            if mark.kind == "pause" and mark.end - mark.start > 0.8 * RATE_HZ:
+                first = mark.start // TURN_SAMPLES + 1
+                floor = one.floor[first : mark.end // TURN_SAMPLES]
+                own += bool((floor == FLOOR.index("backchannel")).any())
+                silent += bool(len(floor) and (floor == FLOOR.index("listen")).all())
+    assert own > 5 and silent > 3 * own
+
+
+def test_a_cancel_has_as_long_as_an_end(composer: Composer) -> None:
+    waits = [
+        (mark.end - mark.start) // TURN_SAMPLES
+        for one in (composer.compose(seed) for seed in range(300))
+        for mark in one.marks
+        if mark.kind == "cancel"
+    ]
+    assert len(waits) > 5 and max(waits) > 3
+
+
+def test_windows_that_share_a_turn_are_one_target() -> None:
+    apart, known, unknown = (0, 3, "a"), (3, 6, "b"), (6, 8, "")
+    assert joined([known, apart, unknown]) == [(0, 6, "a b"), (6, 8, "")]
+    assert joined([(0, 3, "a"), (4, 6, "b")]) == [(0, 3, "a"), (4, 6, "b")]
+
+
+def test_no_synthesizer_spells_mhm() -> None:
+    assert aloud("mhm, i see. hmm") == "umhum, i see. hum"
+    assert aloud("mm hm") == "umhum" and aloud("the rhythm of hm") == "the rhythm of hum"
+
+
+def test_a_word_belongs_where_most_of_it_lies() -> None:
+    from engines.reference.corpus.human import _words
+
+    entry = {"words": [["one", 0.0, 0.9], ["two(2)", 0.9, 2.2], ["<sil>", 1.2, 2], ["out", 5, 6]]}
+    assert _words(entry, [(0.0, 1.0), (2.0, 3.0)]) == [["one"], ["two"]]
+    assert _words(None, [(0.0, 1.0)]) == [[]]
 
 
 def test_dense_clips_teach_words_and_ends_and_decide_nothing(

@@ -62,6 +62,8 @@ GOES_ON, LONGEST_ANSWER_S = 0.3, 9.0
 """Share of the device's answers that have one more sentence, and the length from which none has."""
 LONG_TURN_S = 3.0
 """Who has spoken for so long is shown that they are heard."""
+STILL_HANDS = 0.3
+"""Share of the arms that are raised in silence and do not wave."""
 BACKCHANNELS = 0.4
 """Share of their longer pauses."""
 INTENT_TURNS = 3
@@ -286,20 +288,28 @@ class Composer:
         return position + (length + 8) * TURN_SAMPLES
 
     def _wave(self, draft: Draft, position: int) -> int:
-        """The person waves; the device waves back and says nothing."""
+        """The person waves, and the device waves back and says nothing; or holds a hand up and is
+        still, and it does nothing."""
         first, length = draft.turn(position), int(draft.rng.integers(6, 12))
         was_absent = not draft.present
         draft.look(first - 1, first + length + 2, True, True)
         draft.present = True
+        if was_absent:
+            draft.span(draft.floor, first - 1, first + length + 6, IGNORE)
+        if draft.rng.spawn(1)[0].random() < STILL_HANDS:
+            draft.span(draft.pose[:, 4], first, first + length, 1.0)
+        else:
+            self._waves_back(draft, first, length)
+        return position + (length + 2) * TURN_SAMPLES
+
+    @staticmethod
+    def _waves_back(draft: Draft, first: int, length: int) -> None:
         stop = min(first + length, draft.turns)
         draft.pose[first:stop, 3] = np.arange(1, stop - first + 1)
         draft.span(draft.action, first, first + 2, IGNORE)
         draft.span(draft.action, first + 2, first + 5, ACTION_INDEX["wave"])
         draft.span(draft.action, first + 5, first + length + 2, IGNORE)
-        if was_absent:
-            draft.span(draft.floor, first - 1, first + length + 6, IGNORE)
-        draft.mark("wave", position, position + length * TURN_SAMPLES)
-        return position + (length + 2) * TURN_SAMPLES
+        draft.mark("wave", first * TURN_SAMPLES, (first + length) * TURN_SAMPLES)
 
     def _arrival(self, draft: Draft, position: int) -> int:
         """Nobody is there for 2 s and more; then a person comes, and is greeted once."""
@@ -476,8 +486,10 @@ class Composer:
                 return self._hears_side_talk(draft, start, pcm)
             if chance < 0.66:
                 return self._is_interrupted(draft, start, pcm)
-            if chance < 0.74 and not draft.blind:
+            if chance < 0.73 and not draft.blind:
                 return self._sees_hand(draft, start, pcm)
+            if chance < 0.77 and not draft.blind:
+                return self._sees_wave(draft, start, pcm)
             if chance < 0.84:
                 return self._hears_noise(draft, start, pcm)
         draft.span(draft.floor_weight, starts + 1, draft.turn(end) - 1, UNDISTURBED_WEIGHT)
@@ -601,9 +613,19 @@ class Composer:
         draft.look(at - 1, at + 9, True, True)
         draft.span(draft.pose[:, 4], at, at + 8, 1.0)
         draft.mark("hand", at * TURN_SAMPLES, (at + 8) * TURN_SAMPLES)
-        draft.span(draft.floor, at, at + 1, IGNORE)
-        cut = self._cut(draft, at + 1, start, pcm)
+        draft.span(draft.floor, at, at + 2, IGNORE)  # it could still be a wave
+        cut = self._cut(draft, at + 2, start, pcm)
         return max(cut, (at + 9) * TURN_SAMPLES)
+
+    def _sees_wave(self, draft: Draft, start: int, pcm: NDArray[np.float32]) -> int:
+        """Nothing to stop for."""
+        first = draft.turn(self._inside(draft, start, pcm, 0.9))
+        length = int(draft.rng.integers(6, 12))
+        draft.look(first - 1, first + length + 2, True, True)
+        self._waves_back(draft, first, length)
+        draft.span(draft.floor_weight, first, first + length, HELD_WEIGHT)
+        draft.sound(start, pcm)
+        return max((first + length + 2) * TURN_SAMPLES, start + len(pcm))
 
     def _is_interrupted(self, draft: Draft, start: int, pcm: NDArray[np.float32]) -> int:
         return self._interrupted_at(draft, self._inside(draft, start, pcm, 0.7), start, pcm)
