@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -85,6 +86,14 @@ class Deaf(EnergyDetector):
 class Clairvoyant(EnergyDetector):
     """Its outputs depend on sound that has not been heard yet."""
 
+class Startled(EnergyDetector):
+    """Falls silent for whatever the person does; for a word by a hair more."""
+
+    def run(self, clip: Clip) -> Trace:
+        power = (clip.near.reshape(clip.turns, TURN_SAMPLES) ** 2).mean(1)
+        return replace(super().run(clip), stop=np.where(power > 0, 0.5 + 0.1 * power, 0.0))
+
+
     def outputs(self, clip: Clip) -> list[EngineOutput]:
         ahead = clip.with_microphone(np.roll(clip.audio[0], -2 * TURN_SAMPLES))
         return super().outputs(ahead)
@@ -156,3 +165,6 @@ def test_ticks_are_not_compared_without_the_other_models(casting: Casting) -> No
     found = ticks(bench(EnergyDetector(), casting))
     assert found["holds"] is None and "--ticks" in found["reason"]
     assert set(found["figures"]["this_model_asked_less_often"]) == {"200", "400", "1000"}
+    startled = listening_while_speaking(bench(Startled(), casting, 0.4))
+    assert startled["figures"]["changed_within_two_turns"]["value"] == 1
+    assert startled["holds"] is False, "it jumps at faint noise as it does at words"
