@@ -60,7 +60,7 @@ def card_lines(report: Mapping[str, Any]) -> Iterator[str]:
     if beside:
         heads += [f"smart-turn, {m.replace('_', ' ')}" for m in materials]
     model = [rows["model"][material] for material in materials]
-    baseline = [rows[beside][material] for material in materials] if beside else []
+    baseline = [rows[beside].get(material, {}) for material in materials] if beside else []
     yield from _table(heads, _lines(model + baseline, HEADLINE))
     yield ""
     yield from _table(heads[: len(materials)], _lines(model, MODEL_ONLY))

@@ -24,8 +24,9 @@ from edge_runtime.micro_turn import SAMPLE_RATE_HZ
 
 CORPUS = "engines.reference.corpus"
 SEEN, UNSEEN, HUMAN = "generated_seen", "generated_unseen", "human"
-SPLITS = {SEEN: "test_seen", UNSEEN: "test_unseen"}
-MATERIALS = (SEEN, UNSEEN, HUMAN)
+PHRASED = "generated_phrased"
+"""What turns are in templates that no training has; all else is as in SEEN."""
+SPLITS = {SEEN: "test_seen", UNSEEN: "test_unseen", PHRASED: "test_phrased"}
 LONG = 4 * SAMPLE_RATE_HZ
 """Samples of speech in a long turn, its pauses not counted."""
 
@@ -143,16 +144,22 @@ class Material:
 
 
 def load_materials(
-    data: Path | None, scale: float, seed: int, progress: Callable[[str], None]
+    data: Path | None,
+    scale: float,
+    seed: int,
+    progress: Callable[[str], None],
+    phrased: bool = False,
 ) -> list[Material]:
-    """All materials that this machine can make.
+    """All materials that this machine can make; that of new phrasings where it is asked for.
 
     Raises InputError where the corpus, a synthesizer or the folder of recordings is missing.
     """
     bank_module = _corpus("bank")
     banks = {}
     for name, split in SPLITS.items():
-        progress(f"synthesizing voices that were never trained on: {name}")
+        if name == PHRASED and not phrased:
+            continue
+        progress(f"synthesizing people of the tests: {name}")
         banks[name] = _build(bank_module, seed, scale, split)
     device = banks[SEEN]["device"]
     materials = [_material(name, bank, device, None, seed) for name, bank in banks.items()]

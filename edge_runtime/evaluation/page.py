@@ -37,6 +37,7 @@ pre{font-size:12px;background:#f6f7f9;padding:.6em;overflow-x:auto}
 TITLES = {
     "generated_seen": "Generated, voices of synthesizers it was trained with",
     "generated_unseen": "Generated, a synthesizer it never heard",
+    "generated_phrased": "Generated, turns in phrasings of no training, voices as in the first",
     "human": "Human speakers it never heard",
 }
 READ = (
@@ -108,7 +109,9 @@ def _tables(report: Mapping[str, Any]) -> Iterator[str]:
         yield f"<h3>{TITLES.get(material, material)}</h3>"
         yield f"<div class=wide><table><tr><th></th>{heads}</tr>"
         for name, found in rows.items():
-            cells = "".join(_cell(found[material].get(key), unit) for key, _, unit in HEADLINE)
+            cells = "".join(
+                _cell(found.get(material, {}).get(key), unit) for key, _, unit in HEADLINE
+            )
             kind = " class=model" if name == "model" else ""
             yield f"<tr{kind}><td>{name.replace('_', ' ')}</td>{cells}</tr>"
         yield "</table></div>"

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from edge_runtime.errors import InputError
 from edge_runtime.evaluation.clip import Clip, Judged
+from edge_runtime.evaluation.material import PHRASED
 from edge_runtime.evaluation.scenarios import Casting, Render, clips
 from edge_runtime.evaluation.scenarios.answers import answer, follow_up
 from edge_runtime.evaluation.scenarios.others import noises, side_talk
@@ -36,6 +37,11 @@ class Part:
     render: Render
     full: int
     for_baselines: bool = True
+    phrased: bool = False
+    """With new phrasings, too: what counts are the words of whole turns."""
+
+    def plays(self, material: str) -> bool:
+        return self.phrased or material != PHRASED
 
     def play(self, casting: Casting, share: float) -> Iterator[Clip]:
         return clips(self.render, casting, portion(self.full, share))
@@ -49,14 +55,14 @@ class Part:
 
 
 PARTS = (
-    Part("turns", turn, 200),
+    Part("turns", turn, 200, phrased=True),
     Part("interruptions", interruption, 100),
     Part("backchannels", backchannel, 100),
     Part("asides", aside, 60),
     Part("echo", echo, 40),
     Part("side talk", side_talk, 40),
     Part("noise", noises, 32),
-    Part("long turns", long_turn, 32, for_baselines=False),
+    Part("long turns", long_turn, 32, for_baselines=False, phrased=True),
     Part("vision", seen, 96, for_baselines=False),
     Part("answers", answer, 60, for_baselines=False),
     Part("follow-ups", follow_up, 20, for_baselines=False),

@@ -1,10 +1,11 @@
 """report.json, and its headline on the console.
 
 `rows` maps who was judged (`model`, `silero_500`, ...) to materials (`generated_seen`,
-`generated_unseen`, `human`) to figures by name, each `{"value", "n", "ci95"}`; `proofs` has the
-seven, each with `claim`, `figures`, `holds` (null: not decided) and the `reason` for that; `system`
-has figures of the whole runtime by clock and material; `curves` what the pictures are drawn from.
-Beside them stand engine, revision, seed, the share of a full run, and what a micro-turn cost.
+`generated_unseen`, `generated_phrased`, `human`) to figures by name, each
+`{"value", "n", "ci95"}`; `proofs` has the seven, each with `claim`, `figures`, `holds` (null: not
+decided) and the `reason` for that; `system` has figures of the whole runtime by clock and material;
+`curves` what the pictures are drawn from. Beside them stand engine, revision, seed, the share of a
+full run, and what a micro-turn cost.
 """
 
 from __future__ import annotations

@@ -12,7 +12,15 @@ pytest.importorskip("scipy", reason="the corpus needs scipy: pip install 'edge-r
 
 from edge_runtime.errors import InputError
 from edge_runtime.evaluation.clip import Clip
-from edge_runtime.evaluation.material import Material, load_materials, splits
+from edge_runtime.evaluation.material import (
+    PHRASED,
+    SEEN,
+    SPLITS,
+    Material,
+    load_materials,
+    splits,
+)
+from edge_runtime.evaluation.plan import PARTS
 from edge_runtime.evaluation.scenarios import Casting, clips
 from edge_runtime.evaluation.scenarios.answers import answer
 from edge_runtime.evaluation.scenarios.others import noises, side_talk
@@ -27,6 +35,8 @@ from edge_runtime.evaluation.scenarios.speaking import (
 )
 from edge_runtime.evaluation.scenarios.turns import long_turn, turn
 from edge_runtime.micro_turn import SAMPLE_RATE_HZ, TURN_SAMPLES, EventKind
+from engines.reference.corpus.bank import GRAMMAR
+from engines.reference.corpus.text import Grammar, normalise
 
 S = 16_000
 RENDERS = (turn, long_turn, interruption, backchannel, aside, echo, side_talk, noises, seen, answer)
@@ -35,7 +45,7 @@ RENDERS = (turn, long_turn, interruption, backchannel, aside, echo, side_talk, n
 @pytest.fixture(scope="module")
 def materials() -> list[Material]:
     try:
-        return load_materials(None, 0.008, 1, lambda text: None)
+        return load_materials(None, 0.008, 1, lambda text: None, phrased=True)
     except InputError as error:
         pytest.skip(f"nobody can speak here: {error}")
 
@@ -51,9 +61,25 @@ def level(pcm: np.ndarray, start: int, end: int) -> float:
 
 
 def test_seen_and_unseen_people_are_others(materials: list[Material]) -> None:
-    assert [material.name for material in materials] == ["generated_seen", "generated_unseen"]
+    assert [material.name for material in materials] == list(SPLITS)
     voices = [{spoken.voice for spoken in m.spoken["turn"]} for m in materials]  # type: ignore[attr-defined]
     assert voices[0] and voices[1] and not voices[0] & voices[1]
+
+
+def test_new_phrasings_are_of_no_training(materials: list[Material]) -> None:
+    grammar = Grammar.load(GRAMMAR)
+    grammar_lines = (grammar.turn(np.random.default_rng(i), "train") for i in range(4000))
+    trained = {normalise(" ".join(line.segments)) for line in grammar_lines}
+    said = [
+        {normalise(" ".join(s.text for s in one.segments)) for one in m.spoken["turn"]}
+        for m in (materials[0], materials[2])
+    ]
+    assert len(said[0] & trained) > 2 * len(said[1] & trained), "short ones may be the same"
+
+
+def test_only_whole_turns_are_phrased_anew() -> None:
+    assert [part.name for part in PARTS if part.plays(PHRASED)] == ["turns", "long turns"]
+    assert all(part.plays(SEEN) for part in PARTS)
 
 
 @pytest.mark.parametrize("render", RENDERS)
