@@ -10,6 +10,7 @@ full run, and what a micro-turn cost.
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -52,13 +53,14 @@ def read_report(path: Path) -> dict[str, Any]:
 
 def check_can_draw() -> None:
     """Before the run, not after it. Raises InputError."""
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError as error:
-        raise InputError(
-            f"The report is drawn with matplotlib ({error}). Install it: "
-            "pip install 'edge-runtime[evaluate]'"
-        ) from error
+    for module, what, package in (
+        ("matplotlib", "The report is drawn with matplotlib", "'edge-runtime[evaluate]'"),
+        ("cv2", "People are drawn with OpenCV", "opencv-python-headless"),
+    ):
+        try:
+            importlib.import_module(module)
+        except ImportError as error:
+            raise InputError(f"{what} ({error}). Install it: pip install {package}") from error
 
 
 # -- how figures are put -------------------------------------------------------------------------

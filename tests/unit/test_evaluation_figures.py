@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import io
 import math
+import sys
 
 import numpy as np
 import pytest
 from rich.console import Console
 
+from edge_runtime.errors import InputError
 from edge_runtime.evaluation import figures
 from edge_runtime.evaluation.figures import Crossings
-from edge_runtime.evaluation.report import table
+from edge_runtime.evaluation.report import check_can_draw, table
 
 
 def test_a_share_has_wilsons_interval() -> None:
@@ -104,6 +106,15 @@ def test_percentiles_come_with_an_interval() -> None:
     assert found["value"] == 90 and found["n"] == 101
     assert 75 < found["ci95"][0] < 90 < found["ci95"][1] <= 100
     assert figures.percentile([], 50)["value"] is None
+
+
+@pytest.mark.parametrize(("module", "name"), [("matplotlib", "matplotlib"), ("cv2", "OpenCV")])
+def test_what_is_drawn_with_must_be_there(
+    module: str, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(InputError, match=f"{name}.*pip install"):
+        check_can_draw()
 
 
 def test_a_run_of_some_scenarios_shows_only_what_they_tell() -> None:
