@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
 
 from edge_runtime.evaluation import figures
 from edge_runtime.evaluation.clip import (
@@ -18,7 +17,7 @@ from edge_runtime.evaluation.clip import (
 )
 from edge_runtime.evaluation.figures import Figure
 from edge_runtime.evaluation.gaps import Gap, turn_figures
-from edge_runtime.grammar_search import GrammarSearch
+from edge_runtime.evaluation.sentences import Sentence, edits, told_apart
 from edge_runtime.micro_turn import SAMPLE_RATE_HZ, Letters
 
 TAKEN_WITHIN = 2 * SAMPLE_RATE_HZ
@@ -57,14 +56,6 @@ SELECTIVE = {
     "side talk": "side_talk", "noise": "noise", "echo": "echo",
 }  # fmt: skip
 GREET, DELIVER = "greet", "deliver"
-
-
-class Sentence(NamedTuple):
-    """What was said in a clip, and how it was heard."""
-
-    truth: str
-    guess: str
-    letters: Letters | None = None
 
 
 class Tally:
@@ -282,39 +273,6 @@ def spells(moments: Sequence[int], start: int, end: int) -> int:
         if start < at <= end and at >= free:
             count, free = count + 1, at + SPEAKS_FOR
     return count
-
-
-def told_apart(sentences: Sequence[Sentence]) -> list[bool]:
-    """For each sentence, whether it is the one that is found: the vocabulary is all that is said
-    among them, so with more of them it is harder. Found is the likeliest by the letters, as the
-    runtime finds a question, and where there are none the one whose spelling is nearest."""
-    vocabulary = sorted({one.truth for one in sentences})
-    if len(vocabulary) < 2:
-        return []
-    searches: dict[tuple[str, ...], GrammarSearch] = {}
-
-    def found(one: Sentence) -> bool:
-        if one.letters is None or not one.letters.spell:
-            distance = edits(one.truth, one.guess)
-            others = (other for other in vocabulary if other != one.truth)
-            return one.guess != "" and all(distance < edits(other, one.guess) for other in others)
-        symbols = one.letters.symbols
-        if symbols not in searches:
-            searches[symbols] = GrammarSearch({"said": " | ".join(vocabulary)}, "said", symbols)
-        likeliest = searches[symbols].likeliest(one.letters)
-        return likeliest is not None and likeliest.text == one.truth
-
-    return [found(one) for one in sentences]
-
-
-def edits(truth: Sequence[str], guess: Sequence[str]) -> int:
-    """Levenshtein distance."""
-    row = list(range(len(guess) + 1))
-    for i, a in enumerate(truth, 1):
-        previous, row[0] = row[0], i
-        for j, b in enumerate(guess, 1):
-            previous, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, previous + (a != b))
-    return row[-1]
 
 
 def _first_named(moments: Sequence[tuple[int, str]], name: str, start: int, end: int) -> int | None:

@@ -9,8 +9,9 @@ import pytest
 
 from edge_runtime.evaluation.clip import Clip, Cue, Trace
 from edge_runtime.evaluation.gaps import Gap, eagerness_curve
-from edge_runtime.evaluation.metrics import Sentence, Tally, edits, spells, told_apart
+from edge_runtime.evaluation.metrics import Tally, spells
 from edge_runtime.evaluation.model_level import trace as model_trace
+from edge_runtime.evaluation.sentences import Sentence, edits, told_apart
 from edge_runtime.micro_turn import (
     TURN_SAMPLES,
     BackgroundState,
