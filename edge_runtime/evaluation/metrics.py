@@ -35,7 +35,8 @@ SHARES = (
     "selectivity", "hesitation_rate", "selectivity_backchannel", "selectivity_side_talk",
     "selectivity_noise",
     "selectivity_echo", "backchannels_in_pauses", "long_turn_took_floor", "vision_recall",
-    "vision_recall_arrival", "vision_recall_wave", "vision_recall_hand", "delegation_precision",
+    "vision_recall_arrival", "vision_recall_wave", "vision_recall_hand", "vision_waves_at_hand",
+    "vision_stops_for_wave", "delegation_precision",
     "delegation_recall", "premature_delegation_rate", "act_accuracy", "action_accuracy",
     "weave_violation_rate", "weave_delivered_rate", "stale_delivery_rate", "cancel_recall",
     "follow_up_answered",
@@ -203,6 +204,14 @@ class Tally:
         if found is not None:
             self.values["vision_latency_ms"].append((found - cue.start) / MS + RESPONSE_MS)
 
+    def hand_in_silence(self, cue: Cue, clip: Clip, trace: Trace) -> None:
+        waved = _first_named(trace.actions, "wave", cue.start, cue.end)
+        self.shares["vision_waves_at_hand"].append(waved is not None)
+
+    def wave_while_speaking(self, cue: Cue, clip: Clip, trace: Trace) -> None:
+        stopped = first(trace.stops, cue.start, cue.end)
+        self.shares["vision_stops_for_wave"].append(stopped is not None)
+
     def quiet(self, cue: Cue, clip: Clip, trace: Trace) -> None:
         """Nothing to react to: whatever it does is a false alarm."""
         moments = [*trace.takes, *(at for at, name in trace.actions if name != "look_at")]
@@ -294,6 +303,8 @@ _HANDLERS: Mapping[str, Callable[[Tally, Cue, Clip, Trace], None]] = {
     "arrival": Tally.sight,
     "wave": Tally.sight,
     "hand": Tally.sight,
+    "hand in silence": Tally.hand_in_silence,
+    "wave while speaking": Tally.wave_while_speaking,
     "quiet": Tally.quiet,
     "answer": Tally.answer,
     "busy floor": Tally.busy_floor,

@@ -11,7 +11,7 @@ from edge_runtime.evaluation.material import PHRASED
 from edge_runtime.evaluation.scenarios import Casting, Render, clips
 from edge_runtime.evaluation.scenarios.answers import answer, follow_up
 from edge_runtime.evaluation.scenarios.others import noises, side_talk
-from edge_runtime.evaluation.scenarios.seen import seen
+from edge_runtime.evaluation.scenarios.seen import crossed, seen
 from edge_runtime.evaluation.scenarios.speaking import aside, backchannel, echo, interruption
 from edge_runtime.evaluation.scenarios.turns import long_turn, turn
 
@@ -64,6 +64,7 @@ PARTS = (
     Part("noise", noises, 32),
     Part("long turns", long_turn, 32, for_baselines=False, phrased=True),
     Part("vision", seen, 96, for_baselines=False),
+    Part("crossed gestures", crossed, 48, for_baselines=False),
     Part("answers", answer, 60, for_baselines=False),
     Part("follow-ups", follow_up, 20, for_baselines=False),
 )

@@ -182,6 +182,22 @@ def test_what_is_seen_wants_the_right_reaction() -> None:
     assert figures(quiet, trace())["vision_false_per_hour"]["value"] == 0
 
 
+def test_who_only_sees_that_an_arm_is_up_gets_one_of_the_crossed_gestures_wrong() -> None:
+    wave, hand = Cue("wave", S, 3 * S), Cue("hand", S, 3 * S)
+    silent, speaking = Cue("hand in silence", S, 3 * S), Cue("wave while speaking", S, 3 * S)
+    tally = Tally()
+    for cue in (wave, silent):
+        tally.add(clip(cue, scenario="vision"), trace(actions=((2 * S, "wave"),)))
+    for cue in (hand, speaking):
+        tally.add(clip(cue, scenario="vision"), trace(stops=(2 * S,)))
+    found = tally.figures(0)
+    assert found["vision_recall"]["value"] == 1
+    assert found["vision_waves_at_hand"]["value"] == found["vision_stops_for_wave"]["value"] == 1
+    seen = figures(clip(speaking, scenario="vision"), trace(actions=((2 * S, "wave"),)))
+    assert seen["vision_stops_for_wave"]["value"] == 0, "it may wave back"
+    assert figures(clip(silent), trace())["vision_waves_at_hand"]["value"] == 0
+
+
 def test_a_result_waits_for_the_person_and_none_is_made_up() -> None:
     woven = clip(
         Cue("busy floor", S, 3 * S),

@@ -24,7 +24,7 @@ from edge_runtime.evaluation.plan import PARTS
 from edge_runtime.evaluation.scenarios import Casting, clips
 from edge_runtime.evaluation.scenarios.answers import answer
 from edge_runtime.evaluation.scenarios.others import noises, side_talk
-from edge_runtime.evaluation.scenarios.seen import seen
+from edge_runtime.evaluation.scenarios.seen import crossed, seen
 from edge_runtime.evaluation.scenarios.speaking import (
     Echo,
     aside,
@@ -39,7 +39,19 @@ from engines.reference.corpus.bank import GRAMMAR
 from engines.reference.corpus.text import Grammar, normalise
 
 S = 16_000
-RENDERS = (turn, long_turn, interruption, backchannel, aside, echo, side_talk, noises, seen, answer)
+RENDERS = (
+    turn,
+    long_turn,
+    interruption,
+    backchannel,
+    aside,
+    echo,
+    side_talk,
+    noises,
+    seen,
+    crossed,
+    answer,
+)
 
 
 @pytest.fixture(scope="module")
@@ -206,6 +218,13 @@ def test_somebody_who_speaks_to_others_has_turned_away(casting: Casting) -> None
         changed.append(np.abs(turned - before).mean())
         assert not clip.near.any(), "none of it is said to the device"
     assert np.median(changed) > 1.0
+
+
+def test_crossed_gestures_are_those_of_the_other_moment(casting: Casting) -> None:
+    for clip in clips(crossed, casting, 4):
+        (cue,) = clip.of("hand in silence", "wave while speaking")
+        speaking = clip.voice[(cue.start + S) // TURN_SAMPLES].speaking
+        assert speaking is (cue.kind == "wave while speaking")
 
 
 def test_a_result_comes_while_it_is_pending_and_then_waits(casting: Casting) -> None:
