@@ -38,6 +38,7 @@ SHARES = (
     "vision_recall_arrival", "vision_recall_wave", "vision_recall_hand", "vision_waves_at_hand",
     "vision_stops_for_wave", "delegation_precision",
     "delegation_recall", "premature_delegation_rate", "act_accuracy", "action_accuracy",
+    "wrong_action_rate",
     "weave_violation_rate", "weave_delivered_rate", "stale_delivery_rate", "cancel_recall",
     "follow_up_answered",
 )  # fmt: skip
@@ -57,6 +58,8 @@ SELECTIVE = {
     "side talk": "side_talk", "noise": "noise", "echo": "echo",
 }  # fmt: skip
 GREET, DELIVER = "greet", "deliver"
+HARMLESS = "look_at"
+"""The action that nobody minds unasked."""
 
 
 class Tally:
@@ -107,9 +110,8 @@ class Tally:
         self.shares["takeover_rate"].append(in_time)
         if took is not None:
             self.values["response_latency_ms"].append((took - cue.start) / MS + RESPONSE_MS)
-        wanted = cue.facts
+        wanted, until = cue.facts, cue.start + TAKEN_WITHIN
         if "delegate" in wanted:
-            until = cue.start + TAKEN_WITHIN
             given = _first_named(trace.delegations, "delegate", cue.start, until) is not None
             if wanted["delegate"] == "delegate":
                 self.shares["delegation_recall"].append(given)
@@ -117,10 +119,12 @@ class Tally:
                 self.shares["delegation_precision"].append(wanted["delegate"] == "delegate")
         if "act" in wanted and took is not None and in_time and took in trace.acts:
             self.shares["act_accuracy"].append(trace.acts[took] == wanted["act"])
+        if "action" in wanted:
+            others = {HARMLESS, wanted["action"]}
+            done_too = {name for at, name in trace.actions if cue.start < at <= until} - others
+            self.shares["wrong_action_rate"].append(bool(done_too))
         if wanted.get("action", "none") != "none":
-            done = _first_named(
-                trace.actions, wanted["action"], cue.start, cue.start + TAKEN_WITHIN
-            )
+            done = _first_named(trace.actions, wanted["action"], cue.start, until)
             self.shares["action_accuracy"].append(done is not None)
 
     def _cut_ins(self, clip: Clip, trace: Trace) -> None:
@@ -214,7 +218,7 @@ class Tally:
 
     def quiet(self, cue: Cue, clip: Clip, trace: Trace) -> None:
         """Nothing to react to: whatever it does is a false alarm."""
-        moments = [*trace.takes, *(at for at, name in trace.actions if name != "look_at")]
+        moments = [*trace.takes, *(at for at, name in trace.actions if name != HARMLESS)]
         self.units["vision_false_per_hour"] += (cue.end - cue.start) / _MINUTE / 60
         self.counts["vision_false_per_hour"] += spells(sorted(moments), cue.start, cue.end)
 

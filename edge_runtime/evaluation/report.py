@@ -111,6 +111,7 @@ MODEL_ONLY: Sequence[tuple[str, str, str]] = (
     ("premature_delegation_rate", "hands on half a question", PERCENT),
     ("act_accuracy", "the right act", PERCENT),
     ("action_accuracy", "the right action", PERCENT),
+    ("wrong_action_rate", "a wrong action, or one too many", PERCENT),
     ("weave_violation_rate", "result: talks over the person", PERCENT),
     ("weave_delivered_rate", "result: delivered in 4 s", PERCENT),
     ("weave_delay_ms_p50", "result: after the floor was free", "ms"),

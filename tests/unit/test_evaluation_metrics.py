@@ -170,6 +170,26 @@ def test_delegation_and_action_are_held_against_what_was_asked() -> None:
     assert (found["action_accuracy"]["value"], found["action_accuracy"]["n"]) == (0.5, 2)
 
 
+def test_an_action_that_nobody_asked_for_is_a_wrong_one() -> None:
+    nothing, wave = (
+        Cue("end", S, 4 * S, facts={"act": "yes", "action": action, "delegate": "none"})
+        for action in ("none", "wave")
+    )
+    at = S + 6400
+    for cue, actions, wrong in (
+        (wave, ("wave",), 0),
+        (wave, ("wave", "turn_left"), 1),
+        (wave, ("come",), 1),
+        (nothing, ("come",), 1),
+        (nothing, ("look_at",), 0),
+        (nothing, (), 0),
+    ):
+        found = figures(clip(cue), trace(actions=tuple((at, name) for name in actions)))
+        assert found["wrong_action_rate"]["value"] == wrong, (cue.facts, actions)
+    late = figures(clip(nothing), trace(actions=((4 * S, "come"),)))
+    assert late["wrong_action_rate"]["value"] == 0, "what comes later answers something else"
+
+
 def test_what_is_seen_wants_the_right_reaction() -> None:
     arrival = clip(Cue("arrival", S, 4 * S), scenario="vision")
     greeted = figures(arrival, trace(takes=(2 * S,), acts={2 * S: "greet"}))
