@@ -38,14 +38,14 @@ SHARES = (
     "vision_recall_arrival", "vision_recall_wave", "vision_recall_hand", "vision_waves_at_hand",
     "vision_stops_for_wave", "delegation_precision",
     "delegation_recall", "premature_delegation_rate", "act_accuracy", "action_accuracy",
-    "wrong_action_rate",
+    "wrong_action_rate", "open_delegation_rate",
     "weave_violation_rate", "weave_delivered_rate", "stale_delivery_rate", "cancel_recall",
     "follow_up_answered",
 )  # fmt: skip
 RATES = (
-    "side_talk_answers_per_min", "noise_answers_per_min", "self_answers_per_min",
-    "self_interruptions_per_min", "speech_cut_ins_per_min", "backchannels_per_min",
-    "vision_false_per_hour",
+    "side_talk_answers_per_min", "side_talk_delegations_per_min", "noise_answers_per_min",
+    "self_answers_per_min", "self_interruptions_per_min", "speech_cut_ins_per_min",
+    "backchannels_per_min", "vision_false_per_hour",
 )  # fmt: skip
 PERCENTILES = {
     "response_latency_ms": (50, 90),
@@ -111,12 +111,7 @@ class Tally:
         if took is not None:
             self.values["response_latency_ms"].append((took - cue.start) / MS + RESPONSE_MS)
         wanted, until = cue.facts, cue.start + TAKEN_WITHIN
-        if "delegate" in wanted:
-            given = _first_named(trace.delegations, "delegate", cue.start, until) is not None
-            if wanted["delegate"] == "delegate":
-                self.shares["delegation_recall"].append(given)
-            if given:
-                self.shares["delegation_precision"].append(wanted["delegate"] == "delegate")
+        self._handed_on(wanted.get("delegate"), cue.start, until, trace)
         if "act" in wanted and took is not None and in_time and took in trace.acts:
             self.shares["act_accuracy"].append(trace.acts[took] == wanted["act"])
         if "action" in wanted:
@@ -126,6 +121,17 @@ class Tally:
         if wanted.get("action", "none") != "none":
             done = _first_named(trace.actions, wanted["action"], cue.start, until)
             self.shares["action_accuracy"].append(done is not None)
+
+    def _handed_on(self, wanted: str | None, start: int, until: int, trace: Trace) -> None:
+        """What is `wanted` of free text is not known: what is handed on of it counts apart."""
+        given = _first_named(trace.delegations, "delegate", start, until) is not None
+        if wanted is None:
+            self.shares["open_delegation_rate"].append(given)
+            return
+        if wanted == "delegate":
+            self.shares["delegation_recall"].append(given)
+        if given:
+            self.shares["delegation_precision"].append(wanted == "delegate")
 
     def _cut_ins(self, clip: Clip, trace: Trace) -> None:
         """Taking the floor while the person is speaking, away from the edges of the speech."""
@@ -177,6 +183,11 @@ class Tally:
         name = f"{SELECTIVE[cue.kind]}_answers_per_min"
         self.units[name] += (cue.end - cue.start) / _MINUTE
         self.counts[name] += spells(trace.takes, cue.start, cue.end)
+        if cue.kind == "side talk":
+            handed_on = [at for at, name in trace.delegations if name == "delegate"]
+            minutes = (cue.end - cue.start) / _MINUTE
+            self.units["side_talk_delegations_per_min"] += minutes
+            self.counts["side_talk_delegations_per_min"] += spells(handed_on, cue.start, cue.end)
 
     def echo(self, cue: Cue, clip: Clip, trace: Trace) -> None:
         self.distraction(cue, clip, trace)

@@ -109,6 +109,8 @@ MODEL_ONLY: Sequence[tuple[str, str, str]] = (
     ("delegation_precision", "delegation, precision", PERCENT),
     ("delegation_recall", "delegation, recall", PERCENT),
     ("premature_delegation_rate", "hands on half a question", PERCENT),
+    ("open_delegation_rate", "hands on free text", PERCENT),
+    ("side_talk_delegations_per_min", "hands on side talk, a minute", PER_MINUTE),
     ("act_accuracy", "the right act", PERCENT),
     ("action_accuracy", "the right action", PERCENT),
     ("wrong_action_rate", "a wrong action, or one too many", PERCENT),

@@ -170,6 +170,18 @@ def test_delegation_and_action_are_held_against_what_was_asked() -> None:
     assert (found["action_accuracy"]["value"], found["action_accuracy"]["n"]) == (0.5, 2)
 
 
+def test_what_is_handed_on_beside_the_questions_counts_too() -> None:
+    handed_on = trace(delegations=((2 * S, "delegate"), (5 * S, "cancel")))
+    free = figures(clip(Cue("end", S, 4 * S, "open")), handed_on)
+    assert free["open_delegation_rate"]["value"] == 1 and free["delegation_precision"]["n"] == 0
+    asked = Cue("end", S, 4 * S, "fact", facts={"delegate": "delegate"})
+    assert figures(clip(asked), handed_on)["open_delegation_rate"]["n"] == 0
+    beside = figures(clip(Cue("side talk", 0, 6 * S), scenario="any"), handed_on)
+    assert beside["side_talk_delegations_per_min"]["value"] == pytest.approx(10)
+    noise = figures(clip(Cue("noise", 0, 6 * S), scenario="any"), handed_on)
+    assert noise["side_talk_delegations_per_min"]["n"] == 0
+
+
 def test_an_action_that_nobody_asked_for_is_a_wrong_one() -> None:
     nothing, wave = (
         Cue("end", S, 4 * S, facts={"act": "yes", "action": action, "delegate": "none"})
