@@ -42,6 +42,19 @@ def share(hits: int, total: int) -> Figure:
     return figure(part, total, low, high)
 
 
+def mean_of(parts: Sequence[Figure]) -> Figure:
+    """The mean of independent shares, each of the same weight however many it counts; nothing where
+    one of them is. The interval is made of theirs (Zou and Donner 2008)."""
+    if not parts or any(part["value"] is None for part in parts):
+        return nothing()
+    value = sum(part["value"] for part in parts) / len(parts)
+    below, above = (
+        math.sqrt(sum((part["value"] - part["ci95"][end]) ** 2 for part in parts)) / len(parts)
+        for end in (0, 1)
+    )
+    return figure(value, sum(part["n"] for part in parts), value - below, value + above)
+
+
 def rate(count: int, units: float) -> Figure:
     """Events per unit with Byar's approximation of the Poisson interval; n is the units."""
     if units <= 0:

@@ -32,7 +32,7 @@ LONG_PAUSE = SAMPLE_RATE_HZ
 SHARES = (
     "takeover_rate", "false_takeover_rate", "false_takeover_rate_long_pause", "stop_miss_rate",
     "stopped_before_rate",
-    "selectivity", "hesitation_rate", "selectivity_backchannel", "selectivity_side_talk",
+    "hesitation_rate", "selectivity_backchannel", "selectivity_side_talk",
     "selectivity_noise",
     "selectivity_echo", "backchannels_in_pauses", "long_turn_took_floor", "vision_recall",
     "vision_recall_arrival", "vision_recall_wave", "vision_recall_hand", "vision_waves_at_hand",
@@ -173,7 +173,6 @@ class Tally:
         """Something that shall neither stop the device nor be answered."""
         until = cue.end + (AFTERMATH if cue.kind in ("backchannel", "noise burst") else 0)
         reacted = first(trace.stops, cue.start, until) or first(trace.takes, cue.start, until)
-        self.shares["selectivity"].append(reacted is None)
         self.shares[f"selectivity_{SELECTIVE[cue.kind]}"].append(reacted is None)
         if reacted is None:
             self.shares["hesitation_rate"].append(trace.hesitated(cue.start, until))
@@ -266,6 +265,8 @@ class Tally:
         for name in SHARES:
             hits = self.shares.get(name, [])
             found[name] = figures.share(sum(hits), len(hits))
+        kinds = [f"selectivity_{kind}" for kind in dict.fromkeys(SELECTIVE.values())]
+        found["selectivity"] = figures.mean_of([found[kind] for kind in kinds])
         for name in RATES:
             found[name] = figures.rate(self.counts.get(name, 0), self.units.get(name, 0.0))
         for name, percents in PERCENTILES.items():

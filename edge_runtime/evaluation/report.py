@@ -81,7 +81,7 @@ HEADLINE: Sequence[tuple[str, str, str]] = (
     ("stopped_before_rate", "… had stopped before it", PERCENT),
     ("stop_latency_ms_p50", "stops after, median", "ms"),
     ("stop_latency_ms_p95", "stops after, 95 %", "ms"),
-    ("selectivity", "selectivity", PERCENT),
+    ("selectivity", "selectivity, mean of its kinds", PERCENT),
     ("hesitation_rate", "… and is silent for a moment", PERCENT),
     ("side_talk_answers_per_min", "answers side talk, a minute", PER_MINUTE),
     ("noise_answers_per_min", "answers noise, a minute", PER_MINUTE),

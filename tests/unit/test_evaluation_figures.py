@@ -24,6 +24,14 @@ def test_a_share_has_wilsons_interval() -> None:
     assert figures.share(0, 0) == {"value": None, "n": 0, "ci95": [None, None]}
 
 
+def test_a_mean_of_shares_weighs_them_alike() -> None:
+    found = figures.mean_of([figures.share(10, 100), figures.share(9, 10)])
+    assert found["value"] == 0.5 and found["n"] == 110
+    # 0.5 -+ sqrt(.0448^2 + .3042^2) / 2 and sqrt(.0744^2 + .0821^2) / 2
+    assert found["ci95"] == pytest.approx([0.3463, 0.5554], abs=2e-3)
+    assert figures.mean_of([figures.share(10, 100), figures.nothing()])["value"] is None
+
+
 def test_a_rate_without_an_event_still_has_an_upper_bound() -> None:
     found = figures.rate(0, 10.0)
     assert found["value"] == 0 and found["ci95"][0] == 0

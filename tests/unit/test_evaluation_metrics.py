@@ -136,8 +136,23 @@ def test_selectivity_is_not_to_react(
     one = clip(Cue(kind, S + S // 2, 3 * S), scenario="any")
     for decided, value in ((trace(**moments), 0), (trace(), 1)):
         found = figures(one, decided)
-        assert found["selectivity"]["value"] == value
         assert found[name]["value"] == value
+        assert found["selectivity"]["value"] is None, "of one kind alone"
+
+
+def test_selectivity_is_the_mean_of_its_kinds_however_often_each_occurs() -> None:
+    tally = Tally()
+    for kind, often, stops in (
+        ("backchannel", 3, True),
+        ("side talk heard", 1, False),
+        ("noise burst", 1, False),
+        ("echo", 5, False),
+    ):
+        for _ in range(often):
+            cue = Cue(kind, S + S // 2, 3 * S)
+            tally.add(clip(cue, scenario="any"), trace(stops=(2 * S,) if stops else ()))
+    found = tally.figures(0)["selectivity"]
+    assert (found["value"], found["n"]) == (0.75, 10)
 
 
 def test_one_long_answer_is_counted_once() -> None:
