@@ -39,7 +39,8 @@ SHARES = (
     "vision_stops_for_wave", "delegation_precision",
     "delegation_recall", "premature_delegation_rate", "act_accuracy", "action_accuracy",
     "wrong_action_rate", "open_delegation_rate",
-    "weave_violation_rate", "weave_delivered_rate", "stale_delivery_rate", "cancel_recall",
+    "weave_violation_rate", "weave_delivered_rate", "weave_delivered_late_rate",
+    "stale_delivery_rate", "delivery_after_cancel_rate", "cancel_recall",
     "follow_up_answered",
 )  # fmt: skip
 RATES = (
@@ -236,6 +237,9 @@ class Tally:
         """A result that waits: it is delivered, and soon."""
         told = [at for at in trace.takes if trace.acts.get(at) == DELIVER]
         took = first(told, cue.start, cue.end)
+        if cue.detail == "late":
+            self.shares["weave_delivered_late_rate"].append(took is not None)
+            return
         self.shares["weave_delivered_rate"].append(took is not None)
         if took is not None:
             self.values["weave_delay_ms"].append((took - cue.start) / MS + RESPONSE_MS)
@@ -250,6 +254,16 @@ class Tally:
         """There is nothing to deliver: the question was taken back, or failed."""
         spoken = [trace.acts.get(at) for at in trace.takes if cue.start < at <= cue.end]
         self.shares["stale_delivery_rate"].append(DELIVER in spoken)
+
+    def taken_back(self, cue: Cue, clip: Clip, trace: Trace) -> None:
+        """The answer comes after the cancel. Whoever takes that first is not given the answer by
+        the runtime, whatever the clip goes on with."""
+        told = first(
+            [at for at in trace.takes if trace.acts.get(at) == DELIVER], cue.start, cue.end
+        )
+        until = cue.end if told is None else told
+        cancelled = _first_named(trace.delegations, "cancel", cue.start, until) is not None
+        self.shares["delivery_after_cancel_rate"].append(told is not None and not cancelled)
 
     def cancel(self, cue: Cue, clip: Clip, trace: Trace) -> None:
         found = _first_named(trace.delegations, "cancel", cue.start, cue.end)
@@ -325,6 +339,7 @@ _HANDLERS: Mapping[str, Callable[[Tally, Cue, Clip, Trace], None]] = {
     "answer": Tally.answer,
     "busy floor": Tally.busy_floor,
     "no answer": Tally.no_answer,
+    "taken back": Tally.taken_back,
     "cancel": Tally.cancel,
     "follow-up": Tally.follow_up,
 }

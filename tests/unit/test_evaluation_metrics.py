@@ -274,6 +274,22 @@ def test_a_result_waits_for_the_person_and_none_is_made_up() -> None:
     )
 
 
+def test_an_answer_that_was_taken_back_is_told_by_who_does_not_take_the_cancel() -> None:
+    taken_back = clip(Cue("taken back", S, 7 * S), scenario="answers")
+    told = {"takes": (4 * S,), "acts": {4 * S: "deliver"}}
+    for decided, delivered in (
+        (trace(**told), 1),
+        (trace(**told, delegations=((2 * S, "cancel"),)), 0),
+        (trace(**told, delegations=((5 * S, "cancel"),)), 1),
+        (trace(takes=(4 * S,), acts={4 * S: "acknowledge"}), 0),
+    ):
+        found = figures(taken_back, decided)
+        assert found["delivery_after_cancel_rate"]["value"] == delivered
+    late = figures(clip(Cue("answer", S, 5 * S, "late"), scenario="answers"), trace(**told))
+    assert late["weave_delivered_late_rate"]["value"] == 1
+    assert late["weave_delivered_rate"]["n"] == 0
+
+
 def test_errors_of_the_transcript() -> None:
     assert edits("kitten", "sitting") == 3
     said = ((S, 2 * S, "turn on"), (3 * S, 4 * S, "the light"))

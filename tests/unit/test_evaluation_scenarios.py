@@ -22,7 +22,7 @@ from edge_runtime.evaluation.material import (
 )
 from edge_runtime.evaluation.plan import PARTS
 from edge_runtime.evaluation.scenarios import Casting, clips
-from edge_runtime.evaluation.scenarios.answers import answer
+from edge_runtime.evaluation.scenarios.answers import answer, late_answer
 from edge_runtime.evaluation.scenarios.others import noises, side_talk
 from edge_runtime.evaluation.scenarios.seen import crossed, seen
 from edge_runtime.evaluation.scenarios.speaking import (
@@ -51,6 +51,7 @@ RENDERS = (
     seen,
     crossed,
     answer,
+    late_answer,
 )
 
 
@@ -238,6 +239,25 @@ def test_a_result_comes_while_it_is_pending_and_then_waits(casting: Casting) -> 
         if clip.of("no answer"):
             assert not any(state.result_ready for state in clip.background)
     assert kinds == {"person speaks", "silence", "we speak", "cancelled", "failed"}
+
+
+def test_an_answer_comes_long_after_the_question_or_after_it_was_taken_back(
+    casting: Casting,
+) -> None:
+    for index, clip in enumerate(clips(late_answer, casting, 4)):
+        (arrives,) = [
+            turn * TURN_SAMPLES
+            for turn, events in enumerate(clip.events)
+            if EventKind.RESULT in [event.kind for event in events]
+        ]
+        (cue,) = clip.of("answer", "taken back")
+        assert clip.background[arrives // TURN_SAMPLES].result_ready
+        assert cue.end - arrives >= 4 * S - TURN_SAMPLES
+        if index % 2:
+            assert clip.said[-1][1] == cue.start, "the cancel"
+            assert 0.5 * S - TURN_SAMPLES <= arrives - cue.start <= 3 * S
+        else:
+            assert arrives - clip.said[-1][1] > 12 * S
 
 
 def test_a_folder_that_is_none_is_refused(tmp_path: Path) -> None:
