@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -193,20 +194,28 @@ def trade_off(
 def latency_at_cutoffs(
     ends: Crossings, pauses: Crossings, allowed: float = 0.05, seed: int = 0
 ) -> Figure:
-    """Median latency at the threshold that cuts off at most `allowed` of the pauses."""
+    """Median latency at the threshold that cuts off at most `allowed` of the pauses; bootstrapped
+    over both, each draw with its own threshold."""
     if not len(ends) or not len(pauses):
         return nothing()
-    highest = pauses.highest()
-    fine = [t for t in ends.thresholds() if (highest >= t).mean() <= allowed]
-    if not fine:
-        return figure(None, len(ends), None, None)
-    # A median over misses, which are infinite: an interpolated one would be no number.
-    latency = ends.first_ms(min(fine))
-    middle, n = (len(latency) - 1) // 2, len(latency)
+    highest, thresholds, n, m = pauses.highest(), ends.thresholds(), len(ends), len(pauses)
+    spared = int(allowed * m + 1e-9)
+
+    @cache
+    def latencies(bound: float) -> Floats:
+        """At the first threshold above it."""
+        at = int(np.searchsorted(thresholds, bound, "right"))
+        return ends.first_ms(thresholds[at]) if at < len(thresholds) else np.full(n, np.inf)
+
+    def median(drawn: NDArray[np.int64], paused: NDArray[np.int64]) -> float:
+        # Over misses, which are infinite: an interpolated one would be no number.
+        latency = latencies(float(np.sort(highest[paused])[-1 - spared]))[drawn]
+        return float(np.sort(latency)[(n - 1) // 2])
+
     rng = np.random.default_rng(seed)
-    drawn = np.sort(latency[rng.integers(n, size=(RESAMPLES, n))], axis=1)[:, middle]
+    drawn = [median(rng.integers(n, size=n), rng.integers(m, size=m)) for _ in range(RESAMPLES)]
     low, high = np.sort(drawn)[[int(0.025 * RESAMPLES), int(0.975 * RESAMPLES)]]
-    return figure(float(np.sort(latency)[middle]), n, float(low), float(high))
+    return figure(median(np.arange(n), np.arange(m)), n, float(low), float(high))
 
 
 def cutoffs_at_latency(

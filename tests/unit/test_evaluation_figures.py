@@ -83,6 +83,15 @@ def test_the_latency_at_five_per_cent_cutoffs() -> None:
     assert figures.latency_at_cutoffs(items((200, 0.2)), pauses)["value"] is None
 
 
+def test_the_interval_knows_that_the_threshold_was_found_on_these_pauses() -> None:
+    """One pause more or less below it, and every end is answered later or sooner."""
+    pauses = items((500, 0.8), (500, 0.6), *[(500, 0.3)] * 38)
+    times, scores = np.array([0.0, 200.0, 400.0, 800.0]), np.array([0.0, 0.4, 0.7, 0.9])
+    found = figures.latency_at_cutoffs(Crossings([(times, scores)] * 50), pauses)
+    assert found["value"] == 200, "two of forty may be cut off"
+    assert found["ci95"] == [200, 800]
+
+
 def test_misses_count_in_the_median_latency() -> None:
     pauses = items(*[(100, 0.5)] * 5)
     found = figures.latency_at_cutoffs(items((300, 0.9), (400, 0.1), (500, 0.1)), pauses)
