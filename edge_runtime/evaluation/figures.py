@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 Figure = dict[str, Any]
-"""`{"value": x or None, "n": n, "ci95": [low, high]}`"""
+"""`{"value": x or None, "n": n, "ci95": [low, high]}`, and `texts` where few were said."""
 Floats = NDArray[np.float64]
 Z95 = 1.96
 RESAMPLES = 400
@@ -41,6 +41,46 @@ def share(hits: int, total: int) -> Figure:
     scale = 1 + Z95**2 / total
     low, high = max(0.0, (middle - spread) / scale), min(1.0, (middle + spread) / scale)
     return figure(part, total, low, high)
+
+
+class Item(NamedTuple):
+    """One of those that a share or a rate of errors is made of: `hits` of `total`, and what it may
+    have in common with others."""
+
+    hits: int
+    total: int = 1
+    text: str = ""
+    voice: str = ""
+
+
+def ratio(items: Sequence[Item], seed: int = 0) -> Figure:
+    """All hits of all totals. The same few texts in the same few voices say less than as many of
+    their own: the interval is the widest of those by bootstrap over texts, over voices, and over
+    items (Wilson's for a share). `texts` says how many, where each was said twice and more."""
+    total = sum(item.total for item in items)
+    if not total:
+        return nothing()
+    hits = sum(item.hits for item in items)
+    shares = all(item.total == 1 for item in items)
+    texts = [item.text or f"{at} of its own" for at, item in enumerate(items)]
+    voices = [item.voice or f"{at} of its own" for at, item in enumerate(items)]
+    keys = [texts, voices] if shares else [list(map(str, range(len(items)))), texts, voices]
+    bounds = [_by_cluster(items, names, seed) for names in keys if len(set(names)) > 1]
+    bounds += [tuple(share(hits, total)["ci95"])] if shares else []
+    lows, highs = zip(*bounds, strict=True) if bounds else ((math.nan,), (math.nan,))
+    found = figure(hits / total, total, min(lows), max(highs))
+    few = len(set(texts))
+    return found | ({"texts": few} if 2 * few <= len(items) else {})
+
+
+def _by_cluster(items: Sequence[Item], names: Sequence[str], seed: int) -> tuple[float, float]:
+    """The bootstrap interval of hits by total where all items of one name are drawn together."""
+    _, of = np.unique(names, return_inverse=True)
+    sums = np.stack([np.bincount(of, [item[column] for item in items]) for column in (0, 1)])
+    drawn = np.random.default_rng(seed).integers(sums.shape[1], size=(RESAMPLES, sums.shape[1]))
+    hits, totals = sums[:, drawn].sum(2)
+    low, high = np.percentile(hits / totals, [2.5, 97.5])
+    return float(low), float(high)
 
 
 def mean_of(parts: Sequence[Figure]) -> Figure:

@@ -51,6 +51,8 @@ class Spoken(Protocol):
     @property
     def intent(self) -> str: ...
     @property
+    def voice(self) -> str: ...
+    @property
     def room(self) -> NDArray[np.float32] | None: ...
     @property
     def gap_is_natural(self) -> bool: ...
@@ -59,6 +61,11 @@ class Spoken(Protocol):
 def speech_samples(spoken: Spoken) -> int:
     """Without the pauses."""
     return sum(len(segment.pcm) for segment in spoken.segments)
+
+
+def words(spoken: Spoken) -> str:
+    """All of it; empty where it is not known."""
+    return " ".join(segment.text for segment in spoken.segments if segment.text)
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from edge_runtime.evaluation.clip import (
     Trace,
     first,
 )
-from edge_runtime.evaluation.figures import Figure
+from edge_runtime.evaluation.figures import Figure, Item
 from edge_runtime.evaluation.gaps import Gap, turn_figures
 from edge_runtime.evaluation.sentences import Sentence, edits, told_apart
 from edge_runtime.micro_turn import SAMPLE_RATE_HZ, Letters
@@ -67,17 +67,24 @@ class Tally:
     """Adds up what one of the judged did with one material."""
 
     def __init__(self) -> None:
-        self.shares: dict[str, list[bool]] = defaultdict(list)
+        self.shares: dict[str, list[Item]] = defaultdict(list)
         self.values: dict[str, list[float]] = defaultdict(list)
         self.counts: dict[str, int] = defaultdict(int)
         self.units: dict[str, float] = defaultdict(float)
         self.gaps: list[Gap] = []
         self.pauses: dict[str, list[bool]] = defaultdict(list)
         """False takeovers by what goes before the pause."""
-        self.edits = {"cer": [0, 0], "wer": [0, 0]}
+        self.edits: dict[str, list[Item]] = defaultdict(list)
         self.sentences: list[Sentence] = []
 
+        self._said: tuple[str, str] = "", ""
+        """Of the clip: what, and with which voice."""
+
+    def _share(self, name: str, hit: bool) -> None:
+        self.shares[name].append(Item(int(hit), 1, *self._said))
+
     def add(self, clip: Clip, trace: Trace) -> None:
+        self._said = clip.text, clip.voice_name
         for cue in clip.cues:
             handler = _HANDLERS.get(cue.kind)
             if handler is not None:
@@ -97,42 +104,42 @@ class Tally:
     def pause(self, cue: Cue, clip: Clip, trace: Trace) -> None:
         self._gap(cue, trace, False)
         taken = first(trace.takes, cue.start, cue.end) is not None
-        self.shares["false_takeover_rate"].append(taken)
+        self._share("false_takeover_rate", taken)
         self.pauses[cue.detail].append(taken)
         if cue.end - cue.start >= LONG_PAUSE:
-            self.shares["false_takeover_rate_long_pause"].append(taken)
+            self._share("false_takeover_rate_long_pause", taken)
         early = _first_named(trace.delegations, "delegate", cue.start, cue.end)
-        self.shares["premature_delegation_rate"].append(early is not None)
+        self._share("premature_delegation_rate", early is not None)
 
     def end(self, cue: Cue, clip: Clip, trace: Trace) -> None:
         self._gap(cue, trace, True)
         took = first(trace.takes, cue.start, cue.end)
         in_time = took is not None and took <= cue.start + TAKEN_WITHIN
-        self.shares["takeover_rate"].append(in_time)
+        self._share("takeover_rate", in_time)
         if took is not None:
             self.values["response_latency_ms"].append((took - cue.start) / MS + RESPONSE_MS)
         wanted, until = cue.facts, cue.start + TAKEN_WITHIN
         self._handed_on(wanted.get("delegate"), cue.start, until, trace)
         if "act" in wanted and took is not None and in_time and took in trace.acts:
-            self.shares["act_accuracy"].append(trace.acts[took] == wanted["act"])
+            self._share("act_accuracy", trace.acts[took] == wanted["act"])
         if "action" in wanted:
             others = {HARMLESS, wanted["action"]}
             done_too = {name for at, name in trace.actions if cue.start < at <= until} - others
-            self.shares["wrong_action_rate"].append(bool(done_too))
+            self._share("wrong_action_rate", bool(done_too))
         if wanted.get("action", "none") != "none":
             done = _first_named(trace.actions, wanted["action"], cue.start, until)
-            self.shares["action_accuracy"].append(done is not None)
+            self._share("action_accuracy", done is not None)
 
     def _handed_on(self, wanted: str | None, start: int, until: int, trace: Trace) -> None:
         """What is `wanted` of free text is not known: what is handed on of it counts apart."""
         given = _first_named(trace.delegations, "delegate", start, until) is not None
         if wanted is None:
-            self.shares["open_delegation_rate"].append(given)
+            self._share("open_delegation_rate", given)
             return
         if wanted == "delegate":
-            self.shares["delegation_recall"].append(given)
+            self._share("delegation_recall", given)
         if given:
-            self.shares["delegation_precision"].append(wanted == "delegate")
+            self._share("delegation_precision", wanted == "delegate")
 
     def _cut_ins(self, clip: Clip, trace: Trace) -> None:
         """Taking the floor while the person is speaking, away from the edges of the speech."""
@@ -154,18 +161,17 @@ class Tally:
             ("cer", edits(truth, guess), len(truth)),
             ("wer", edits(truth.split(), guess.split()), len(truth.split())),
         ):
-            self.edits[name][0] += wrong
-            self.edits[name][1] += total
+            self.edits[name].append(Item(wrong, total, *self._said))
 
     # -- 3, 4, 6: while we speak -----------------------------------------------------------------
 
     def interruption(self, cue: Cue, clip: Clip, trace: Trace) -> None:
         stopped = first(trace.stops, cue.start, cue.start + STOPPED_WITHIN)
-        self.shares["stop_miss_rate"].append(stopped is None)
+        self._share("stop_miss_rate", stopped is None)
         silent = None if stopped is None else trace.silent_from(stopped)
         already = first(trace.stops, cue.start - JUST_BEFORE, cue.start) is not None
         already = already or (silent is not None and silent <= cue.start)
-        self.shares["stopped_before_rate"].append(already)
+        self._share("stopped_before_rate", already)
         if silent is not None and not already:
             latency_ms = (silent - cue.start) / MS + RESPONSE_MS + FADE_MS
             self.values["stop_latency_ms"].append(latency_ms)
@@ -174,9 +180,9 @@ class Tally:
         """Something that shall neither stop the device nor be answered."""
         until = cue.end + (AFTERMATH if cue.kind in ("backchannel", "noise burst") else 0)
         reacted = first(trace.stops, cue.start, until) or first(trace.takes, cue.start, until)
-        self.shares[f"selectivity_{SELECTIVE[cue.kind]}"].append(reacted is None)
+        self._share(f"selectivity_{SELECTIVE[cue.kind]}", reacted is None)
         if reacted is None:
-            self.shares["hesitation_rate"].append(trace.hesitated(cue.start, until))
+            self._share("hesitation_rate", trace.hesitated(cue.start, until))
 
     def others(self, cue: Cue, clip: Clip, trace: Trace) -> None:
         self.distraction(cue, clip, trace)
@@ -208,24 +214,24 @@ class Tally:
         self.counts["backchannels_per_min"] += len(placed)
         for at in placed:
             inside = any(breath.start < at <= breath.end for breath in breaths)
-            self.shares["backchannels_in_pauses"].append(inside)
+            self._share("backchannels_in_pauses", inside)
         took = first(trace.takes, cue.start, cue.end)
-        self.shares["long_turn_took_floor"].append(took is not None)
+        self._share("long_turn_took_floor", took is not None)
 
     def sight(self, cue: Cue, clip: Clip, trace: Trace) -> None:
         found = reaction(cue, trace)
-        self.shares["vision_recall"].append(found is not None)
-        self.shares[f"vision_recall_{cue.kind}"].append(found is not None)
+        self._share("vision_recall", found is not None)
+        self._share(f"vision_recall_{cue.kind}", found is not None)
         if found is not None:
             self.values["vision_latency_ms"].append((found - cue.start) / MS + RESPONSE_MS)
 
     def hand_in_silence(self, cue: Cue, clip: Clip, trace: Trace) -> None:
         waved = _first_named(trace.actions, "wave", cue.start, cue.end)
-        self.shares["vision_waves_at_hand"].append(waved is not None)
+        self._share("vision_waves_at_hand", waved is not None)
 
     def wave_while_speaking(self, cue: Cue, clip: Clip, trace: Trace) -> None:
         stopped = first(trace.stops, cue.start, cue.end)
-        self.shares["vision_stops_for_wave"].append(stopped is not None)
+        self._share("vision_stops_for_wave", stopped is not None)
 
     def quiet(self, cue: Cue, clip: Clip, trace: Trace) -> None:
         """Nothing to react to: whatever it does is a false alarm."""
@@ -238,9 +244,9 @@ class Tally:
         told = [at for at in trace.takes if trace.acts.get(at) == DELIVER]
         took = first(told, cue.start, cue.end)
         if cue.detail == "late":
-            self.shares["weave_delivered_late_rate"].append(took is not None)
+            self._share("weave_delivered_late_rate", took is not None)
             return
-        self.shares["weave_delivered_rate"].append(took is not None)
+        self._share("weave_delivered_rate", took is not None)
         if took is not None:
             self.values["weave_delay_ms"].append((took - cue.start) / MS + RESPONSE_MS)
 
@@ -248,12 +254,12 @@ class Tally:
         """A result is here and the person is speaking: wait."""
         until = cue.end - SAMPLE_RATE_HZ * 2 // 10
         talked_over = first(trace.takes, cue.start, until)
-        self.shares["weave_violation_rate"].append(talked_over is not None)
+        self._share("weave_violation_rate", talked_over is not None)
 
     def no_answer(self, cue: Cue, clip: Clip, trace: Trace) -> None:
         """There is nothing to deliver: the question was taken back, or failed."""
         spoken = [trace.acts.get(at) for at in trace.takes if cue.start < at <= cue.end]
-        self.shares["stale_delivery_rate"].append(DELIVER in spoken)
+        self._share("stale_delivery_rate", DELIVER in spoken)
 
     def taken_back(self, cue: Cue, clip: Clip, trace: Trace) -> None:
         """The answer comes after the cancel. Whoever takes that first is not given the answer by
@@ -263,22 +269,21 @@ class Tally:
         )
         until = cue.end if told is None else told
         cancelled = _first_named(trace.delegations, "cancel", cue.start, until) is not None
-        self.shares["delivery_after_cancel_rate"].append(told is not None and not cancelled)
+        self._share("delivery_after_cancel_rate", told is not None and not cancelled)
 
     def cancel(self, cue: Cue, clip: Clip, trace: Trace) -> None:
         found = _first_named(trace.delegations, "cancel", cue.start, cue.end)
-        self.shares["cancel_recall"].append(found is not None)
+        self._share("cancel_recall", found is not None)
 
     def follow_up(self, cue: Cue, clip: Clip, trace: Trace) -> None:
-        self.shares["follow_up_answered"].append(first(trace.takes, cue.start, cue.end) is not None)
+        self._share("follow_up_answered", first(trace.takes, cue.start, cue.end) is not None)
 
     # -- figures ---------------------------------------------------------------------------------
 
     def figures(self, seed: int) -> dict[str, Figure]:
         found: dict[str, Figure] = {}
         for name in SHARES:
-            hits = self.shares.get(name, [])
-            found[name] = figures.share(sum(hits), len(hits))
+            found[name] = figures.ratio(self.shares.get(name, []), seed)
         kinds = [f"selectivity_{kind}" for kind in dict.fromkeys(SELECTIVE.values())]
         found["selectivity"] = figures.mean_of([found[kind] for kind in kinds])
         for name in RATES:
@@ -287,11 +292,11 @@ class Tally:
             for percent in percents:
                 values = self.values.get(name, [])
                 found[f"{name}_p{percent}"] = figures.percentile(values, percent, seed)
-        for name, (wrong, total) in self.edits.items():
-            value = wrong / total if total else None
-            found[name] = figures.figure(value, total, None, None)
-        told = told_apart(self.sentences)
-        found["closed_vocabulary_accuracy"] = figures.share(sum(told), len(told))
+        for name in ("cer", "wer"):
+            found[name] = figures.ratio(self.edits.get(name, []), seed)
+        told = zip(told_apart(self.sentences), self.sentences, strict=False)  # none, or all of them
+        items = [Item(int(right), 1, sentence.truth) for right, sentence in told]
+        found["closed_vocabulary_accuracy"] = figures.ratio(items, seed)
         return found | turn_figures(self.gaps, seed)
 
 

@@ -2,10 +2,10 @@
 
 `rows` maps who was judged (`model`, `silero_500`, ...) to materials (`generated_seen`,
 `generated_unseen`, `generated_phrased`, `human`) to figures by name, each
-`{"value", "n", "ci95"}`; `proofs` has the seven, each with `claim`, `figures`, `holds` (null: not
-decided) and the `reason` for that; `system` has figures of the whole runtime by clock and material;
-`curves` what the pictures are drawn from. Beside them stand engine, revision, seed, the share of a
-full run, and what a micro-turn cost.
+`{"value", "n", "ci95"}`, with `texts` where few were said again and again; `proofs` has the seven,
+each with `claim`, `figures`, `holds` (null: not decided) and the `reason` for that; `system` has
+figures of the whole runtime by clock and material; `curves` what the pictures are drawn from.
+Beside them stand engine, revision, seed, the share of a full run, and what a micro-turn cost.
 """
 
 from __future__ import annotations
@@ -152,7 +152,7 @@ def by_clock(system: Mapping[str, Any]) -> dict[str, Mapping[str, Figure]]:
 
 
 def put(figure: Figure | None, unit: str) -> str:
-    """A figure in words: `84 % (n 260)`, `-` where there is none."""
+    """A figure in words: `84 % (n 260)`, `28 % (n 100, 6 texts)`, `-` where there is none."""
     if figure is None or figure["value"] is None:
         return "-"
     value = figure["value"]
@@ -160,7 +160,9 @@ def put(figure: Figure | None, unit: str) -> str:
         PERCENT: f"{100 * value:.0f} %",
         "ms": f"{value:.0f} ms",
     }.get(unit, f"{value:.2f}")
-    return f"{shown} (n {figure['n']:g}{TIMES.get(unit, '')})"
+    few = figure.get("texts")
+    texts = f", {few} text{'s' if few > 1 else ''}" if few else ""
+    return f"{shown} (n {figure['n']:g}{TIMES.get(unit, '')}{texts})"
 
 
 def interval(figure: Figure | None, unit: str) -> str:

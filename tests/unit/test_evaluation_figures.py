@@ -13,7 +13,7 @@ from rich.console import Console
 from edge_runtime.errors import InputError
 from edge_runtime.evaluation import figures
 from edge_runtime.evaluation.figures import Crossings
-from edge_runtime.evaluation.report import check_can_draw, table
+from edge_runtime.evaluation.report import check_can_draw, put, table
 
 
 def test_a_share_has_wilsons_interval() -> None:
@@ -30,6 +30,34 @@ def test_a_mean_of_shares_weighs_them_alike() -> None:
     # 0.5 -+ sqrt(.0448^2 + .3042^2) / 2 and sqrt(.0744^2 + .0821^2) / 2
     assert found["ci95"] == pytest.approx([0.3463, 0.5554], abs=2e-3)
     assert figures.mean_of([figures.share(10, 100), figures.nothing()])["value"] is None
+
+
+def test_six_phrases_said_a_hundred_times_are_no_hundred_phrases() -> None:
+    phrases = [figures.Item(int(i % 6 < 2), 1, f"phrase {i % 6}", f"voice {i}") for i in range(102)]
+    found, plain = figures.ratio(phrases), figures.share(34, 102)
+    assert (found["value"], found["n"], found["texts"]) == (plain["value"], 102, 6)
+    assert found["ci95"][0] == 0 and found["ci95"][1] > 0.6 > plain["ci95"][1]
+    assert put(found, "share") == "33 % (n 102, 6 texts)"
+    assert put(found | {"texts": 1}, "share") == "33 % (n 102, 1 text)"
+    apart = [item._replace(text=f"phrase {i}") for i, item in enumerate(phrases)]
+    assert figures.ratio(apart)["ci95"] == pytest.approx(plain["ci95"], abs=0.02)
+    assert "texts" not in figures.ratio(apart)
+    unknown = figures.ratio([figures.Item(int(i < 5)) for i in range(9)])
+    assert unknown["ci95"] == pytest.approx(figures.share(5, 9)["ci95"], abs=0.05)
+
+
+def test_two_voices_may_be_as_far_apart_as_the_next_two() -> None:
+    voices = [
+        figures.Item(int(i % 10 < (2 if i < 50 else 6)), 1, "", f"{i < 50}") for i in range(100)
+    ]
+    assert figures.ratio(voices)["ci95"] == [0.2, 0.6]
+
+
+def test_an_error_rate_has_an_interval() -> None:
+    found = figures.ratio([figures.Item(i % 4, 10, f"sentence {i}", f"{i}") for i in range(80)])
+    assert (found["value"], found["n"]) == (0.15, 800)
+    assert 0.11 < found["ci95"][0] < 0.14 < 0.16 < found["ci95"][1] < 0.19
+    assert figures.ratio([]) == figures.nothing()
 
 
 def test_a_rate_without_an_event_still_has_an_upper_bound() -> None:

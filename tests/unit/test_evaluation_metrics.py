@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from string import ascii_lowercase
 
 import numpy as np
@@ -138,6 +139,14 @@ def test_selectivity_is_not_to_react(
         found = figures(one, decided)
         assert found[name]["value"] == value
         assert found["selectivity"]["value"] is None, "of one kind alone"
+
+
+def test_shares_know_what_was_said_again_and_again() -> None:
+    tally = Tally()
+    for index in range(8):
+        one = clip(Cue("backchannel", S, 2 * S), scenario="any")
+        tally.add(replace(one, text="cool" if index % 2 else "aha", voice_name="awb"), trace())
+    assert tally.figures(0)["selectivity_backchannel"]["texts"] == 2
 
 
 def test_selectivity_is_the_mean_of_its_kinds_however_often_each_occurs() -> None:
@@ -297,6 +306,10 @@ def test_errors_of_the_transcript() -> None:
     found = figures(clip(said=said), trace(heard=heard))
     assert found["cer"]["value"] == pytest.approx(4 / 17, abs=1e-4)
     assert (found["wer"]["value"], found["wer"]["n"]) == (0.5, 4)
+    tally = Tally()
+    for words in ("turn on", "turn off", "turn in", "turn up"):
+        tally.add(clip(said=((S, 2 * S, words),)), trace(heard=((2 * S, "turn on"),)))
+    assert None not in tally.figures(0)["cer"]["ci95"]
 
 
 def test_a_sentence_is_told_from_all_others_of_the_run() -> None:

@@ -135,6 +135,19 @@ def test_gaps_lie_exactly_between_the_speech(casting: Casting) -> None:
     assert pauses > 5 and ends > 10
 
 
+def test_a_clip_knows_whose_words_it_is_about(casting: Casting) -> None:
+    for render, kind in ((backchannel, "backchannel"), (turn, "turn"), (aside, "turn")):
+        (clip,) = clips(render, casting, 1)
+        spoken = casting.material.deal(kind, 0)
+        said = " ".join(segment.text for segment in spoken.segments)
+        assert (clip.text, clip.voice_name) == (said, spoken.voice)
+    (clip,) = clips(noises, casting, 1)
+    assert clip.text == clip.voice_name == ""
+    taken_back = answer(casting, 3)
+    assert taken_back is not None and taken_back.of("cancel")
+    assert taken_back.text == casting.material.deal("cancel", 3).segments[0].text
+
+
 def test_the_mouth_reports_what_is_played(casting: Casting) -> None:
     """As the runtime's mouth does: at the end of a turn it speaks while sound is left."""
     for clip in clips(interruption, casting, 6):
