@@ -12,6 +12,7 @@ from typing import Any
 from edge_runtime.evaluation.pictures import draw_curves, write_timeline
 from edge_runtime.evaluation.report import (
     HEADLINE,
+    HEARING,
     MARKS,
     MODEL_ONLY,
     SYSTEM,
@@ -44,7 +45,7 @@ READ = (
     "Value, 95 % interval, n. A takeover is speech that is no backchannel, decided when all the "
     "sound it used had been heard; latencies run from the person's last sample (or the first of an "
     "interruption) to the device's first (or to silence). Always silent and always talk are the "
-    "two ends: a figure counts only beside its counterpart."
+    f"two ends: a figure counts only beside its counterpart. {HEARING}"
 )
 
 

@@ -65,6 +65,10 @@ def check_can_draw() -> None:
 
 # -- how figures are put -------------------------------------------------------------------------
 
+HEARING = (
+    "The detectors hear the microphone as it is, with the echo that nothing has cancelled; the "
+    "model is given what is played, too."
+)
 PERCENT, PER_MINUTE, PER_HOUR = "share", "per minute", "per hour"
 TIMES = {PER_MINUTE: " min", PER_HOUR: " h"}
 """What n counts, where it counts time."""

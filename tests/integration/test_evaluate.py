@@ -24,7 +24,7 @@ from tiny_model import write_tiny_model
 from edge_runtime.config import Config
 from edge_runtime.errors import InputError
 from edge_runtime.evaluation import plan, proofs, run, system_level
-from edge_runtime.evaluation.card import write_card
+from edge_runtime.evaluation.card import card_lines, write_card
 from edge_runtime.evaluation.material import Material, load_materials
 from edge_runtime.evaluation.run import Order, evaluate
 
@@ -203,6 +203,20 @@ def test_a_card_is_made_of_the_report(done: tuple[Path, dict[str, Any]], tmp_pat
         assert kept[material]["takeover_rate"]["n"] > 0
     with pytest.raises(InputError, match="report"):
         write_card(table, tmp_path)
+
+
+def test_a_card_has_two_baselines_beside_the_model_and_says_what_they_hear() -> None:
+    figure = {"value": 0.5, "n": 8, "ci95": [0.2, 0.8]}
+    names = ("model", "silero_500", "silero_800", "silero_smart_turn")
+    rows = {name: {"generated_seen": {"takeover_rate": figure}} for name in names}
+    lines = list(card_lines({"rows": rows}))
+    assert lines[0] == (
+        "| | generated seen | Silero 800 ms, generated seen | smart-turn, generated seen |"
+    )
+    assert any("echo" in line and not line.startswith("|") for line in lines)
+    assert not any(
+        "echo that nothing" in line for line in card_lines({"rows": {"model": rows["model"]}})
+    )
 
 
 def test_a_folder_without_recordings_is_refused(tmp_path: Path) -> None:
