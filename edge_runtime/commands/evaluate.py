@@ -19,7 +19,9 @@ def evaluate(
     ] = None,
     data: Annotated[
         Optional[Path],  # noqa: UP045
-        typer.Option(help="A folder of recordings with a manifest.csv; only split=dev is used."),
+        typer.Option(
+            help="A folder of recordings with a manifest.csv: split=dev, or all without one."
+        ),
     ] = None,
     baselines: Annotated[bool, typer.Option(help="Detectors and timers on the same clips.")] = True,
     share: Annotated[

@@ -10,6 +10,7 @@ from typing import Any
 from edge_runtime.evaluation.figures import Figure
 from edge_runtime.evaluation.report import (
     HEADLINE,
+    HEARING,
     MARKS,
     MODEL_ONLY,
     SYSTEM,
@@ -18,8 +19,9 @@ from edge_runtime.evaluation.report import (
     read_report,
 )
 
-BESIDE = "silero_smart_turn"
-"""The strongest baseline as it ships: its column stands beside the model's."""
+BESIDE = {"silero_800": "Silero 800 ms", "silero_smart_turn": "smart-turn"}
+"""Baselines whose columns stand beside the model's: a plain timer, and a detector of ends as it
+ships."""
 
 
 def write_card(report_path: Path, out: Path) -> tuple[Path, Path]:
@@ -51,18 +53,20 @@ def manifest_figures(report: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def card_lines(report: Mapping[str, Any]) -> Iterator[str]:
-    """Markdown: the headline beside a baseline, what only a model can do, the proofs, the whole
+    """Markdown: the headline beside baselines, what only a model can do, the proofs, the whole
     runtime."""
     rows = report["rows"]
     materials = list(rows["model"])
-    beside = BESIDE if BESIDE in rows else None
     heads = [m.replace("_", " ") for m in materials]
-    if beside:
-        heads += [f"smart-turn, {m.replace('_', ' ')}" for m in materials]
     model = [rows["model"][material] for material in materials]
-    baseline = [rows[beside][material] for material in materials] if beside else []
-    yield from _table(heads, _lines(model + baseline, HEADLINE))
+    baselines: list[Mapping[str, Figure]] = []
+    for name in (name for name in BESIDE if name in rows):
+        heads += [f"{BESIDE[name]}, {m.replace('_', ' ')}" for m in materials]
+        baselines += [rows[name].get(material, {}) for material in materials]
+    yield from _table(heads, _lines(model + baselines, HEADLINE))
     yield ""
+    if baselines:
+        yield from (HEARING, "")
     yield from _table(heads[: len(materials)], _lines(model, MODEL_ONLY))
     if "proofs" in report:
         yield ""

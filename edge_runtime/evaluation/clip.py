@@ -64,6 +64,10 @@ class Clip:
     frames: tuple[Frame, ...] | None = None
     said: tuple[tuple[int, int, str], ...] = ()
     """The person's words: first sample, end sample, text."""
+    text: str = ""
+    """The last utterance of anybody but the device: what a clip is about, if it is about one."""
+    voice_name: str = ""
+    """And whose it was."""
 
     @property
     def turns(self) -> int:

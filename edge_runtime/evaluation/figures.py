@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from functools import cache
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 Figure = dict[str, Any]
-"""`{"value": x or None, "n": n, "ci95": [low, high]}`"""
+"""`{"value": x or None, "n": n, "ci95": [low, high]}`, and `texts` where few were said."""
 Floats = NDArray[np.float64]
 Z95 = 1.96
 RESAMPLES = 400
@@ -40,6 +41,59 @@ def share(hits: int, total: int) -> Figure:
     scale = 1 + Z95**2 / total
     low, high = max(0.0, (middle - spread) / scale), min(1.0, (middle + spread) / scale)
     return figure(part, total, low, high)
+
+
+class Item(NamedTuple):
+    """One of those that a share or a rate of errors is made of: `hits` of `total`, and what it may
+    have in common with others."""
+
+    hits: int
+    total: int = 1
+    text: str = ""
+    voice: str = ""
+
+
+def ratio(items: Sequence[Item], seed: int = 0) -> Figure:
+    """All hits of all totals. The same few texts in the same few voices say less than as many of
+    their own: the interval is the widest of those by bootstrap over texts, over voices, and over
+    items (Wilson's for a share). `texts` says how many, where each was said twice and more."""
+    total = sum(item.total for item in items)
+    if not total:
+        return nothing()
+    hits = sum(item.hits for item in items)
+    shares = all(item.total == 1 for item in items)
+    texts = [item.text or f"{at} of its own" for at, item in enumerate(items)]
+    voices = [item.voice or f"{at} of its own" for at, item in enumerate(items)]
+    keys = [texts, voices] if shares else [list(map(str, range(len(items)))), texts, voices]
+    bounds = [_by_cluster(items, names, seed) for names in keys if len(set(names)) > 1]
+    bounds += [tuple(share(hits, total)["ci95"])] if shares else []
+    lows, highs = zip(*bounds, strict=True) if bounds else ((math.nan,), (math.nan,))
+    found = figure(hits / total, total, min(lows), max(highs))
+    few = len(set(texts))
+    return found | ({"texts": few} if 2 * few <= len(items) else {})
+
+
+def _by_cluster(items: Sequence[Item], names: Sequence[str], seed: int) -> tuple[float, float]:
+    """The bootstrap interval of hits by total where all items of one name are drawn together."""
+    _, of = np.unique(names, return_inverse=True)
+    sums = np.stack([np.bincount(of, [item[column] for item in items]) for column in (0, 1)])
+    drawn = np.random.default_rng(seed).integers(sums.shape[1], size=(RESAMPLES, sums.shape[1]))
+    hits, totals = sums[:, drawn].sum(2)
+    low, high = np.percentile(hits / totals, [2.5, 97.5])
+    return float(low), float(high)
+
+
+def mean_of(parts: Sequence[Figure]) -> Figure:
+    """The mean of independent shares, each of the same weight however many it counts; nothing where
+    one of them is. The interval is made of theirs (Zou and Donner 2008)."""
+    if not parts or any(part["value"] is None for part in parts):
+        return nothing()
+    value = sum(part["value"] for part in parts) / len(parts)
+    below, above = (
+        math.sqrt(sum((part["value"] - part["ci95"][end]) ** 2 for part in parts)) / len(parts)
+        for end in (0, 1)
+    )
+    return figure(value, sum(part["n"] for part in parts), value - below, value + above)
 
 
 def rate(count: int, units: float) -> Figure:
@@ -180,20 +234,28 @@ def trade_off(
 def latency_at_cutoffs(
     ends: Crossings, pauses: Crossings, allowed: float = 0.05, seed: int = 0
 ) -> Figure:
-    """Median latency at the threshold that cuts off at most `allowed` of the pauses."""
+    """Median latency at the threshold that cuts off at most `allowed` of the pauses; bootstrapped
+    over both, each draw with its own threshold."""
     if not len(ends) or not len(pauses):
         return nothing()
-    highest = pauses.highest()
-    fine = [t for t in ends.thresholds() if (highest >= t).mean() <= allowed]
-    if not fine:
-        return figure(None, len(ends), None, None)
-    # A median over misses, which are infinite: an interpolated one would be no number.
-    latency = ends.first_ms(min(fine))
-    middle, n = (len(latency) - 1) // 2, len(latency)
+    highest, thresholds, n, m = pauses.highest(), ends.thresholds(), len(ends), len(pauses)
+    spared = int(allowed * m + 1e-9)
+
+    @cache
+    def latencies(bound: float) -> Floats:
+        """At the first threshold above it."""
+        at = int(np.searchsorted(thresholds, bound, "right"))
+        return ends.first_ms(thresholds[at]) if at < len(thresholds) else np.full(n, np.inf)
+
+    def median(drawn: NDArray[np.int64], paused: NDArray[np.int64]) -> float:
+        # Over misses, which are infinite: an interpolated one would be no number.
+        latency = latencies(float(np.sort(highest[paused])[-1 - spared]))[drawn]
+        return float(np.sort(latency)[(n - 1) // 2])
+
     rng = np.random.default_rng(seed)
-    drawn = np.sort(latency[rng.integers(n, size=(RESAMPLES, n))], axis=1)[:, middle]
+    drawn = [median(rng.integers(n, size=n), rng.integers(m, size=m)) for _ in range(RESAMPLES)]
     low, high = np.sort(drawn)[[int(0.025 * RESAMPLES), int(0.975 * RESAMPLES)]]
-    return figure(float(np.sort(latency)[middle]), n, float(low), float(high))
+    return figure(median(np.arange(n), np.arange(m)), n, float(low), float(high))
 
 
 def cutoffs_at_latency(

@@ -6,7 +6,6 @@ wheel does not carry: it is imported when it is needed.
 
 from __future__ import annotations
 
-import csv
 import importlib
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -24,8 +23,9 @@ from edge_runtime.micro_turn import SAMPLE_RATE_HZ
 
 CORPUS = "engines.reference.corpus"
 SEEN, UNSEEN, HUMAN = "generated_seen", "generated_unseen", "human"
-SPLITS = {SEEN: "test_seen", UNSEEN: "test_unseen"}
-MATERIALS = (SEEN, UNSEEN, HUMAN)
+PHRASED = "generated_phrased"
+"""What turns are in templates that no training has; all else is as in SEEN."""
+SPLITS = {SEEN: "test_seen", UNSEEN: "test_unseen", PHRASED: "test_phrased"}
 LONG = 4 * SAMPLE_RATE_HZ
 """Samples of speech in a long turn, its pauses not counted."""
 
@@ -51,6 +51,8 @@ class Spoken(Protocol):
     @property
     def intent(self) -> str: ...
     @property
+    def voice(self) -> str: ...
+    @property
     def room(self) -> NDArray[np.float32] | None: ...
     @property
     def gap_is_natural(self) -> bool: ...
@@ -59,6 +61,11 @@ class Spoken(Protocol):
 def speech_samples(spoken: Spoken) -> int:
     """Without the pauses."""
     return sum(len(segment.pcm) for segment in spoken.segments)
+
+
+def words(spoken: Spoken) -> str:
+    """All of it; empty where it is not known."""
+    return " ".join(segment.text for segment in spoken.segments if segment.text)
 
 
 @dataclass(frozen=True)
@@ -143,24 +150,33 @@ class Material:
 
 
 def load_materials(
-    data: Path | None, scale: float, seed: int, progress: Callable[[str], None]
+    data: Path | None,
+    scale: float,
+    seed: int,
+    progress: Callable[[str], None],
+    phrased: bool = False,
 ) -> list[Material]:
-    """All materials that this machine can make.
+    """All materials that this machine can make; that of new phrasings where it is asked for.
 
     Raises InputError where the corpus, a synthesizer or the folder of recordings is missing.
     """
     bank_module = _corpus("bank")
+    recorded = Recorded()
+    if data is not None:  # at once: a folder that cannot be read shall not cost minutes
+        progress(f"reading recordings in {data}")
+        recorded = Recorded.read(data)
     banks = {}
     for name, split in SPLITS.items():
-        progress(f"synthesizing voices that were never trained on: {name}")
+        if name == PHRASED and not phrased:
+            continue
+        progress(f"synthesizing people of the tests: {name}")
         banks[name] = _build(bank_module, seed, scale, split)
     device = banks[SEEN]["device"]
-    materials = [_material(name, bank, device, None, seed) for name, bank in banks.items()]
-    if data is not None:
-        progress(f"reading recordings in {data}")
-        people = _people(data)
-        bank = {kind: [s for s in people if s.kind == kind] for kind in ("turn", "backchannel")}
-        materials.append(_material(HUMAN, bank, device, data, seed))
+    materials = [_material(name, bank, device, Recorded(), seed) for name, bank in banks.items()]
+    if recorded.people:
+        kinds = ("turn", "backchannel")
+        bank = {kind: [s for s in recorded.people if s.kind == kind] for kind in kinds}
+        materials.append(_material(HUMAN, bank, device, recorded, seed))
     return materials
 
 
@@ -191,29 +207,46 @@ def _build(module: Any, seed: int, scale: float, split: str) -> Mapping[str, Seq
 
 
 def splits(data: Path) -> list[str]:
-    """`dev` where the manifest has it, otherwise all there are."""
-    path = data / "manifest.csv"
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            found = sorted({row["split"] for row in csv.DictReader(file)})
-    except (OSError, KeyError) as error:
-        raise InputError(
-            f"{path} cannot be read as a list of recordings: {error!r}. --data names a folder "
-            "with a manifest.csv: file, kind, transcript_or_label, speaker, split, seconds."
-        ) from error
+    """`dev` where the manifest has it, otherwise all there are. Raises InputError."""
+    found = sorted({row["split"] for row in _corpus("human").listed(data)})
     return ["dev"] if "dev" in found else found
 
 
-def _people(data: Path) -> list[Spoken]:
-    human = _corpus("human")
-    return [spoken for split in splits(data) for spoken in human.load_speech(data, split)]
+@dataclass(frozen=True)
+class Recorded:
+    """What a folder of recordings has."""
+
+    people: Sequence[Spoken] = ()
+    noises: Sequence[NDArray[Any]] = ()
+    rooms: Sequence[NDArray[Any]] = ()
+    photographs: Any = None
+
+    @classmethod
+    def read(cls, data: Path) -> Recorded:
+        """Raises InputError where it cannot be read, or nobody speaks in it."""
+        human, names = _corpus("human"), splits(data)
+
+        def read(load: Callable[[Path, str], Sequence[Any]]) -> list[Any]:
+            return [one for name in names for one in load(data, name)]
+
+        people = read(human.load_speech)
+        if not any(spoken.kind == "turn" for spoken in people):
+            raise InputError(
+                f"There is no usable speech in {data} (split {', '.join(names) or 'none'}). A turn "
+                f"is a row of manifest.csv of the kind {', '.join(human.SPEECH[:-1])}, whose file "
+                f"is there and lasts 0.3 to {human.MAX_S:g} s."
+            )
+        photographs: Any = None
+        for name in names:
+            photographs = photographs or _corpus("photographs").Photographs.load(data, name)
+        return cls(people, read(human.load_noises), read(human.load_rirs), photographs)
 
 
 def _material(
     name: str,
     bank: Mapping[str, Sequence[Spoken]],
     device: Sequence[Spoken],
-    data: Path | None,
+    recorded: Recorded,
     seed: int,
 ) -> Material:
     acoustics, text = _corpus("acoustics"), _corpus("text")
@@ -221,23 +254,15 @@ def _material(
     grammar = text.Grammar.load(grammar_file)
     voices = [segment.pcm for spoken in bank["turn"] for segment in spoken.segments]
     rng = np.random.default_rng([seed, len(name)])
-    noises = list(acoustics.generated_beds(rng, voices)) if voices else []
-    rooms: list[Any] = []
-    photographs: Any = None
-    if data is not None:
-        human = _corpus("human")
-        for split in splits(data):
-            noises += human.load_noises(data, split)
-            rooms += human.load_rirs(data, split)
-            photographs = photographs or _corpus("photographs").Photographs.load(data, split)
+    noises = [*acoustics.generated_beds(rng, voices), *recorded.noises]
     lists = _word_lists(grammar_file)
     return Material(
         name=name,
         spoken=bank,
         device=device,
         noises=noises,
-        acoustics=acoustics.Acoustics(noises, rooms),
-        photographs=photographs,
+        acoustics=acoustics.Acoustics(noises, list(recorded.rooms)),
+        photographs=recorded.photographs,
         labels=grammar.labels,
         fillers=frozenset(lists["fillers"]),
         corrections=tuple(lists["corrections"]),

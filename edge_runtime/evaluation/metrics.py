@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
 
 from edge_runtime.evaluation import figures
 from edge_runtime.evaluation.clip import (
@@ -16,9 +15,9 @@ from edge_runtime.evaluation.clip import (
     Trace,
     first,
 )
-from edge_runtime.evaluation.figures import Figure
+from edge_runtime.evaluation.figures import Figure, Item
 from edge_runtime.evaluation.gaps import Gap, turn_figures
-from edge_runtime.grammar_search import GrammarSearch
+from edge_runtime.evaluation.sentences import Sentence, edits, told_apart
 from edge_runtime.micro_turn import SAMPLE_RATE_HZ, Letters
 
 TAKEN_WITHIN = 2 * SAMPLE_RATE_HZ
@@ -33,18 +32,21 @@ LONG_PAUSE = SAMPLE_RATE_HZ
 SHARES = (
     "takeover_rate", "false_takeover_rate", "false_takeover_rate_long_pause", "stop_miss_rate",
     "stopped_before_rate",
-    "selectivity", "hesitation_rate", "selectivity_backchannel", "selectivity_side_talk",
+    "hesitation_rate", "selectivity_backchannel", "selectivity_side_talk",
     "selectivity_noise",
     "selectivity_echo", "backchannels_in_pauses", "long_turn_took_floor", "vision_recall",
-    "vision_recall_arrival", "vision_recall_wave", "vision_recall_hand", "delegation_precision",
+    "vision_recall_arrival", "vision_recall_wave", "vision_recall_hand", "vision_waves_at_hand",
+    "vision_stops_for_wave", "delegation_precision",
     "delegation_recall", "premature_delegation_rate", "act_accuracy", "action_accuracy",
-    "weave_violation_rate", "weave_delivered_rate", "stale_delivery_rate", "cancel_recall",
+    "wrong_action_rate", "open_delegation_rate",
+    "weave_violation_rate", "weave_delivered_rate", "weave_delivered_late_rate",
+    "stale_delivery_rate", "delivery_after_cancel_rate", "cancel_recall",
     "follow_up_answered",
 )  # fmt: skip
 RATES = (
-    "side_talk_answers_per_min", "noise_answers_per_min", "self_answers_per_min",
-    "self_interruptions_per_min", "speech_cut_ins_per_min", "backchannels_per_min",
-    "vision_false_per_hour",
+    "side_talk_answers_per_min", "side_talk_delegations_per_min", "noise_answers_per_min",
+    "self_answers_per_min", "self_interruptions_per_min", "speech_cut_ins_per_min",
+    "backchannels_per_min", "vision_false_per_hour",
 )  # fmt: skip
 PERCENTILES = {
     "response_latency_ms": (50, 90),
@@ -57,31 +59,32 @@ SELECTIVE = {
     "side talk": "side_talk", "noise": "noise", "echo": "echo",
 }  # fmt: skip
 GREET, DELIVER = "greet", "deliver"
-
-
-class Sentence(NamedTuple):
-    """What was said in a clip, and how it was heard."""
-
-    truth: str
-    guess: str
-    letters: Letters | None = None
+HARMLESS = "look_at"
+"""The action that nobody minds unasked."""
 
 
 class Tally:
     """Adds up what one of the judged did with one material."""
 
     def __init__(self) -> None:
-        self.shares: dict[str, list[bool]] = defaultdict(list)
+        self.shares: dict[str, list[Item]] = defaultdict(list)
         self.values: dict[str, list[float]] = defaultdict(list)
         self.counts: dict[str, int] = defaultdict(int)
         self.units: dict[str, float] = defaultdict(float)
         self.gaps: list[Gap] = []
         self.pauses: dict[str, list[bool]] = defaultdict(list)
         """False takeovers by what goes before the pause."""
-        self.edits = {"cer": [0, 0], "wer": [0, 0]}
+        self.edits: dict[str, list[Item]] = defaultdict(list)
         self.sentences: list[Sentence] = []
 
+        self._said: tuple[str, str] = "", ""
+        """Of the clip: what, and with which voice."""
+
+    def _share(self, name: str, hit: bool) -> None:
+        self.shares[name].append(Item(int(hit), 1, *self._said))
+
     def add(self, clip: Clip, trace: Trace) -> None:
+        self._said = clip.text, clip.voice_name
         for cue in clip.cues:
             handler = _HANDLERS.get(cue.kind)
             if handler is not None:
@@ -101,35 +104,42 @@ class Tally:
     def pause(self, cue: Cue, clip: Clip, trace: Trace) -> None:
         self._gap(cue, trace, False)
         taken = first(trace.takes, cue.start, cue.end) is not None
-        self.shares["false_takeover_rate"].append(taken)
+        self._share("false_takeover_rate", taken)
         self.pauses[cue.detail].append(taken)
         if cue.end - cue.start >= LONG_PAUSE:
-            self.shares["false_takeover_rate_long_pause"].append(taken)
+            self._share("false_takeover_rate_long_pause", taken)
         early = _first_named(trace.delegations, "delegate", cue.start, cue.end)
-        self.shares["premature_delegation_rate"].append(early is not None)
+        self._share("premature_delegation_rate", early is not None)
 
     def end(self, cue: Cue, clip: Clip, trace: Trace) -> None:
         self._gap(cue, trace, True)
         took = first(trace.takes, cue.start, cue.end)
         in_time = took is not None and took <= cue.start + TAKEN_WITHIN
-        self.shares["takeover_rate"].append(in_time)
+        self._share("takeover_rate", in_time)
         if took is not None:
             self.values["response_latency_ms"].append((took - cue.start) / MS + RESPONSE_MS)
-        wanted = cue.facts
-        if "delegate" in wanted:
-            until = cue.start + TAKEN_WITHIN
-            given = _first_named(trace.delegations, "delegate", cue.start, until) is not None
-            if wanted["delegate"] == "delegate":
-                self.shares["delegation_recall"].append(given)
-            if given:
-                self.shares["delegation_precision"].append(wanted["delegate"] == "delegate")
+        wanted, until = cue.facts, cue.start + TAKEN_WITHIN
+        self._handed_on(wanted.get("delegate"), cue.start, until, trace)
         if "act" in wanted and took is not None and in_time and took in trace.acts:
-            self.shares["act_accuracy"].append(trace.acts[took] == wanted["act"])
+            self._share("act_accuracy", trace.acts[took] == wanted["act"])
+        if "action" in wanted:
+            others = {HARMLESS, wanted["action"]}
+            done_too = {name for at, name in trace.actions if cue.start < at <= until} - others
+            self._share("wrong_action_rate", bool(done_too))
         if wanted.get("action", "none") != "none":
-            done = _first_named(
-                trace.actions, wanted["action"], cue.start, cue.start + TAKEN_WITHIN
-            )
-            self.shares["action_accuracy"].append(done is not None)
+            done = _first_named(trace.actions, wanted["action"], cue.start, until)
+            self._share("action_accuracy", done is not None)
+
+    def _handed_on(self, wanted: str | None, start: int, until: int, trace: Trace) -> None:
+        """What is `wanted` of free text is not known: what is handed on of it counts apart."""
+        given = _first_named(trace.delegations, "delegate", start, until) is not None
+        if wanted is None:
+            self._share("open_delegation_rate", given)
+            return
+        if wanted == "delegate":
+            self._share("delegation_recall", given)
+        if given:
+            self._share("delegation_precision", wanted == "delegate")
 
     def _cut_ins(self, clip: Clip, trace: Trace) -> None:
         """Taking the floor while the person is speaking, away from the edges of the speech."""
@@ -151,18 +161,17 @@ class Tally:
             ("cer", edits(truth, guess), len(truth)),
             ("wer", edits(truth.split(), guess.split()), len(truth.split())),
         ):
-            self.edits[name][0] += wrong
-            self.edits[name][1] += total
+            self.edits[name].append(Item(wrong, total, *self._said))
 
     # -- 3, 4, 6: while we speak -----------------------------------------------------------------
 
     def interruption(self, cue: Cue, clip: Clip, trace: Trace) -> None:
         stopped = first(trace.stops, cue.start, cue.start + STOPPED_WITHIN)
-        self.shares["stop_miss_rate"].append(stopped is None)
+        self._share("stop_miss_rate", stopped is None)
         silent = None if stopped is None else trace.silent_from(stopped)
         already = first(trace.stops, cue.start - JUST_BEFORE, cue.start) is not None
         already = already or (silent is not None and silent <= cue.start)
-        self.shares["stopped_before_rate"].append(already)
+        self._share("stopped_before_rate", already)
         if silent is not None and not already:
             latency_ms = (silent - cue.start) / MS + RESPONSE_MS + FADE_MS
             self.values["stop_latency_ms"].append(latency_ms)
@@ -171,16 +180,20 @@ class Tally:
         """Something that shall neither stop the device nor be answered."""
         until = cue.end + (AFTERMATH if cue.kind in ("backchannel", "noise burst") else 0)
         reacted = first(trace.stops, cue.start, until) or first(trace.takes, cue.start, until)
-        self.shares["selectivity"].append(reacted is None)
-        self.shares[f"selectivity_{SELECTIVE[cue.kind]}"].append(reacted is None)
+        self._share(f"selectivity_{SELECTIVE[cue.kind]}", reacted is None)
         if reacted is None:
-            self.shares["hesitation_rate"].append(trace.hesitated(cue.start, until))
+            self._share("hesitation_rate", trace.hesitated(cue.start, until))
 
     def others(self, cue: Cue, clip: Clip, trace: Trace) -> None:
         self.distraction(cue, clip, trace)
         name = f"{SELECTIVE[cue.kind]}_answers_per_min"
         self.units[name] += (cue.end - cue.start) / _MINUTE
         self.counts[name] += spells(trace.takes, cue.start, cue.end)
+        if cue.kind == "side talk":
+            handed_on = [at for at, name in trace.delegations if name == "delegate"]
+            minutes = (cue.end - cue.start) / _MINUTE
+            self.units["side_talk_delegations_per_min"] += minutes
+            self.counts["side_talk_delegations_per_min"] += spells(handed_on, cue.start, cue.end)
 
     def echo(self, cue: Cue, clip: Clip, trace: Trace) -> None:
         self.distraction(cue, clip, trace)
@@ -201,20 +214,28 @@ class Tally:
         self.counts["backchannels_per_min"] += len(placed)
         for at in placed:
             inside = any(breath.start < at <= breath.end for breath in breaths)
-            self.shares["backchannels_in_pauses"].append(inside)
+            self._share("backchannels_in_pauses", inside)
         took = first(trace.takes, cue.start, cue.end)
-        self.shares["long_turn_took_floor"].append(took is not None)
+        self._share("long_turn_took_floor", took is not None)
 
     def sight(self, cue: Cue, clip: Clip, trace: Trace) -> None:
         found = reaction(cue, trace)
-        self.shares["vision_recall"].append(found is not None)
-        self.shares[f"vision_recall_{cue.kind}"].append(found is not None)
+        self._share("vision_recall", found is not None)
+        self._share(f"vision_recall_{cue.kind}", found is not None)
         if found is not None:
             self.values["vision_latency_ms"].append((found - cue.start) / MS + RESPONSE_MS)
 
+    def hand_in_silence(self, cue: Cue, clip: Clip, trace: Trace) -> None:
+        waved = _first_named(trace.actions, "wave", cue.start, cue.end)
+        self._share("vision_waves_at_hand", waved is not None)
+
+    def wave_while_speaking(self, cue: Cue, clip: Clip, trace: Trace) -> None:
+        stopped = first(trace.stops, cue.start, cue.end)
+        self._share("vision_stops_for_wave", stopped is not None)
+
     def quiet(self, cue: Cue, clip: Clip, trace: Trace) -> None:
         """Nothing to react to: whatever it does is a false alarm."""
-        moments = [*trace.takes, *(at for at, name in trace.actions if name != "look_at")]
+        moments = [*trace.takes, *(at for at, name in trace.actions if name != HARMLESS)]
         self.units["vision_false_per_hour"] += (cue.end - cue.start) / _MINUTE / 60
         self.counts["vision_false_per_hour"] += spells(sorted(moments), cue.start, cue.end)
 
@@ -222,7 +243,10 @@ class Tally:
         """A result that waits: it is delivered, and soon."""
         told = [at for at in trace.takes if trace.acts.get(at) == DELIVER]
         took = first(told, cue.start, cue.end)
-        self.shares["weave_delivered_rate"].append(took is not None)
+        if cue.detail == "late":
+            self._share("weave_delivered_late_rate", took is not None)
+            return
+        self._share("weave_delivered_rate", took is not None)
         if took is not None:
             self.values["weave_delay_ms"].append((took - cue.start) / MS + RESPONSE_MS)
 
@@ -230,38 +254,49 @@ class Tally:
         """A result is here and the person is speaking: wait."""
         until = cue.end - SAMPLE_RATE_HZ * 2 // 10
         talked_over = first(trace.takes, cue.start, until)
-        self.shares["weave_violation_rate"].append(talked_over is not None)
+        self._share("weave_violation_rate", talked_over is not None)
 
     def no_answer(self, cue: Cue, clip: Clip, trace: Trace) -> None:
         """There is nothing to deliver: the question was taken back, or failed."""
         spoken = [trace.acts.get(at) for at in trace.takes if cue.start < at <= cue.end]
-        self.shares["stale_delivery_rate"].append(DELIVER in spoken)
+        self._share("stale_delivery_rate", DELIVER in spoken)
+
+    def taken_back(self, cue: Cue, clip: Clip, trace: Trace) -> None:
+        """The answer comes after the cancel. Whoever takes that first is not given the answer by
+        the runtime, whatever the clip goes on with."""
+        told = first(
+            [at for at in trace.takes if trace.acts.get(at) == DELIVER], cue.start, cue.end
+        )
+        until = cue.end if told is None else told
+        cancelled = _first_named(trace.delegations, "cancel", cue.start, until) is not None
+        self._share("delivery_after_cancel_rate", told is not None and not cancelled)
 
     def cancel(self, cue: Cue, clip: Clip, trace: Trace) -> None:
         found = _first_named(trace.delegations, "cancel", cue.start, cue.end)
-        self.shares["cancel_recall"].append(found is not None)
+        self._share("cancel_recall", found is not None)
 
     def follow_up(self, cue: Cue, clip: Clip, trace: Trace) -> None:
-        self.shares["follow_up_answered"].append(first(trace.takes, cue.start, cue.end) is not None)
+        self._share("follow_up_answered", first(trace.takes, cue.start, cue.end) is not None)
 
     # -- figures ---------------------------------------------------------------------------------
 
     def figures(self, seed: int) -> dict[str, Figure]:
         found: dict[str, Figure] = {}
         for name in SHARES:
-            hits = self.shares.get(name, [])
-            found[name] = figures.share(sum(hits), len(hits))
+            found[name] = figures.ratio(self.shares.get(name, []), seed)
+        kinds = [f"selectivity_{kind}" for kind in dict.fromkeys(SELECTIVE.values())]
+        found["selectivity"] = figures.mean_of([found[kind] for kind in kinds])
         for name in RATES:
             found[name] = figures.rate(self.counts.get(name, 0), self.units.get(name, 0.0))
         for name, percents in PERCENTILES.items():
             for percent in percents:
                 values = self.values.get(name, [])
                 found[f"{name}_p{percent}"] = figures.percentile(values, percent, seed)
-        for name, (wrong, total) in self.edits.items():
-            value = wrong / total if total else None
-            found[name] = figures.figure(value, total, None, None)
-        told = told_apart(self.sentences)
-        found["closed_vocabulary_accuracy"] = figures.share(sum(told), len(told))
+        for name in ("cer", "wer"):
+            found[name] = figures.ratio(self.edits.get(name, []), seed)
+        told = zip(told_apart(self.sentences), self.sentences, strict=False)  # none, or all of them
+        items = [Item(int(right), 1, sentence.truth) for right, sentence in told]
+        found["closed_vocabulary_accuracy"] = figures.ratio(items, seed)
         return found | turn_figures(self.gaps, seed)
 
 
@@ -284,39 +319,6 @@ def spells(moments: Sequence[int], start: int, end: int) -> int:
     return count
 
 
-def told_apart(sentences: Sequence[Sentence]) -> list[bool]:
-    """For each sentence, whether it is the one that is found: the vocabulary is all that is said
-    among them, so with more of them it is harder. Found is the likeliest by the letters, as the
-    runtime finds a question, and where there are none the one whose spelling is nearest."""
-    vocabulary = sorted({one.truth for one in sentences})
-    if len(vocabulary) < 2:
-        return []
-    searches: dict[tuple[str, ...], GrammarSearch] = {}
-
-    def found(one: Sentence) -> bool:
-        if one.letters is None or not one.letters.spell:
-            distance = edits(one.truth, one.guess)
-            others = (other for other in vocabulary if other != one.truth)
-            return one.guess != "" and all(distance < edits(other, one.guess) for other in others)
-        symbols = one.letters.symbols
-        if symbols not in searches:
-            searches[symbols] = GrammarSearch({"said": " | ".join(vocabulary)}, "said", symbols)
-        likeliest = searches[symbols].likeliest(one.letters)
-        return likeliest is not None and likeliest.text == one.truth
-
-    return [found(one) for one in sentences]
-
-
-def edits(truth: Sequence[str], guess: Sequence[str]) -> int:
-    """Levenshtein distance."""
-    row = list(range(len(guess) + 1))
-    for i, a in enumerate(truth, 1):
-        previous, row[0] = row[0], i
-        for j, b in enumerate(guess, 1):
-            previous, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, previous + (a != b))
-    return row[-1]
-
-
 def _first_named(moments: Sequence[tuple[int, str]], name: str, start: int, end: int) -> int | None:
     return next((at for at, found in moments if found == name and start < at <= end), None)
 
@@ -336,10 +338,13 @@ _HANDLERS: Mapping[str, Callable[[Tally, Cue, Clip, Trace], None]] = {
     "arrival": Tally.sight,
     "wave": Tally.sight,
     "hand": Tally.sight,
+    "hand in silence": Tally.hand_in_silence,
+    "wave while speaking": Tally.wave_while_speaking,
     "quiet": Tally.quiet,
     "answer": Tally.answer,
     "busy floor": Tally.busy_floor,
     "no answer": Tally.no_answer,
+    "taken back": Tally.taken_back,
     "cancel": Tally.cancel,
     "follow-up": Tally.follow_up,
 }

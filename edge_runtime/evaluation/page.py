@@ -12,6 +12,7 @@ from typing import Any
 from edge_runtime.evaluation.pictures import draw_curves, write_timeline
 from edge_runtime.evaluation.report import (
     HEADLINE,
+    HEARING,
     MARKS,
     MODEL_ONLY,
     SYSTEM,
@@ -37,13 +38,14 @@ pre{font-size:12px;background:#f6f7f9;padding:.6em;overflow-x:auto}
 TITLES = {
     "generated_seen": "Generated, voices of synthesizers it was trained with",
     "generated_unseen": "Generated, a synthesizer it never heard",
+    "generated_phrased": "Generated, turns in phrasings of no training, voices as in the first",
     "human": "Human speakers it never heard",
 }
 READ = (
     "Value, 95 % interval, n. A takeover is speech that is no backchannel, decided when all the "
     "sound it used had been heard; latencies run from the person's last sample (or the first of an "
     "interruption) to the device's first (or to silence). Always silent and always talk are the "
-    "two ends: a figure counts only beside its counterpart."
+    f"two ends: a figure counts only beside its counterpart. {HEARING}"
 )
 
 
@@ -108,7 +110,9 @@ def _tables(report: Mapping[str, Any]) -> Iterator[str]:
         yield f"<h3>{TITLES.get(material, material)}</h3>"
         yield f"<div class=wide><table><tr><th></th>{heads}</tr>"
         for name, found in rows.items():
-            cells = "".join(_cell(found[material].get(key), unit) for key, _, unit in HEADLINE)
+            cells = "".join(
+                _cell(found.get(material, {}).get(key), unit) for key, _, unit in HEADLINE
+            )
             kind = " class=model" if name == "model" else ""
             yield f"<tr{kind}><td>{name.replace('_', ' ')}</td>{cells}</tr>"
         yield "</table></div>"

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 from edge_runtime.errors import InputError
 from edge_runtime.evaluation.clip import Clip, Judged
+from edge_runtime.evaluation.material import PHRASED
 from edge_runtime.evaluation.scenarios import Casting, Render, clips
-from edge_runtime.evaluation.scenarios.answers import answer, follow_up
+from edge_runtime.evaluation.scenarios.answers import answer, follow_up, late_answer
 from edge_runtime.evaluation.scenarios.others import noises, side_talk
-from edge_runtime.evaluation.scenarios.seen import seen
+from edge_runtime.evaluation.scenarios.seen import crossed, seen
 from edge_runtime.evaluation.scenarios.speaking import aside, backchannel, echo, interruption
 from edge_runtime.evaluation.scenarios.turns import long_turn, turn
 
@@ -36,6 +37,11 @@ class Part:
     render: Render
     full: int
     for_baselines: bool = True
+    phrased: bool = False
+    """With new phrasings, too: what counts are the words of whole turns."""
+
+    def plays(self, material: str) -> bool:
+        return self.phrased or material != PHRASED
 
     def play(self, casting: Casting, share: float) -> Iterator[Clip]:
         return clips(self.render, casting, portion(self.full, share))
@@ -49,16 +55,18 @@ class Part:
 
 
 PARTS = (
-    Part("turns", turn, 200),
+    Part("turns", turn, 200, phrased=True),
     Part("interruptions", interruption, 100),
     Part("backchannels", backchannel, 100),
     Part("asides", aside, 60),
     Part("echo", echo, 40),
     Part("side talk", side_talk, 40),
     Part("noise", noises, 32),
-    Part("long turns", long_turn, 32, for_baselines=False),
+    Part("long turns", long_turn, 32, for_baselines=False, phrased=True),
     Part("vision", seen, 96, for_baselines=False),
+    Part("crossed gestures", crossed, 48, for_baselines=False),
     Part("answers", answer, 60, for_baselines=False),
+    Part("late answers", late_answer, 40, for_baselines=False),
     Part("follow-ups", follow_up, 20, for_baselines=False),
 )
 

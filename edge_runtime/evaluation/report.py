@@ -1,14 +1,16 @@
 """report.json, and its headline on the console.
 
 `rows` maps who was judged (`model`, `silero_500`, ...) to materials (`generated_seen`,
-`generated_unseen`, `human`) to figures by name, each `{"value", "n", "ci95"}`; `proofs` has the
-seven, each with `claim`, `figures`, `holds` (null: not decided) and the `reason` for that; `system`
-has figures of the whole runtime by clock and material; `curves` what the pictures are drawn from.
+`generated_unseen`, `generated_phrased`, `human`) to figures by name, each
+`{"value", "n", "ci95"}`, with `texts` where few were said again and again; `proofs` has the seven,
+each with `claim`, `figures`, `holds` (null: not decided) and the `reason` for that; `system` has
+figures of the whole runtime by clock and material; `curves` what the pictures are drawn from.
 Beside them stand engine, revision, seed, the share of a full run, and what a micro-turn cost.
 """
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -51,17 +53,22 @@ def read_report(path: Path) -> dict[str, Any]:
 
 def check_can_draw() -> None:
     """Before the run, not after it. Raises InputError."""
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError as error:
-        raise InputError(
-            f"The report is drawn with matplotlib ({error}). Install it: "
-            "pip install 'edge-runtime[evaluate]'"
-        ) from error
+    for module, what, package in (
+        ("matplotlib", "The report is drawn with matplotlib", "'edge-runtime[evaluate]'"),
+        ("cv2", "People are drawn with OpenCV", "opencv-python-headless"),
+    ):
+        try:
+            importlib.import_module(module)
+        except ImportError as error:
+            raise InputError(f"{what} ({error}). Install it: pip install {package}") from error
 
 
 # -- how figures are put -------------------------------------------------------------------------
 
+HEARING = (
+    "The detectors hear the microphone as it is, with the echo that nothing has cancelled; the "
+    "model is given what is played, too."
+)
 PERCENT, PER_MINUTE, PER_HOUR = "share", "per minute", "per hour"
 TIMES = {PER_MINUTE: " min", PER_HOUR: " h"}
 """What n counts, where it counts time."""
@@ -78,7 +85,7 @@ HEADLINE: Sequence[tuple[str, str, str]] = (
     ("stopped_before_rate", "… had stopped before it", PERCENT),
     ("stop_latency_ms_p50", "stops after, median", "ms"),
     ("stop_latency_ms_p95", "stops after, 95 %", "ms"),
-    ("selectivity", "selectivity", PERCENT),
+    ("selectivity", "selectivity, mean of its kinds", PERCENT),
     ("hesitation_rate", "… and is silent for a moment", PERCENT),
     ("side_talk_answers_per_min", "answers side talk, a minute", PER_MINUTE),
     ("noise_answers_per_min", "answers noise, a minute", PER_MINUTE),
@@ -99,17 +106,24 @@ MODEL_ONLY: Sequence[tuple[str, str, str]] = (
     ("vision_recall_arrival", "… arrival", PERCENT),
     ("vision_recall_wave", "… wave", PERCENT),
     ("vision_recall_hand", "… raised hand", PERCENT),
-    ("vision_latency_ms_p50", "… after, median", "ms"),
+    ("vision_waves_at_hand", "waves at a raised hand", PERCENT),
+    ("vision_stops_for_wave", "stops for a wave", PERCENT),
+    ("vision_latency_ms_p50", "sees it after, median", "ms"),
     ("vision_false_per_hour", "false alarms an hour", PER_HOUR),
     ("delegation_precision", "delegation, precision", PERCENT),
     ("delegation_recall", "delegation, recall", PERCENT),
     ("premature_delegation_rate", "hands on half a question", PERCENT),
+    ("open_delegation_rate", "hands on free text", PERCENT),
+    ("side_talk_delegations_per_min", "hands on side talk, a minute", PER_MINUTE),
     ("act_accuracy", "the right act", PERCENT),
     ("action_accuracy", "the right action", PERCENT),
+    ("wrong_action_rate", "a wrong action, or one too many", PERCENT),
     ("weave_violation_rate", "result: talks over the person", PERCENT),
     ("weave_delivered_rate", "result: delivered in 4 s", PERCENT),
+    ("weave_delivered_late_rate", "… long after the question", PERCENT),
     ("weave_delay_ms_p50", "result: after the floor was free", "ms"),
     ("stale_delivery_rate", "result: none, and delivered", PERCENT),
+    ("delivery_after_cancel_rate", "result: after a cancel, and delivered", PERCENT),
     ("cancel_recall", "takes a cancel", PERCENT),
     ("follow_up_answered", "answers while a question is out", PERCENT),
     ("cer", "character error rate", "number"),
@@ -142,7 +156,7 @@ def by_clock(system: Mapping[str, Any]) -> dict[str, Mapping[str, Figure]]:
 
 
 def put(figure: Figure | None, unit: str) -> str:
-    """A figure in words: `84 % (n 260)`, `-` where there is none."""
+    """A figure in words: `84 % (n 260)`, `28 % (n 100, 6 texts)`, `-` where there is none."""
     if figure is None or figure["value"] is None:
         return "-"
     value = figure["value"]
@@ -150,7 +164,9 @@ def put(figure: Figure | None, unit: str) -> str:
         PERCENT: f"{100 * value:.0f} %",
         "ms": f"{value:.0f} ms",
     }.get(unit, f"{value:.2f}")
-    return f"{shown} (n {figure['n']:g}{TIMES.get(unit, '')})"
+    few = figure.get("texts")
+    texts = f", {few} text{'s' if few > 1 else ''}" if few else ""
+    return f"{shown} (n {figure['n']:g}{TIMES.get(unit, '')}{texts})"
 
 
 def interval(figure: Figure | None, unit: str) -> str:

@@ -28,7 +28,7 @@ from edge_runtime.evaluation.clip import Judged
 from edge_runtime.evaluation.detectors import Detectors
 from edge_runtime.evaluation.figures import nothing
 from edge_runtime.evaluation.gaps import curve, eagerness_curve
-from edge_runtime.evaluation.material import HUMAN, Material, load_materials, splits
+from edge_runtime.evaluation.material import HUMAN, PHRASED, Material, load_materials, splits
 from edge_runtime.evaluation.metrics import Tally
 from edge_runtime.evaluation.model_level import Model
 from edge_runtime.evaluation.page import write_page
@@ -109,7 +109,7 @@ def play(
     task = progress.add_task("scenarios", total=len(casts) * of_each)
     for done, casting in enumerate(casts, 1):
         name = casting.material.name
-        for part in parts:
+        for part in (part for part in parts if part.plays(name)):
             progress.update(task, description=f"{name}: {part.name}")
             for clip in part.play(casting, order.share):
                 for judge in part.judges(all_judges):
@@ -190,19 +190,20 @@ def evaluate(order: Order, console: Console) -> dict[str, Any]:
         manifest = engine.manifest
         model = Model(engine, decider_for(order.config, manifest), manifest)
         everyone, ears = stack.enter_context(judges(order, model))
-        materials = _materials(order, progress)
+        materials = _materials(order, any(part.phrased for part in parts), progress)
         casts = [Casting(material, order.seed, frame_px(manifest)) for material in materials]
         results = play(order, parts, casts, everyone, progress)
+        whole = [casting for casting in casts if casting.material.name != PHRASED]
         report = _model_level(order, results, model, manifest, engine.identity)
         write_report(order.out, report)
         if order.proofs and not order.only:
-            bench = Bench(model, casts, ears, order.ticks, order.share, order.seed)
+            bench = Bench(model, whole, ears, order.ticks, order.share, order.seed)
             report["proofs"] = _proofs(bench, progress)
             write_report(order.out, report)
         shown: list[Played] = []
         if order.system and not order.only:
             level = SystemLevel(order.config, order.seed, order.share)
-            report["system"] = _system(level, casts, progress)
+            report["system"] = _system(level, whole, progress)
             shown = level.shown
     write_report(order.out, report)
     write_page(order.out, report, shown)
@@ -210,13 +211,13 @@ def evaluate(order: Order, console: Console) -> dict[str, Any]:
     return report
 
 
-def _materials(order: Order, progress: Progress) -> list[Material]:
+def _materials(order: Order, phrased: bool, progress: Progress) -> list[Material]:
     reading = progress.add_task("materials", total=None)
 
     def say(text: str) -> None:
         progress.update(reading, description=text)
 
-    materials = load_materials(order.data, bank_scale(order.share), order.seed, say)
+    materials = load_materials(order.data, bank_scale(order.share), order.seed, say, phrased)
     progress.remove_task(reading)
     return materials
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from edge_runtime.demo.renderer import Pose
 from edge_runtime.evaluation.clip import Clip, Cue
-from edge_runtime.evaluation.material import Material, Spoken
+from edge_runtime.evaluation.material import Material, Spoken, words
 from edge_runtime.micro_turn import (
     SAMPLE_RATE_HZ,
     TURN_SAMPLES,
@@ -55,6 +55,7 @@ class Stage:
         self.poses = [STANDING] * self.turns
         self.cues: list[Cue] = []
         self._said: list[tuple[int, int, str]] = []
+        self._last: Spoken | None = None
         self._utterances: list[tuple[int, int]] = []
         self._events: list[list[Event]] = [[] for _ in range(self.turns)]
         link_up = bool(rng.random() < LINK_UP_SHARE)
@@ -87,6 +88,7 @@ class Stage:
         A recording's own room tone goes on through the pauses and for `tail` samples, so that the
         end of the file is not to be heard.
         """
+        self._last = spoken
         gain = np.float32(10 ** (self.rng.uniform(-9, 6) / 20))
         target = self.near if into is None else into
         spans: list[tuple[int, int]] = []
@@ -196,6 +198,8 @@ class Stage:
             near=self.near / np.float32(FULL_SCALE),
             frames=tuple(self._draw()),
             said=tuple(self._said),
+            text=words(self._last) if self._last else "",
+            voice_name=self._last.voice if self._last else "",
         )
 
     def _voice(self) -> tuple[VoiceState, ...]:

@@ -17,7 +17,7 @@ from edge_runtime.config import Config
 from edge_runtime.dialogue import BACKCHANNEL
 from edge_runtime.evaluation import figures
 from edge_runtime.evaluation.clip import MS, Clip, Cue
-from edge_runtime.evaluation.figures import Figure
+from edge_runtime.evaluation.figures import Figure, Item
 from edge_runtime.evaluation.live import Kept, World, silent_from, sound_from
 from edge_runtime.evaluation.material import SEEN
 from edge_runtime.evaluation.metrics import (
@@ -87,15 +87,18 @@ class Played:
 class Ledger:
     """Adds up what happened at the loudspeaker."""
 
-    shares: dict[str, list[bool]] = field(default_factory=dict)
+    shares: dict[str, list[Item]] = field(default_factory=dict)
     values: dict[str, list[float]] = field(default_factory=dict)
     answers: int = 0
     minutes: float = 0.0
+    said: tuple[str, str] = "", ""
+    """In the clip: what, and with which voice."""
 
     def share(self, name: str, value: bool) -> None:
-        self.shares.setdefault(name, []).append(value)
+        self.shares.setdefault(name, []).append(Item(int(value), 1, *self.said))
 
     def add(self, run: Played) -> None:
+        self.said = run.clip.text, run.clip.voice_name
         for cue in run.clip.cues:
             if cue.kind == "pause":
                 cut_in = run.begun(cue.start, cue.end) is not None
@@ -139,9 +142,7 @@ class Ledger:
             self.values.setdefault("stop_latency_ms", []).append(latency_ms)
 
     def figures(self, seed: int) -> dict[str, Figure]:
-        found = {
-            name: figures.share(sum(hits), len(hits)) for name, hits in sorted(self.shares.items())
-        }
+        found = {name: figures.ratio(items, seed) for name, items in sorted(self.shares.items())}
         for name, percents in (("response_latency_ms", (50, 90)), ("stop_latency_ms", (50, 95))):
             for percent in percents:
                 values = self.values.get(name, [])

@@ -24,7 +24,7 @@ from tiny_model import write_tiny_model
 from edge_runtime.config import Config
 from edge_runtime.errors import InputError
 from edge_runtime.evaluation import plan, proofs, run, system_level
-from edge_runtime.evaluation.card import write_card
+from edge_runtime.evaluation.card import card_lines, write_card
 from edge_runtime.evaluation.material import Material, load_materials
 from edge_runtime.evaluation.run import Order, evaluate
 
@@ -46,12 +46,12 @@ PROOFS = (
 
 @functools.cache
 def _voices(scale: float, seed: int) -> list[Material]:
-    return load_materials(None, scale, seed, lambda text: None)
+    return load_materials(None, scale, seed, lambda text: None, phrased=True)
 
 
-def voices(data: None, scale: float, seed: int, progress: object) -> list[Material]:
+def voices(data: None, scale: float, seed: int, progress: object, phrased: bool) -> list[Material]:
     """Synthesized once: a second time in one process espeak-ng speaks a little otherwise."""
-    return _voices(scale, seed)
+    return [one for one in _voices(scale, seed) if phrased or one.name != "generated_phrased"]
 
 
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -99,7 +99,7 @@ def test_the_report_has_every_name(done: tuple[Path, dict[str, Any]]) -> None:
     assert len(report["revision"].rstrip("+")) == 40 or report["revision"] == "unknown"
     assert set(report["rows"]) == {"model", "always_silent", "always_talk", "speech_length"}
     for row in report["rows"].values():
-        assert set(row) == {"generated_seen", "generated_unseen"}
+        assert set(row) == {"generated_seen", "generated_unseen", "generated_phrased"}
         for figures in row.values():
             assert set(NAMES) <= set(figures)
             for figure in figures.values():
@@ -107,7 +107,7 @@ def test_the_report_has_every_name(done: tuple[Path, dict[str, Any]]) -> None:
 
 
 def _check(figure: Mapping[str, Any]) -> None:
-    assert set(figure) == {"value", "n", "ci95"} and len(figure["ci95"]) == 2
+    assert set(figure) - {"texts"} == {"value", "n", "ci95"} and len(figure["ci95"]) == 2
     low, high = figure["ci95"]
     if figure["value"] is not None and low is not None and high is not None:
         assert low - 1e-9 <= figure["value"] <= high + 1e-9
@@ -175,6 +175,7 @@ def test_one_scenario_alone_gives_its_figures_and_no_others(
     here, whole = done
     small(monkeypatch)
     alone = judged(here / "tiny", tmp_path / "alone", only=["answers"])
+    assert set(alone["rows"]["model"]) == {"generated_seen", "generated_unseen"}
     assert alone["only"] == ["answers"] and "proofs" not in alone and "system" not in alone
     for material, figures in alone["rows"]["model"].items():
         for name in ("weave_violation_rate", "stale_delivery_rate"):
@@ -187,18 +188,35 @@ def test_one_scenario_alone_gives_its_figures_and_no_others(
 def test_a_card_is_made_of_the_report(done: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
     table, figures = write_card(done[0] / "out" / "report.json", tmp_path)
     lines = table.read_text().splitlines()
-    assert lines[0] == "| | generated seen | generated unseen |"
+    assert lines[0] == "| | generated seen | generated unseen | generated phrased |"
     assert any(line.startswith("| takes true ends in 2 s | ") for line in lines)
     assert "| | generated seen, virtual clock | generated unseen, virtual clock |" in lines
     assert any(line.startswith("| silent after, median | ") for line in lines)
+    missed = next(line for line in lines if line.startswith("| misses an interruption | "))
+    assert missed.endswith("| - |"), "new phrasings are of whole turns alone"
     kept = json.loads(figures.read_text())
     assert kept["system"] == done[1]["system"]
     assert kept["run"] == {k: done[1][k] for k in ("revision", "seed", "share")} and set(
         kept["proofs"]
     ) == set(PROOFS)
-    assert kept["generated_seen"]["takeover_rate"]["n"] > 0
+    for material in ("generated_seen", "generated_phrased"):
+        assert kept[material]["takeover_rate"]["n"] > 0
     with pytest.raises(InputError, match="report"):
         write_card(table, tmp_path)
+
+
+def test_a_card_has_two_baselines_beside_the_model_and_says_what_they_hear() -> None:
+    figure = {"value": 0.5, "n": 8, "ci95": [0.2, 0.8]}
+    names = ("model", "silero_500", "silero_800", "silero_smart_turn")
+    rows = {name: {"generated_seen": {"takeover_rate": figure}} for name in names}
+    lines = list(card_lines({"rows": rows}))
+    assert lines[0] == (
+        "| | generated seen | Silero 800 ms, generated seen | smart-turn, generated seen |"
+    )
+    assert any("echo" in line and not line.startswith("|") for line in lines)
+    assert not any(
+        "echo that nothing" in line for line in card_lines({"rows": {"model": rows["model"]}})
+    )
 
 
 def test_a_folder_without_recordings_is_refused(tmp_path: Path) -> None:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import io
 import math
+import sys
 
 import numpy as np
 import pytest
 from rich.console import Console
 
+from edge_runtime.errors import InputError
 from edge_runtime.evaluation import figures
 from edge_runtime.evaluation.figures import Crossings
-from edge_runtime.evaluation.report import table
+from edge_runtime.evaluation.report import check_can_draw, put, table
 
 
 def test_a_share_has_wilsons_interval() -> None:
@@ -20,6 +22,42 @@ def test_a_share_has_wilsons_interval() -> None:
     assert found == {"value": 0.308, "n": 263, "ci95": [0.2553, 0.3662]}
     assert figures.share(0, 20)["ci95"] == [0.0, 0.1611]
     assert figures.share(0, 0) == {"value": None, "n": 0, "ci95": [None, None]}
+
+
+def test_a_mean_of_shares_weighs_them_alike() -> None:
+    found = figures.mean_of([figures.share(10, 100), figures.share(9, 10)])
+    assert found["value"] == 0.5 and found["n"] == 110
+    # 0.5 -+ sqrt(.0448^2 + .3042^2) / 2 and sqrt(.0744^2 + .0821^2) / 2
+    assert found["ci95"] == pytest.approx([0.3463, 0.5554], abs=2e-3)
+    assert figures.mean_of([figures.share(10, 100), figures.nothing()])["value"] is None
+
+
+def test_six_phrases_said_a_hundred_times_are_no_hundred_phrases() -> None:
+    phrases = [figures.Item(int(i % 6 < 2), 1, f"phrase {i % 6}", f"voice {i}") for i in range(102)]
+    found, plain = figures.ratio(phrases), figures.share(34, 102)
+    assert (found["value"], found["n"], found["texts"]) == (plain["value"], 102, 6)
+    assert found["ci95"][0] == 0 and found["ci95"][1] > 0.6 > plain["ci95"][1]
+    assert put(found, "share") == "33 % (n 102, 6 texts)"
+    assert put(found | {"texts": 1}, "share") == "33 % (n 102, 1 text)"
+    apart = [item._replace(text=f"phrase {i}") for i, item in enumerate(phrases)]
+    assert figures.ratio(apart)["ci95"] == pytest.approx(plain["ci95"], abs=0.02)
+    assert "texts" not in figures.ratio(apart)
+    unknown = figures.ratio([figures.Item(int(i < 5)) for i in range(9)])
+    assert unknown["ci95"] == pytest.approx(figures.share(5, 9)["ci95"], abs=0.05)
+
+
+def test_two_voices_may_be_as_far_apart_as_the_next_two() -> None:
+    voices = [
+        figures.Item(int(i % 10 < (2 if i < 50 else 6)), 1, "", f"{i < 50}") for i in range(100)
+    ]
+    assert figures.ratio(voices)["ci95"] == [0.2, 0.6]
+
+
+def test_an_error_rate_has_an_interval() -> None:
+    found = figures.ratio([figures.Item(i % 4, 10, f"sentence {i}", f"{i}") for i in range(80)])
+    assert (found["value"], found["n"]) == (0.15, 800)
+    assert 0.11 < found["ci95"][0] < 0.14 < 0.16 < found["ci95"][1] < 0.19
+    assert figures.ratio([]) == figures.nothing()
 
 
 def test_a_rate_without_an_event_still_has_an_upper_bound() -> None:
@@ -73,6 +111,15 @@ def test_the_latency_at_five_per_cent_cutoffs() -> None:
     assert figures.latency_at_cutoffs(items((200, 0.2)), pauses)["value"] is None
 
 
+def test_the_interval_knows_that_the_threshold_was_found_on_these_pauses() -> None:
+    """One pause more or less below it, and every end is answered later or sooner."""
+    pauses = items((500, 0.8), (500, 0.6), *[(500, 0.3)] * 38)
+    times, scores = np.array([0.0, 200.0, 400.0, 800.0]), np.array([0.0, 0.4, 0.7, 0.9])
+    found = figures.latency_at_cutoffs(Crossings([(times, scores)] * 50), pauses)
+    assert found["value"] == 200, "two of forty may be cut off"
+    assert found["ci95"] == [200, 800]
+
+
 def test_misses_count_in_the_median_latency() -> None:
     pauses = items(*[(100, 0.5)] * 5)
     found = figures.latency_at_cutoffs(items((300, 0.9), (400, 0.1), (500, 0.1)), pauses)
@@ -104,6 +151,15 @@ def test_percentiles_come_with_an_interval() -> None:
     assert found["value"] == 90 and found["n"] == 101
     assert 75 < found["ci95"][0] < 90 < found["ci95"][1] <= 100
     assert figures.percentile([], 50)["value"] is None
+
+
+@pytest.mark.parametrize(("module", "name"), [("matplotlib", "matplotlib"), ("cv2", "OpenCV")])
+def test_what_is_drawn_with_must_be_there(
+    module: str, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(InputError, match=f"{name}.*pip install"):
+        check_can_draw()
 
 
 def test_a_run_of_some_scenarios_shows_only_what_they_tell() -> None:

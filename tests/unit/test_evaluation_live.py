@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -123,6 +124,14 @@ def test_stopping_is_timed_to_silence() -> None:
     assert (found["stop_miss_rate"]["value"], found["stop_miss_rate"]["n"]) == (0.5, 2)
     assert found["stop_latency_ms_p50"]["value"] == pytest.approx(420, abs=1)
     assert found["fell_silent_by_itself"]["value"] == pytest.approx(1 / 3, abs=1e-4)
+
+
+def test_what_was_said_again_and_again_is_told() -> None:
+    mhm = replace(clip(Cue("backchannel", 3 * S, 4 * S)), text="aha", voice_name="awb")
+    ledger = Ledger()
+    for _ in range(4):
+        ledger.add(played(mhm, sound((1.0, 6.0))))
+    assert ledger.figures(0)["selectivity_backchannel"]["texts"] == 1
 
 
 def test_a_hesitation_is_no_stop_and_a_stop_may_begin_with_one() -> None:

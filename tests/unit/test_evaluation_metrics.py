@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from string import ascii_lowercase
 
 import numpy as np
@@ -9,8 +10,9 @@ import pytest
 
 from edge_runtime.evaluation.clip import Clip, Cue, Trace
 from edge_runtime.evaluation.gaps import Gap, eagerness_curve
-from edge_runtime.evaluation.metrics import Sentence, Tally, edits, spells, told_apart
+from edge_runtime.evaluation.metrics import Tally, spells
 from edge_runtime.evaluation.model_level import trace as model_trace
+from edge_runtime.evaluation.sentences import Sentence, edits, told_apart
 from edge_runtime.micro_turn import (
     TURN_SAMPLES,
     BackgroundState,
@@ -135,8 +137,31 @@ def test_selectivity_is_not_to_react(
     one = clip(Cue(kind, S + S // 2, 3 * S), scenario="any")
     for decided, value in ((trace(**moments), 0), (trace(), 1)):
         found = figures(one, decided)
-        assert found["selectivity"]["value"] == value
         assert found[name]["value"] == value
+        assert found["selectivity"]["value"] is None, "of one kind alone"
+
+
+def test_shares_know_what_was_said_again_and_again() -> None:
+    tally = Tally()
+    for index in range(8):
+        one = clip(Cue("backchannel", S, 2 * S), scenario="any")
+        tally.add(replace(one, text="cool" if index % 2 else "aha", voice_name="awb"), trace())
+    assert tally.figures(0)["selectivity_backchannel"]["texts"] == 2
+
+
+def test_selectivity_is_the_mean_of_its_kinds_however_often_each_occurs() -> None:
+    tally = Tally()
+    for kind, often, stops in (
+        ("backchannel", 3, True),
+        ("side talk heard", 1, False),
+        ("noise burst", 1, False),
+        ("echo", 5, False),
+    ):
+        for _ in range(often):
+            cue = Cue(kind, S + S // 2, 3 * S)
+            tally.add(clip(cue, scenario="any"), trace(stops=(2 * S,) if stops else ()))
+    found = tally.figures(0)["selectivity"]
+    assert (found["value"], found["n"]) == (0.75, 10)
 
 
 def test_one_long_answer_is_counted_once() -> None:
@@ -169,6 +194,38 @@ def test_delegation_and_action_are_held_against_what_was_asked() -> None:
     assert (found["action_accuracy"]["value"], found["action_accuracy"]["n"]) == (0.5, 2)
 
 
+def test_what_is_handed_on_beside_the_questions_counts_too() -> None:
+    handed_on = trace(delegations=((2 * S, "delegate"), (5 * S, "cancel")))
+    free = figures(clip(Cue("end", S, 4 * S, "open")), handed_on)
+    assert free["open_delegation_rate"]["value"] == 1 and free["delegation_precision"]["n"] == 0
+    asked = Cue("end", S, 4 * S, "fact", facts={"delegate": "delegate"})
+    assert figures(clip(asked), handed_on)["open_delegation_rate"]["n"] == 0
+    beside = figures(clip(Cue("side talk", 0, 6 * S), scenario="any"), handed_on)
+    assert beside["side_talk_delegations_per_min"]["value"] == pytest.approx(10)
+    noise = figures(clip(Cue("noise", 0, 6 * S), scenario="any"), handed_on)
+    assert noise["side_talk_delegations_per_min"]["n"] == 0
+
+
+def test_an_action_that_nobody_asked_for_is_a_wrong_one() -> None:
+    nothing, wave = (
+        Cue("end", S, 4 * S, facts={"act": "yes", "action": action, "delegate": "none"})
+        for action in ("none", "wave")
+    )
+    at = S + 6400
+    for cue, actions, wrong in (
+        (wave, ("wave",), 0),
+        (wave, ("wave", "turn_left"), 1),
+        (wave, ("come",), 1),
+        (nothing, ("come",), 1),
+        (nothing, ("look_at",), 0),
+        (nothing, (), 0),
+    ):
+        found = figures(clip(cue), trace(actions=tuple((at, name) for name in actions)))
+        assert found["wrong_action_rate"]["value"] == wrong, (cue.facts, actions)
+    late = figures(clip(nothing), trace(actions=((4 * S, "come"),)))
+    assert late["wrong_action_rate"]["value"] == 0, "what comes later answers something else"
+
+
 def test_what_is_seen_wants_the_right_reaction() -> None:
     arrival = clip(Cue("arrival", S, 4 * S), scenario="vision")
     greeted = figures(arrival, trace(takes=(2 * S,), acts={2 * S: "greet"}))
@@ -179,6 +236,22 @@ def test_what_is_seen_wants_the_right_reaction() -> None:
     quiet = clip(Cue("quiet", 0, 6 * S), scenario="vision")
     assert figures(quiet, trace(actions=((S, "wave"),)))["vision_false_per_hour"]["value"] == 600
     assert figures(quiet, trace())["vision_false_per_hour"]["value"] == 0
+
+
+def test_who_only_sees_that_an_arm_is_up_gets_one_of_the_crossed_gestures_wrong() -> None:
+    wave, hand = Cue("wave", S, 3 * S), Cue("hand", S, 3 * S)
+    silent, speaking = Cue("hand in silence", S, 3 * S), Cue("wave while speaking", S, 3 * S)
+    tally = Tally()
+    for cue in (wave, silent):
+        tally.add(clip(cue, scenario="vision"), trace(actions=((2 * S, "wave"),)))
+    for cue in (hand, speaking):
+        tally.add(clip(cue, scenario="vision"), trace(stops=(2 * S,)))
+    found = tally.figures(0)
+    assert found["vision_recall"]["value"] == 1
+    assert found["vision_waves_at_hand"]["value"] == found["vision_stops_for_wave"]["value"] == 1
+    seen = figures(clip(speaking, scenario="vision"), trace(actions=((2 * S, "wave"),)))
+    assert seen["vision_stops_for_wave"]["value"] == 0, "it may wave back"
+    assert figures(clip(silent), trace())["vision_waves_at_hand"]["value"] == 0
 
 
 def test_a_result_waits_for_the_person_and_none_is_made_up() -> None:
@@ -210,6 +283,22 @@ def test_a_result_waits_for_the_person_and_none_is_made_up() -> None:
     )
 
 
+def test_an_answer_that_was_taken_back_is_told_by_who_does_not_take_the_cancel() -> None:
+    taken_back = clip(Cue("taken back", S, 7 * S), scenario="answers")
+    told = {"takes": (4 * S,), "acts": {4 * S: "deliver"}}
+    for decided, delivered in (
+        (trace(**told), 1),
+        (trace(**told, delegations=((2 * S, "cancel"),)), 0),
+        (trace(**told, delegations=((5 * S, "cancel"),)), 1),
+        (trace(takes=(4 * S,), acts={4 * S: "acknowledge"}), 0),
+    ):
+        found = figures(taken_back, decided)
+        assert found["delivery_after_cancel_rate"]["value"] == delivered
+    late = figures(clip(Cue("answer", S, 5 * S, "late"), scenario="answers"), trace(**told))
+    assert late["weave_delivered_late_rate"]["value"] == 1
+    assert late["weave_delivered_rate"]["n"] == 0
+
+
 def test_errors_of_the_transcript() -> None:
     assert edits("kitten", "sitting") == 3
     said = ((S, 2 * S, "turn on"), (3 * S, 4 * S, "the light"))
@@ -217,6 +306,10 @@ def test_errors_of_the_transcript() -> None:
     found = figures(clip(said=said), trace(heard=heard))
     assert found["cer"]["value"] == pytest.approx(4 / 17, abs=1e-4)
     assert (found["wer"]["value"], found["wer"]["n"]) == (0.5, 4)
+    tally = Tally()
+    for words in ("turn on", "turn off", "turn in", "turn up"):
+        tally.add(clip(said=((S, 2 * S, words),)), trace(heard=((2 * S, "turn on"),)))
+    assert None not in tally.figures(0)["cer"]["ci95"]
 
 
 def test_a_sentence_is_told_from_all_others_of_the_run() -> None:

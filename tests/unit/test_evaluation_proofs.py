@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,9 +20,12 @@ from edge_runtime.evaluation.proofs.own_channel import own_channel
 from edge_runtime.evaluation.proofs.ticks import ticks
 from edge_runtime.evaluation.proofs.vision import vision
 from edge_runtime.evaluation.proofs.words import (
+    alike,
     energy_matched_pairs,
     envelope_ablation,
+    joined,
     listening_while_speaking,
+    pairs,
 )
 from edge_runtime.evaluation.scenarios import Casting
 from edge_runtime.micro_turn import TURN_SAMPLES, EngineOutput
@@ -82,6 +86,14 @@ class Deaf(EnergyDetector):
     deaf = True
 
 
+class Startled(EnergyDetector):
+    """Falls silent for whatever the person does; for a word by a hair more."""
+
+    def run(self, clip: Clip) -> Trace:
+        power = (clip.near.reshape(clip.turns, TURN_SAMPLES) ** 2).mean(1)
+        return replace(super().run(clip), stop=np.where(power > 0, 0.5 + 0.1 * power, 0.0))
+
+
 class Clairvoyant(EnergyDetector):
     """Its outputs depend on sound that has not been heard yet."""
 
@@ -100,9 +112,40 @@ def test_one_envelope_for_two_sounds() -> None:
     fading = (np.sin(np.arange(20_000)) * np.linspace(4000, 100, 20_000)).astype(np.float32)
     one, other = share_envelope(swelling, fading)
     assert len(one) == len(other) == S
-    assert np.corrcoef(envelope(swelling), envelope(fading[-S:]))[0, 1] < 0
+    assert np.corrcoef(envelope(swelling), envelope(fading[:S]))[0, 1] < 0
     assert np.corrcoef(envelope(one), envelope(other))[0, 1] > 0.8
     assert np.abs(np.log(envelope(one).mean() / envelope(other).mean())) < 0.05
+
+
+def test_a_word_keeps_its_beginning_and_a_turn_its_end() -> None:
+    long, short = np.zeros(S, np.float32), np.full(S // 2, 9000, np.float32)
+    long[0], long[-1] = 9000, -9000
+    beginnings, _ = share_envelope(long, short)
+    ends, _ = share_envelope(long, short, ends=True)
+    assert len(beginnings) == len(ends) == S // 2
+    assert beginnings[0] > 0 and not beginnings[1:].any()
+    assert ends[-1] < 0 and not ends[:-1].any()
+
+
+def test_pairs_are_of_one_length_and_nobody_is_in_two() -> None:
+    lengths = ([1000, 2000, 3000, 8000], [2100, 1050, 100, 3050])
+    first, second = ([np.zeros(n, np.float32) for n in side] for side in lengths)
+    assert sorted(alike(first, second, 9)) == [(0, 1), (1, 0), (2, 3), (3, 2)]
+    assert sorted(alike(first, second, 3)) == [(0, 1), (1, 0), (2, 3)], "the nearest"
+    assert alike([], second, 3) == []
+
+
+@pytest.mark.parametrize(
+    ("kinds", "ends"), [(("interruption", "backchannel"), False), (("turn", "incomplete"), True)]
+)
+def test_what_is_cut_off_is_not_what_tells_the_two_apart(
+    casting: Casting, kinds: tuple[str, str], ends: bool
+) -> None:
+    whole = [joined(spoken) for spoken in casting.material.spoken[kinds[0]]]
+    for (sound, _), _ in pairs(casting.material, kinds, 4):
+        n = len(sound)
+        kept = [pcm[-n:] if ends else pcm[:n] for pcm in whole if len(pcm) >= n]
+        assert any((np.sign(pcm) == np.sign(sound)).all() for pcm in kept)
 
 
 def test_noise_keeps_the_envelope_and_nothing_else() -> None:
@@ -116,7 +159,8 @@ def test_noise_keeps_the_envelope_and_nothing_else() -> None:
 def test_a_detector_does_not_tell_words_apart(casting: Casting) -> None:
     found = energy_matched_pairs(bench(EnergyDetector(), casting))
     assert found["holds"] is False
-    assert {"model", "energy"} <= found["figures"]["stop_against_mhm"].keys()
+    scores = found["figures"]["stop_against_mhm"]
+    assert {"model", "energy", "pairs_alike_in_length"} <= scores.keys()
 
 
 def test_a_detector_scores_the_same_on_noise(casting: Casting) -> None:
@@ -150,6 +194,9 @@ def test_a_look_into_the_future_is_noticed(casting: Casting) -> None:
 def test_listening_while_speaking_needs_ears(casting: Casting) -> None:
     assert listening_while_speaking(bench(KeenEars(), casting, 0.4))["holds"] is True
     assert listening_while_speaking(bench(Deaf(), casting))["holds"] is False
+    startled = listening_while_speaking(bench(Startled(), casting, 0.4))
+    assert startled["figures"]["changed_within_two_turns"]["value"] == 1
+    assert startled["holds"] is False, "it jumps at faint noise as it does at words"
 
 
 def test_ticks_are_not_compared_without_the_other_models(casting: Casting) -> None:

@@ -12,11 +12,19 @@ pytest.importorskip("scipy", reason="the corpus needs scipy: pip install 'edge-r
 
 from edge_runtime.errors import InputError
 from edge_runtime.evaluation.clip import Clip
-from edge_runtime.evaluation.material import Material, load_materials, splits
+from edge_runtime.evaluation.material import (
+    PHRASED,
+    SEEN,
+    SPLITS,
+    Material,
+    load_materials,
+    splits,
+)
+from edge_runtime.evaluation.plan import PARTS
 from edge_runtime.evaluation.scenarios import Casting, clips
-from edge_runtime.evaluation.scenarios.answers import answer
+from edge_runtime.evaluation.scenarios.answers import answer, late_answer
 from edge_runtime.evaluation.scenarios.others import noises, side_talk
-from edge_runtime.evaluation.scenarios.seen import seen
+from edge_runtime.evaluation.scenarios.seen import crossed, seen
 from edge_runtime.evaluation.scenarios.speaking import (
     Echo,
     aside,
@@ -27,15 +35,30 @@ from edge_runtime.evaluation.scenarios.speaking import (
 )
 from edge_runtime.evaluation.scenarios.turns import long_turn, turn
 from edge_runtime.micro_turn import SAMPLE_RATE_HZ, TURN_SAMPLES, EventKind
+from engines.reference.corpus.bank import GRAMMAR
+from engines.reference.corpus.text import Grammar, normalise
 
 S = 16_000
-RENDERS = (turn, long_turn, interruption, backchannel, aside, echo, side_talk, noises, seen, answer)
+RENDERS = (
+    turn,
+    long_turn,
+    interruption,
+    backchannel,
+    aside,
+    echo,
+    side_talk,
+    noises,
+    seen,
+    crossed,
+    answer,
+    late_answer,
+)
 
 
 @pytest.fixture(scope="module")
 def materials() -> list[Material]:
     try:
-        return load_materials(None, 0.008, 1, lambda text: None)
+        return load_materials(None, 0.008, 1, lambda text: None, phrased=True)
     except InputError as error:
         pytest.skip(f"nobody can speak here: {error}")
 
@@ -51,9 +74,25 @@ def level(pcm: np.ndarray, start: int, end: int) -> float:
 
 
 def test_seen_and_unseen_people_are_others(materials: list[Material]) -> None:
-    assert [material.name for material in materials] == ["generated_seen", "generated_unseen"]
+    assert [material.name for material in materials] == list(SPLITS)
     voices = [{spoken.voice for spoken in m.spoken["turn"]} for m in materials]  # type: ignore[attr-defined]
     assert voices[0] and voices[1] and not voices[0] & voices[1]
+
+
+def test_new_phrasings_are_of_no_training(materials: list[Material]) -> None:
+    grammar = Grammar.load(GRAMMAR)
+    grammar_lines = (grammar.turn(np.random.default_rng(i), "train") for i in range(4000))
+    trained = {normalise(" ".join(line.segments)) for line in grammar_lines}
+    said = [
+        {normalise(" ".join(s.text for s in one.segments)) for one in m.spoken["turn"]}
+        for m in (materials[0], materials[2])
+    ]
+    assert len(said[0] & trained) > 2 * len(said[1] & trained), "short ones may be the same"
+
+
+def test_only_whole_turns_are_phrased_anew() -> None:
+    assert [part.name for part in PARTS if part.plays(PHRASED)] == ["turns", "long turns"]
+    assert all(part.plays(SEEN) for part in PARTS)
 
 
 @pytest.mark.parametrize("render", RENDERS)
@@ -94,6 +133,19 @@ def test_gaps_lie_exactly_between_the_speech(casting: Casting) -> None:
         for cue in clip.of("pause")[: len(spans) - 1]:
             assert any(start == cue.end for start, _ in spans), "speech goes on where it ends"
     assert pauses > 5 and ends > 10
+
+
+def test_a_clip_knows_whose_words_it_is_about(casting: Casting) -> None:
+    for render, kind in ((backchannel, "backchannel"), (turn, "turn"), (aside, "turn")):
+        (clip,) = clips(render, casting, 1)
+        spoken = casting.material.deal(kind, 0)
+        said = " ".join(segment.text for segment in spoken.segments)
+        assert (clip.text, clip.voice_name) == (said, spoken.voice)
+    (clip,) = clips(noises, casting, 1)
+    assert clip.text == clip.voice_name == ""
+    taken_back = answer(casting, 3)
+    assert taken_back is not None and taken_back.of("cancel")
+    assert taken_back.text == casting.material.deal("cancel", 3).segments[0].text
 
 
 def test_the_mouth_reports_what_is_played(casting: Casting) -> None:
@@ -182,6 +234,13 @@ def test_somebody_who_speaks_to_others_has_turned_away(casting: Casting) -> None
     assert np.median(changed) > 1.0
 
 
+def test_crossed_gestures_are_those_of_the_other_moment(casting: Casting) -> None:
+    for clip in clips(crossed, casting, 4):
+        (cue,) = clip.of("hand in silence", "wave while speaking")
+        speaking = clip.voice[(cue.start + S) // TURN_SAMPLES].speaking
+        assert speaking is (cue.kind == "wave while speaking")
+
+
 def test_a_result_comes_while_it_is_pending_and_then_waits(casting: Casting) -> None:
     kinds = set()
     for clip in clips(answer, casting, 6):
@@ -193,6 +252,25 @@ def test_a_result_comes_while_it_is_pending_and_then_waits(casting: Casting) -> 
         if clip.of("no answer"):
             assert not any(state.result_ready for state in clip.background)
     assert kinds == {"person speaks", "silence", "we speak", "cancelled", "failed"}
+
+
+def test_an_answer_comes_long_after_the_question_or_after_it_was_taken_back(
+    casting: Casting,
+) -> None:
+    for index, clip in enumerate(clips(late_answer, casting, 4)):
+        (arrives,) = [
+            turn * TURN_SAMPLES
+            for turn, events in enumerate(clip.events)
+            if EventKind.RESULT in [event.kind for event in events]
+        ]
+        (cue,) = clip.of("answer", "taken back")
+        assert clip.background[arrives // TURN_SAMPLES].result_ready
+        assert cue.end - arrives >= 4 * S - TURN_SAMPLES
+        if index % 2:
+            assert clip.said[-1][1] == cue.start, "the cancel"
+            assert 0.5 * S - TURN_SAMPLES <= arrives - cue.start <= 3 * S
+        else:
+            assert arrives - clip.said[-1][1] > 12 * S
 
 
 def test_a_folder_that_is_none_is_refused(tmp_path: Path) -> None:

@@ -25,10 +25,12 @@ def envelope(pcm: Samples) -> Samples:
     return np.sqrt(np.interp(np.arange(len(pcm)), middles, power)).astype(np.float32)
 
 
-def share_envelope(one: Samples, other: Samples) -> tuple[Samples, Samples]:
-    """Both cut to the shorter one's length (their ends are kept) and given the same envelope."""
+def share_envelope(one: Samples, other: Samples, ends: bool = False) -> tuple[Samples, Samples]:
+    """Both cut to the shorter one's length and given the same envelope; their beginnings are kept,
+    or their `ends`."""
     length = min(len(one), len(other))
-    pair = [pcm[len(pcm) - length :].astype(np.float32) for pcm in (one, other)]
+    kept = [pcm[len(pcm) - length :] if ends else pcm[:length] for pcm in (one, other)]
+    pair = [pcm.astype(np.float32) for pcm in kept]
     shapes = [envelope(pcm) + 1.0 for pcm in pair]
     common = np.sqrt(shapes[0] * shapes[1])
     first, second = (

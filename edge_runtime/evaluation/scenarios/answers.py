@@ -1,4 +1,4 @@
-"""Scenario 10: a result arrives while the person speaks, while we speak, in silence, after a
+"""Scenario 10: a result arrives while the person speaks, while we speak, in silence, late, after a
 cancel, or not at all."""
 
 from __future__ import annotations
@@ -13,6 +13,9 @@ from edge_runtime.evaluation.stage import Stage, samples
 from edge_runtime.micro_turn import TURN_SAMPLES, EventKind
 
 KINDS = ("person speaks", "silence", "we speak", "cancelled", "person speaks", "failed")
+LATE_KINDS = ("late", "taken back")
+LATE_S, AFTER_CANCEL_S = (12.0, 16.0), (0.5, 3.0)
+"""So long after the device has said that it asks, and after the cancel."""
 WAITS_S = 4.0
 """For the delivery, after the floor is free."""
 
@@ -24,12 +27,8 @@ def answer(casting: Casting, index: int) -> Clip | None:
     if not material.asks:
         return None
     rng = casting.rng("answers", index)
-    question = material.deal_asking("delegate", index)
     stage = casting.stage(rng, 26.0)
-    pauses = [samples(0.4)] * (len(question.segments) - 1)
-    asked = stage.say(question, samples(1.0), pauses, tail=samples(0.5))[-1][1]
-    starts = asked // TURN_SAMPLES + 2
-    free = stage.device(_short(stage), starts * TURN_SAMPLES)
+    starts, free = _ask(stage, index)
     turn = free // TURN_SAMPLES
     if kind == "cancelled":
         return _cancelled(casting, stage, index, starts, free)
@@ -44,10 +43,7 @@ def answer(casting: Casting, index: int) -> Clip | None:
         stage.cue("busy floor", arrives * TURN_SAMPLES, free)
     else:
         arrives = turn + int(rng.integers(6, 14))
-    event = EventKind.FAILED if kind == "failed" else EventKind.RESULT
-    stage.event(arrives, event, "request-1", "the answer")
-    stage.background(starts, arrives, pending=True)
-    stage.background(arrives, stage.turns, ready=kind != "failed")
+    _arrive(stage, starts, arrives, failed=kind == "failed")
     ready = max(free, arrives * TURN_SAMPLES)
     name = "no answer" if kind == "failed" else "answer"
     stage.cue(name, ready, ready + samples(WAITS_S), kind)
@@ -55,13 +51,56 @@ def answer(casting: Casting, index: int) -> Clip | None:
 
 
 def _cancelled(casting: Casting, stage: Stage, index: int, starts: int, free: int) -> Clip:
-    spoken = casting.material.deal("cancel", index)
-    at = free + samples(stage.rng.uniform(0.6, 1.4))
-    end = stage.say(spoken, at, tail=samples(1.0))[-1][1]
+    end = _take_back(casting, stage, index, free)
     stage.background(starts, end // TURN_SAMPLES + 2, pending=True)
     stage.cue("cancel", end, end + samples(2.0))
     stage.cue("no answer", end, end + samples(WAITS_S), "cancelled")
     return _end(stage.finish("answers"), end)
+
+
+def late_answer(casting: Casting, index: int) -> Clip | None:
+    """The answer comes long after the question, or when nobody wants it any more: the cancel was
+    not taken, or not yet, else the runtime would keep the answer to itself."""
+    if not casting.material.asks:
+        return None
+    kind, rng = LATE_KINDS[index % len(LATE_KINDS)], casting.rng("late answers", index)
+    stage = casting.stage(rng, 40.0)
+    starts, free = _ask(stage, index)
+    if kind == "late":
+        arrives = (free + samples(rng.uniform(*LATE_S))) // TURN_SAMPLES
+        _arrive(stage, starts, arrives)
+        ready = end = arrives * TURN_SAMPLES
+        stage.cue("answer", ready, ready + samples(WAITS_S), kind)
+    else:
+        end = _take_back(casting, stage, index, free)
+        ready = end + samples(rng.uniform(*AFTER_CANCEL_S))
+        _arrive(stage, starts, ready // TURN_SAMPLES)
+        stage.cue("taken back", end, ready + samples(WAITS_S))
+    return _end(stage.finish("answers"), ready)
+
+
+def _ask(stage: Stage, index: int) -> tuple[int, int]:
+    """A question, and "one moment": the turn in which that begins, and the sample after it."""
+    question = stage.material.deal_asking("delegate", index)
+    pauses = [samples(0.4)] * (len(question.segments) - 1)
+    asked = stage.say(question, samples(1.0), pauses, tail=samples(0.5))[-1][1]
+    starts = asked // TURN_SAMPLES + 2
+    return starts, stage.device(_short(stage), starts * TURN_SAMPLES)
+
+
+def _arrive(stage: Stage, starts: int, arrives: int, failed: bool = False) -> None:
+    """What was asked in the turn `starts` is out until the turn `arrives`."""
+    event = EventKind.FAILED if failed else EventKind.RESULT
+    stage.event(arrives, event, "request-1", "the answer")
+    stage.background(starts, arrives, pending=True)
+    stage.background(arrives, stage.turns, ready=not failed)
+
+
+def _take_back(casting: Casting, stage: Stage, index: int, free: int) -> int:
+    """Returns the sample where the cancel ends."""
+    spoken = casting.material.deal("cancel", index)
+    at = free + samples(stage.rng.uniform(0.6, 1.4))
+    return stage.say(spoken, at, tail=samples(1.0))[-1][1]
 
 
 def follow_up(casting: Casting, index: int) -> Clip | None:
@@ -69,12 +108,8 @@ def follow_up(casting: Casting, index: int) -> Clip | None:
     material, rng = casting.material, casting.rng("follow-ups", index)
     if not material.asks:
         return None
-    question = material.deal_asking("delegate", index + 1)
     stage = casting.stage(rng, 24.0)
-    pauses = [samples(0.4)] * (len(question.segments) - 1)
-    asked = stage.say(question, samples(1.0), pauses, tail=samples(0.5))[-1][1]
-    starts = asked // TURN_SAMPLES + 2
-    free = stage.device(_short(stage), starts * TURN_SAMPLES)
+    starts, free = _ask(stage, index + 1)
     stage.background(starts, stage.turns, pending=True)
     spoken = material.deal_asking("none", index)
     inner = [samples(0.4)] * (len(spoken.segments) - 1)

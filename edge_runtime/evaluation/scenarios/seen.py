@@ -24,18 +24,45 @@ def seen(casting: Casting, index: int) -> Clip | None:
         stage.pose(0, at // TURN_SAMPLES * TURN_SAMPLES, present=False)
         stage.cue(kind, at // TURN_SAMPLES * TURN_SAMPLES, at + samples(3.0))
     elif kind == "wave":
-        length = samples(rng.uniform(1.4, 2.4))
-        stage.wave(at, at + length)
-        stage.cue(kind, at // TURN_SAMPLES * TURN_SAMPLES, at + length + samples(0.4))
+        _wave(stage, at, kind)
     elif kind == "hand":
-        stage.device(stage.long_utterance(7.0)[: samples(8.0)], samples(1.0))
-        stage.pose(at, at + samples(1.6), hand_raised=True)
-        stage.cue(kind, at // TURN_SAMPLES * TURN_SAMPLES, at + samples(2.0))
+        _speaks(stage)
+        _hand(stage, at, kind)
     else:
         _quiet(stage)
         stage.cue(kind, TURN_SAMPLES * 3, len(stage.near))
         return stage.finish("vision", hiss(stage))  # what noise does is another scenario
     return stage.finish("vision")
+
+
+def crossed(casting: Casting, index: int) -> Clip | None:
+    """Each gesture where it does not ask for what the other one does: a hand is raised while nobody
+    speaks, and a person waves while the device does. Whoever knows no more than that an arm is up
+    gets one of them wrong."""
+    rng = casting.rng("crossed gestures", index)
+    stage = casting.stage(rng, 10.0)
+    at = samples(rng.uniform(3.2, 4.5))
+    if index % 2:
+        _speaks(stage)
+        _wave(stage, at, "wave while speaking")
+    else:
+        _hand(stage, at, "hand in silence")
+    return stage.finish("vision")
+
+
+def _speaks(stage: Stage) -> None:
+    stage.device(stage.long_utterance(7.0)[: samples(8.0)], samples(1.0))
+
+
+def _wave(stage: Stage, at: int, kind: str) -> None:
+    length = samples(stage.rng.uniform(1.4, 2.4))
+    stage.wave(at, at + length)
+    stage.cue(kind, at // TURN_SAMPLES * TURN_SAMPLES, at + length + samples(0.4))
+
+
+def _hand(stage: Stage, at: int, kind: str) -> None:
+    stage.pose(at, at + samples(1.6), hand_raised=True)
+    stage.cue(kind, at // TURN_SAMPLES * TURN_SAMPLES, at + samples(2.0))
 
 
 def _quiet(stage: Stage) -> None:

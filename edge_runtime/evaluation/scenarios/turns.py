@@ -43,6 +43,7 @@ class Recut:
     intent: str
     room: NDArray[np.float32] | None
     gap_is_natural: bool
+    voice: str = ""
 
 
 def cut_mid_flow(spoken: Spoken, rng: np.random.Generator) -> Spoken:
@@ -56,7 +57,7 @@ def cut_mid_flow(spoken: Spoken, rng: np.random.Generator) -> Spoken:
         return spoken
     at = samples(inside[int(rng.integers(len(inside)))])
     parts = (Piece(_faded(only.pcm[:at]), only.text), Piece(_faded(only.pcm[at:]), ""))
-    return Recut(parts, spoken.kind, spoken.intent, spoken.room, gap_is_natural=False)
+    return Recut(parts, spoken.kind, spoken.intent, spoken.room, False, spoken.voice)
 
 
 def _faded(pcm: NDArray[np.int16]) -> NDArray[np.int16]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import gzip
 import json
+import zlib
 from collections.abc import Iterator, Sequence
 from math import gcd
 from pathlib import Path
@@ -18,26 +19,59 @@ import soundfile
 from numpy.typing import NDArray
 from scipy.signal import resample_poly
 
-from engines.reference.corpus.bank import RATE_HZ, RMS, Segment, Spoken
+from edge_runtime.errors import InputError
+from engines.reference.corpus.bank import RATE_HZ, RMS, Segment, Spoken, trim
 from engines.reference.corpus.phones import from_arpabet
 from engines.reference.corpus.text import OPEN, normalise
 
-SENTENCES = ("speech_sentence", "speech_sentence_tel", "speech_read", "speech_command_intent")
-KEYWORDS = ("speech_keyword",)
+COLUMNS = ("file", "kind", "split")
+FILLER = "speech_filler_or_laugh"
+SPEECH = (
+    "speech_sentence", "speech_sentence_tel", "speech_read", "speech_command_intent",
+    "speech_keyword", FILLER,
+)  # fmt: skip
+FILLER_MAX_S = 3.0
+"""A longer one is a sentence with a filler in it, and nothing to be held against."""
 NOISES = ("noise_", "music")
 MAX_S = 15.0
 MIN_PART_S = 0.35
 """A part of a clip between two pauses is at least so long."""
 
 
+def listed(folder: Path) -> list[dict[str, str]]:
+    """What `manifest.csv` lists. Raises InputError where it cannot be read or lacks a column."""
+    path = folder / "manifest.csv"
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file, restval="")
+            found, names = list(reader), reader.fieldnames or ()
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(
+            f"{path} cannot be read as a list of recordings: {error}. --data names a folder with "
+            "a manifest.csv in UTF-8: file, kind, speaker, split."
+        ) from error
+    missing = [name for name in COLUMNS if name not in names]
+    if missing:
+        raise InputError(
+            f"{path} has no column {', '.join(missing)}. Its first line names the columns, "
+            f"separated by commas: {', '.join(COLUMNS)}, and speaker where it is known."
+        )
+    return found
+
+
 def rows(folder: Path, split: str) -> Iterator[dict[str, str]]:
-    with (folder / "manifest.csv").open(newline="", encoding="utf-8") as file:
-        yield from (row for row in csv.DictReader(file) if row["split"] == split)
+    yield from (row for row in listed(folder) if row["split"] == split)
 
 
 def _decode(path: Path) -> NDArray[np.float32]:
-    """float32 (n,), int16 scale, 16 kHz, first channel."""
-    pcm, rate_hz = soundfile.read(path, dtype="int16", always_2d=True)
+    """float32 (n,), int16 scale, 16 kHz, first channel. Raises InputError."""
+    try:
+        pcm, rate_hz = soundfile.read(path, dtype="int16", always_2d=True)
+    except (OSError, RuntimeError) as error:  # libsndfile's are RuntimeErrors
+        raise InputError(
+            f"{path} cannot be read as sound: {error}. Convert it to WAV, FLAC or Ogg, or take its "
+            "row out of manifest.csv."
+        ) from error
     mono = pcm[:, 0].astype(np.float32)
     if rate_hz != RATE_HZ:
         common = gcd(rate_hz, RATE_HZ)
@@ -46,12 +80,40 @@ def _decode(path: Path) -> NDArray[np.float32]:
 
 
 def _alignments(folder: Path) -> dict[str, dict[str, Any]]:
-    path = folder / "alignments.jsonl.gz"
+    """By file. Raises InputError where one line is no alignment."""
+    path, found, number = folder / "alignments.jsonl.gz", {}, 0
     if not path.exists():
         return {}
-    with gzip.open(path, "rt", encoding="utf-8") as file:
-        entries = [json.loads(line) for line in file]
-    return {entry["file"]: entry for entry in entries}
+    try:
+        with gzip.open(path, "rt", encoding="utf-8") as file:
+            for line in file:
+                number += 1
+                entry = json.loads(line)
+                found[entry["file"]] = _alignment(entry)
+    except (OSError, EOFError, zlib.error, ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"{path}, line {number}, is no alignment: {error!r}. A line is an object with file, "
+            "begin_s and end_s, and, where they are known, words, phones, natural_gaps_s and "
+            "cut_points_s (engines/reference/CARD.md). Without the file nobody's words are known."
+        ) from error
+    return found
+
+
+def _alignment(entry: dict[str, Any]) -> dict[str, Any]:
+    """Raises ValueError, KeyError or TypeError."""
+    found: dict[str, Any] = {name: float(entry[name]) for name in ("begin_s", "end_s")}
+    for name in ("words", "phones"):
+        found[name] = [(str(what), float(a), float(b)) for what, a, b in entry.get(name) or ()]
+    found["natural_gaps_s"] = [(float(a), float(b)) for a, b in entry.get("natural_gaps_s") or ()]
+    found["cut_points_s"] = [float(at) for at in entry.get("cut_points_s") or ()]
+    return found
+
+
+def _loud_part(pcm: NDArray[np.float32]) -> dict[str, Any]:
+    """What is known of a clip without an alignment."""
+    kept, first = trim(pcm)
+    span = {"begin_s": first / RATE_HZ, "end_s": (first + len(kept)) / RATE_HZ}
+    return _alignment(span)
 
 
 def _tone(pcm: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -72,14 +134,12 @@ def _cuts(
 ) -> tuple[list[tuple[float, float]], bool]:
     """Up to two gaps (start_s, end_s) where a clip is taken apart; whether they are natural."""
     begin, end = entry["begin_s"], entry["end_s"]
-    natural = [(a, b) for a, b in entry["natural_gaps_s"] or () if a - begin > MIN_PART_S]
+    natural = [(a, b) for a, b in entry["natural_gaps_s"] if a - begin > MIN_PART_S]
     natural = [(a, b) for a, b in natural if end - b > MIN_PART_S]
     if natural and rng.random() < 0.85:
         chosen = sorted(rng.permutation(len(natural))[: int(rng.integers(1, 3))])
         return [natural[i] for i in chosen], True
-    points = [
-        c for c in entry["cut_points_s"] or () if c - begin > MIN_PART_S and end - c > MIN_PART_S
-    ]
+    points = [c for c in entry["cut_points_s"] if c - begin > MIN_PART_S and end - c > MIN_PART_S]
     if points and rng.random() < 0.35:
         point = points[int(rng.integers(len(points)))]
         return [(point, point)], False
@@ -91,7 +151,7 @@ def _segment(
     start_s: float,
     end_s: float,
     gain: float,
-    entry: dict[str, Any] | None,
+    entry: dict[str, Any],
     words: Sequence[str],
 ) -> Segment:
     first, last = max(0, int(start_s * RATE_HZ)), int(end_s * RATE_HZ)
@@ -101,25 +161,23 @@ def _segment(
         part = part.copy()
         part[:fade] *= np.linspace(0, 1, fade)
         part[-fade:] *= np.linspace(1, 0, fade)
-    text, phones = "", ()
-    if entry is not None and entry["words"]:
-        text = normalise(" ".join(words))
-        phones = tuple(
-            (from_arpabet(p), a - start_s, b - start_s)
-            for p, a, b in entry["phones"] or ()
-            if a >= start_s - 0.02 and b <= end_s + 0.05
-        )
+    phones = tuple(
+        (from_arpabet(p), a - start_s, b - start_s)
+        for p, a, b in entry["phones"]
+        if a >= start_s - 0.02 and b <= end_s + 0.05
+    )
+    text = normalise(" ".join(words))
     return Segment(np.clip(part, -32000, 32000).astype(np.int16), text, phones)
 
 
-def _words(entry: dict[str, Any] | None, spans: Sequence[tuple[float, float]]) -> list[list[str]]:
+def _words(entry: dict[str, Any], spans: Sequence[tuple[float, float]]) -> list[list[str]]:
     """The words of each span: one belongs where most of it lies. Aligners draw the last word before
     a pause out into it, and one that lies in none of them was not said."""
     said: list[list[str]] = [[] for _ in spans]
-    for word, begin_s, end_s in (entry and entry["words"]) or ():
+    for word, begin_s, end_s in entry["words"]:
         shared = [min(end_s, b) - max(begin_s, a) for a, b in spans]
         best = int(np.argmax(shared))
-        if shared[best] > 0 and word[0] not in "<[":
+        if shared[best] > 0 and not word.startswith(("<", "[")):
             said[best].append(word.split("(")[0])
     return said
 
@@ -130,47 +188,45 @@ def _spoken(
     pcm = _decode(folder / row["file"])
     if not 0.3 * RATE_HZ < len(pcm) < MAX_S * RATE_HZ:
         return None
+    filler = row["kind"] == FILLER
+    if filler and len(pcm) >= FILLER_MAX_S * RATE_HZ:
+        return None
     rng = np.random.default_rng(seed)
-    begin = entry["begin_s"] if entry else 0.0
-    end = min(entry["end_s"] if entry else len(pcm) / RATE_HZ, len(pcm) / RATE_HZ)
+    entry = entry or _loud_part(pcm)
+    begin, end = entry["begin_s"], min(entry["end_s"], len(pcm) / RATE_HZ)
     if end - begin < 0.2:
         return None
     speech = pcm[int(begin * RATE_HZ) : int(end * RATE_HZ)]
     gain = RMS / (float(np.sqrt((speech * speech).mean())) + 1.0)
-    gaps, natural = _cuts(entry, rng) if entry else ([], True)
+    gaps, natural = _cuts(entry, rng)
     edges = [begin, *(t for gap in gaps for t in gap), end]
     spans = list(zip(edges[::2], edges[1::2], strict=True))
     said = _words(entry, spans)
     segments = tuple(
         _segment(pcm, *span, gain, entry, words) for span, words in zip(spans, said, strict=True)
     )
-    filler = row["kind"] == "speech_filler_or_laugh"
     return Spoken(
         segments=segments,
         kind="backchannel" if filler else "turn",
         intent=OPEN,
         source="human",
-        voice=row["speaker"],
+        voice=row.get("speaker", ""),
         room=_tone(pcm) * np.float32(gain),
         gap_is_natural=natural,
     )
 
 
 def load_speech(folder: Path, split: str, share: float = 1.0, seed: int = 0) -> list[Spoken]:
-    """Turns and backchannels of the given split (`train` or `dev`)."""
+    """Turns and backchannels of the given split (`train` or `dev`); what has no alignment is in one
+    piece, and its words are unknown."""
     aligned = _alignments(folder)
     found: list[Spoken] = []
     for index, row in enumerate(rows(folder, split)):
-        kind, entry = row["kind"], aligned.get(row["file"])
-        wanted = kind in SENTENCES or kind in KEYWORDS
-        short_filler = kind == "speech_filler_or_laugh" and float(row["seconds"] or 99) < 3.0
-        if not (wanted or short_filler) or not (folder / row["file"]).exists():
-            continue
-        if kind in SENTENCES and entry is None and kind != "speech_read":
+        if row["kind"] not in SPEECH or not (folder / row["file"]).exists():
             continue
         if np.random.default_rng([seed, index]).random() >= share:
             continue
-        spoken = _spoken(row, folder, entry, seed * 100_003 + index)
+        spoken = _spoken(row, folder, aligned.get(row["file"]), seed * 100_003 + index)
         if spoken is not None:
             found.append(spoken)
     return found
@@ -192,6 +248,8 @@ def load_rirs(folder: Path, split: str) -> list[NDArray[np.float32]]:
         if not (folder / name).exists():
             continue
         response = _decode(folder / name)
+        if not response.any():
+            continue
         peak = int(np.abs(response).argmax())
         tail = response[peak : peak + RATE_HZ // 2]
         out.append((tail / (np.abs(tail[0]) + 1e-9)).astype(np.float32))
