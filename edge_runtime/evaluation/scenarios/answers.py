@@ -52,8 +52,9 @@ def answer(casting: Casting, index: int) -> Clip | None:
 
 def _cancelled(casting: Casting, stage: Stage, index: int, starts: int, free: int) -> Clip:
     end = _take_back(casting, stage, index, free)
-    stage.background(starts, end // TURN_SAMPLES + 2, pending=True)
-    stage.cue("cancel", end, end + samples(2.0))
+    until = end + samples(2.0)
+    stage.background(starts, until // TURN_SAMPLES, pending=True)  # as long as nobody takes it
+    stage.cue("cancel", end, until)
     stage.cue("no answer", end, end + samples(WAITS_S), "cancelled")
     return _end(stage.finish("answers"), end)
 
