@@ -509,6 +509,31 @@ def test_an_engine_that_fails_leaves_a_silent_and_still_device(stage: Stage) -> 
     assert halt.output.tensors == {}
 
 
+@pytest.mark.parametrize("part", ["device", "answers", "decider", "sink"])
+def test_whatever_fails_the_device_is_silent_and_still(
+    stage: Stage, part: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And the others are stopped although one sink takes nothing any more."""
+    method = {"device": "read_turn", "answers": "poll", "decider": "decide", "sink": "publish"}
+    failing = Keeper(stage.log, stage.clock) if part == "sink" else getattr(stage, part)
+    stage.more_sinks = [failing] if part == "sink" else []
+    works, calls = getattr(failing, method[part]), iter(range(100))
+
+    def fail(*given: Any) -> Any:
+        if next(calls) >= 2:
+            raise RuntimeError("broken")
+        return works(*given)
+
+    monkeypatch.setattr(failing, method[part], fail)
+    with pytest.raises(RuntimeError, match="broken"):
+        stage.run({1: {"say": "greet"}})
+    silenced = ["silence the loudspeaker in 20 ms", "silence the mouth", "publish"]
+    assert stage.log[-3:] == silenced
+    halt = stage.sink.records[-1]
+    assert (halt.decision.stop, halt.output.tensors) == (True, {})
+    assert halt.decision.actions == (Action("stop_motion"),)
+
+
 def said(records: Sequence[TurnRecord]) -> dict[int, str]:
     return {one.turn.index: one.said.text for one in records if one.said is not None}
 
