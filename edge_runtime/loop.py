@@ -76,7 +76,9 @@ class Loop:
 
     def _run(self, stop: Callable[[], bool], max_turns: int | None) -> int:
         p, now = self._parts, self._parts.compute_clock.now_ns
-        self._waiting += p.voice.events()
+        silenced = p.voice.events()
+        p.dialogue.voiced(silenced)
+        self._waiting += silenced
         for index in itertools.count(self._turns):
             self._turns = index
             if stop() or index == max_turns or (reading := p.audio.read_turn()) is None:
@@ -88,7 +90,7 @@ class Loop:
             output = p.engine.step(turn)
             computed_ns = now()
             decision = p.decider.decide(output, turn)
-            told_to_stop = p.dialogue.obey(p.control.take())
+            told_to_stop = p.dialogue.obey(p.control.take(p.dialogue.unsaid_orders))
             said, played = self._speak(decision, turn, told_to_stop)
             self._waiting = list(p.voice.events())
             p.dialogue.voiced(self._waiting)
