@@ -358,7 +358,10 @@ class HttpConfig(_Section):
 
 
 class HomeAssistantConfig(_Section):
-    enabled: bool = Field(False, description="Appear in Home Assistant, over delegation.broker.")
+    enabled: bool = Field(
+        False,
+        description="Appear in Home Assistant, over delegation.broker; device.name without a dot.",
+    )
     prefix: str = Field(
         "homeassistant", pattern=r"^[A-Za-z0-9_.-]{1,64}$", description="Its discovery prefix."
     )

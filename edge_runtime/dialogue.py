@@ -87,6 +87,8 @@ class Dialogue:
         self._told: list[Event] = []
         """From outside, for the model to deliver."""
         self._to_say: deque[str] = deque()
+        self._announced: set[str] = set()
+        """Utterances of what was to be said, while they are in the mouth."""
         self._mode = Mode.NORMAL
         self._link_up = link_up
         self._utterances = self._requests = self._tellings = self._turns = 0
@@ -174,6 +176,11 @@ class Dialogue:
     def state(self) -> BackgroundState:
         return BackgroundState(self._pending is not None, self._answers.ready, self._link_up)
 
+    @property
+    def unsaid_orders(self) -> int:
+        """Texts to be said now that wait here, or are in the mouth."""
+        return len(self._to_say) + len(self._announced)
+
     def asked_actions(self) -> tuple[Action, ...]:
         """What the background model has asked for since the last call."""
         asked, self._asked = tuple(self._asked), []
@@ -187,7 +194,9 @@ class Dialogue:
         if self._mode is not Mode.NORMAL:
             return None
         if decision.say is None and self._to_say:
-            return self._say(self._to_say.popleft(), ANNOUNCE, turn)
+            announcement = self._say(self._to_say.popleft(), ANNOUNCE, turn)
+            self._announced.add(announcement.id)
+            return announcement
         if decision.say is None:
             return self._delivery(self._answers.follow(turn.voice.speaking), turn)
         if decision.say == DELIVER:
@@ -222,6 +231,8 @@ class Dialogue:
         """What the mouth tells, at once: the rest of what was cut short must not be said now."""
         left = []
         for event in events:
+            if event.kind is not EventKind.UTTERANCE_STARTED:
+                self._announced.discard(event.id)
             if event.kind is EventKind.UTTERANCE_INTERRUPTED:
                 answered = self._conversation.interrupted(event.id, event.text)
                 if answered is not None:

@@ -23,6 +23,10 @@ class SourceError(InputError):
     """A microphone, camera or recording cannot be used."""
 
 
+class MissingDeviceError(SourceError):
+    """A microphone, loudspeaker or camera is not there, or does not answer: it may come later."""
+
+
 class ManifestError(InputError):
     """A model folder breaks its contract: manifest, hash or graph."""
 

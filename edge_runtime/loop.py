@@ -6,14 +6,17 @@ import itertools
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+
+import numpy as np
 
 from edge_runtime.assemble import Assembler
 from edge_runtime.dialogue import ASIDES, Dialogue
-from edge_runtime.errors import EngineError
 from edge_runtime.interfaces import AudioSource, Clock, Decider, Engine, Sink, Voice
 from edge_runtime.micro_turn import (
     STOP_MOTION,
     TURN_MS,
+    TURN_SAMPLES,
     Action,
     Decision,
     EngineOutput,
@@ -49,21 +52,33 @@ class Parts:
 
 
 class Loop:
-    """Runs micro-turns until the sound ends, `stop` says so, or the engine fails."""
+    """Runs micro-turns until the sound ends, `stop` says so, or a part fails."""
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self._turns = 0
+        self._turn = MicroTurn(0, 0, np.zeros((2, TURN_SAMPLES), np.float32))
+        """The last one; before the first, silence."""
         self._waiting: list[Event] = []
         """What the mouth has reported since the last micro-turn."""
 
     def run(self, stop: Callable[[], bool] = lambda: False, max_turns: int | None = None) -> int:
-        """Returns how many micro-turns have run. Raises EngineError after a safe stop.
+        """Returns how many micro-turns have run. Raises what a part raises (EngineError), after a
+        safe stop.
 
         May be called again after it was stopped: it goes on where it was, `silence` first.
         """
+        try:
+            return self._run(stop, max_turns)
+        except Exception as error:
+            self._safe_stop(error)
+            raise
+
+    def _run(self, stop: Callable[[], bool], max_turns: int | None) -> int:
         p, now = self._parts, self._parts.compute_clock.now_ns
-        self._waiting += p.voice.events()
+        silenced = p.voice.events()
+        p.dialogue.voiced(silenced)
+        self._waiting += silenced
         for index in itertools.count(self._turns):
             self._turns = index
             if stop() or index == max_turns or (reading := p.audio.read_turn()) is None:
@@ -71,14 +86,11 @@ class Loop:
             begun_ns = now()
             events = [*self._waiting, *p.dialogue.poll()]
             turn = p.assembler.assemble(index, reading, events, p.voice.state(), p.dialogue.state())
-            try:
-                output = p.engine.step(turn)
-            except EngineError:
-                self._safe_stop(turn)
-                raise
+            self._turn = turn
+            output = p.engine.step(turn)
             computed_ns = now()
             decision = p.decider.decide(output, turn)
-            told_to_stop = p.dialogue.obey(p.control.take())
+            told_to_stop = p.dialogue.obey(p.control.take(p.dialogue.unsaid_orders))
             said, played = self._speak(decision, turn, told_to_stop)
             self._waiting = list(p.voice.events())
             p.dialogue.voiced(self._waiting)
@@ -127,13 +139,16 @@ class Loop:
         p.audio.flush(p.fade_ms)
         p.voice.flush(p.fade_ms)
 
-    def _safe_stop(self, turn: MicroTurn) -> None:
-        """The engine is gone: silence, and tell every sink to stop moving."""
-        p = self._parts
-        self.silence()
+    def _safe_stop(self, error: Exception) -> None:
+        """A part has failed: silence, and tell every sink to stop moving, whatever else fails."""
+        p, turn = self._parts, self._turn
         halt = Decision(turn.index, "yield", stop=True, actions=(Action(STOP_MOTION),), heard="")
-        output = EngineOutput(turn.index, {})
-        record = TurnRecord(turn, output, halt, Timings())
-        for sink in p.sinks:
-            sink.publish(record)
-        log.error("the engine failed in micro-turn %d; the device has stopped", turn.index)
+        record = TurnRecord(turn, EngineOutput(turn.index, {}), halt, Timings())
+        stops: list[Callable[[], None]] = [self.silence]
+        stops += [partial(sink.publish, record) for sink in p.sinks]
+        for stop in stops:
+            try:
+                stop()
+            except Exception:
+                log.exception("a part could not be stopped")
+        log.error("micro-turn %d failed (%s); the device has stopped", self._turns, error)

@@ -29,7 +29,7 @@ from edge_runtime.errors import InputError
 
 MAX_TEXT = 1000
 MAX_WAITING = 8
-"""Texts that may wait to be said."""
+"""Texts that may wait to be said, here, in the dialogue and in the mouth."""
 
 
 class Mode(str, Enum):
@@ -76,6 +76,8 @@ class RemoteControl:
         self._stop = self._cancel = False
         self._say: deque[str] = deque()
         self._deliver: deque[str] = deque()
+        self._held = 0
+        """Texts that the loop has taken and the device has not said yet."""
         self._mode = Mode.NORMAL
         self._on = {"microphone": True, "camera": True}
         self._switches: dict[str, list[Switch]] = {"microphone": [], "camera": []}
@@ -88,12 +90,14 @@ class RemoteControl:
         """Silence, `stop_motion`, and what waits here to be said is forgotten."""
         with self._lock:
             self._stop = True
+            self._held = 0
             self._say.clear()
 
     def cancel(self) -> None:
         """Silence; the question that is out is taken back, and answers that wait are forgotten."""
         with self._lock:
             self._cancel = True
+            self._held = 0
             self._say.clear()
             self._deliver.clear()
 
@@ -114,7 +118,7 @@ class RemoteControl:
                     f"The device is in mode {self._mode.value} and says nothing: set the mode to "
                     f"{Mode.NORMAL.value} first."
                 )
-            if len(self._say) + len(self._deliver) >= MAX_WAITING:
+            if self._held + len(self._say) + len(self._deliver) >= MAX_WAITING:
                 raise InputError("Too much waits to be said already: try again later.")
             (self._say if moment is Moment.NOW else self._deliver).append(text)
 
@@ -124,6 +128,7 @@ class RemoteControl:
             self._mode = mode
             if mode is not Mode.NORMAL:
                 self._stop = True
+                self._held = 0
                 self._say.clear()
                 self._deliver.clear()
 
@@ -163,12 +168,14 @@ class RemoteControl:
                     self._switches[name].append(switch)
                     switch(self._on[name])
 
-    def take(self) -> Orders:
-        """What has come since the last call. For the loop."""
+    def take(self, held: int = 0) -> Orders:
+        """What has come since the last call. For the loop, which says how many texts it `held`
+        before, unsaid."""
         with self._lock:
             orders = Orders(
                 self._stop, self._cancel, tuple(self._say), tuple(self._deliver), self._mode
             )
+            self._held = len(self._say) + (0 if self._stop or self._cancel else held)
             self._stop = self._cancel = False
             self._say.clear()
             self._deliver.clear()

@@ -51,8 +51,13 @@ class Senses:
     """Lines that say what was done with the inputs; known once they are open."""
 
 
-def senses_for(config: Config, realtime: bool, tail_turns: int = 0) -> Senses:
-    """Microphone and camera, or recordings of both. Raises SourceError for other mixtures."""
+def senses_for(
+    config: Config, realtime: bool, tail_turns: int = 0, may_be_late: bool = False
+) -> Senses:
+    """Microphone and camera, or recordings of both. Raises SourceError for other mixtures.
+
+    With `may_be_late` a microphone, loudspeaker or camera that is not there when it is entered is
+    waited for, as one that is lost later."""
     _load_opencv(config)
     ear, eye = config.audio.source, config.video.source
     if TOPICS in (ear, eye):
@@ -64,7 +69,7 @@ def senses_for(config: Config, realtime: bool, tail_turns: int = 0) -> Senses:
     if ear == MICROPHONE and (realtime or pictures is None):
         if not realtime:
             raise SourceError("A microphone runs in real time: --speed max needs --audio FILE.")
-        return _live_senses(config)
+        return _live_senses(config, may_be_late)
     if eye is not None and pictures is None:
         raise SourceError(
             f"{eye!r} is no video file and no folder of pictures. A recorded sound goes with a "
@@ -89,12 +94,13 @@ def _load_opencv(config: Config) -> None:
         import cv2  # noqa: F401
 
 
-def _camera(config: Config) -> CameraSource | None:
+def _camera(config: Config, may_be_late: bool) -> CameraSource | None:
     chosen = config.video
     if chosen.source is None or chosen.source == TOPICS:
         return None
     crop = None if chosen.crop is None else tuple(chosen.crop)
-    return CameraSource(chosen.source, view=View(chosen.rotate, crop), frozen_s=chosen.frozen_s)
+    view = View(chosen.rotate, crop)
+    return CameraSource(chosen.source, view=view, frozen_s=chosen.frozen_s, may_be_late=may_be_late)
 
 
 def camera_state(senses: Senses) -> Callable[[], CameraState] | None:
@@ -135,7 +141,9 @@ def front_end_for(config: Config) -> FrontEnd | None:
     )
 
 
-def microphone_for(config: Config, bare: bool = False) -> MicrophoneSource:
+def microphone_for(
+    config: Config, bare: bool = False, may_be_late: bool = False
+) -> MicrophoneSource:
     """Microphone and loudspeaker as configured. `bare`: as the devices give it, to be measured."""
     chosen = config.audio
     delay_ms = chosen.echo_delay_ms
@@ -156,6 +164,7 @@ def microphone_for(config: Config, bare: bool = False) -> MicrophoneSource:
         extra_delay_samples=0 if bare else round(delay_ms * SAMPLE_RATE_HZ / 1000),
         follow_delay=not bare,
         delay_channel=_first_raw_channel(config),
+        may_be_late=may_be_late,
     )
 
 
@@ -167,25 +176,24 @@ def _first_raw_channel(config: Config) -> int:
     return load_geometry(chosen.array, chosen.channels).channels[0]
 
 
-def _live_senses(config: Config) -> Senses:
-    microphone = microphone_for(config)
-    return Senses(
-        microphone, _camera(config), MonotonicClock(), True, lambda: [microphone.description]
-    )
+def _live_senses(config: Config, may_be_late: bool) -> Senses:
+    microphone = microphone_for(config, may_be_late=may_be_late)
+    camera = _camera(config, may_be_late)
+    return Senses(microphone, camera, MonotonicClock(), True, lambda: [microphone.description])
 
 
 def topic_senses_for(config: Config, stamps: StampClock) -> Senses:
     """In the ROS node: what its subscriptions feed, where the configuration says `ros`, beside a
-    microphone or a camera of this machine; or recordings. Raises SourceError."""
+    microphone or a camera of this machine, which may be late; or recordings. Raises SourceError."""
     _load_opencv(config)
     ear, eye = config.audio.source, config.video.source
     if TOPICS not in (ear, eye):
-        return senses_for(config, realtime=True)
+        return senses_for(config, realtime=True, may_be_late=True)
     if ear not in (TOPICS, MICROPHONE):
         raise SourceError(f"Pictures from topics go with sound from topics, not with {ear!r}.")
     if isinstance(eye, str) and eye != TOPICS and _is_there(eye):
         raise SourceError(f"Sound from topics goes with pictures from topics, not with {eye!r}.")
-    live = _live_senses(config)
+    live = _live_senses(config, may_be_late=True)
     audio = TopicMicrophone(config.ros.playback_latency_ms, stamps) if ear == TOPICS else live.audio
     frames = TopicCamera(stamps) if eye == TOPICS else live.frames
     return Senses(audio, frames, live.clock, True)

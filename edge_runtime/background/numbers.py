@@ -19,15 +19,15 @@ MISSING = "pip install 'edge-runtime[background]'"
 def digits(text: str) -> str:
     """Every spoken number as digits: `three hundred and five minus nine` -> `305 minus 9`.
 
-    `second` is taken for the unit of time, never for an ordinal.
+    `second` stays as it is, as it may be the unit of time: `a 20 second timer`, `the second door`.
     """
     try:
         from text_to_num import alpha2digit
     except ImportError as error:
         raise BackgroundError(f"text2num is not installed. Install it: {MISSING}") from error
-    text = re.sub(r"\bsecond\b", "seconds", text)
     text = re.sub(r"\ba (?=hundred|thousand|million|billion)", "one ", text)
-    return str(alpha2digit(text, "en", threshold=0))
+    parts = re.split(r"\bsecond\b", text)
+    return "second".join(str(alpha2digit(part, "en", threshold=0)) for part in parts)
 
 
 def words(value: Number, places: int = 2) -> str:

@@ -98,7 +98,6 @@ _PHRASINGS = (
 
 def answer(text: str) -> str | None:
     """`text` in lower case with numbers as digits; None if it does not ask for a conversion."""
-    text = text.replace("per seconds", "per second")  # as `digits` writes it
     for phrasing in _PHRASINGS:
         if match := re.fullmatch(phrasing, text):
             amount, of, to = match["amount"], BY_NAME[match["of"]], BY_NAME[match["to"]]

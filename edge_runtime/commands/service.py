@@ -57,7 +57,7 @@ def serve(config: ConfigOption = None) -> None:
         if (path := status_path()) is not None:
             status = DeviceStatus(settings.device.name, health, control)
             stack.enter_context(StatusFile(path, status))
-        senses = senses_for(settings, realtime=True)
+        senses = senses_for(settings, realtime=True, may_be_late=True)
         ready = stack.enter_context(
             device(settings, senses, [notifier], control=control, health=health)
         )

@@ -10,6 +10,7 @@ from typing import Any
 
 from edge_runtime import __version__
 from edge_runtime.delegation.wire import topic_level
+from edge_runtime.errors import WireError
 from edge_runtime.health import State
 from edge_runtime.remote_control import Mode
 
@@ -22,16 +23,25 @@ Component = dict[str, Any]
 
 
 class HomeTopics:
-    """The topics of one device. Raises WireError for a name that cannot be in a topic."""
+    """The topics of one device. Raises WireError for a name that cannot be in a topic.
+
+    Home Assistant takes no `.` in a discovery topic, and an identifier without it would be another
+    name than the one whose topics a broker grants.
+    """
 
     def __init__(self, device: str, prefix: str) -> None:
+        if "." in device:
+            raise WireError(
+                f"Home Assistant takes no name with a `.`, such as {device!r}: use letters, "
+                "digits, `_` and `-`, and the same name as the user at the broker."
+            )
         root = f"edge/{topic_level(device, 'the device name')}/home"
         self.device = device
         self.state, self.availability = f"{root}/state", f"{root}/availability"
         self.action = f"{root}/action"
         self.commands = f"{root}/+/set"
         self._root = root
-        identifier = f"edge_{device}".replace(".", "_")
+        identifier = f"edge_{device}"
         self.identifier = identifier
         self.discovery = f"{prefix}/device/{identifier}/config"
         self.birth = f"{prefix}/status"

@@ -57,7 +57,7 @@ class ServiceNotifier:
             self._socket = None
 
     def publish(self, record: TurnRecord) -> None:
-        if not record.output.tensors:  # a safe stop: the engine is gone
+        if not record.output.tensors:  # a safe stop: a part has failed
             return
         if not self._ready:
             self._ready = self._send("READY=1")

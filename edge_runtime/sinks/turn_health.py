@@ -101,7 +101,7 @@ class TurnHealth(NothingHeld):
 
     def publish(self, record: TurnRecord) -> None:
         if not record.output.tensors:  # a safe stop
-            self._monitor.report(ENGINE, State.FAILED, "it failed; the device has stopped")
+            self._monitor.report(LOOP, State.FAILED, "a part failed; the device has stopped")
             return
         turn, timings = record.turn, record.timings
         self._seen.append(

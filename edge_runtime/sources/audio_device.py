@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from edge_runtime.errors import SourceError
+from edge_runtime.errors import MissingDeviceError, SourceError
 
 AudioKind = Literal["microphone", "loudspeaker"]
 SYSFS = Path("/sys/class/sound")
@@ -38,12 +38,13 @@ def choose(devices: Sequence[AudioDevice], kind: AudioKind, wanted: str | None) 
     """The device with this serial number or USB path, or whose name contains `wanted`, in any case;
     None: the default one.
 
-    Raises SourceError when there is none, or when several fit and none is named exactly so.
+    Raises MissingDeviceError when there is none, SourceError when several fit and none is named
+    exactly so.
     """
     there = [device for device in devices if device.kind == kind]
     if not there:
         sought = "" if wanted is None else f" (looked for {wanted!r})"
-        raise SourceError(
+        raise MissingDeviceError(
             f"There is no {kind} on this machine{sought}. {_rights()}Connect one, {_WITHOUT}"
         )
     if wanted is None:
@@ -61,7 +62,7 @@ def choose(devices: Sequence[AudioDevice], kind: AudioKind, wanted: str | None) 
             f"{wanted!r} fits several {kind}s: {names}. Give more of the name, the serial number "
             "or the USB path; `edge-runtime devices` lists them."
         )
-    raise SourceError(f"No {kind} is called {wanted!r}. There are: {names}.")
+    raise MissingDeviceError(f"No {kind} is called {wanted!r}. There are: {names}.")
 
 
 def usb_identity(name: str, sysfs: Path = SYSFS) -> tuple[str, str]:

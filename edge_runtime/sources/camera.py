@@ -13,7 +13,7 @@ from types import TracebackType
 
 from typing_extensions import Self
 
-from edge_runtime.errors import SourceError
+from edge_runtime.errors import MissingDeviceError, SourceError
 from edge_runtime.health import CameraState
 from edge_runtime.micro_turn import FrameReading
 from edge_runtime.sources.camera_capture import Capture, open_capture
@@ -40,7 +40,8 @@ class CameraSource:
 
     The device is what `find_camera` understands. Entering waits for the first picture; it raises
     SourceError, with a remedy, when the camera is missing, busy or mute, or does not open within
-    `FIRST_OPENING_TIMEOUT_S`. Switched off, the camera is closed. A frozen picture is not handed
+    `FIRST_OPENING_TIMEOUT_S`; one that `may_be_late` is lost instead, and opened once it is there.
+    Switched off, the camera is closed. A frozen picture is not handed
     out; a black one is, for it may be the night. Leaving takes at most `LEAVE_S`: a driver that
     hangs is left behind in its thread.
     """
@@ -52,12 +53,14 @@ class CameraSource:
         height: int = 480,
         view: View = View(),  # noqa: B008 (frozen)
         frozen_s: float = 1.5,
+        may_be_late: bool = False,
     ) -> None:
         """`width` and `height` are what the camera is asked for; it may give another size, and
         change it. Pictures that are the same for `frozen_s` are frozen; 0: never."""
         self._device = device
         self._size = (width, height)
         self._view = view
+        self._may_be_late = may_be_late
         self._watch = PictureWatch(frozen_s)
         """Guarded by `_changed`."""
         self._target: str | int = 0
@@ -75,33 +78,21 @@ class CameraSource:
         """Attempts to open the camera again."""
 
     def __enter__(self) -> Self:
-        self._target = find_camera(self._device)
         if (lasting := lasting_name(self._device)) is not None:
             log.info("camera %s may get another number; %s stays its own", self._device, lasting)
         self._watch.forget()
-        opened: Future[bool] = Future()
+        opened: Future[None] = Future()
         self._thread = threading.Thread(
             target=self._open_and_run, args=(opened,), name="camera", daemon=True
         )
         self._thread.start()
         try:
-            is_open = opened.result(FIRST_OPENING_TIMEOUT_S)
-        except FutureTimeoutError:
-            self._stop()
-            raise SourceError(
-                f"The camera {shown(self._device)} did not open in "
-                f"{FIRST_OPENING_TIMEOUT_S:.0f} s: its driver does not answer. Unplug it and plug "
-                "it in again, or restart the machine. Or run without a camera."
-            ) from None
-        if not is_open:
-            raise SourceError(self._why_not_opened())
-        if not self._wait_for_a_frame(FIRST_FRAME_TIMEOUT_S):
-            self._stop()
-            raise SourceError(
-                f"The camera {shown(self._device)} gave no picture in "
-                f"{FIRST_FRAME_TIMEOUT_S:.0f} s. Unplug it and plug it in again, or choose "
-                "another: `edge-runtime devices` lists what there is."
-            )
+            self._await_a_picture(opened)
+        except SourceError as error:
+            if not self._waits_for(error):
+                self._stop()
+                raise
+            log.warning("%s It is opened as soon as it is there.", error)
         return self
 
     def __exit__(
@@ -136,9 +127,27 @@ class CameraSource:
             self._watch.forget()
             self._changed.notify_all()
 
-    def _wait_for_a_frame(self, timeout_s: float) -> bool:
+    def _waits_for(self, error: Exception) -> bool:
+        return self._may_be_late and isinstance(error, MissingDeviceError)
+
+    def _await_a_picture(self, opened: Future[None]) -> None:
+        """Raises what the thread did when it opened the camera, and MissingDeviceError."""
+        try:
+            opened.result(FIRST_OPENING_TIMEOUT_S)
+        except FutureTimeoutError:
+            raise MissingDeviceError(
+                f"The camera {shown(self._device)} did not open in "
+                f"{FIRST_OPENING_TIMEOUT_S:.0f} s: its driver does not answer. Unplug it and plug "
+                "it in again, or restart the machine. Or run without a camera."
+            ) from None
         with self._changed:
-            return self._changed.wait_for(lambda: bool(self._frames), timeout_s)
+            seen = self._changed.wait_for(lambda: bool(self._frames), FIRST_FRAME_TIMEOUT_S)
+        if not seen:
+            raise MissingDeviceError(
+                f"The camera {shown(self._device)} gave no picture in "
+                f"{FIRST_FRAME_TIMEOUT_S:.0f} s. Unplug it and plug it in again, or choose "
+                "another: `edge-runtime devices` lists what there is."
+            )
 
     def _stop(self) -> None:
         with self._changed:
@@ -154,19 +163,19 @@ class CameraSource:
                 )
             self._thread = None
 
-    def _why_not_opened(self) -> str:
+    def _why_not_opened(self) -> SourceError:
         if isinstance(self._target, str) and os.path.isdir(self._target):
-            return (
+            return SourceError(
                 f"{self._target} is a folder, and no camera. Pictures of a folder go with recorded "
                 "sound: give --audio a file too, or --video a camera or a video."
             )
         if isinstance(self._target, str) and not self._target.startswith("/"):
-            return (
+            return MissingDeviceError(
                 f"The camera {shown(self._device)} cannot be opened. Check that it is on and can "
                 "be reached from this machine (ffplay for an address, gst-launch-1.0 for a "
                 "pipeline), with its user and password. Or run without a camera."
             )
-        return (
+        return MissingDeviceError(
             f"The camera {self._device!r} cannot be opened. Close other programs that use it "
             f"(fuser -v {_path(self._target)}), and check your rights: sudo usermod -aG video "
             "$USER. Or run without a camera."
@@ -175,29 +184,40 @@ class CameraSource:
     def _open(self) -> Capture:
         return open_capture(self._target, self._size)
 
-    def _open_and_run(self, opened: Future[bool]) -> None:
-        """The camera's thread. It ends at once where the camera cannot be opened."""
+    def _open_first(self) -> Capture:
+        """Raises SourceError where it cannot be opened."""
+        self._target = find_camera(self._device)
+        capture = self._open()
+        if not capture.isOpened():
+            raise self._why_not_opened()
+        return capture
+
+    def _open_and_run(self, opened: Future[None]) -> None:
+        """The camera's thread. It ends at once where the camera cannot be opened, and is not waited
+        for."""
+        capture: Capture | None = None
         try:
-            capture = self._open()
+            capture = self._open_first()
         except Exception as error:  # raised where it is entered
             opened.set_exception(error)
-            return
-        if capture.isOpened():
+            if not self._waits_for(error):
+                return
+        else:
             with self._changed:
                 self._watch.opened(time.monotonic_ns(), again=False)
-        opened.set_result(capture.isOpened())
-        if capture.isOpened():
-            self._run(capture)
+            opened.set_result(None)
+        self._run(capture)
 
-    def _run(self, capture: Capture) -> None:
-        """Read until it fails, then open it again, until told to stop."""
+    def _run(self, capture: Capture | None) -> None:
+        """Read until it fails, then open it again, until told to stop. None: it is not there."""
         backoff_s = FIRST_BACKOFF_S
         while not self._stopping.is_set():
-            if capture.isOpened() and self._gave(capture):
-                if self._on:
-                    log.warning("the camera %s failed; reopening it", shown(self._device))
-                backoff_s = FIRST_BACKOFF_S
-            capture.release()
+            if capture is not None:
+                if self._gave(capture):
+                    if self._on:
+                        log.warning("the camera %s failed; reopening it", shown(self._device))
+                    backoff_s = FIRST_BACKOFF_S
+                capture.release()
             with self._changed:
                 if self._watch.stuck:
                     self._frames.clear()
@@ -210,11 +230,12 @@ class CameraSource:
             if self._stopping.is_set():
                 return
             self.reopened += 1
-            capture = self._reopen() or capture
-            if capture.isOpened():
+            capture = self._reopen()
+            if capture is not None:
                 with self._changed:
                     self._watch.opened(time.monotonic_ns(), again=True)
-        capture.release()
+        if capture is not None:
+            capture.release()
 
     def _wait_to_be_switched_on(self) -> None:
         log.info("the camera is off, and closed")
@@ -222,17 +243,19 @@ class CameraSource:
             self._changed.wait_for(lambda: self._on or self._stopping.is_set())
 
     def _reopen(self) -> Capture | None:
-        """A camera that comes back may have another number: it is looked up again."""
+        """A camera that comes back may have another number: it is looked up again. None: it does
+        not open."""
         try:
             self._target = find_camera(self._device)
         except SourceError as error:
             log.debug("%s", error)
             return None
         try:
-            return self._open()
+            capture = self._open()
         except Exception as error:
             self._tell(error)
             return None
+        return capture if capture.isOpened() else None
 
     def _gave(self, capture: Capture) -> bool:
         """Reads, until it fails or raises; whether it gave anything new before."""

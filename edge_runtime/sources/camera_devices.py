@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from edge_runtime.errors import SourceError
+from edge_runtime.errors import MissingDeviceError, SourceError
 
 log = logging.getLogger(__name__)
 SYSFS = Path("/sys/class/video4linux")
@@ -53,8 +53,8 @@ def find_camera(device: str | int, sysfs: Path = SYSFS, links: Path = LINKS) -> 
     """What OpenCV opens for a device: a number for /dev/videoN, else an address or a pipeline.
 
     `device` is a GStreamer pipeline, a stream's address, a path, a number, or a part of the
-    camera's name, of its serial number or of its USB path. Raises SourceError when there is no such
-    camera, or when a name fits several.
+    camera's name, of its serial number or of its USB path. Raises MissingDeviceError when there is
+    no such camera, SourceError when a name fits several.
     """
     text = str(device)
     if PIPELINE in text or "://" in text:
@@ -77,7 +77,7 @@ def find_camera(device: str | int, sysfs: Path = SYSFS, links: Path = LINKS) -> 
                 f"{device!r} fits several cameras: {_listed(fitting)}. Give more of the name, or "
                 f"the serial number or USB path as in {LINKS}/by-id and {LINKS}/by-path."
             )
-    raise SourceError(
+    raise MissingDeviceError(
         f"There is no camera {device!r} on this machine. Cameras found: "
         f"{_listed(there) or 'none'}. Connect one, give --video a video file, or run without a "
         "camera."

@@ -62,9 +62,11 @@ class DuplexBuffer:
         volume: float = 1.0,
         now_ns: Callable[[], int] = time.monotonic_ns,
         patience_s: float = TURN_S,
+        channels: int = 1,
     ) -> None:
         """`latency_samples`: from giving a sample to the device to hearing it in the capture.
-        `patience_s`: how long after its time a micro-turn still waits for its samples."""
+        `patience_s`: how long after its time a micro-turn still waits for its samples. `channels`:
+        of the microphone, until one is heard."""
         capacity = round(capacity_s * SAMPLE_RATE_HZ)
         if capacity < 2 * TURN_SAMPLES:
             raise ValueError(f"capacity_s must be at least {2 * TURN_S}, not {capacity_s}")
@@ -82,7 +84,7 @@ class DuplexBuffer:
         self._ahead = 0
         """On one clock: by how much the number of what is played is larger than of what is heard
         with it."""
-        self._captured: Channels = np.zeros((1, 0), np.float32)
+        self._captured: Channels = np.zeros((channels, 0), np.float32)
         self.captured_count = 0
         """Samples heard since the start: the number of the next one."""
         self._captured_until_ns = 0

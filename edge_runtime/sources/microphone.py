@@ -28,7 +28,8 @@ class MicrophoneSource:
     as card numbers change; None is the system's default. Entering opens both and starts; it raises
     SourceError, with a remedy, when PortAudio or a device is missing or busy, a name fits none or
     several, or a microphone has too few channels. A device that is lost later is no exception: its
-    sound is missing, and it is opened again once it is back; `status` tells.
+    sound is missing, and it is opened again once it is back; `status` tells. With `may_be_late`
+    that is so from the start for one that is not there yet, or is busy.
 
     Switched off, the stream is closed, and one that only plays takes its place: the microphone is
     not open any more, and the device still speaks.
@@ -42,6 +43,7 @@ class MicrophoneSource:
         extra_delay_samples: int = 0,
         follow_delay: bool = True,
         delay_channel: int = 0,
+        may_be_late: bool = False,
     ) -> None:
         """`volume` 0..1; 0 mutes the loudspeaker. `front_end` makes one channel of all; None: it is
         their mean. `extra_delay_samples` (16 kHz) is by how much an echo is later than the devices
@@ -50,8 +52,9 @@ class MicrophoneSource:
         self._wanted, self._front_end = wanted or Wanted(), front_end
         self._extra_delay, self._delay_channel = extra_delay_samples, delay_channel
         self._delay = EchoDelay() if follow_delay else None
-        self._buffer = DuplexBuffer(volume=volume, patience_s=PATIENCE_S)
-        self._sound = SoundSupervisor(self._wanted, self._buffer, self._opened)
+        channels = self._wanted.channels
+        self._buffer = DuplexBuffer(volume=volume, patience_s=PATIENCE_S, channels=channels)
+        self._sound = SoundSupervisor(self._wanted, self._buffer, self._opened, may_be_late)
         self._resources = ExitStack()
         self._on = True
 

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from edge_runtime.errors import SourceError
+from edge_runtime.errors import MissingDeviceError, SourceError
 from edge_runtime.sources.audio_device import AudioDevice, AudioKind
 from edge_runtime.sources.duplex_buffer import DuplexBuffer
 from edge_runtime.sources.portaudio import PortAudio
@@ -34,7 +34,7 @@ class Opened:
     streams: SoundStreams | None
     devices: dict[AudioKind, AudioDevice]
     """That are there, open or not."""
-    problems: dict[AudioKind, str]
+    problems: dict[AudioKind, SourceError]
 
 
 @dataclass
@@ -52,18 +52,20 @@ class SoundOpener:
     may_share: bool = True
     """One stream for both ends, where they are one device."""
 
-    def first(self) -> Opened:
-        """Both ends, with blocks as small as they run without a gap. Raises SourceError."""
+    def first(self, may_be_late: bool = False) -> Opened:
+        """Both ends, with blocks as small as they run without a gap. Raises SourceError; with
+        `may_be_late` not for what is missing, but the rest is opened."""
         fixed = self.wanted.block_ms
         sizes = BLOCKS_MS if fixed is None else (fixed,)
         for block_ms in sizes:
             self.block_ms = block_ms
             opened = self.open(deaf=False)
             streams = opened.streams
-            if streams is None or opened.problems:
-                self.close(streams)
-                raise SourceError(next(iter(opened.problems.values())))
-            if block_ms == sizes[-1] or self._runs_clean(streams):
+            for problem in opened.problems.values():
+                if not (may_be_late and isinstance(problem, MissingDeviceError)):
+                    self.close(streams)
+                    raise problem
+            if streams is None or block_ms == sizes[-1] or self._runs_clean(streams):
                 break
             log.info("%g ms blocks are too small for these devices", block_ms)
             self.close(streams)
@@ -72,19 +74,19 @@ class SoundOpener:
     def open(self, deaf: bool) -> Opened:
         """As much as there is; `deaf`: the loudspeaker only. Never raises."""
         devices: dict[AudioKind, AudioDevice] = {}
-        problems: dict[AudioKind, str] = {}
+        problems: dict[AudioKind, SourceError] = {}
         listed = self.portaudio.devices()
         wanted = KINDS[1:] if deaf else KINDS
         for kind in wanted:
             try:
                 devices[kind] = find(listed, kind, self.wanted)
             except SourceError as error:
-                problems[kind] = str(error)
+                problems[kind] = error
         streams, problem = self._try(devices.get("microphone"), devices.get("loudspeaker"))
         if streams is None and len(devices) == len(KINDS):
             return self._one_of(devices, problem)
         if streams is None:
-            problems |= {kind: problem for kind in devices}
+            problems |= {kind: MissingDeviceError(problem) for kind in devices}
         return Opened(streams, devices, problems)
 
     def renew(self) -> None:
@@ -132,7 +134,7 @@ class SoundOpener:
     def _one_of(self, devices: dict[AudioKind, AudioDevice], both: str) -> Opened:
         """The loudspeaker alone, so that the device can say so; or the microphone."""
         microphone, loudspeaker = (devices[kind] for kind in KINDS)
-        problems: dict[AudioKind, str] = {"microphone": self._cannot(microphone, both)}
+        problems: dict[AudioKind, SourceError] = {"microphone": self._cannot(microphone, both)}
         streams, problem = self._try(None, loudspeaker)
         if streams is None:
             problems["loudspeaker"] = self._cannot(loudspeaker, problem)
@@ -141,8 +143,8 @@ class SoundOpener:
                 del problems["microphone"]
         return Opened(streams, devices, problems)
 
-    def _cannot(self, device: AudioDevice, problem: str) -> str:
-        return (
+    def _cannot(self, device: AudioDevice, problem: str) -> MissingDeviceError:
+        return MissingDeviceError(
             f"The {device.kind} {device.name!r} cannot be opened: {problem} Choose another in "
             "the config (audio.input_device, audio.output_device); `edge-runtime devices` lists "
             "what there is."

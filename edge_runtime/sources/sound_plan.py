@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from edge_runtime.errors import SourceError
+from edge_runtime.errors import MissingDeviceError, SourceError
 from edge_runtime.micro_turn import SAMPLE_RATE_HZ
 from edge_runtime.sources.audio_device import AudioDevice, AudioKind, choose
 
@@ -54,12 +54,13 @@ class Plan:
 
 
 def find(devices: Sequence[AudioDevice], kind: AudioKind, wanted: Wanted) -> AudioDevice:
-    """The device of this kind. Raises SourceError where there is none, or it has too few
-    channels."""
+    """The device of this kind. Raises MissingDeviceError where there is none, or the default one
+    has too few channels; SourceError where the one that is named has, or the name fits several."""
     name = wanted.microphone if kind == "microphone" else wanted.loudspeaker
     device = choose(devices, kind, name)
     if kind == "microphone" and device.channels < wanted.channels:
-        raise SourceError(
+        kind_of_error = MissingDeviceError if wanted.microphone is None else SourceError
+        raise kind_of_error(
             f"The microphone {device.name!r} has only {device.channels} of the {wanted.channels} "
             "channels that audio.channels wants. Give the number that it has, or choose another "
             "microphone (audio.input_device)."

@@ -53,7 +53,8 @@ class _Watch:
 
 
 class SoundSupervisor:
-    """Entering opens both ends and raises SourceError, with a remedy, when it cannot.
+    """Entering opens both ends and raises SourceError, with a remedy, when it cannot. An end that
+    `may_be_late` is lost instead, and sought.
 
     From then on nothing here raises: what is lost is sought with growing pauses, and the other end
     works alone meanwhile. Only its thread opens and closes streams; `switch` waits for nothing.
@@ -64,11 +65,12 @@ class SoundSupervisor:
         wanted: Wanted,
         buffer: DuplexBuffer,
         on_open: Callable[[SoundStreams], None] = lambda streams: None,
+        may_be_late: bool = False,
     ) -> None:
         """`on_open` is told of all streams before their first block."""
         self._buffer = buffer
         self._portaudio = PortAudio()
-        self._on_open = on_open
+        self._on_open, self._may_be_late = on_open, may_be_late
         self._opener = SoundOpener(self._portaudio, wanted, buffer, self._announce)
         self._resources = ExitStack()
         self._changed = threading.Condition()
@@ -89,7 +91,7 @@ class SoundSupervisor:
             acquired.enter_context(self._portaudio)
             self._opener.leaving.clear()
             self._note_listing()
-            self._take(self._opener.first())
+            self._take(self._opener.first(self._may_be_late))
             acquired.callback(self._close)
             keeper = threading.Thread(target=self._keep, name="sound-devices", daemon=True)
             keeper.start()
@@ -243,7 +245,7 @@ class SoundSupervisor:
                 if not self._is(kind, DeviceState.SILENT):  # it has to give a sound first
                     self._set(kind, DeviceState.PRESENT)
             elif kind in opened.problems:
-                self._set(kind, DeviceState.LOST, opened.problems[kind])
+                self._set(kind, DeviceState.LOST, str(opened.problems[kind]))
         self._xruns_since = self._xruns(), time.monotonic()
         if opened.problems:
             self._back_off()

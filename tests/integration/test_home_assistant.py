@@ -340,10 +340,11 @@ def test_forgetting_without_a_broker_says_so(
         forget(BrokerSettings(Broker(tmp_path).url), "kiosk", "homeassistant")
 
 
-def test_a_name_that_no_topic_can_bear_is_refused(broker: Broker) -> None:
-    with pytest.raises(ConfigError, match=r"device\.name.*letters, digits"):
+@pytest.mark.parametrize("name", ["a/b", "kiosk.3"])
+def test_a_name_that_no_topic_can_bear_is_refused(broker: Broker, name: str) -> None:
+    with pytest.raises(ConfigError, match=rf"device\.name.*{name}.*letters, digits"):
         HomeAssistant(
-            BrokerSettings(broker.url), HomeSettings("a/b"), RemoteControl(), HealthMonitor()
+            BrokerSettings(broker.url), HomeSettings(name), RemoteControl(), HealthMonitor()
         )
 
 

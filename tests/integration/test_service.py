@@ -26,17 +26,17 @@ pytest.importorskip("prometheus_client")
 
 
 class Service:
-    """`edge-runtime serve` with a socket where systemd's would be, on a minute of noise."""
+    """`edge-runtime serve` with a socket where systemd's would be, on a minute of noise, or on
+    `senses`."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, senses: str = "") -> None:
         self.folder, self.port = folder, free_port()
         noise = 0.01 * np.random.default_rng(0).standard_normal(60 * 16_000)
         soundfile.write(folder / "noise.wav", noise, 16_000)
+        senses = senses or f"audio: {{source: {folder / 'noise.wav'}}}"
         self.config = written(
             folder / "edge.yaml",
-            "device: {name: kiosk}\n"
-            f"audio: {{source: {folder / 'noise.wav'}}}\n"
-            f"http: {{port: {self.port}, metrics: true}}\n",
+            f"device: {{name: kiosk}}\n{senses}\nhttp: {{port: {self.port}, metrics: true}}\n",
         )
         self.run = folder / "edge-runtime"
         self.run.mkdir()
@@ -118,6 +118,31 @@ def test_it_is_ready_after_a_turn_is_watched_by_turns_and_ends_when_told(tmp_pat
         assert list(service.run.iterdir()) == []
         with pytest.raises(InputError, match="No service of edge-runtime is running"):
             device_status.running(tmp_path)
+
+
+@needs_espeak
+def test_without_its_microphone_and_camera_it_is_up_and_says_so(tmp_path: Path) -> None:
+    pytest.importorskip("pyaudio")
+    none = "no such device"
+    service = Service(
+        tmp_path,
+        f"audio: {{input_device: {none}, output_device: {none}, echo: none}}\n"
+        f"video: {{source: {none}}}",
+    )
+    with running(service) as process:
+        service.await_told("READY=1")
+        for _ in range(10):
+            service.await_told("WATCHDOG=1")
+        wait_until(lambda: "camera" in device_status.running(tmp_path)[0]["parts"])
+        parts = device_status.running(tmp_path)[0]["parts"]
+        states = {name: parts[name]["state"] for name in ("microphone", "loudspeaker", "camera")}
+        assert states == {"microphone": "failed", "loudspeaker": "failed", "camera": "degraded"}
+        process.send_signal(signal.SIGTERM)
+        output, _ = process.communicate(timeout=30)
+    told = " ".join(output.decode().split())
+    assert process.returncode == 0
+    assert "There is no camera 'no such device'" in told and "Connect one" in told
+    assert "the microphone is lost" in told
 
 
 def test_a_status_that_is_not_renewed_is_of_no_running_service(

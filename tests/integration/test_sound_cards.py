@@ -206,6 +206,16 @@ def test_a_card_that_is_taken_away_comes_back(card: VirtualSound, times: int) ->
             assert sound.status().microphone.reopened == n + 1
 
 
+def test_a_card_that_comes_late_is_waited_for(card: VirtualSound) -> None:
+    card.unplug("kiosk")
+    with MicrophoneSource(wanted(), may_be_late=True) as sound:
+        assert read_until(sound, lambda _: True)[-1].lost_samples == TURN_SAMPLES
+        assert sound.status().microphone.state is DeviceState.LOST
+        card.plug("kiosk", tone_hz=TONE_HZ)
+        heard = read_until(sound, whole)[-1]
+    assert strongest_hz(heard.pcm[0]) == pytest.approx(TONE_HZ, abs=20)
+
+
 def test_a_server_that_stands_still_is_noticed_and_gone_on_with(card: VirtualSound) -> None:
     with MicrophoneSource(wanted()) as sound:
         read_until(sound, whole)

@@ -291,6 +291,54 @@ def test_a_camera_that_never_opens_does_not_keep_the_program_waiting(
     assert not opening.is_alive()
 
 
+def test_a_camera_that_comes_late_is_waited_for(
+    video: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(camera_module, "FIRST_BACKOFF_S", 0.001)
+    monkeypatch.setattr(camera_module, "LONGEST_BACKOFF_S", 0.002)
+    unplugged = video.rename(video.with_name("unplugged.avi"))
+    with CameraSource(str(video), may_be_late=True) as source:
+        assert source.state() is CameraState.LOST
+        assert source.latest(time.monotonic_ns()) is None
+        unplugged.rename(video)
+        wait_for(source, 1)
+    warnings = [one.getMessage() for one in caplog.records if one.levelname == "WARNING"]
+    assert "There is no camera" in warnings[0] and "as soon as it is there" in warnings[0]
+
+
+def test_a_camera_that_is_late_can_be_switched_off_and_left() -> None:
+    with CameraSource("no such camera", may_be_late=True) as source:
+        source.switch(False)
+        thread = source._thread
+        assert thread is not None and thread.is_alive()
+    assert not thread.is_alive()
+
+
+def test_a_driver_that_answers_late_is_waited_for(
+    video: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = threading.Event()
+
+    def opening(target: object, size: object) -> Quick:
+        assert answers.wait(30)
+        return Quick()
+
+    monkeypatch.setattr(camera_module, "open_capture", opening)
+    monkeypatch.setattr(camera_module, "FIRST_OPENING_TIMEOUT_S", 0.05)
+    with CameraSource(str(video), may_be_late=True) as source:
+        assert source.state() is CameraState.LOST
+        answers.set()
+        wait_for(source, 1)
+
+
+def test_what_can_never_be_a_camera_is_an_error_at_once(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="is a folder, and no camera"):
+        CameraSource(str(tmp_path), may_be_late=True).__enter__()
+    if not cv2.videoio_registry.hasBackend(cv2.CAP_GSTREAMER):
+        with pytest.raises(SourceError, match="without GStreamer"):
+            CameraSource(PIPELINE, may_be_late=True).__enter__()
+
+
 @pytest.mark.parametrize("device", [97, "97", "/dev/video97", "no such camera"])
 def test_a_missing_camera(device: str | int) -> None:
     with pytest.raises(SourceError) as caught:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from types import TracebackType
 from typing import Any
 
@@ -15,7 +17,7 @@ from typing_extensions import Self
 
 from edge_runtime.assemble import Assembler
 from edge_runtime.dialogue import Dialogue
-from edge_runtime.errors import BackgroundError, EngineError
+from edge_runtime.errors import BackgroundError, EngineError, InputError
 from edge_runtime.interfaces import Sink
 from edge_runtime.loop import Loop, Parts
 from edge_runtime.micro_turn import (
@@ -36,7 +38,7 @@ from edge_runtime.micro_turn import (
     Utterance,
 )
 from edge_runtime.pacing import TURN_NS, VirtualClock
-from edge_runtime.remote_control import Mode, Moment, RemoteControl
+from edge_runtime.remote_control import MAX_WAITING, Mode, Moment, RemoteControl
 from edge_runtime.sinks.queue import QueueSink
 from edge_runtime.voice.mouth import Mouth
 
@@ -226,20 +228,22 @@ class Stage:
         mouth = LoggedMouth(Tone(), block=True)
         mouth.log = self.log
         with mouth as voice:
-            parts = Parts(
-                audio=self.device,
-                assembler=Assembler(self.device),
-                engine=self.engine,
-                decider=self.decider,
-                voice=voice,
-                dialogue=Dialogue(self.answers, lambda act: f"words for {act}"),
-                sinks=[*self.more_sinks, self.sink],
-                compute_clock=self.clock,
-                realtime=self.realtime,
-                control=self.control,
-            )
-            self.ran = Loop(parts).run(**options)
+            self.ran = Loop(self.parts(voice)).run(**options)
         return self.sink.records
+
+    def parts(self, voice: Mouth) -> Parts:
+        return Parts(
+            audio=self.device,
+            assembler=Assembler(self.device),
+            engine=self.engine,
+            decider=self.decider,
+            voice=voice,
+            dialogue=Dialogue(self.answers, lambda act: f"words for {act}"),
+            sinks=[*self.more_sinks, self.sink],
+            compute_clock=self.clock,
+            realtime=self.realtime,
+            control=self.control,
+        )
 
 
 @pytest.fixture
@@ -392,17 +396,7 @@ def test_a_loop_that_was_stopped_goes_on_where_it_was(stage: Stage) -> None:
     mouth = LoggedMouth(Tone(), block=True)
     mouth.log = stage.log
     with mouth as voice:
-        parts = Parts(
-            audio=stage.device,
-            assembler=Assembler(stage.device),
-            engine=stage.engine,
-            decider=stage.decider,
-            voice=voice,
-            dialogue=Dialogue(stage.answers, lambda act: act),
-            sinks=[stage.sink],
-            compute_clock=stage.clock,
-        )
-        loop = Loop(parts)
+        loop = Loop(stage.parts(voice))
         assert loop.run(max_turns=2) == 2
         stage.decider.script = {2: {"say": "greet"}}
         assert loop.run(max_turns=3) == 3
@@ -509,6 +503,31 @@ def test_an_engine_that_fails_leaves_a_silent_and_still_device(stage: Stage) -> 
     assert halt.output.tensors == {}
 
 
+@pytest.mark.parametrize("part", ["device", "answers", "decider", "sink"])
+def test_whatever_fails_the_device_is_silent_and_still(
+    stage: Stage, part: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And the others are stopped although one sink takes nothing any more."""
+    method = {"device": "read_turn", "answers": "poll", "decider": "decide", "sink": "publish"}
+    failing = Keeper(stage.log, stage.clock) if part == "sink" else getattr(stage, part)
+    stage.more_sinks = [failing] if part == "sink" else []
+    works, calls = getattr(failing, method[part]), iter(range(100))
+
+    def fail(*given: Any) -> Any:
+        if next(calls) >= 2:
+            raise RuntimeError("broken")
+        return works(*given)
+
+    monkeypatch.setattr(failing, method[part], fail)
+    with pytest.raises(RuntimeError, match="broken"):
+        stage.run({1: {"say": "greet"}})
+    silenced = ["silence the loudspeaker in 20 ms", "silence the mouth", "publish"]
+    assert stage.log[-3:] == silenced
+    halt = stage.sink.records[-1]
+    assert (halt.decision.stop, halt.output.tensors) == (True, {})
+    assert halt.decision.actions == (Action("stop_motion"),)
+
+
 def said(records: Sequence[TurnRecord]) -> dict[int, str]:
     return {one.turn.index: one.said.text for one in records if one.said is not None}
 
@@ -543,6 +562,40 @@ def test_a_text_from_outside_is_said_in_the_turn_in_which_the_model_begins_nothi
     assert records[1].said == Utterance("utterance-2", "Dinner is ready.", "announce")
     told = [one.text for one in stage.answers.submitted[0].conversation]
     assert told == ["words for greet", "Dinner is ready.", "Really."]
+
+
+def test_only_so_much_waits_to_be_said_and_then_there_is_room_again(stage: Stage) -> None:
+    """Two texts a micro-turn, and each takes two to say."""
+    stage.device.turns = 60
+    accepted: list[int] = []
+
+    def ask(turn: int) -> None:
+        for _ in range(2):
+            with suppress(InputError):
+                stage.control.say("Dinner is ready.")
+                accepted.append(turn)
+
+    stage.asks = {turn: partial(ask, turn) for turn in range(60)}
+    records = stage.run()
+    finished = sum(kinds(one).count("utterance_finished") for one in records)
+    assert finished > 20
+    assert len(accepted) - finished <= MAX_WAITING + 1, "what has finished is told a turn later"
+    assert accepted[-1] > 50
+
+
+def test_what_was_silenced_between_two_runs_does_not_wait_any_more(stage: Stage) -> None:
+    stage.decider.script, stage.decider.before = {}, {}
+    mouth = LoggedMouth(Tone(), block=True)
+    mouth.log = stage.log
+    with mouth as voice:
+        parts = stage.parts(voice)
+        loop = Loop(parts)
+        stage.control.say("Dinner is ready.")
+        loop.run(max_turns=1)
+        assert parts.dialogue.unsaid_orders == 1
+        loop.silence()
+        loop.run(max_turns=2)
+        assert parts.dialogue.unsaid_orders == 0
 
 
 def test_an_announcement_does_not_end_what_the_person_is_saying(stage: Stage) -> None:

@@ -25,6 +25,11 @@ class TestMachine:
         for remedy in ("portaudio19-dev", "pip install 'edge-runtime[audio]'", "--audio FILE"):
             assert remedy in str(caught.value)
 
+    def test_a_missing_extra_is_not_waited_for(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setitem(sys.modules, "pyaudio", None)
+        with pytest.raises(SourceError, match="needs PyAudio"):
+            MicrophoneSource(may_be_late=True).__enter__()
+
     def test_a_name_that_no_device_has_is_an_error_on_any_machine(
         self, capfd: pytest.CaptureFixture[str]
     ) -> None:

@@ -50,6 +50,18 @@ def test_a_stop_is_never_dropped_however_full_it_is(control: RemoteControl) -> N
     assert control.take().stop
 
 
+def test_what_the_loop_still_holds_counts_until_a_stop_forgets_it(control: RemoteControl) -> None:
+    control.say("first")
+    control.take(held=MAX_WAITING - 2)
+    control.say("the last that may wait")
+    with pytest.raises(InputError, match="try again later"):
+        control.say("one more")
+    control.stop()
+    control.say("after the stop")
+    control.take(held=MAX_WAITING)
+    control.say("and again")
+
+
 @pytest.mark.parametrize("text", ["", " \n", "x" * 1001])
 def test_a_text_that_cannot_be_said_is_refused(control: RemoteControl, text: str) -> None:
     with pytest.raises(InputError, match="1 to 1000 characters"):

@@ -429,7 +429,9 @@ def test_numbers_in_words_become_the_same_number_again(value: int) -> None:
         ("a thousand and one", "1001"),
         ("three hundred and five minus nine", "305 minus 9"),
         ("two point five miles", "2.5 miles"),
-        ("a twenty second timer", "a 20 seconds timer"),
+        ("a twenty second timer", "a 20 second timer"),
+        ("one minute and one second", "1 minute and 1 second"),
+        ("check the second door twenty times", "check the second door 20 times"),
         ("nothing of the kind", "nothing of the kind"),
     ],
 )

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from played_hardware import FIRST, OUTPUT_UNDERFLOW, Card, Hardware
 
-from edge_runtime.errors import SourceError
+from edge_runtime.errors import MissingDeviceError, SourceError
 from edge_runtime.micro_turn import TURN_SAMPLES
 from edge_runtime.sound_status import DeviceState, SoundStatus
 from edge_runtime.sources import sound_opener, sound_supervisor
@@ -205,3 +205,63 @@ def test_a_microphone_that_is_not_there_is_an_error_at_the_start(hardware: Hardw
 def test_too_few_channels_are_an_error_at_the_start(hardware: Hardware) -> None:
     with pytest.raises(SourceError, match="has only 4 of the 6 channels"):
         source(channels=6).__enter__()
+
+
+def late(channels: int = 1, microphone: str | None = "respeaker", mic: int = 0) -> MicrophoneSource:
+    wanted = Wanted(microphone, "speaker", channels, 20.0)
+    return MicrophoneSource(wanted, delay_channel=mic, may_be_late=True)
+
+
+def test_a_microphone_that_comes_late_is_waited_for(
+    hardware: Hardware, caplog: pytest.LogCaptureFixture
+) -> None:
+    hardware.cards.remove(MIC)
+    with late() as sound:
+        status = sound.status()
+        assert status.microphone.state is DeviceState.LOST
+        assert status.loudspeaker.state is DeviceState.PRESENT
+        hardware.await_stream(input=False).pass_a_turn()
+        assert sound.read_turn().lost_samples == TURN_SAMPLES
+        hardware.cards.append(MIC)
+        await_status(sound, lambda s: s.microphone.state is DeviceState.PRESENT)
+        ears = next(one for one in hardware.await_streams(lambda s: len(s) == 2) if one.input)
+        for _ in range(2):
+            ears.pass_a_turn()
+        assert sound.read_turn().pcm[0].all()
+    warnings = [one.getMessage() for one in caplog.records if one.levelno == logging.WARNING]
+    assert len(warnings) == 1 and "There is no microphone on this machine" in warnings[0]
+
+
+def test_without_any_device_the_turns_of_an_array_come_by_the_clock(hardware: Hardware) -> None:
+    hardware.cards.clear()
+    with late(channels=4, mic=3) as sound:
+        begun_s = time.monotonic()
+        readings = [sound.read_turn() for _ in range(3)]
+        took_s = time.monotonic() - begun_s
+        parts = sound.status().parts()
+    assert all(one.lost_samples == TURN_SAMPLES and not one.pcm.any() for one in readings)
+    assert 0.5 < took_s < 5
+    assert [part.state.value for part in parts] == ["failed", "failed"]
+
+
+def test_one_that_is_busy_at_the_start_is_tried_again(hardware: Hardware) -> None:
+    hardware.refuses = 50
+    with late() as sound:
+        await_status(sound, lambda s: s.microphone.state is DeviceState.PRESENT)
+
+
+def test_what_no_waiting_helps_against_is_an_error_at_once(hardware: Hardware) -> None:
+    with pytest.raises(SourceError, match="has only 4 of the 6 channels"):
+        late(channels=6).__enter__()
+    hardware.cards.append(Card("ReSpeaker Lite", 1, 0))
+    with pytest.raises(SourceError, match="fits several microphones") as caught:
+        late(microphone="speak").__enter__()
+    assert not isinstance(caught.value, MissingDeviceError)
+
+
+def test_a_default_with_too_few_channels_may_be_another_later(hardware: Hardware) -> None:
+    hardware.cards.insert(0, Card("Webcam", 1, 0))
+    with late(channels=4, microphone=None) as sound:
+        assert "has only 1 of the 4 channels" in sound.status().microphone.reason
+        del hardware.cards[0]
+        await_status(sound, lambda s: s.microphone.name == "ReSpeaker")

@@ -111,6 +111,8 @@ def test_a_plain_timer_says_which_one_it_was() -> None:
         ("remind me in ten minutes about our meeting", "your meeting"),
         ("Please remind me to take a break in ten minutes.", "take a break"),
         ("remind me to put it in the oven in ten minutes", "put it in the oven"),
+        ("remind me to check the second door in ten minutes", "check the second door"),
+        ("remind me in ten minutes to take a second look", "take a second look"),
     ],
 )
 def test_an_errand_is_told_back_from_the_devices_side(said: str, errand: str) -> None:

@@ -120,9 +120,9 @@ CASES: dict[str, tuple[Ill, str, State, str]] = {
     "an engine too slow": (
         lambda d: d.turns(15, compute_ms=150), COMPUTE, State.DEGRADED, "p99 is 150 ms",
     ),
-    "an engine that failed": (
+    "a part that failed": (
         lambda d: d.publish(MicroTurn(99, 0, SOUND), Timings(), outputs=False),
-        ENGINE, State.FAILED, "the device has stopped",
+        LOOP, State.FAILED, "the device has stopped",
     ),
     "a microphone unplugged": (
         lambda d: d.turns(15, audio=ZEROS, lost_samples=TURN_SAMPLES),
