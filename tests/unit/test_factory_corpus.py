@@ -341,7 +341,8 @@ def test_in_doubt_the_device_is_silent_whatever_it_was(
             if mark.kind in quiet:
                 first = mark.start // TURN_SAMPLES + 1
                 after = slice(first * TURN_SAMPLES, (first + 3) * TURN_SAMPLES)
-                if (spoken[after].reshape(-1, TURN_SAMPLES).mean(1) > 0.5).all():
+                turns = spoken[after].reshape(-1, TURN_SAMPLES)
+                if len(turns) == 3 and (turns.mean(1) > 0.5).all():
                     quiet[mark.kind].append(bool((spoken[after] & ~heard[after]).any()))
     for found in quiet.values():
         assert len(found) >= 10 and all(found)
@@ -397,7 +398,6 @@ def test_a_word_belongs_where_most_of_it_lies() -> None:
 
     entry = {"words": [["one", 0.0, 0.9], ["two(2)", 0.9, 2.2], ["<sil>", 1.2, 2], ["out", 5, 6]]}
     assert _words(entry, [(0.0, 1.0), (2.0, 3.0)]) == [["one"], ["two"]]
-    assert _words(None, [(0.0, 1.0)]) == [[]]
 
 
 def test_dense_clips_teach_words_and_ends_and_decide_nothing(
