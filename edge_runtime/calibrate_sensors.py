@@ -22,7 +22,7 @@ from edge_runtime.doctor.hearing import dbfs, listen, play_and_listen, rms
 from edge_runtime.errors import ConfigError, SourceError
 from edge_runtime.interfaces import AudioSource
 from edge_runtime.micro_turn import TURN_MS, TURN_SAMPLES, AudioReading, Pcm
-from edge_runtime.senses import senses_for, sound_status_of
+from edge_runtime.senses import extra_delay_ms, senses_for, sound_status_of
 
 QUIET_S, SPEECH_S, CLAPS_S = 5.0, 8.0, 6.0
 STRAIGHT_DEG = 5.0
@@ -90,7 +90,9 @@ class Bearings:
     def turned_deg(self) -> float:
         """By how much the array is turned to the left beside what is configured; 0: not to be
         told, or less than people clap exactly."""
-        if self.ahead_deg is None or self.mirrored or abs(self.ahead_deg) < STRAIGHT_DEG:
+        if self.ahead_deg is None or self.left_deg is None or self.mirrored:
+            return 0.0
+        if abs(self.ahead_deg) < STRAIGHT_DEG:
             return 0.0
         return -self.ahead_deg
 
@@ -179,7 +181,7 @@ def calibrate_sensors(config: Config, ask: Ask, progress: Progress) -> Calibrati
         turns = len(voice) // TURN_SAMPLES + ECHO_TAIL_TURNS
         heard = play_and_listen(source, voice, turns, lambda level: progress("echo", level))
         after = status()
-    more_ms = after.delay_ms - told_ms + config.audio.echo_delay_ms
+    more_ms = after.delay_ms - told_ms + extra_delay_ms(config)
     echo = echo_of(heard, quiet, more_ms if after.delay_found else None)
     return Calibration(opened, levels, echo, bearings)
 
@@ -246,7 +248,8 @@ def write(path: Path, config: Config, found: Calibration) -> Config:
     audio = config.audio
     if found.echo is not None and found.echo.delay_ms is not None:
         delay_ms = min(500.0, max(-500.0, found.echo.delay_ms))
-        audio = audio.model_copy(update={"echo_delay_ms": delay_ms})
+        found_here = {"echo_delay_ms": delay_ms, "echo_file": None}  # a file would have the say
+        audio = audio.model_copy(update=found_here)
     if found.bearings is not None and found.bearings.turned_deg:
         turned_deg = _turn(audio.array_turned_deg + found.bearings.turned_deg)
         audio = audio.model_copy(update={"array_turned_deg": turned_deg})

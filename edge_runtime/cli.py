@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 import sys
 from pathlib import Path
@@ -34,6 +35,7 @@ from edge_runtime.config import Config, load_config
 from edge_runtime.errors import EdgeRuntimeError
 from edge_runtime.journal import JournalHandler, goes_to_the_journal
 
+LONGEST_S = 86_400
 app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
@@ -50,7 +52,8 @@ def with_inputs(
 
     changes: dict[str, Any] = {}
     if audio is not None:
-        looks_so = "/" in audio or Path(audio).suffix[1:].isalnum()
+        ending = Path(audio).suffix[1:]  # of digits: a USB path, a version
+        looks_so = "/" in audio or (ending.isalnum() and not ending.isdigit())
         known = audio == MICROPHONE or looks_so or Path(audio).exists()
         fields = {"source": audio} if known else {"source": MICROPHONE, "input_device": audio}
         changes["audio"] = config.audio.model_copy(update=fields)
@@ -65,7 +68,10 @@ def with_inputs(
 def run(
     config: ConfigOption = None,
     audio: Annotated[
-        str | None, typer.Option(help="A sound file, or part of a microphone's name.")
+        str | None,
+        typer.Option(
+            help="A sound file; or a microphone: part of its name, serial number, USB path."
+        ),
     ] = None,
     video: Annotated[
         str | None, typer.Option(help="A video, a folder of frames, or a camera.")
@@ -75,7 +81,9 @@ def run(
     ] = Speed.REAL,
     engine: Annotated[Optional[Path], typer.Option(help="A model folder.")] = None,  # noqa: UP045
     out: OutOption = None,
-    tail: Annotated[float, typer.Option(help="Seconds of silence after a recording.")] = 6.0,
+    tail: Annotated[
+        float, typer.Option(min=0, max=LONGEST_S, help="Seconds of silence after a recording.")
+    ] = 6.0,
 ) -> None:
     """Run the device on its microphone and camera, or on recordings of them."""
     from edge_runtime.app import device
@@ -83,7 +91,8 @@ def run(
     from edge_runtime.sinks.transcript import TranscriptPrinter
 
     settings = with_inputs(load_config(config), audio, video, engine)
-    senses = senses_for(settings, speed is Speed.REAL, tail_turns=int(tail * 5))
+    tail_turns = 0 if math.isnan(tail) else int(tail * 5)
+    senses = senses_for(settings, speed is Speed.REAL, tail_turns)
     stop = stop_on_signals()
     with device(settings, senses, [TranscriptPrinter(console)], out) as ready:
         for note in ready.notes:
@@ -95,7 +104,7 @@ def run(
 @app.command()
 def demo(
     out: Annotated[Path, typer.Option(help="Where the files go.")] = Path("demo-out"),
-    seconds: Annotated[float, typer.Option(help="How long at most.")] = 90.0,
+    seconds: Annotated[float, typer.Option(min=1, max=LONGEST_S, help="How long at most.")] = 90.0,
     seed: Annotated[int, typer.Option(help="Another person, voice and room.")] = 1,
     speed: Annotated[Speed, typer.Option(help="In real time, or as fast as it can.")] = Speed.REAL,
     config: ConfigOption = None,

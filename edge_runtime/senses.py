@@ -146,10 +146,6 @@ def microphone_for(
 ) -> MicrophoneSource:
     """Microphone and loudspeaker as configured. `bare`: as the devices give it, to be measured."""
     chosen = config.audio
-    delay_ms = chosen.echo_delay_ms
-    if chosen.echo_file is not None and not bare:
-        names = devices_name(chosen.input_device, chosen.output_device)
-        delay_ms = kept_delay_ms(chosen.echo_file, names)
     wanted = Wanted(
         chosen.input_device,
         chosen.output_device,
@@ -160,12 +156,29 @@ def microphone_for(
     return MicrophoneSource(
         wanted,
         0.0 if chosen.mute else chosen.volume,
-        front_end=None if bare else front_end_for(config),
-        extra_delay_samples=0 if bare else round(delay_ms * SAMPLE_RATE_HZ / 1000),
+        front_end=_first_raw_microphone(config) if bare else front_end_for(config),
+        extra_delay_samples=0 if bare else round(extra_delay_ms(config) * SAMPLE_RATE_HZ / 1000),
         follow_delay=not bare,
         delay_channel=_first_raw_channel(config),
         may_be_late=may_be_late,
     )
+
+
+def extra_delay_ms(config: Config) -> float:
+    """By how much the echo comes later than the devices say, as it was measured or configured."""
+    chosen = config.audio
+    if chosen.echo_file is None:
+        return chosen.echo_delay_ms
+    return kept_delay_ms(chosen.echo_file, devices_name(chosen.input_device, chosen.output_device))
+
+
+def _first_raw_microphone(config: Config) -> FrontEnd | None:
+    """Of an array; its other channels may be its own result, or what is played."""
+    chosen = config.audio
+    if chosen.array is None:
+        return None
+    geometry = load_geometry(chosen.array, chosen.channels)
+    return SoundFrontEnd(array=MicArray(geometry.positions_m(), geometry.channels, "none"))
 
 
 def _first_raw_channel(config: Config) -> int:

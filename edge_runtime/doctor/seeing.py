@@ -23,6 +23,7 @@ from edge_runtime.errors import ConfigError, SourceError
 from edge_runtime.interfaces import FrameSource
 from edge_runtime.micro_turn import Frame, FrameReading
 from edge_runtime.senses import MICROPHONE, TOPICS, senses_for
+from edge_runtime.sources.camera_devices import PIPELINE
 from edge_runtime.sources.camera_devices import cameras as cameras_of
 
 LOOK_S = 1.0
@@ -38,7 +39,8 @@ def cameras(case: Case) -> list[Finding]:
     source = case.config.video.source
     if source == TOPICS:
         return [absent("camera", "pictures come from ROS topics")]
-    if isinstance(source, str) and (Path(source).is_dir() or Path(source).is_file()):
+    recorded = isinstance(source, str) and PIPELINE not in source
+    if recorded and (Path(str(source)).is_dir() or Path(str(source)).is_file()):
         return [absent("camera", f"pictures come from {source}")]
     if in_use := told_by_service(case, ("camera",)):
         return in_use

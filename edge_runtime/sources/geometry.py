@@ -89,6 +89,12 @@ def _check(geometry: Geometry, path: Path) -> None:
             f"{path}: channel {last} is beyond the last of capture_channels, "
             f"{geometry.capture_channels}; they are counted from 0."
         )
+    if geometry.processed_channel in used:
+        raise ConfigError(
+            f"{path}: processed_channel {geometry.processed_channel} is a microphone of the array "
+            "too. It is where the device gives its own result without echoes; leave it out where "
+            "there is none."
+        )
     where = geometry.positions_m()
     apart = np.linalg.norm(where[:, None] - where[None], axis=-1) + np.eye(len(where))
     if apart.min() < SAME_LINE_M:

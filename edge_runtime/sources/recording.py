@@ -149,7 +149,7 @@ class RecordingSource:
                 return sound
         elif self._video is not None and not self._video.ended_at(self._turns * TURN_MS / 1e3):
             return np.zeros(TURN_SAMPLES, np.float32)
-        if self._tail_turns == 0:
+        if self._tail_turns <= 0:
             return None
         self._tail_turns -= 1
         return np.zeros(TURN_SAMPLES, np.float32)

@@ -108,6 +108,11 @@ class TestWriting:
         read = write(tmp_path / "d.yaml", config, Calibration("m", LEVELS, Echo(None, -120.0)))
         assert read.audio.echo_delay_ms == 7.0
 
+    def test_a_delay_that_was_kept_in_a_file_gives_way(self, tmp_path: Path) -> None:
+        config = Config(audio=Audio(echo_file=tmp_path / "echo.yaml"))
+        read = write(tmp_path / "d.yaml", config, Calibration("m", LEVELS, Echo(82.0, -18.0)))
+        assert read.audio.echo_delay_ms == 82.0 and read.audio.echo_file is None
+
     def test_a_file_that_is_there_stays(self, tmp_path: Path) -> None:
         path = tmp_path / "device.yaml"
         path.write_text("device: {name: mine}\n")

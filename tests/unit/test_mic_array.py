@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from edge_runtime.config import Audio, Config
 from edge_runtime.errors import ConfigError
 from edge_runtime.micro_turn import SAMPLE_RATE_HZ, TURN_SAMPLES, Channels
+from edge_runtime.senses import microphone_for
 from edge_runtime.sources.geometry import load_geometry, sensors_folder
 from edge_runtime.sources.mic_array import TAPS, Beam, Bearing, MicArray, leads_s
 
@@ -173,3 +175,21 @@ class TestGeometry:
         with pytest.raises(ConfigError, match=said) as refused:
             load_geometry(str(path), 1)
         assert str(path) in str(refused.value)
+
+
+def test_the_devices_own_result_is_no_microphone(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(
+        "name: mine\ncapture_channels: 2\nprocessed_channel: 0\nmicrophones:\n"
+        "  - {channel: 0, x_m: 0.0, y_m: 0.05}\n  - {channel: 1, x_m: 0.0, y_m: -0.05}\n"
+    )
+    with pytest.raises(ConfigError, match="processed_channel 0 is a microphone"):
+        load_geometry(str(path), 2)
+
+
+def test_the_echo_is_measured_at_a_microphone_and_not_at_what_is_played() -> None:
+    bare = microphone_for(Config(audio=Audio(array="respeaker_4", channels=6)), bare=True)
+    sound = np.arange(6, dtype=np.float32)[:, None] * np.ones(TURN_SAMPLES, np.float32)
+    assert bare._front_end is not None
+    heard, _ = bare._front_end.process(sound, np.zeros(TURN_SAMPLES, np.float32))
+    assert (heard == 1.0).all(), "of the channels 1 to 4, and not the mean of all six"

@@ -75,6 +75,14 @@ def test_a_turn_takes_200_ms_of_virtual_time(sound: Path) -> None:
             assert reading.captured_ns == clock.now_ns() == 77 + (turn + 1) * TURN_NS
 
 
+def test_less_than_no_tail_is_none(sound: Path) -> None:
+    with RecordingSource(sound, None, False, VirtualClock(), tail_turns=-5) as source:
+        turns = 0
+        while source.read_turn() is not None:
+            turns += 1
+            assert turns < 100
+
+
 def test_tail_turns_are_meant_silence(sound: Path) -> None:
     with RecordingSource(sound, None, False, VirtualClock(), tail_turns=3) as source:
         readings = read_all(source)

@@ -54,6 +54,12 @@ def test_the_line_says_what_to_do(ahead: float | None, left: float, words: str) 
     assert re.search(words, Bearings(ahead, left).line)
 
 
+def test_one_clap_alone_turns_nothing(tmp_path: Path) -> None:
+    found = Calibration("", Levels(-60, -26, -6), None, Bearings(40.0, None))
+    audio = Audio(array="respeaker_4", channels=6)
+    assert write(tmp_path / "c.yaml", Config(audio=audio), found).audio.array_turned_deg == 0
+
+
 @pytest.mark.parametrize(("ahead", "turned"), [(-30.0, 40.0), (2.0, 10.0), (-175.0, -175.0)])
 def test_the_configuration_gets_how_the_array_is_turned(
     tmp_path: Path, ahead: float, turned: float
