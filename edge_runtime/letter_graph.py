@@ -9,8 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from edge_runtime.errors import InputError
 from edge_runtime.jsgf import Tree, parse
 
+MOST_STATES = 20_000
+"""Of a grammar's automaton; the skills' own has fewer than a thousand. What a device adds comes
+from outside, and a short phrase can have any number."""
 SPACE = " "
 _END = -1
 """As a successor: the sentence may be over."""
@@ -29,7 +33,8 @@ class LetterGraph:
 
     @staticmethod
     def of(rules: Mapping[str, str], start: str) -> LetterGraph:
-        """The sentences of the rule `start`; rules are JSGF's, and none is part of itself."""
+        """The sentences of the rule `start`; rules are JSGF's, and none is part of itself. Raises
+        InputError where these are too much."""
         words = _Words(rules)
         begin = words.begin(start)
         spelled = _Spelled(words)
@@ -106,6 +111,11 @@ class _Words:
             for place in places:
                 for word, end in self._spoken[place]:
                     after.setdefault(word, set()).add(end)
+            if len(self._known) > MOST_STATES:
+                raise InputError(
+                    f"What may be said has more than {MOST_STATES} beginnings. Use fewer `[ ]` and "
+                    "`|` beside each other, or write the phrases out."
+                )
             arcs = {word: self._state(self._closure(ends)) for word, ends in after.items()}
             key = (self._end in places, tuple(sorted(arcs.items())))
             if key not in self._alike:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from edge_runtime.config import Config
+from edge_runtime.masking import masked
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
@@ -33,7 +34,7 @@ def _taken_in(config: Config) -> tuple[str, ...]:
     where = f"the microphone {ear.input_device!r}" if ear.input_device else "the default microphone"
     lines = [
         f"Sound from {where}, all the time." if live else f"Sound from the file {ear.source}.",
-        "No picture." if eye is None else f"Pictures from {eye}, all the time.",
+        "No picture." if eye is None else f"Pictures from {masked(str(eye))}, all the time.",
     ]
     if live or eye is not None:
         lines.append(

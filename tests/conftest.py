@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+import edge_runtime  # noqa: F401 (before OpenCV, which reads a bound of ours when it is loaded)
+
 # Set before numpy, torch or matplotlib are imported. The tests measure time beside each other on
 # small machines; a thread pool per library only adds noise.
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):

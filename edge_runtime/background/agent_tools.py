@@ -192,7 +192,8 @@ async def _call(_: Any, call: Any, name: str, arguments: dict[str, Any]) -> Any:
     try:
         result = await call(name, arguments)
     except Exception as error:
-        log.info("the tool %s failed: %s", name, _short(error))
+        log.info("the tool %s failed: %s", name, type(error).__name__)
+        log.debug("the tool %s failed: %s", name, _short(error))  # may quote what was said
         return f"The tool failed: {_short(error)}"
     if isinstance(result, str) and len(result) > MAX_RESULT_CHARS:
         return f"{result[:MAX_RESULT_CHARS]} ... (cut)"

@@ -25,7 +25,7 @@ from typing_extensions import Self
 from edge_runtime.background import grammar
 from edge_runtime.background.commands import NONE, Commands
 from edge_runtime.background.nearest import Nearest, Rules
-from edge_runtime.errors import BackgroundError
+from edge_runtime.errors import BackgroundError, InputError
 from edge_runtime.grammar_search import GrammarSearch, Likeliest
 from edge_runtime.micro_turn import SAMPLE_RATE_HZ, Letters, Pcm
 
@@ -274,7 +274,12 @@ def _rules(commands: Commands) -> Rules:
 
 @lru_cache(maxsize=MOST_GRAMMARS)
 def _search(commands: Commands, symbols: tuple[str, ...]) -> GrammarSearch:
-    return GrammarSearch(grammar.rules(commands), grammar.START, symbols)
+    """Without the commands where these are too much."""
+    try:
+        return GrammarSearch(grammar.rules(commands), grammar.START, symbols)
+    except InputError as error:
+        log.warning("the phrases of a device's actions are left out: %s", error)
+        return GrammarSearch(grammar.rules(NONE), grammar.START, symbols)
 
 
 def _nearest(commands: Commands, rough: str, letters: Letters | None) -> Nearest | Likeliest | None:

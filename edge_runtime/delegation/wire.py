@@ -44,6 +44,8 @@ Seconds = Annotated[float, Field(ge=0, le=86_400 * 30, allow_inf_nan=False)]
 
 
 class _Payload(BaseModel):
+    """Lists fail at their first mistake: else a million mistakes would be a gigabyte of reports."""
+
     model_config = ConfigDict(extra="ignore", frozen=True)
 
 
@@ -62,7 +64,7 @@ class Ability(_Payload):
 
     name: str = Field(pattern=ACTION_NAME)
     description: str = Field("", max_length=500)
-    phrases: tuple[Phrase, ...] = Field((), max_length=32)
+    phrases: tuple[Phrase, ...] = Field((), max_length=32, fail_fast=True)
     """What people say when they want it, for a worker without a language model."""
     answer: str = Field("Done.", max_length=500)
     """What is said then."""
@@ -71,7 +73,9 @@ class Ability(_Payload):
 class PackedLetters(_Payload):
     """What the device heard, letter by letter, for a worker that knows what may have been said."""
 
-    symbols: tuple[Annotated[str, Field(max_length=16)], ...] = Field(min_length=2, max_length=256)
+    symbols: tuple[Annotated[str, Field(max_length=16)], ...] = Field(
+        min_length=2, max_length=256, fail_fast=True
+    )
     """The first is the blank."""
     steps: str = Field(max_length=MAX_PACKED_LETTERS)
     """uint8 (steps, symbols), row by row: how unlikely each is, in thirtieths of a nat, 240 at
@@ -91,12 +95,12 @@ class RequestMessage(_Payload):
     """The device's own, rough; the audio is the better source."""
     letters: PackedLetters | None = None
     """What the transcript was read from."""
-    conversation: tuple[Said, ...] = Field((), max_length=MAX_TURNS)
+    conversation: tuple[Said, ...] = Field((), max_length=MAX_TURNS, fail_fast=True)
     unsaid: str = Field("", max_length=MAX_TEXT)
     """What was left of the device's last answer when it was interrupted."""
     audio: str = Field("", description="Ogg/Opus, base64")
     frame: str | None = Field(None, description="JPEG, base64")
-    actions: tuple[Ability, ...] = Field((), max_length=MAX_ACTIONS)
+    actions: tuple[Ability, ...] = Field((), max_length=MAX_ACTIONS, fail_fast=True)
     language: str = Field("en", pattern=r"^[a-z]{2}(-[A-Za-z0-9]{2,8})?$")
     local_time: str = Field("", max_length=40, description="ISO 8601 with the device's offset")
     keep: bool = False

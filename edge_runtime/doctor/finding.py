@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
@@ -12,11 +11,9 @@ from types import MappingProxyType
 from typing import Any
 
 from edge_runtime.config import Config
+from edge_runtime.masking import masked
 
 Value = float | int | str | bool | None
-
-
-_IN_ADDRESS = re.compile(r"\b(\w+://|(?:mqtt|rtsp|http)s?:)[^'\"\n]*@")
 
 
 class Verdict(str, Enum):
@@ -45,10 +42,10 @@ class Finding:
     def masked(self) -> Finding:
         """Without the user and password that an address may hold."""
         values = {
-            name: _masked(value) if isinstance(value, str) else value
+            name: masked(value) if isinstance(value, str) else value
             for name, value in self.values.items()
         }
-        return replace(self, text=_masked(self.text), remedy=_masked(self.remedy), values=values)
+        return replace(self, text=masked(self.text), remedy=masked(self.remedy), values=values)
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -128,7 +125,3 @@ def read(path: Path) -> str:
         return path.read_text(encoding="utf-8", errors="replace").strip("\0 \n")
     except OSError:
         return ""
-
-
-def _masked(text: str) -> str:
-    return _IN_ADDRESS.sub(r"\1***@", text)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
+import socket
 import threading
 from collections.abc import Callable, Mapping
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -103,7 +105,22 @@ class _Handler(BaseHTTPRequestHandler):
     page: Callable[[str], tuple[int, str, bytes]]
     only_local: bool
     timeout = PATIENCE_S
+    """For one read; all of them together have as long."""
     server_version, sys_version = "edge-runtime", ""
+
+    def setup(self) -> None:
+        super().setup()
+        self._deadline = threading.Timer(PATIENCE_S, self._hang_up)
+        self._deadline.daemon = True
+        self._deadline.start()
+
+    def finish(self) -> None:
+        self._deadline.cancel()
+        super().finish()
+
+    def _hang_up(self) -> None:
+        with contextlib.suppress(OSError):
+            self.connection.shutdown(socket.SHUT_RDWR)
 
     def do_GET(self) -> None:
         if self.only_local and not _names_loopback(self.headers.get("Host", "")):

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edge_runtime.errors import MissingDeviceError, SourceError
+from edge_runtime.masking import masked
 
 log = logging.getLogger(__name__)
 SYSFS = Path("/sys/class/video4linux")
@@ -97,7 +98,7 @@ def lasting_name(device: str | int, links: Path = LINKS) -> str | None:
 
 def shown(device: str | int) -> str:
     """A source for people and logs: without the password of an address."""
-    return repr(re.sub(r"(\w://[^/@\s:]*):[^/@\s]*@", r"\1:***@", str(device)))
+    return repr(masked(str(device)))
 
 
 def _listed(found: list[CameraDevice]) -> str:

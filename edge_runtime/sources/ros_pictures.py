@@ -52,7 +52,10 @@ def compressed_picture(message: Any) -> Frame:
     import cv2
 
     data = np.frombuffer(message.data, np.uint8)
-    bgr = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
+    try:
+        bgr = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
+    except cv2.error as error:  # too large, for one
+        raise WireError(f"a picture that OpenCV refuses: {error.err or error}") from error
     if bgr is None:
         raise WireError(f"{data.size} bytes of {message.format!r} that OpenCV cannot decode")
     return np.ascontiguousarray(bgr[..., ::-1], np.uint8)

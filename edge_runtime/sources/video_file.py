@@ -185,7 +185,11 @@ class _Folder:
         import cv2
 
         for index, path in enumerate(self._paths):
-            picture = cv2.imread(str(path), cv2.IMREAD_COLOR)
+            try:
+                picture = cv2.imread(str(path), cv2.IMREAD_COLOR)
+            except cv2.error as error:  # too large, for one
+                log.debug("%s: %s", path, error)
+                picture = None
             if picture is None:
                 log.warning("%s is not a picture that OpenCV can decode; left out", path)
             else:

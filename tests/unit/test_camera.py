@@ -482,7 +482,7 @@ def test_a_number_has_a_name_that_lasts(links: Path) -> None:
 
 
 def test_the_password_of_an_address_is_not_shown() -> None:
-    assert shown("rtsp://me:secret@10.0.0.7/live") == "'rtsp://me:***@10.0.0.7/live'"
+    assert shown("rtsp://me:secret@10.0.0.7/live") == "'rtsp://***@10.0.0.7/live'"
     assert shown("rtsp://10.0.0.7:554/live") == "'rtsp://10.0.0.7:554/live'"
     assert shown(0) == "'0'"
 

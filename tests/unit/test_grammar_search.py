@@ -14,6 +14,10 @@ from numpy.typing import NDArray
 
 from edge_runtime import grammar_search
 from edge_runtime.background import grammar
+from edge_runtime.background.commands import Commands
+from edge_runtime.background.transcribe import SpellingTranscriber
+from edge_runtime.delegation.wire import Ability
+from edge_runtime.errors import InputError
 from edge_runtime.grammar_search import FLOOR, RUN_ON, GrammarSearch
 from edge_runtime.jsgf import Tree, parse
 from edge_runtime.letter_graph import LetterGraph
@@ -98,6 +102,25 @@ def score(text: str, chances: NDArray[np.float32], symbols: tuple[str, ...]) -> 
 def test_the_graph_spells_the_sentences_of_its_grammar_and_no_others() -> None:
     for rules in (RULES, BABBLE):
         assert written(LetterGraph.of(rules, "any")) == sentences(rules, "any")
+
+
+@pytest.mark.parametrize("many", [19, 60])
+def test_a_short_phrase_with_endless_beginnings_is_refused(many: int) -> None:
+    phrase = "[a|b] " * many + "a " + "(a|b) " * many
+    with pytest.raises(InputError, match="write the phrases out"):
+        LetterGraph.of({"any": phrase}, "any")
+
+
+def test_without_such_phrases_the_skills_are_found_all_the_same(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    phrase = "[a|b]" * 19 + "a" + "(a|b)" * 19
+    commands = Commands.of([Ability(name="gate", phrases=(phrase,))])
+    chances = spelled("what time is it")
+    for _ in range(2):
+        heard = SpellingTranscriber().transcribe(np.zeros(0, np.float32), "", commands, chances)
+        assert heard.text == "what time is it"
+    assert caplog.text.count("the phrases of a device's actions are left out") == 1
 
 
 def test_what_begins_or_ends_alike_shares_its_letters() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import tracemalloc
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -47,6 +48,19 @@ def nearly_right(draw: st.DrawFn) -> bytes:
 
 
 PAYLOADS = st.binary(max_size=300) | nearly_right() | JSON.map(lambda v: json.dumps(v).encode())
+
+
+@pytest.mark.parametrize("name", ["conversation", "actions"])
+def test_a_million_mistakes_are_one(name: str) -> None:
+    wrong = {**KINDS[wire.RequestMessage], name: [0] * 600_000}
+    payload = json.dumps(wrong).encode()
+    tracemalloc.start()
+    try:
+        with pytest.raises(WireError, match=name):
+            wire.decode(wire.RequestMessage, payload, wire.MAX_REQUEST_BYTES)
+        assert tracemalloc.get_traced_memory()[1] < 2_000_000
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize("kind", list(KINDS))

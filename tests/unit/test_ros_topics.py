@@ -6,6 +6,8 @@ import array
 import itertools
 import logging
 import math
+import struct
+import zlib
 from types import SimpleNamespace
 from typing import Any
 
@@ -307,6 +309,21 @@ class TestPictures:
         data = cv2.imencode(form, bgr)[1].tobytes()
         seen = compressed_picture(SimpleNamespace(data=array.array("B", data), format=form))
         assert np.abs(seen.astype(int) - (200, 0, 0)).max() < 8
+
+    def test_one_that_claims_to_be_huge_is_refused_before_it_is_decoded(self) -> None:
+        def chunk(kind: bytes, data: bytes) -> bytes:
+            check = struct.pack(">I", zlib.crc32(kind + data))
+            return struct.pack(">I", len(data)) + kind + data + check
+
+        for side in (16_000, 100_000):
+            header = chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0))
+            rows = chunk(b"IDAT", zlib.compress(bytes((side // 8 + 1) * 1000)))
+            png = b"\x89PNG\r\n\x1a\n" + header + rows + chunk(b"IEND", b"")
+            camera = TopicCamera(clock())
+            data = array.array("B", png)
+            camera.feed_compressed(SimpleNamespace(data=data, format="png", header=stamped(NOW_NS)))
+            assert camera.latest(UP_NS) is None
+            assert camera.refused_frames == 1
 
     @pytest.mark.parametrize("data", [b"", b"no picture at all"])
     def test_what_is_no_compressed_picture_is_told(self, data: bytes) -> None:

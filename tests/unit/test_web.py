@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import socket
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -90,6 +92,30 @@ def test_one_that_says_nothing_does_not_keep_others_waiting_for_long(
     ):
         mute.sendall(b"GET /hea")
         assert get(server, "/health")[0] == 200
+
+
+def test_one_that_drips_does_not_keep_others_waiting_either(
+    health: HealthMonitor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(web, "PATIENCE_S", 0.3)
+    over = threading.Event()
+
+    def drip(client: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while not over.wait(0.02):
+                client.sendall(b"x")
+
+    with (
+        WebServer("127.0.0.1", 0, lambda: health.snapshot().as_dict()) as server,
+        socket.create_connection(("127.0.0.1", server.port)) as slow,
+    ):
+        thread = threading.Thread(target=drip, args=(slow,))
+        thread.start()
+        try:
+            assert get(server, "/health")[0] == 200
+        finally:
+            over.set()
+            thread.join()
 
 
 def test_an_error_of_a_page_ends_neither_the_server_nor_its_thread() -> None:

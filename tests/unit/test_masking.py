@@ -1,0 +1,37 @@
+"""No password of a camera or a broker is shown, whatever is in it."""
+
+from __future__ import annotations
+
+import pytest
+
+from edge_runtime.config import Config
+from edge_runtime.masking import masked
+from edge_runtime.privacy import privacy
+
+PIPELINE = "rtspsrc location=rtsp://h/live user-id=bob user-pw=s3cret ! appsink"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "rtsp://bob:s3cret@10.0.0.7/live",
+        "rtsp://bob:s3/cr@et:s3cret@10.0.0.7/live",
+        "http://10.0.0.7/video?user=bob&password=s3cret&fps=5",
+        "http://10.0.0.7/video?Token = s3cret",
+        PIPELINE,
+        "'mqtts://me:s3cret@b.lan' does not answer",
+    ],
+)
+def test_a_password_is_not_shown_and_the_rest_is(text: str) -> None:
+    assert "s3cret" not in masked(text) and "***" in masked(text)
+    assert masked(text).partition(":")[0] == text.partition(":")[0]
+
+
+@pytest.mark.parametrize("text", ["rtsp://10.0.0.7:554/live", "BRIO_8A2B", "/dev/video0", "a@b"])
+def test_what_has_none_stays(text: str) -> None:
+    assert masked(text) == text
+
+
+def test_privacy_tells_the_camera_without_it() -> None:
+    said = str(privacy(Config.model_validate({"video": {"source": "rtsp://bob:s3cret@h/live"}})))
+    assert "rtsp://***@h/live" in said and "s3cret" not in said
