@@ -9,6 +9,7 @@ import argparse
 import hashlib
 import json
 import os
+import shutil
 import warnings
 from pathlib import Path
 
@@ -17,6 +18,7 @@ import torch
 import yaml
 from torch import Tensor, nn
 
+from engines.reference.characters import FILE as CHARACTER_FILE
 from engines.reference.characters import describe as describe_characters
 from engines.reference.model import TURN_SAMPLES, VISION, InteractionModel, ModelConfig
 from engines.reference.vocabulary import (
@@ -191,6 +193,11 @@ def main() -> None:
 
         blend(model, arguments.blend, arguments.blend_share)
     shorten(model, arguments.mantissa_bits)
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    if not (
+        arguments.out / CHARACTER_FILE
+    ).exists():  # how the transcript is read: the same letters
+        shutil.copy(Path(__file__).with_name(CHARACTER_FILE), arguments.out)
     path = export(model, arguments.out, arguments.version, figures)
     print(f"{path}: {path.stat().st_size / 1e6:.1f} MB")
 

@@ -22,6 +22,7 @@ import csv
 import os
 import random
 import socket
+import sys
 import threading
 import time
 from collections import deque
@@ -38,6 +39,7 @@ import torch.multiprocessing as mp
 from rich.console import Console
 from torch import Tensor, nn
 
+from edge_runtime.errors import EdgeRuntimeError
 from edge_runtime.inference.manifest import load_manifest
 from engines.reference.corpus.bank import Bank
 from engines.reference.corpus.conversation import Composer
@@ -53,6 +55,8 @@ from engines.reference.warm_start import load_graph, load_grown
 console = Console(highlight=False)
 STAGES = ("dense", "duplex", "recorded")
 SHIPPED = Path(__file__).parent
+LEAVE_S = 60.0
+"""For ranks that were interrupted to save."""
 SYNTHESIS_LIMIT = timedelta(hours=2)
 """How long the other processes wait for the bank: it takes some minutes on two cores."""
 DECAY = 0.03
@@ -117,7 +121,22 @@ def parse() -> Settings:
         else:
             kind = Path if name in ("folder", "data", "start_from", "recordings") else type(value)
             parser.add_argument(flag, type=kind, default=value)
-    return Settings(**vars(parser.parse_args()))
+    settings = Settings(**vars(parser.parse_args()))
+    for name in ("processes", "batch", "turns", "log_every", "warmup", "tick"):
+        if getattr(settings, name) < 1:
+            parser.error(f"--{name.replace('_', '-')} must be 1 or more")
+    for name in ("dense", "own", "recorded", "human_share", "average"):
+        if not 0 <= getattr(settings, name) <= 1:
+            parser.error(f"--{name.replace('_', '-')} is a share, 0 to 1")
+    if settings.device.startswith("cuda") and not torch.cuda.is_available():
+        parser.error(
+            "--device cuda: this PyTorch sees no GPU; install one with CUDA, or leave it out"
+        )
+    if settings.start_from is not None and not settings.start_from.is_file():
+        parser.error(
+            f"--start-from {settings.start_from}: no such file; give an exported model.onnx"
+        )
+    return settings
 
 
 def freeze_all_but_last(model: InteractionModel, blocks: int) -> None:
@@ -247,20 +266,30 @@ class Trainer:
             self._tell("other parts learn than before, or otherwise: the optimizer starts anew")
 
     def _start_from(self, graph: Path) -> None:
-        shipped = InteractionModel()
-        fresh = load_graph(shipped, graph)
-        load_grown(self.model, shipped.state_dict())
+        """As it ships, or with an ear as large as wanted."""
+        exported = InteractionModel()
+        try:
+            fresh = load_graph(exported, graph)
+        except ValueError:
+            exported = InteractionModel(self.model.config)
+            fresh = load_graph(exported, graph)
+        load_grown(self.model, exported.state_dict())
         self.average.load_state_dict(self.model.state_dict())
         heard = load_manifest(graph.parent).evaluation.get("training", {})
         self.hours = float(heard.get("hours", 0.0)) if isinstance(heard, dict) else 0.0
         new = f"; new: {', '.join(fresh)}" if fresh else ""
         self._tell(f"started from {graph}, {self.hours:.0f} h heard{new}")
 
+    @property
+    def written(self) -> Path:
+        """Annealed weights are kept apart: whoever trains on goes on from those before."""
+        folder = self.settings.folder
+        return folder / "annealed" / "checkpoint.pt" if self.settings.anneal else self.checkpoint
+
     def save(self) -> None:
         """Atomically: a run that is cut off leaves the checkpoint before it."""
-        folder = self.settings.folder / "annealed" if self.settings.anneal else self.settings.folder
-        folder.mkdir(parents=True, exist_ok=True)
-        temporary = folder / "checkpoint.tmp"
+        self.written.parent.mkdir(parents=True, exist_ok=True)
+        temporary = self.written.with_suffix(".tmp")
         state = {
             "model": self.model.state_dict(),
             "average": self.average.state_dict(),
@@ -271,13 +300,23 @@ class Trainer:
             "seconds": self.seconds,
         }
         torch.save(state, temporary)
-        os.replace(temporary, folder / "checkpoint.pt")
+        os.replace(temporary, self.written)
 
     def run(self) -> None:
-        settings = self.settings
         self.resume()
-        rng = random.Random(settings.seed * 1000 + self.rank + 7919 * (self.step + 1))
         composers = self._composers()
+        end = "done"
+        try:
+            self._train(composers)
+        except KeyboardInterrupt:
+            end = "stopped"
+        if self.rank == 0:
+            self.save()
+        self._tell(f"{end}: step {self.step}, {self.hours:.1f} h heard, in {self.written}")
+
+    def _train(self, composers: dict[str, Composer | Recordings]) -> None:
+        settings = self.settings
+        rng = random.Random(settings.seed * 1000 + self.rank + 7919 * (self.step + 1))
         started = saved = time.monotonic()
         base_s, total_s = self.seconds, settings.minutes * 60
         while (elapsed := self._elapsed(started)) < total_s:
@@ -299,24 +338,28 @@ class Trainer:
             if self.rank == 0 and time.monotonic() - saved > settings.checkpoint_s:
                 self.save()
                 saved = time.monotonic()
-        if self.rank == 0:
-            self.save()
-        self._tell(f"done: step {self.step}, {self.hours:.1f} h heard")
 
     def _composers(self) -> dict[str, Composer | Recordings]:
         settings = self.settings
+        recorded = self._recordings()  # before minutes of synthesis: there may be mistakes in them
         if settings.processes > 1:  # the others find the bank that the first one synthesizes
             if self.rank == 0:
                 folder = bank_folder(settings)
                 Bank.into_cache(settings.seed, settings.scale, folder, progress=self._tell)
             dist.barrier()
         composers: dict[str, Composer | Recordings] = {**build_composers(settings, self._tell)}
-        if settings.recordings is not None:
-            manifest = load_manifest(settings.start_from.parent if settings.start_from else SHIPPED)
-            recorded = Recordings.load(settings.recordings, manifest, settings.turns)
+        if recorded is not None:
             composers["recorded"] = recorded
-            self._tell(f"{len(recorded.takes)} recordings, {recorded.corrections} corrections")
         return composers
+
+    def _recordings(self) -> Recordings | None:
+        settings = self.settings
+        if settings.recordings is None:
+            return None
+        manifest = load_manifest(settings.start_from.parent if settings.start_from else SHIPPED)
+        recorded = Recordings.load(settings.recordings, manifest, settings.turns)
+        self._tell(f"{len(recorded.takes)} recordings, {recorded.corrections} corrections")
+        return recorded
 
     def _elapsed(self, started: float) -> float:
         """Seconds so far, agreed between the ranks so that all stop at the same step."""
@@ -423,14 +466,29 @@ def worker(rank: int, settings: Settings) -> None:
 
 
 def main() -> None:
-    settings = parse()
+    try:
+        run(parse())
+    except EdgeRuntimeError as error:
+        console.print(str(error), soft_wrap=True, markup=False)
+        sys.exit(error.exit_code)
+
+
+def run(settings: Settings) -> None:
     if settings.processes == 1:
         worker(0, settings)
     else:
         if settings.port == 0:
             with socket.create_server(("127.0.0.1", 0)) as server:
                 settings = replace(settings, port=server.getsockname()[1])
-        mp.start_processes(worker, (settings,), nprocs=settings.processes, start_method="spawn")
+        ranks = mp.start_processes(
+            worker, (settings,), nprocs=settings.processes, start_method="spawn", join=False
+        )
+        try:
+            while not ranks.join():
+                pass
+        except KeyboardInterrupt:  # which they have as well: they save, and end
+            for rank in ranks.processes:
+                rank.join(LEAVE_S)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -18,8 +19,14 @@ from program import edge, needs_espeak, spoken  # noqa: E402
 from edge_runtime.errors import InputError  # noqa: E402
 from edge_runtime.inference.manifest import load_manifest  # noqa: E402
 from edge_runtime.reference_engine import reference_engine_folder  # noqa: E402
+from edge_runtime.replay import read  # noqa: E402
 from engines.reference.corpus.draft import IGNORE, Conversation  # noqa: E402
-from engines.reference.corpus.recordings import Recordings, read_corrections  # noqa: E402
+from engines.reference.corpus.recordings import (  # noqa: E402
+    Correction,
+    Recordings,
+    _Labels,
+    read_corrections,
+)
 from engines.reference.losses import Batch, compute  # noqa: E402
 from engines.reference.model import InteractionModel, ModelConfig  # noqa: E402
 from engines.reference.vocabulary import ACTS, FLOOR  # noqa: E402
@@ -76,8 +83,33 @@ def test_a_correction_counts_and_its_surroundings_do_not(recording: Path, tmp_pa
 
 
 def test_a_silent_device_is_not_taught_to_yield(recording: Path, tmp_path: Path) -> None:
-    one = whole(taken(recording, tmp_path, "- {from_s: 0.0, to_s: 1.0, floor: yield}"))
-    assert (one.status[:5, 0] == 0).all() and (one.floor[:5] == IGNORE).all()
+    with pytest.raises(InputError, match="silent there, and can only yield while it speaks"):
+        taken(recording, tmp_path, "- {from_s: 0.0, to_s: 1.0, floor: yield}")
+
+
+def test_a_correction_where_the_device_is_heard_comes_too_late(recording: Path) -> None:
+    turns = list(read(recording))
+    speaking = np.arange(len(turns)) >= 10
+    for from_s, problem in ((2.0, "begin before it is heard"), (1.8, None)):
+        labels = _Labels(turns, speaking)
+        correction = Correction(from_s=from_s, to_s=2.6, floor="listen")
+        labels.correct(correction)
+        told = labels.why_useless(correction)
+        assert (told is None) if problem is None else (problem in str(told))
+
+
+def test_a_recording_without_its_pictures_is_refused(tmp_path: Path) -> None:
+    sound = spoken(tmp_path / "talk.wav", 2.0)
+    frames = tmp_path / "frames"
+    frames.mkdir()
+    for number in range(10):
+        cv2.imwrite(str(frames / f"{number}.png"), np.full((96, 96, 3), 20 * number, np.uint8))
+    config = tmp_path / "device.yaml"
+    config.write_text(f"recording: {{path: {tmp_path}/mine/lobby.mcap, frames: false}}\n")
+    told = ("--config", config, "--audio", sound, "--video", frames, "--speed", "max")
+    assert edge("run", *told, cwd=tmp_path).returncode == 0
+    with pytest.raises(InputError, match="has no pictures"):
+        Recordings.load(tmp_path / "mine", MANIFEST, WINDOW)
 
 
 def test_most_windows_hold_a_correction(recording: Path, tmp_path: Path) -> None:
@@ -100,6 +132,8 @@ def test_a_short_recording_is_filled_with_what_is_not_known(
         ("- {from_s: 1, to_s: 2, flor: speak}", "flor"),
         ("- {from_s: 1, to_s: 2000, floor: speak}", "12.0 s"),
         ("- {from_s: 2, to_s: 1, floor: speak}", "no span"),
+        ("- {from_s: 1, to_s: 2}", "corrects nothing"),
+        ("- {from_s: 1, to_s: 2, said: turn on light 2}", "as words"),
         ("from_s: 1", "list"),
         ("- [", "cannot be read"),
     ],

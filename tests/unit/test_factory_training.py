@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import re
+import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -43,6 +46,52 @@ def run(*arguments: str) -> str:
 def steps(folder: Path) -> list[int]:
     with (folder / "log.csv").open() as file:
         return sorted({int(float(row["step"])) for row in csv.DictReader(file)})
+
+
+def test_an_interrupted_run_keeps_what_it_has_learned(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "engines.reference.train", "--folder", str(tmp_path), *TINY]
+    with subprocess.Popen(
+        [*command, "--minutes", "10"],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as training:
+        assert training.stdout is not None
+        told = next((line for line in training.stdout if "step      2" in line), None)
+        if told is None:
+            pytest.skip("no synthesizer library for the corpus")
+        training.send_signal(signal.SIGINT)
+        rest, _ = training.communicate(timeout=120)
+    assert training.returncode == 0
+    assert re.search(r"stopped: step \d+", rest)
+    assert (tmp_path / "checkpoint.pt").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--processes", "0"), "1 or more"),
+        (("--dense", "2"), "a share"),
+        (("--start-from", "nothing.onnx"), "no such file"),
+        (("--recordings", "."), "holds no recording"),
+    ],
+)
+def test_a_mistake_is_told_before_any_work(
+    tmp_path: Path, arguments: tuple[str, ...], words: str
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "engines.reference.train", "--folder", str(tmp_path), *arguments],
+        cwd=ROOT / "tests",
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert words in done.stdout + done.stderr and "Traceback" not in done.stderr
+    assert not (tmp_path / "bank").exists()
 
 
 def test_training_resumes_and_its_weights_ship(tmp_path: Path) -> None:

@@ -296,7 +296,12 @@ class Bank(dict[str, list[Spoken]]):
         if human_dir is not None:
             from engines.reference.corpus import human
 
-            for spoken in human.load_speech(human_dir, "train" if split == "train" else "dev"):
+            part = "train" if split == "train" else "dev"
+            people = human.load_speech(human_dir, part)
+            listed = sum(row["kind"] in human.SPEECH for row in human.rows(human_dir, part))
+            if progress:
+                progress(f"people: {len(people)} of {listed} clips of speech with split {part}")
+            for spoken in people:
                 bank[spoken.kind].append(spoken)
         if progress:
             hours = sum(len(g.pcm) for s in bank.values() for u in s for g in u.segments)

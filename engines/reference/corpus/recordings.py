@@ -13,6 +13,7 @@ to neither.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +29,7 @@ from edge_runtime.errors import InputError
 from edge_runtime.inference.encode import Encoder
 from edge_runtime.inference.manifest import Manifest
 from edge_runtime.micro_turn import TURN_MS
-from edge_runtime.replay import RecordedTurn, read
+from edge_runtime.replay import RecordedTurn, metadata, read
 from engines.reference.corpus.draft import (
     ACT_INDEX,
     ACTION_INDEX,
@@ -198,6 +199,7 @@ def _take(path: Path, manifest: Manifest) -> Take:
     turns = list(read(path))
     if not turns:
         raise InputError(f"{path} holds no micro-turn.")
+    _check_whole(path, turns)
     encoder = Encoder(manifest)
     names = {tensor.role: tensor.name for tensor in manifest.inputs}
     inputs: dict[str, list[NDArray[np.generic]]] = {role: [] for role in ROLES}
@@ -208,13 +210,18 @@ def _take(path: Path, manifest: Manifest) -> Take:
             inputs[role].append(arrays[names[role]][0])
     stacked = {role: np.stack(parts) for role, parts in inputs.items()}
     labels = _Labels(turns, stacked["status"][:, STATUS.index("speaking")] > 0)
-    for correction in read_corrections(path.with_suffix(".yaml")):
+    corrections = read_corrections(path.with_suffix(".yaml"))
+    for correction in corrections:
         if correction.turns.stop > len(turns) or correction.to_s <= correction.from_s:
             raise InputError(
                 f"{path.with_suffix('.yaml')}: {correction.from_s} to {correction.to_s} s is no "
                 f"span of {path.name}, which has {len(turns) * TURN_MS / 1000:.1f} s."
             )
         labels.correct(correction)
+    for correction in corrections:
+        if problem := labels.why_useless(correction):
+            span = f"{correction.from_s} to {correction.to_s} s"
+            raise InputError(f"{path.with_suffix('.yaml')}: {span}: {problem}")
     return Take(
         audio=np.concatenate(list(stacked["audio"]), axis=1),
         pictures=stacked["frame"],
@@ -229,6 +236,22 @@ def _take(path: Path, manifest: Manifest) -> Take:
         texts=tuple(labels.texts),
         corrected=tuple(labels.corrected),
     )
+
+
+def _check_whole(path: Path, turns: Sequence[RecordedTurn]) -> None:
+    """Raises InputError for a recording that lacks what the model knew."""
+    indices = np.array([one.turn.index for one in turns])
+    if (np.diff(indices) != 1).any():
+        raise InputError(
+            f"{path}: micro-turns are missing in the middle, so that the times of corrections are "
+            "not those of the sound. Record to a faster disk."
+        )
+    seen = any(one.turn.frame_age_ms is not None for one in turns)
+    if seen and metadata(path).get("frames") is False:
+        raise InputError(
+            f"{path} has no pictures (recording.frames: false), but what was decided by them would "
+            "be learned. Record with frames: true, or without a camera."
+        )
 
 
 class _Labels:
@@ -267,6 +290,23 @@ class _Labels:
         ):
             if name is not None:
                 labels[span] = known[name]
+
+    def why_useless(self, correction: Correction) -> str | None:
+        """What is wrong with one that teaches nothing."""
+        given = (correction.floor, correction.act, correction.action, correction.delegate)
+        if correction.said is None and not any(given):
+            return "it corrects nothing. Give floor, act, action, delegate or said."
+        if correction.said is not None and re.search(r"\d", correction.said):
+            return f"write the numbers of {correction.said!r} as words: letters are learned."
+        floor = correction.floor
+        if floor is None or (self.possible_floor()[correction.turns] != IGNORE).any():
+            return None
+        if floor in SPEAKING_FLOORS:
+            return f"the device is silent there, and can only {floor} while it speaks."
+        return (
+            "the device speaks there already. What it decides is heard 0.2 s later: begin before "
+            f"it is heard, or correct it to yield instead of {floor}."
+        )
 
     def possible_floor(self) -> Ints:
         """A device that speaks cannot take the floor, and one that is silent cannot yield it."""
