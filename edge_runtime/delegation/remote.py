@@ -307,9 +307,6 @@ class MqttBackground:
     # -- on the network thread -------------------------------------------------
 
     def _on_reply(self, arrival: Arrival) -> None:
-        if arrival.retained:  # Whoever left it there would be heard at every start.
-            log.debug("a retained reply on %s is ignored", arrival.topic)
-            return
         try:
             reply = wire.decode(wire.ReplyMessage, arrival.payload, wire.MAX_REPLY_BYTES)
         except WireError as error:

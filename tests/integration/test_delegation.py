@@ -190,7 +190,8 @@ def test_a_timer_is_the_devices_whichever_worker_is_asked(broker: Broker) -> Non
 
 def test_what_was_done_already_is_asked_of_nobody_else(broker: Broker) -> None:
     with asking(broker) as device, Device(broker, "rogue", patterns=("edge/+/requests",)) as rogue:
-        rogue.send("background/w/status", wire.encode(wire.WorkerStatus(state="online")))
+        online = wire.encode(wire.WorkerStatus(state="online"))
+        rogue.send("background/w/status", online, retain=True)
         wait_until(lambda: device.remote.available)
         device.ask("request-1", "open the garage")
         rogue.await_any(lambda: bool(rogue.messages))
@@ -203,18 +204,6 @@ def test_what_was_done_already_is_asked_of_nobody_else(broker: Broker) -> None:
         device.await_kind("request-1", EventKind.FAILED)
         assert device.kinds("request-1").count("action") == 1
         assert "result" not in device.kinds("request-1"), "the device's skills were not asked"
-
-
-def test_a_retained_reply_is_not_heard(broker: Broker) -> None:
-    with Device(broker, "rogue") as rogue:
-        said = {"id": "request-1", "seq": 0, "kind": "result", "text": "Boo!", "worker": "w"}
-        rogue.send("edge/kiosk/replies", json.dumps(said).encode(), retain=True)
-        rogue.send("edge/kiosk/replies/end", b"", retain=True)
-        with asking(broker) as device:
-            wait_until(lambda: device.remote._connection.connected)
-            rogue.send("edge/kiosk/replies", b"bad")
-            wait_until(lambda: device.remote.bad_payloads == 1)
-            assert device.told == [] and device.background.poll() == []
 
 
 def test_a_broker_that_is_not_there_delays_nothing() -> None:
