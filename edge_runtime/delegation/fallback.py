@@ -91,10 +91,10 @@ class FallbackBackground:
     def _failed_over(self, event: Event) -> bool:
         """A question that the remote could not answer, or leaves to the skills here, is asked
         locally, once."""
-        if event.id not in self._sent:
-            return False
         if event.kind is EventKind.FAILED:
             return self._asked_here_instead(event)
+        if event.id not in self._sent:
+            return False
         if event.kind is EventKind.RESULT:
             self._forget(event.id)
         elif event.kind in (EventKind.PARTIAL, EventKind.ACTION):
@@ -102,16 +102,18 @@ class FallbackBackground:
         return False
 
     def _asked_here_instead(self, event: Event) -> bool:
-        request, heard = self._sent[event.id], self._remote.heard(event.id)
-        acted = event.id in self._acted
+        request, heard = self._sent.get(event.id), self._remote.heard(event.id)
+        may_ask = request is not None and event.id not in self._acted
         self._forget(event.id)
-        if heard is not None:
+        if heard is not None:  # of one that was kept from before, that is all there is
             nothing = np.zeros(0, np.float32)
+            request = request or Request(event.id, nothing)
             self._ask_here(replace(request, audio=nothing, transcript=heard, letters=None))
-        elif not acted:
+            return True
+        if request is not None and may_ask:
             log.warning("%s: %s; the local skills answer", event.id, event.text)
             self._ask_here(request)
-        return heard is not None or not acted
+        return may_ask
 
     def _forget(self, request_id: str) -> None:
         self._sent.pop(request_id, None)

@@ -167,6 +167,7 @@ class MqttBackground:
             name = request_id if own_name else self._named(request_id)
             out = self._open.pop(name, None)
             self._promising.discard(request_id)
+            self._yours.pop(request_id, None)
             self._events = [event for event in self._events if event.id != request_id]
         if out is not None:
             out.state.cancel()
@@ -321,9 +322,12 @@ class MqttBackground:
             if reply.kind is wire.ReplyKind.FAILED and reply.again:
                 self._lose(reply.id, out, reply.text)
             else:
-                self._tell(out.state.receive(reply))
+                events = out.state.receive(reply)
                 if out.state.yours is not None:
                     self._yours[out.state.id] = out.state.yours
+                    if self._kept is not None:  # no worker is to be asked for it again
+                        self._kept.forget(out.state.id)
+                self._tell(events)
 
     def _on_worker(self, arrival: Arrival) -> None:
         worker = arrival.topic.split("/")[1]

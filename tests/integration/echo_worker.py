@@ -38,6 +38,9 @@ class Echo:
             raise RuntimeError("the kettle is broken")
         if request.transcript == "silence":
             return
+        if request.transcript == "timer":
+            reply(ReplyKind.YOURS, "set a timer")
+            return
         reply(ReplyKind.PROGRESS, "thinking")
         if request.transcript == HOLD:
             for _ in range(PATIENCE_S * 100):

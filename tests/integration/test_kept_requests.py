@@ -83,6 +83,19 @@ def rows(path: Path) -> list[Row]:
         return outbox.rows()
 
 
+def test_what_a_worker_leaves_to_the_device_is_not_kept_for_another(
+    broker: Broker, path: Path
+) -> None:
+    with keeping(broker, path) as device:
+        device.ask("kept-1", "timer", keep=True)
+        device.await_kind("kept-1", KEPT)
+        broker.start()
+        with working(broker) as echo:
+            assert device.await_kind("kept-1", RESULT).text == "from the device itself"
+            assert echo.ids == ["kept-1"]
+    assert rows(path) == []
+
+
 def test_a_request_without_a_link_is_kept_sent_later_and_told_once(
     broker: Broker, path: Path
 ) -> None:
