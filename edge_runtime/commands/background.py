@@ -49,23 +49,16 @@ def background(
     stop = stop_on_signals()
     given = name or wanted.delegation.user
     known_as = given or f"{host_name()}-{uuid.uuid4().hex[:4]}"
-    passing = given is None
     # What answers is chosen here, and nowhere else.
     if wanted.agent is None:
-        skills = SkillsAnswerer(_ears(wanted.recogniser))
-        answerer: Any = skills
-        worker = Worker(
-            *(settings, known_as, skills), model="offline skills", slots=slots, passing_name=passing
-        )
+        answerer: Any = SkillsAnswerer(_ears(wanted.recogniser))
+        model = "offline skills"
     else:
         ears = None if wanted.agent.sound else _ears(wanted.recogniser)
-        answerer = AgentAnswerer(wanted.agent, ears)
-        worker = Worker(
-            *(settings, known_as, answerer),
-            model=wanted.agent.model,
-            slots=slots,
-            passing_name=passing,
-        )
+        answerer, model = AgentAnswerer(wanted.agent, ears), wanted.agent.model
+    worker = Worker(
+        *(settings, known_as, answerer), model=model, slots=slots, passing_name=given is None
+    )
     with answerer, worker:
         console.print(
             f"Worker {worker.name} at {escape(url)}: {escape(able(wanted))}. Ctrl-C stops it.",

@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from edge_runtime.evaluation.sentences import edits
 from engines.reference.corpus.draft import Conversation, Mark
 from engines.reference.corpus.factory import build_composers
 from engines.reference.corpus.text import PHRASED
@@ -85,16 +86,6 @@ def curves(out: Outputs, conversations: Sequence[Conversation]) -> Iterator[Curv
 def _greedy(symbols: NDArray[np.int64]) -> str:
     kept = [s for i, s in enumerate(symbols) if s and (i == 0 or s != symbols[i - 1])]
     return "".join(SYMBOLS[s] for s in kept).strip()
-
-
-def edits(truth: Sequence[str], guess: Sequence[str]) -> int:
-    """Levenshtein distance."""
-    row = list(range(len(guess) + 1))
-    for i, a in enumerate(truth, 1):
-        previous, row[0] = row[0], i
-        for j, b in enumerate(guess, 1):
-            previous, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, previous + (a != b))
-    return row[-1]
 
 
 class Tally:

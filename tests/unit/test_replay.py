@@ -7,20 +7,18 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
 import pytest
 from mcap.writer import Writer
 from tiny_model import checked_manifest, write_tiny_model
-from typing_extensions import Self
 
 from edge_runtime.assemble import Assembler
 from edge_runtime.decide import FloorDecider
 from edge_runtime.errors import EngineError, RecordingError
 from edge_runtime.inference.onnx import OnnxEngine
-from edge_runtime.interfaces import Decider, Engine
+from edge_runtime.interfaces import Decider, Engine, NothingHeld
 from edge_runtime.micro_turn import (
     TURN_SAMPLES,
     Action,
@@ -44,23 +42,12 @@ TURNS = 8
 SHA256 = "the hash of the model"
 
 
-class LevelEngine:
+class LevelEngine(NothingHeld):
     """Takes the floor by how loud it has been so far, so that its state matters."""
 
     def __init__(self, gain: float = 1.0, fails_at: int | None = None) -> None:
         self.gain, self.fails_at = gain, fails_at
         self.sum = 0.0
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        return None
 
     def step(self, turn: MicroTurn) -> EngineOutput:
         if turn.index == self.fails_at:
@@ -130,22 +117,11 @@ def test_a_real_model_comes_out_the_same_to_the_last_bit(tmp_path: Path) -> None
     assert report.max_output_difference == 0.0
 
 
-class Large:
+class Large(NothingHeld):
     """A camera of 1280x720, no picture like another."""
 
     def __init__(self) -> None:
         self._noise = np.random.default_rng(7)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        return None
 
     def latest(self, now_ns: int) -> FrameReading:
         bgr = self._noise.integers(0, 256, (720, 1280, 3), np.uint8)
