@@ -80,6 +80,10 @@ class Mouth:
         self._events: list[Event] = []
         self._gap = 0
         """Samples of silence still due before the next utterance may begin."""
+        self._before: _Spoken | None = None
+        """The one that came to its end last: its end may lie in a device's queue still."""
+        self._since = 0
+        """Samples handed out since then."""
         self._paused = False
         self._open = False
         self._worker: threading.Thread | None = None
@@ -134,8 +138,10 @@ class Mouth:
                 if not spoken.exhausted:
                     break
                 self._finish(spoken)
+                self._since = -filled
             self.underruns += self._is_underrun(filled)
             self._pass_gap(filled)
+            self._since += TURN_SAMPLES
         return pcm
 
     def pause(self, fade_ms: float, unheard: int = 0) -> Pcm:
@@ -150,6 +156,8 @@ class Mouth:
             pcm, taken = self._fade_out(fade_ms)
             if self._sounding:
                 self._queue[0].retrace(taken + unheard)
+            if self._queue and not self._paused:
+                self._take_back(unheard - self._since)
             self._paused = bool(self._queue)
         return pcm
 
@@ -163,7 +171,8 @@ class Mouth:
             self._settle()
             pcm, _ = self._fade_out(fade_ms)
             for spoken in self._queue:
-                self._tell(EventKind.UTTERANCE_INTERRUPTED, spoken, spoken.unsaid())
+                if not spoken.finished:
+                    self._tell(EventKind.UTTERANCE_INTERRUPTED, spoken, spoken.unsaid())
             self._drop_all()
         return pcm
 
@@ -205,6 +214,13 @@ class Mouth:
         pcm[: rest.size] = rest * ramp[: rest.size]
         return pcm, rest.size
 
+    def _take_back(self, unheard: int) -> None:
+        """So many samples of the utterance before the one in turn; it comes first again."""
+        if self._before is not None and unheard > 0:
+            self._before.retrace(unheard)
+            self._queue.appendleft(self._before)
+            self._before, self._gap = None, 0
+
     def _pass_gap(self, filled: int) -> int:
         """Let the silence between two utterances pass; returns the samples then filled."""
         passed = min(self._gap, TURN_SAMPLES - filled)
@@ -227,7 +243,10 @@ class Mouth:
 
     def _finish(self, spoken: _Spoken) -> None:
         self._queue.popleft()
-        self._tell(EventKind.UTTERANCE_FINISHED, spoken, FAILED if spoken.failed else "")
+        if not spoken.finished:
+            self._tell(EventKind.UTTERANCE_FINISHED, spoken, FAILED if spoken.failed else "")
+        spoken.finished = True
+        self._before = spoken if spoken.started else None
         self._gap = SAMPLE_RATE_HZ * GAP_MS // 1000 if spoken.started else 0
         self._changed.notify_all()
         self._settle()
@@ -242,7 +261,7 @@ class Mouth:
         for spoken in self._queue:
             spoken.drop()
         self._queue.clear()
-        self._gap = 0
+        self._before, self._gap = None, 0
         self._paused = False
         self._changed.notify_all()
 
@@ -288,6 +307,8 @@ class _Spoken:
         self.given = 0
         """Samples handed out, and not taken back."""
         self.started = False
+        self.finished = False
+        """Its last sample was handed out; a pause may have taken some back."""
         self.complete = False
         self.failed = False
         self.awaited = False

@@ -282,25 +282,62 @@ def test_what_nobody_heard_is_said_once_more() -> None:
     np.testing.assert_array_equal(again[whole : whole + sound.size - begin], sound[begin:])
 
 
+def test_the_end_of_an_utterance_that_nobody_heard_comes_before_the_next_one() -> None:
+    sounds = {"a": [words()], "b": [level(6400)]}
+    with Mouth(Script(sounds), block=True) as mouth:
+        say(mouth, "a")
+        say(mouth, "b")
+        whole = listen(mouth, 7)
+        end = words().size
+        assert whole[end - 1] and not whole[end : end + GAP].any() and whole[end + GAP]
+        mouth.pause(20, unheard=whole.size - end + 1600)
+        assert mouth.state().utterance_id == "id of a"
+        again = listen(mouth, 6)
+    assert told(mouth) == [(kind, f"id of {text}") for text in "ab" for kind in (STARTED, FINISHED)]
+    spoken = np.flatnonzero(again)
+    last = words()[SECOND_WORD:]
+    np.testing.assert_array_equal(again[RESUME_RAMP : last.size], last[RESUME_RAMP:])
+    assert not again[last.size : last.size + GAP].any()
+    assert spoken[-1] + 1 == last.size + GAP + 6400, "all of what came after it"
+
+
+def test_an_utterance_that_is_dropped_after_its_end_came_again_was_finished() -> None:
+    with Mouth(Script({"a": [words()], "b": [level(6400)]}), block=True) as mouth:
+        say(mouth, "a")
+        say(mouth, "b")
+        whole = listen(mouth, 7)
+        mouth.pause(20, unheard=whole.size - words().size + 1600)
+        mouth.flush(20)
+        assert mouth.events()[1:] == [
+            Event(FINISHED, "id of a"),
+            Event(STARTED, "id of b"),
+            Event(INTERRUPTED, "id of b", "b"),
+        ]
+        assert not listen(mouth, 3).any()
+
+
 @given(
     pauses=st.lists(st.tuples(st.integers(0, 3), st.integers(0, 5000)), max_size=8),
     fade_ms=st.sampled_from([0.0, 20.0]),
+    first=st.sampled_from([32_000, 20_000, 12_345]),
 )
-@example(pauses=[(1, 0), (1, 0), (2, 1), (2, 1), (2, 1), (3, 158)], fade_ms=0.0)
+@example(pauses=[(1, 0), (1, 0), (2, 1), (2, 1), (2, 1), (3, 158)], fade_ms=0.0, first=32_000)
 @settings(deadline=None)
 def test_pauses_lose_no_sample_and_come_to_an_end(
-    pauses: list[tuple[int, int]], fade_ms: float
+    pauses: list[tuple[int, int]], fade_ms: float, first: int
 ) -> None:
     """Each pause comes after so many turns, the last samples of which nobody hears; it is the
-    model's doing, which hesitates only while something is left to say."""
+    model's doing, which hesitates only while something is left to say. In one utterance or two."""
     sound = rising(32_000)
+    parts = {"a": [sound[:first]], "b": [sound[first:]]} if first < sound.size else {"a": [sound]}
     heard = np.zeros(0, np.float32)
     with (
         pytest.MonkeyPatch.context() as patch,
-        Mouth(Script({"a": [sound]}), block=True) as mouth,
+        Mouth(Script(parts), block=True) as mouth,
     ):
         patch.setattr("edge_runtime.voice.mouth.RESUME_RAMP", 0)  # every sample comes as it is
-        say(mouth, "a")
+        for text in parts:
+            say(mouth, text)
         for turns, unheard in pauses:
             given = listen(mouth, turns)
             if not mouth.state().speaking:  # it is past doubting
@@ -309,9 +346,9 @@ def test_pauses_lose_no_sample_and_come_to_an_end(
             unheard = min(unheard, given.size)
             heard = np.concatenate([heard, given[: given.size - unheard]])
             mouth.pause(fade_ms, unheard)
-        rest = listen(mouth, 24)
+        rest = listen(mouth, 30)
         assert not mouth.state().speaking
-        assert [kind for kind, _ in told(mouth)] == [STARTED, FINISHED]
+        assert [kind for kind, _ in told(mouth)] == [STARTED, FINISHED] * len(parts)
     positions = np.rint(np.concatenate([heard, rest]) * 100_000).astype(int)
     assert set(positions) - {0} == set(range(1, 32_001))
 
