@@ -21,6 +21,8 @@ from edge_runtime.evaluation.sentences import Sentence, edits, told_apart
 from edge_runtime.micro_turn import SAMPLE_RATE_HZ, Letters
 
 TAKEN_WITHIN = 2 * SAMPLE_RATE_HZ
+ANSWERED_WITHIN = 8 * SAMPLE_RATE_HZ
+"""Who has not been answered by then will ask again, or leave."""
 STOPPED_WITHIN = 2 * SAMPLE_RATE_HZ
 AFTERMATH = SAMPLE_RATE_HZ * 6 // 10
 """So long after a backchannel or a noise, stopping is still taken for an answer to it."""
@@ -30,8 +32,8 @@ JUST_BEFORE = SAMPLE_RATE_HZ * 4 // 10
 """Who is falling silent already when an interruption comes does not do so for it: no latency."""
 LONG_PAUSE = SAMPLE_RATE_HZ
 SHARES = (
-    "takeover_rate", "false_takeover_rate", "false_takeover_rate_long_pause", "stop_miss_rate",
-    "stopped_before_rate",
+    "takeover_rate", "unanswered_rate", "false_takeover_rate", "false_takeover_rate_long_pause",
+    "stop_miss_rate", "stopped_before_rate",
     "hesitation_rate", "selectivity_backchannel", "selectivity_side_talk",
     "selectivity_noise",
     "selectivity_echo", "backchannels_in_pauses", "long_turn_took_floor", "vision_recall",
@@ -116,6 +118,8 @@ class Tally:
         took = first(trace.takes, cue.start, cue.end)
         in_time = took is not None and took <= cue.start + TAKEN_WITHIN
         self._share("takeover_rate", in_time)
+        ever = first(trace.takes, cue.start, cue.start + ANSWERED_WITHIN)
+        self._share("unanswered_rate", ever is None)
         if took is not None:
             self.values["response_latency_ms"].append((took - cue.start) / MS + RESPONSE_MS)
         wanted, until = cue.facts, cue.start + TAKEN_WITHIN

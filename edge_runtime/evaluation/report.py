@@ -74,6 +74,7 @@ TIMES = {PER_MINUTE: " min", PER_HOUR: " h"}
 """What n counts, where it counts time."""
 HEADLINE: Sequence[tuple[str, str, str]] = (
     ("takeover_rate", "takes true ends in 2 s", PERCENT),
+    ("unanswered_rate", "… does not in 8 s", PERCENT),
     ("false_takeover_rate", "speaks into pauses", PERCENT),
     ("turn_auc", "turn AUC, natural pauses", "number"),
     ("turn_auc_matched", "… matched on length", "number"),

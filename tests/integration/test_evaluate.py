@@ -30,13 +30,13 @@ from edge_runtime.evaluation.run import Order, evaluate
 
 pytestmark = needs_espeak
 NAMES = (
-    "takeover_rate false_takeover_rate false_takeover_rate_long_pause turn_auc turn_auc_matched "
-    "turn_auc_cut response_latency_ms_p50 response_latency_ms_p90 latency_ms_at_5pct_cutoffs "
-    "stop_miss_rate stop_latency_ms_p50 stop_latency_ms_p95 selectivity side_talk_answers_per_min "
-    "noise_answers_per_min self_answers_per_min backchannels_per_min backchannels_in_pauses "
-    "vision_recall vision_latency_ms_p50 vision_false_per_hour delegation_precision "
-    "delegation_recall act_accuracy action_accuracy weave_violation_rate weave_delay_ms_p50 "
-    "stale_delivery_rate cer wer"
+    "takeover_rate unanswered_rate false_takeover_rate false_takeover_rate_long_pause turn_auc "
+    "turn_auc_matched turn_auc_cut response_latency_ms_p50 response_latency_ms_p90 "
+    "latency_ms_at_5pct_cutoffs stop_miss_rate stop_latency_ms_p50 stop_latency_ms_p95 "
+    "selectivity side_talk_answers_per_min noise_answers_per_min self_answers_per_min "
+    "backchannels_per_min backchannels_in_pauses vision_recall vision_latency_ms_p50 "
+    "vision_false_per_hour delegation_precision delegation_recall act_accuracy action_accuracy "
+    "weave_violation_rate weave_delay_ms_p50 stale_delivery_rate cer wer"
 ).split()
 PROOFS = (
     "energy_matched_pairs envelope_ablation vision own_channel causality listening_while_speaking "
@@ -136,7 +136,8 @@ def test_the_ends_of_the_scales_are_where_they_must_be(
     for material in ("generated_seen", "generated_unseen"):
         talk, silence = rows["always_talk"][material], rows["always_silent"][material]
         assert talk["takeover_rate"]["value"] == talk["false_takeover_rate"]["value"] == 1
-        assert silence["takeover_rate"]["value"] == 0
+        assert silence["takeover_rate"]["value"] == 0 == talk["unanswered_rate"]["value"]
+        assert silence["unanswered_rate"]["value"] == 1
         assert (talk["stop_miss_rate"]["value"], silence["stop_miss_rate"]["value"]) == (1, 0)
         assert talk["turn_auc"]["value"] in (0.5, None)
 

@@ -105,6 +105,16 @@ def test_an_answer_after_two_seconds_is_a_miss_and_still_a_latency() -> None:
     assert found["response_latency_ms_p50"]["value"] == pytest.approx(3012)
 
 
+@pytest.mark.parametrize(("after_s", "unanswered"), [(1, 0), (5, 0), (8, 0), (8.2, 1), (None, 1)])
+def test_an_answer_that_comes_at_all_is_told_from_none(
+    after_s: float | None, unanswered: int
+) -> None:
+    took = trace(takes=(S // 2, *(() if after_s is None else (int((1 + after_s) * S),))))
+    found = figures(clip(Cue("end", S, S + 3 * S + S // 2)), took)
+    assert found["unanswered_rate"]["value"] == unanswered
+    assert found["response_latency_ms_p50"]["n"] == (after_s == 1)
+
+
 def test_what_never_stops_is_a_miss_and_no_latency() -> None:
     cue = Cue("interruption", 2 * S, 3 * S)
     found = figures(clip(cue, scenario="interruptions"), trace(stops=(S, 5 * S)))

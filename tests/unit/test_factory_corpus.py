@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from copy import copy
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
+from numpy.typing import NDArray
 
 pytest.importorskip("torch", reason="the factory needs torch (make train)")
 pytest.importorskip("scipy", reason="the factory needs scipy (make train)")
@@ -17,7 +19,13 @@ from engines.reference.corpus import pico as pico_module
 from engines.reference.corpus.acoustics import Acoustics, generated_beds
 from engines.reference.corpus.bank import RATE_HZ, Bank, Segment, aloud, at_pace
 from engines.reference.corpus.choices import Moment, Point, made
-from engines.reference.corpus.conversation import OVERLAPS, SHORT_OVERLAPS, Composer
+from engines.reference.corpus.conversation import (
+    LAGS,
+    LATEST,
+    OVERLAPS,
+    SHORT_OVERLAPS,
+    Composer,
+)
 from engines.reference.corpus.dense import DenseComposer
 from engines.reference.corpus.draft import IGNORE, Conversation, Draft
 from engines.reference.corpus.factory import GRAMMAR, build_composers
@@ -232,6 +240,54 @@ def test_waiting_longer_speaks_for_an_end_not_against_it(
                     seen[late] += one.floor_weight[turn]
     assert seen[0] > 20
     assert 0.7 < seen[1] / seen[0] < 1.3
+
+
+def waits(composer: Composer, episode: str, late: float) -> list[Conversation]:
+    """Conversations of one kind of episode, with so many long silences."""
+    some = copy(composer)
+    some.late = late
+    made = getattr(some, episode)
+    some._episode = made  # type: ignore[method-assign]
+    return [some.compose(seed) for seed in range(12)]
+
+
+def runs(there: NDArray[np.bool_]) -> list[slice]:
+    """Where it holds in one turn after the other."""
+    edges = np.flatnonzero(np.diff(there.astype(int), prepend=0, append=0))
+    return [slice(*pair) for pair in edges.reshape(-1, 2)]
+
+
+def longest_run(there: NDArray[np.bool_]) -> int:
+    return max((run.stop - run.start for run in runs(there)), default=0)
+
+
+def test_an_end_that_was_not_answered_is_still_to_be(composer: Composer) -> None:
+    soon, late = (waits(composer, "_addressed", share) for share in (0.0, 1.0))
+    due = [
+        [longest_run(one.floor == FLOOR.index("speak")) for one in some] for some in (soon, late)
+    ]
+    assert max(LAGS) - 2 <= max(due[0]) <= max(LAGS)
+    answered = [turns for turns in due[1] if turns]  # not where the conversation is over before
+    assert len(answered) > 5 and max(LAGS) < min(answered)
+    assert 2 * max(LAGS) < max(answered) <= LATEST
+    for one in late:
+        for run in runs(one.floor == FLOOR.index("speak")):
+            weights = one.floor_weight[run]
+            assert (weights[1 : max(LAGS)] > 1).all(), "as if it had been answered by now"
+            assert (weights[max(LAGS) :] == 1).all()
+
+
+@pytest.mark.parametrize("episode", ["_breaks_off", "_side_talk"])
+def test_what_is_not_to_be_answered_is_followed_by_long_silences_too(
+    composer: Composer, episode: str
+) -> None:
+    short, long = (waits(composer, episode, late) for late in (0.0, 0.5))
+
+    def longest(conversations: list[Conversation]) -> int:
+        return max(longest_run(one.speech == 0) for one in conversations)
+
+    assert all((one.floor != FLOOR.index("speak")).all() for one in long)
+    assert longest(short) < 5 * 5.5 < longest(long) < 5 * 10
 
 
 def test_who_errs_gives_way(bank: Bank, composer: Composer) -> None:

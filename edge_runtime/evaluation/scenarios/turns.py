@@ -18,6 +18,8 @@ from edge_runtime.micro_turn import SAMPLE_RATE_HZ
 
 WATCHED_S = 3.6
 """After a turn's end: a smart turn detector may take 3 s by its own timeout."""
+SILENT_S = 8.4
+"""And somebody who waits for an answer may be silent for longer."""
 BREAKS_OFF_EVERY = 6
 CUT_SHARE = 0.6
 """Of the turns that could be cut in the middle of their flow are."""
@@ -105,9 +107,9 @@ def turn(casting: Casting, index: int) -> Clip | None:
     pauses = [pause_samples(rng) for _ in spoken.segments[1:]]
     start = samples(rng.uniform(1.0, 2.0))
     speech = speech_samples(spoken)
-    total = start + speech + sum(pauses) + samples(WATCHED_S + 0.6)
+    total = start + speech + sum(pauses) + samples(SILENT_S)
     stage = casting.stage(rng, total / SAMPLE_RATE_HZ)
-    spans = stage.say(spoken, start, pauses, tail=samples(WATCHED_S + 0.6))
+    spans = stage.say(spoken, start, pauses, tail=samples(SILENT_S))
     for at, (_, end) in enumerate(spans[:-1]):
         detail = kind_of_pause(material, spoken, at)
         stage.cue("pause", end, spans[at + 1][0], detail, end - start)

@@ -37,6 +37,12 @@ from engines.reference.model import TURN_SAMPLES
 LAGS = (1, 1, 2, 2, 3, 3, 4, 5, 6, 8, 10, 12)
 """Turns in which the floor should be taken before the device's sound begins, drawn evenly."""
 MOST_WEIGHT = 4.0
+LATE, LATEST = 0.12, 35
+"""Share of the ends that the device leaves unanswered for longer than any of `LAGS`, and for how
+many turns at most. Were there none, a silence of 2.4 s would say that there is nothing to answer,
+and who has not been answered by then never would be."""
+LATE_NEVER, LONGEST_NEVER_S = 0.3, 8.0
+"""Likewise after what is not to be answered: a turn that broke off, talk with others."""
 OVERLAPS = (1, 1, 2, 2, 2, 2, 3, 3, 3, 4, 5, 6, 8, 10)
 """Turns in which it should yield before its sound ends, drawn evenly. Whoever always stopped at
 once would never learn that somebody who talks on is still to be given way to."""
@@ -97,6 +103,7 @@ class Composer:
         photographs: Photographs | None = None,
         mistakes: float = MISTAKES,
         paced: float = 0.0,
+        late: float = 0.0,
     ) -> None:
         self.bank, self.labels, self.acoustics = bank, labels, acoustics
         self.turns, self.frame_px = turns, frame_px
@@ -105,6 +112,8 @@ class Composer:
         """Turns from the first in which the floor may be taken to the device's first sound."""
         self.paced = paced
         """Share of the person's utterances that come slower or faster than they are in the bank."""
+        self.late = late
+        """Share of the ends that are left unanswered for long."""
         self._human = [s for s in bank["turn"] if s.source == "human"]
         self._synthetic = [s for s in bank["turn"] if s.source != "human"]
         self.human_share = human_share if self._human else 0.0
@@ -232,7 +241,7 @@ class Composer:
         spoken = self._pick(draft, "incomplete")
         before = draft.turn(position)
         end = self._say(draft, spoken, position, addressed=True, visible=True)
-        wait = int(draft.rng.uniform(2.0, 3.5) * RATE_HZ)
+        wait = self._at_length(draft, int(draft.rng.uniform(2.0, 3.5) * RATE_HZ))
         draft.mark("pause", end, end + min(wait, int(2.5 * RATE_HZ)), spoken.source)
         draft.span(draft.end_of_turn, draft.turn(end) + 1, draft.turn(end + wait), 0)
         draft.look(before - 1, draft.turn(end + wait) + 1, True, True)
@@ -273,7 +282,13 @@ class Composer:
         draft.present = turned_away or silent_listener
         detail = "away" if turned_away else "other" if silent_listener else "nobody"
         draft.mark("side_talk", position, end + 8 * TURN_SAMPLES, detail)
-        return end + int(draft.rng.uniform(1.6, 2.2) * RATE_HZ)
+        return end + self._at_length(draft, int(draft.rng.uniform(1.6, 2.2) * RATE_HZ))
+
+    def _at_length(self, draft: Draft, samples: int) -> int:
+        """A silence in which nothing is due, or a longer one."""
+        if not self.late or draft.rng.spawn(1)[0].random() >= LATE_NEVER:
+            return samples
+        return int(draft.rng.spawn(1)[0].uniform(samples / RATE_HZ, LONGEST_NEVER_S) * RATE_HZ)
 
     def _silent_lips(self, draft: Draft, position: int) -> int:
         """Somebody who faces the device moves the mouth and is not heard: they chew, or stand
@@ -322,8 +337,8 @@ class Composer:
         if rng.random() < 0.2:
             draft.look(came, came + 10, True, False)
             return (came + 10) * TURN_SAMPLES
-        draft.look(came, came + 20, True, True)
         lag = self._lag(draft, came + 3)
+        draft.look(came, came + max(20, lag + 7), True, True)
         draft.span(draft.floor, came, came + 3, IGNORE)
         self._speak_label(draft, came + 3, lag, "greet")
         draft.mark("arrival", came * TURN_SAMPLES, (came + 12) * TURN_SAMPLES)
@@ -335,6 +350,8 @@ class Composer:
         """Turns from `first`, where the floor may be taken, to the device's first sound."""
         longest = max(self.lags)
         drawn = int(draft.rng.choice(self.lags)) - 1
+        if self.late and draft.rng.spawn(1)[0].random() < self.late:
+            drawn, longest = int(draft.rng.spawn(1)[0].integers(longest, LATEST)), LATEST
         chosen = draft.choose(Moment.TAKE, first, first + longest - 1, drawn)
         return longest if chosen is None else chosen + 1
 
@@ -350,15 +367,16 @@ class Composer:
 
         Whoever waits longer is answered in the meantime, so late turns after an end are rare in
         training while those in long pauses are not, and silence that lasts would speak against an
-        end. Each turn counts by the inverse chance of not having been answered before it; not
-        where a model chose, whose own lateness there is nothing to make up for.
+        end. Each turn counts by the inverse chance of not having been answered before it, and as
+        any other where it is later than all of `lags`; not where a model chose, whose own lateness
+        there is nothing to make up for.
         """
         draft.span(draft.floor, first, end, FLOOR_INDEX[floor])
         if draft.choices:
             return
         for turn in range(end - first):
             waiting = np.mean([turn < other for other in lags])
-            weight = min(MOST_WEIGHT, 1 / max(waiting, 1e-3))
+            weight = min(MOST_WEIGHT, 1 / waiting) if waiting else 1.0
             draft.span(draft.floor_weight, first + turn, first + turn + 1, weight)
 
     def _reply(self, draft: Draft, end: int, spoken: Spoken) -> int:

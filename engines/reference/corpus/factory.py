@@ -11,7 +11,7 @@ import numpy as np
 from engines.reference.corpus import human
 from engines.reference.corpus.acoustics import Acoustics, generated_beds
 from engines.reference.corpus.bank import Bank
-from engines.reference.corpus.conversation import PACED, Composer
+from engines.reference.corpus.conversation import LATE, PACED, Composer
 from engines.reference.corpus.dense import DenseComposer
 from engines.reference.corpus.photographs import Photographs
 from engines.reference.corpus.text import Grammar
@@ -72,6 +72,7 @@ def build_composers(
         "human_share": settings.human_share,
         "photographs": photographs,
         "paced": PACED if split == "train" else 0.0,
+        "late": LATE if split == "train" else 0.0,
     }
     return {
         "dense": DenseComposer(bank, labels, acoustics, short, **options),
