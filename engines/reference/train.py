@@ -30,7 +30,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from multiprocessing import parent_process
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, get_args, get_type_hints
 
 import numpy as np
 import torch
@@ -70,57 +70,71 @@ twenty turns back is a single weight."""
 
 @dataclass(frozen=True)
 class Settings:
-    folder: Path = Path("training")
-    data: Path | None = None
-    start_from: Path | None = None
-    minutes: float = 60.0
-    processes: int = 1
-    device: str = "cpu"
-    batch: int = 8
-    turns: int = 150
-    learning_rate: float = 1.2e-3
-    warmup: int = 200
-    anneal: bool = False
-    """Let the learning rate fall to zero over these minutes; kept in a folder of its own."""
-    scale: float = 1.0
-    human_share: float = 0.35
-    dense: float = 0.3
-    """Share of the steps on dense speech instead of conversations."""
-    own: float = 0.25
-    """Share of the conversations that go the way the model itself leads them."""
-    last: int = 0
-    """Only so many of the last blocks learn, and what reads them; 0: everything does."""
-    ear_layers: int = 0
-    """Of the ear. What the weights have not is added, and does nothing at first; 0: as they are."""
-    ear_expansion: int = 0
-    """Width inside the ear's layers, in widths of the ear, likewise; 0: as the weights are."""
-    fixed_filters: bool = False
-    """The filterbank does not learn, which saves a tenth of the time: in 250 hours of conversation
-    it moved by half a percent."""
-    recordings: Path | None = None
-    recorded: float = 0.3
-    """Share of the steps on these."""
-    seed: int = 0
-    """Also of the bank: another seed, other sentences and voices."""
-    checkpoint_s: float = 180.0
-    log_every: int = 25
-    average: float = 0.998
-    tick: int = 1
-    """Micro-turns from one decision to the next; 2 and 5 are for `evaluate --ticks`."""
-    port: int = 0
-    """For the processes to meet at; 0 takes a free one."""
+    folder: Annotated[Path, "for the checkpoint, log.csv and the bank"] = Path("training")
+    data: Annotated[Path | None, "human speech, noise, rooms, photographs (manifest.csv)"] = None
+    start_from: Annotated[Path | None, "model.onnx to go on from where is no checkpoint"] = None
+    minutes: Annotated[float, "how long to train"] = 60.0
+    processes: Annotated[int, "data-parallel, one thread each on a CPU"] = 1
+    device: Annotated[str, "cpu or cuda"] = "cpu"
+    batch: Annotated[int, "conversations in a step, for each process"] = 8
+    turns: Annotated[int, "micro-turns of 200 ms in a conversation"] = 150
+    learning_rate: Annotated[float, "at its highest"] = 1.2e-3
+    warmup: Annotated[int, "steps until then"] = 200
+    anneal: Annotated[
+        bool, "let the rate fall to zero over these minutes; what comes of it is in FOLDER/annealed"
+    ] = False
+    scale: Annotated[float, "of the bank of synthesized utterances; 1 is 21 h of speech"] = 1.0
+    human_share: Annotated[float, "share of the turns that are recordings of people (--data)"] = (
+        0.35
+    )
+    dense: Annotated[float, "share of the steps on speech upon speech instead of conversations"] = (
+        0.3
+    )
+    own: Annotated[float, "share of the conversations that the model leads itself"] = 0.25
+    last: Annotated[
+        int, "only so many of the last blocks learn, and what reads them; 0: all does"
+    ] = 0
+    ear_layers: Annotated[
+        int,
+        "of the ear; what the weights have not is added and does nothing at first; 0: as they are",
+    ] = 0
+    ear_expansion: Annotated[
+        int, "width inside the ear's layers, in widths of the ear, likewise; 0: as the weights are"
+    ] = 0
+    fixed_filters: Annotated[
+        bool,
+        "the filterbank does not learn, which saves a tenth of the time: in 250 hours of "
+        "conversation it moved by half a percent",
+    ] = False
+    recordings: Annotated[Path | None, "recordings (.mcap) of one's own device, corrected"] = None
+    recorded: Annotated[float, "share of the steps on these"] = 0.3
+    seed: Annotated[int, "also of the bank: another seed, other sentences and voices"] = 0
+    checkpoint_s: Annotated[float, "seconds from one checkpoint to the next"] = 180.0
+    log_every: Annotated[int, "steps from one line of the log to the next"] = 25
+    average: Annotated[float, "of the averaged weights, which ship: what a step keeps of them"] = (
+        0.998
+    )
+    tick: Annotated[
+        int, "micro-turns from one decision to the next; 2 and 5 are for `evaluate --ticks`"
+    ] = 1
+    port: Annotated[int, "for the processes to meet at; 0 takes a free one"] = 0
 
 
 def parse() -> Settings:
-    parser = argparse.ArgumentParser(description=__doc__)
-    default = Settings()
-    for name, value in vars(default).items():
-        flag = "--" + name.replace("_", "-")
-        if isinstance(value, bool):
-            parser.add_argument(flag, action="store_true", default=value)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    for name, hint in get_type_hints(Settings, include_extras=True).items():
+        kind, text = get_args(hint)
+        flag, default = "--" + name.replace("_", "-"), getattr(Settings, name)
+        if kind is bool:
+            parser.add_argument(flag, action="store_true", help=text)
         else:
-            kind = Path if name in ("folder", "data", "start_from", "recordings") else type(value)
-            parser.add_argument(flag, type=kind, default=value)
+            told = text if default is None else f"{text} (default: {default})"
+            typed = (
+                {"type": kind} if kind in (str, int, float) else {"type": Path, "metavar": "PATH"}
+            )
+            parser.add_argument(flag, default=default, help=told, **typed)
     settings = Settings(**vars(parser.parse_args()))
     for name in ("processes", "batch", "turns", "log_every", "warmup", "tick"):
         if getattr(settings, name) < 1:
