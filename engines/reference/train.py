@@ -21,6 +21,7 @@ import copy
 import csv
 import os
 import random
+import signal
 import socket
 import sys
 import threading
@@ -55,6 +56,7 @@ from engines.reference.warm_start import load_graph, load_grown
 console = Console(highlight=False)
 STAGES = ("dense", "duplex", "recorded")
 SHIPPED = Path(__file__).parent
+INTERRUPTIONS = (signal.SIGINT, signal.SIGTERM)
 LEAVE_S = 60.0
 """For ranks that were interrupted to save."""
 SYNTHESIS_LIMIT = timedelta(hours=2)
@@ -459,7 +461,21 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
+def _interrupt(*_: object) -> None:
+    """Once only: whoever is impatient must not keep it from saving."""
+    for number in INTERRUPTIONS:
+        signal.signal(number, signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
+def _heed_interruptions() -> None:
+    """Also where a shell in the background has it ignore Ctrl-C."""
+    for number in INTERRUPTIONS:
+        signal.signal(number, _interrupt)
+
+
 def worker(rank: int, settings: Settings) -> None:
+    _heed_interruptions()
     threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
@@ -494,13 +510,16 @@ def run(settings: Settings) -> None:
         if settings.port == 0:
             with socket.create_server(("127.0.0.1", 0)) as server:
                 settings = replace(settings, port=server.getsockname()[1])
+        _heed_interruptions()
         ranks = mp.start_processes(
             worker, (settings,), nprocs=settings.processes, start_method="spawn", join=False
         )
         try:
             while not ranks.join():
                 pass
-        except KeyboardInterrupt:  # which they have as well: they save, and end
+        except KeyboardInterrupt:
+            for rank in ranks.processes:
+                rank.terminate()  # they save, and end
             for rank in ranks.processes:
                 rank.join(LEAVE_S)
 

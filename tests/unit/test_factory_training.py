@@ -48,22 +48,27 @@ def steps(folder: Path) -> list[int]:
         return sorted({int(float(row["step"])) for row in csv.DictReader(file)})
 
 
-def test_an_interrupted_run_keeps_what_it_has_learned(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("number", "processes"), [(signal.SIGINT, "1"), (signal.SIGTERM, "1"), (signal.SIGTERM, "2")]
+)
+def test_an_interrupted_run_keeps_what_it_has_learned(
+    tmp_path: Path, number: signal.Signals, processes: str
+) -> None:
     command = [sys.executable, "-m", "engines.reference.train", "--folder", str(tmp_path), *TINY]
     with subprocess.Popen(
-        [*command, "--minutes", "10"],
+        [*command, "--minutes", "10", "--processes", processes],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        # Who runs the tests in the background may have them ignore it.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        # As a shell starts what runs in the background.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),
     ) as training:
         assert training.stdout is not None
         told = next((line for line in training.stdout if "step      2" in line), None)
         if told is None:
             pytest.skip("no synthesizer library for the corpus")
-        training.send_signal(signal.SIGINT)
+        training.send_signal(number)
         rest, _ = training.communicate(timeout=120)
     assert training.returncode == 0
     assert re.search(r"stopped: step \d+", rest)
