@@ -24,12 +24,10 @@ import random
 import signal
 import socket
 import sys
-import threading
 import time
 from collections import deque
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from multiprocessing import parent_process
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_type_hints
 
@@ -42,6 +40,7 @@ from torch import Tensor, nn
 
 from edge_runtime.errors import EdgeRuntimeError
 from edge_runtime.inference.manifest import load_manifest
+from engines.reference.children import end_with_parent
 from engines.reference.corpus.bank import Bank
 from engines.reference.corpus.conversation import Composer
 from engines.reference.corpus.factory import bank_folder, build_composers
@@ -453,14 +452,6 @@ class Trainer:
             console.print(text, soft_wrap=True)
 
 
-def _end_with_parent() -> None:
-    """Ranks of a run that was killed must not train on."""
-    parent = parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
-
-
 def _interrupt(*_: object) -> None:
     """Once only: whoever is impatient must not keep it from saving."""
     for number in INTERRUPTIONS:
@@ -476,7 +467,7 @@ def _heed_interruptions() -> None:
 
 def worker(rank: int, settings: Settings) -> None:
     _heed_interruptions()
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent()
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
     if settings.processes > 1:

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Iterable
 from copy import copy
 from dataclasses import replace
@@ -15,6 +20,7 @@ from numpy.typing import NDArray
 pytest.importorskip("torch", reason="the factory needs torch (make train)")
 pytest.importorskip("scipy", reason="the factory needs scipy (make train)")
 
+from engines.reference.corpus import bank as bank_module
 from engines.reference.corpus import pico as pico_module
 from engines.reference.corpus.acoustics import Acoustics, generated_beds
 from engines.reference.corpus.bank import RATE_HZ, Bank, Segment, aloud, at_pace
@@ -102,6 +108,49 @@ def test_pico_speaks_high_and_low_fast_and_slow_and_never_clips() -> None:
             assert all(3_000 < np.abs(pcm).max() < 32_000 for pcm in (slow, quick))
     finally:
         pico.close()
+
+
+def test_pico_ends_with_who_started_it(tmp_path: Path) -> None:
+    pytest.importorskip("ttspico", reason="Pico is missing: pip install ttspico")
+    script = """
+import os, signal
+from engines.reference.corpus.pico import Pico
+if __name__ == "__main__":
+    pico = Pico()
+    pico.say("hello", "en-US", 100, 100)
+    print(*pico._process._processes, flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    program = tmp_path / "killed.py"
+    program.write_text(script)
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run(
+        [sys.executable, str(program)],
+        env=environment,
+        stdout=subprocess.PIPE,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == -signal.SIGKILL
+    child = Path("/proc") / done.stdout.strip()
+    assert done.stdout.strip()
+    deadline = time.monotonic() + 20
+    while child.exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not child.exists()
+
+
+def test_another_grammar_makes_another_bank(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bank_module, "_synthesize", lambda *_: {"turn": []})
+    first = Bank.into_cache(1, 0.5, tmp_path)
+    assert Bank.into_cache(1, 0.5, tmp_path) == first
+    changed = tmp_path / "grammar.yaml"
+    changed.write_text(GRAMMAR.read_text() + "# with my own phrases\n")
+    monkeypatch.setattr(bank_module, "GRAMMAR", changed)
+    assert Bank.into_cache(1, 0.5, tmp_path) != first
 
 
 def test_pico_is_trained_with_and_never_measured_with(bank: Bank) -> None:

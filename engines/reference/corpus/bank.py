@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import re
 import warnings
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
@@ -317,8 +318,8 @@ class Bank(dict[str, list[Spoken]]):
         split: str = "train",
         progress: Callable[[str], None] | None = None,
     ) -> Path:
-        """Synthesize, unless it is there; returns the file."""
-        path = cache / f"{split}-{seed}-{scale:g}.pickle"
+        """Synthesize, unless it is there; returns the file. A changed grammar makes a new one."""
+        path = cache / f"{split}-{seed}-{scale:g}-{zlib.crc32(GRAMMAR.read_bytes()):08x}.pickle"
         if not path.exists():
             bank = _synthesize(seed, scale, split, progress)
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from engines.reference.children import end_with_parent
 from engines.reference.corpus.espeak import Phones
 
 VOICES = ("en-US", "en-GB")
@@ -38,7 +39,9 @@ class Pico:
     def __init__(self) -> None:
         if importlib.util.find_spec("ttspico") is None:
             raise RuntimeError("Pico is missing: pip install ttspico (it needs a C compiler)")
-        self._process = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
+        self._process = ProcessPoolExecutor(
+            1, multiprocessing.get_context("spawn"), initializer=end_with_parent
+        )
 
     def say(
         self, text: str, voice: str, pitch: int, pace: int
