@@ -334,6 +334,9 @@ class Trainer:
         rng = random.Random(settings.seed * 1000 + self.rank + 7919 * (self.step + 1))
         started = saved = time.monotonic()
         base_s, total_s = self.seconds, settings.minutes * 60
+        # Of a processor, not of the day: others may have it, or the run may be paused.
+        clock = time.process_time if self.device.type == "cpu" else time.monotonic
+        begun = clock()
         while (elapsed := self._elapsed(started)) < total_s:
             stage = "dense" if rng.random() < settings.dense else "duplex"
             if "recorded" in composers and rng.random() < settings.recorded:
@@ -347,7 +350,7 @@ class Trainer:
                 conversations = [composer.compose(seed) for seed in seeds]
             batch = Batch.of(conversations, self.device)
             self.recent[stage].append(self._update(batch, elapsed / total_s))
-            self.seconds = base_s + elapsed * settings.processes
+            self.seconds = base_s + (clock() - begun) * settings.processes
             if self.rank == 0 and self.step % settings.log_every == 0:
                 self._log()
             if self.rank == 0 and time.monotonic() - saved > settings.checkpoint_s:
