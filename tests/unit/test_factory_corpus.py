@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -36,7 +37,14 @@ from engines.reference.corpus.dense import DenseComposer
 from engines.reference.corpus.draft import IGNORE, Conversation, Draft
 from engines.reference.corpus.factory import GRAMMAR, build_composers
 from engines.reference.corpus.pico import Pico
-from engines.reference.corpus.text import PHRASED, Grammar, _sentences, load_prose, load_words
+from engines.reference.corpus.text import (
+    PHRASED,
+    PHRASINGS,
+    Grammar,
+    _sentences,
+    load_prose,
+    load_words,
+)
 from engines.reference.losses import joined
 from engines.reference.model import TURN_SAMPLES, VISION
 from engines.reference.train import Settings
@@ -149,6 +157,7 @@ def test_another_grammar_makes_another_bank(
     assert Bank.into_cache(1, 0.5, tmp_path) == first
     changed = tmp_path / "grammar.yaml"
     changed.write_text(GRAMMAR.read_text() + "# with my own phrases\n")
+    changed.with_name(PHRASINGS).write_bytes(GRAMMAR.with_name(PHRASINGS).read_bytes())
     monkeypatch.setattr(bank_module, "GRAMMAR", changed)
     assert Bank.into_cache(1, 0.5, tmp_path) != first
 
@@ -529,8 +538,9 @@ def test_nobody_pauses_after_a_sentence_that_is_whole() -> None:
     """Whoever answers there would be right, and who waits would be wrong."""
     grammar = yaml.safe_load(GRAMMAR.read_text(encoding="utf-8"))
     templates = [t for entry in grammar["intents"].values() for t in entry["templates"]]
-    for key in ("training_templates", "test_templates"):
-        templates += [t for more in grammar[key].values() for t in more]
+    phrasings = yaml.safe_load(GRAMMAR.with_name(PHRASINGS).read_text(encoding="utf-8"))
+    for intent, trained in grammar["training_templates"].items():
+        templates += [*trained, *grammar["test_templates"][intent], *phrasings[intent]]
     whole = {" ".join(template.replace("|", " ").split()) for template in templates}
     for template in templates:
         parts = [part.strip() for part in template.split("|")]
@@ -563,6 +573,34 @@ def test_there_are_wishes_and_questions_in_words_of_no_training() -> None:
     for split, differs in ((PHRASED, True), ("test_seen", False), ("train", False)):
         turn = Grammar(grammar | wave | other).turn(rng, split)
         assert (turn.segments[-1] == "zebra") is differs
+
+
+def test_phrasings_hold_nothing_of_the_tests_and_are_said_in_training_alone() -> None:
+    grammar = yaml.safe_load(GRAMMAR.read_text(encoding="utf-8"))
+    phrasings = yaml.safe_load(GRAMMAR.with_name(PHRASINGS).read_text(encoding="utf-8"))
+    short = {"backchannel", "interruption", "cancel"}
+    assert set(phrasings) == {*grammar["training_templates"], *short}
+    tested = [text for name in short for text in grammar[name]["test"]]
+
+    def padded(text: str) -> str:
+        return f" {' '.join(text.replace('|', ' ').split())} "
+
+    for name, texts in phrasings.items():
+        others = tested if name in short else grammar["test_templates"][name]
+        several = [padded(text) for text in others if name in short or " " in text]
+        assert len({padded(text) for text in texts}) == len(texts)
+        for text in texts:
+            assert re.fullmatch(r"[a-z' |{}_]+", text), text
+            assert set(re.findall(r"{(\w+)}", text)) <= set(grammar["slots"])
+            assert padded(text) not in map(padded, others)
+            assert not any(held in padded(text) for held in several), text
+    free = Grammar({**grammar, "phrasings": {name: ["zebra"] for name in phrasings}})
+    for split, there in (("train", True), ("test_seen", False), (PHRASED, False)):
+        rng = np.random.default_rng(4)
+        turns = [free.turn(rng, split) for _ in range(100)]
+        turns += [free.phrase(rng, kind, split) for kind in short for _ in range(20)]
+        said = sum(turn.segments[-1].endswith("zebra") for turn in turns)
+        assert 30 < said < 110 if there else said == 0
 
 
 def test_free_text_is_of_whole_sentences() -> None:

@@ -25,7 +25,7 @@ from engines.reference.corpus.espeak import ACCENTS, Espeak, EspeakVoice, Phones
 from engines.reference.corpus.festival import Festival
 from engines.reference.corpus.flite import Flite
 from engines.reference.corpus.pico import Pico
-from engines.reference.corpus.text import PHRASED, Grammar, Line, load_prose, load_words
+from engines.reference.corpus.text import PHRASED, PHRASINGS, Grammar, Line, load_prose, load_words
 
 RATE_HZ = 16_000
 RMS = 2000.0
@@ -319,7 +319,8 @@ class Bank(dict[str, list[Spoken]]):
         progress: Callable[[str], None] | None = None,
     ) -> Path:
         """Synthesize, unless it is there; returns the file. A changed grammar makes a new one."""
-        path = cache / f"{split}-{seed}-{scale:g}-{zlib.crc32(GRAMMAR.read_bytes()):08x}.pickle"
+        texts = GRAMMAR.read_bytes() + GRAMMAR.with_name(PHRASINGS).read_bytes()
+        path = cache / f"{split}-{seed}-{scale:g}-{zlib.crc32(texts):08x}.pickle"
         if not path.exists():
             bank = _synthesize(seed, scale, split, progress)
             path.parent.mkdir(parents=True, exist_ok=True)

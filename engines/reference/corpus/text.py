@@ -29,6 +29,12 @@ OPENED, CLOSED = 0.25, 0.12
 """Shares of the wishes and questions in training that something is said before, and after."""
 OPENERS = frozenset("can could would will please i i'd i'm it's now just robot hey".split())
 """What begins with one of these begins as if something had been said before."""
+PHRASINGS = "phrasings.yaml"
+"""Beside the grammar: what is said in training, freely."""
+FREELY = 0.5
+"""Share of the wishes and questions in training that are said like this."""
+FREE_PHRASES = {"backchannel": 0.3, "interruption": 0.25, "cancel": 0.5}
+"""Likewise: people say the shortest ones most, and those stand in the grammar as often as that."""
 PROSE, PROSE_IN_TESTS = 0.45, 0.3
 """Shares of a person's turns that are free text."""
 ONE_IN_TESTS = 12
@@ -46,6 +52,7 @@ NO_REACTIONS = frozenset("enough quiet silent still wrong false sorry loud mute 
 OPEN_REACTIONS = 0.35
 """Share of the backchannels in training that are in any words: what somebody says for half a second
 while the device speaks is no reason to stop because it has not been heard before."""
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _DOCSTRING = re.compile(r'"{3}(.*?)"{3}', re.DOTALL)
 _USAGE = re.compile('"([^"]+)"')
 _SLOT = re.compile(r"\{(\w+)\}")
@@ -92,6 +99,7 @@ class Grammar:
         self._slots: dict[str, list[str]] = data["slots"]  # type: ignore[assignment]
         self._more: dict[str, list[str]] = data["training_templates"]  # type: ignore[assignment]
         self._others: dict[str, list[str]] = data["test_templates"]  # type: ignore[assignment]
+        self._freely: Mapping[str, Sequence[str]] = data.get("phrasings", {})  # type: ignore[assignment]
         weights = np.array([float(i["weight"]) for i in self._intents.values()])  # type: ignore[arg-type]
         self._weights = weights / weights.sum()
 
@@ -102,7 +110,12 @@ class Grammar:
         prose: Sequence[str] = (),
         nouns: Mapping[str, Sequence[str]] | None = None,
     ) -> Grammar:
-        return cls(yaml.safe_load(path.read_text(encoding="utf-8")), prose, nouns)
+        """The grammar in `path`, and the phrasings beside it."""
+        loaded = [
+            yaml.load(one.read_text(encoding="utf-8"), _LOADER)
+            for one in (path, path.with_name(PHRASINGS))
+        ]
+        return cls({**loaded[0], "phrasings": loaded[1]}, prose, nouns)
 
     @cached_property
     def _names(self) -> list[str]:
@@ -122,11 +135,14 @@ class Grammar:
             return self._prose_line(rng)
         intent = self._names[int(rng.choice(len(self._names), p=self._weights))]
         question = bool(self._intents[intent].get("question", False))
-        parts = self._parts(rng, intent, split)
+        free = self._is_free(rng, intent, split)
+        parts = self._parts(rng, intent, split, free)
         if intent == "story" and rng.random() < 0.4:
             parts[-1] += f" {self._one(rng, 'continuations')}"
             parts += self._parts(rng, intent, split)
-        if len(parts[0].split()) > 1 and rng.random() < 0.12:
+        if free:
+            pass  # as it is
+        elif len(parts[0].split()) > 1 and rng.random() < 0.12:
             parts[0] = f"{self._one(rng, 'prefixes')} {parts[0]}"
         elif split == "train":
             self._dress(rng, parts, intent)
@@ -141,7 +157,7 @@ class Grammar:
         """A turn that breaks off at a place where more must come, maybe on a filler."""
         while True:
             intent = self._names[int(rng.choice(len(self._names), p=self._weights))]
-            parts = self._parts(rng, intent, split)
+            parts = self._parts(rng, intent, split, self._is_free(rng, intent, split))
             if len(parts) > 1:
                 break
         words = parts[0].split()
@@ -178,8 +194,11 @@ class Grammar:
         lists: Mapping[str, Sequence[str]] = self._data[key]  # type: ignore[assignment]
         names = ("train", "test") if split == "train" else ("test", "train")
         values, others = (lists[name] for name in names)
-        if split == "train" and "open" in lists and rng.random() < OPEN_REACTIONS:
-            values = lists["open"]
+        if split == "train":
+            if "open" in lists and rng.random() < OPEN_REACTIONS:
+                values = lists["open"]
+            elif key in self._freely and rng.random() < FREE_PHRASES[key]:
+                values = self._freely[key]
         while True:
             phrase = self._fill(rng, values[int(rng.integers(len(values)))])
             if phrase not in others:
@@ -194,9 +213,17 @@ class Grammar:
 
         return _ARTICLE.sub("an ", _SLOT.sub(choose, template))
 
-    def _parts(self, rng: np.random.Generator, intent: str, split: str) -> list[str]:
+    def _is_free(self, rng: np.random.Generator, intent: str, split: str) -> bool:
+        """Whether a turn comes from the phrasings."""
+        return split == "train" and intent in self._freely and bool(rng.random() < FREELY)
+
+    def _parts(
+        self, rng: np.random.Generator, intent: str, split: str, free: bool = False
+    ) -> list[str]:
         templates: Sequence[str] = self._intents[intent]["templates"]  # type: ignore[assignment]
-        if split == "train":
+        if free:
+            templates = self._freely[intent]
+        elif split == "train":
             templates = [*templates, *self._more.get(intent, ())]
         elif split == PHRASED:
             templates = self._others.get(intent, templates)
