@@ -24,25 +24,31 @@ FULL_SCALE = 32_767.0
 
 
 class EchoCanceller:
-    """Speex's adaptive filter (Valin, 2007), for all microphones at once. Linear, it subtracts
-    only: the person beside the echo, and the phase between microphones, stay what they were.
+    """Speex's adaptive filter (Valin, 2007), one for each microphone. Linear, it subtracts only:
+    the person beside the echo, and the phase between microphones, stay what they were.
+
+    The library can take several microphones at once, but then the sum over them is its sign that
+    its filters have gone astray: a clap that clips in two of them is enough for it to begin anew.
 
     Entering begins with filters that know nothing, and raises SourceError where libspeexdsp is
     missing; leaving frees them.
     """
 
     def __init__(self, channels: int) -> None:
-        """`channels`: microphones, each with a filter of its own."""
+        """`channels`: microphones."""
         self._channels = channels
-        self._state: int | None = None
+        self._states: list[int] = []
 
     def __enter__(self) -> Self:
         library = _library()
-        self._state = library.speex_echo_state_init_mc(BLOCK, TAIL, self._channels, 1)
-        if not self._state:
-            raise SourceError("libspeexdsp could not start: audio.echo: none goes without it.")
         rate_hz = ctypes.c_int(SAMPLE_RATE_HZ)
-        library.speex_echo_ctl(self._state, SET_SAMPLING_RATE, ctypes.byref(rate_hz))
+        for _ in range(self._channels):
+            state = library.speex_echo_state_init(BLOCK, TAIL)
+            if not state:
+                self._free()
+                raise SourceError("libspeexdsp could not start: audio.echo: none goes without it.")
+            self._states.append(state)
+            library.speex_echo_ctl(state, SET_SAMPLING_RATE, ctypes.byref(rate_hz))
         return self
 
     def __exit__(
@@ -51,8 +57,11 @@ class EchoCanceller:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        state, self._state = self._state, None
-        if state:
+        self._free()
+
+    def _free(self) -> None:
+        states, self._states = self._states, []
+        for state in states:
             _library().speex_echo_state_destroy(state)
 
     def process(self, microphones: Channels, reference: Pcm) -> Channels:
@@ -62,22 +71,19 @@ class EchoCanceller:
         Raises RuntimeError outside of `with`, and ValueError for other shapes: the library would
         write into freed memory, or beyond its own.
         """
-        if self._state is None:
+        if not self._states:
             raise RuntimeError("EchoCanceller.process outside of its `with` block")
         if microphones.shape != (self._channels, TURN_SAMPLES) or reference.size != TURN_SAMPLES:
             raise ValueError(f"({self._channels}, {TURN_SAMPLES}), not {microphones.shape}")
         library = _library()
-        heard, played = _int16(microphones.T), _int16(reference)
+        heard, played = _int16(microphones), _int16(reference)
         cleaned = np.empty_like(heard)
-        for start in range(0, TURN_SAMPLES, BLOCK):
-            part = slice(start, start + BLOCK)
-            library.speex_echo_cancellation(
-                self._state,
-                heard[part].ctypes.data,
-                played[part].ctypes.data,
-                cleaned[part].ctypes.data,
-            )
-        without: Channels = np.ascontiguousarray(cleaned.T, np.float32) / np.float32(FULL_SCALE)
+        for state, one, ours in zip(self._states, heard, cleaned, strict=True):
+            for start in range(0, TURN_SAMPLES, BLOCK):
+                part = slice(start, start + BLOCK)
+                blocks = (one[part], played[part], ours[part])
+                library.speex_echo_cancellation(state, *(block.ctypes.data for block in blocks))
+        without: Channels = cleaned.astype(np.float32) / np.float32(FULL_SCALE)
         return without
 
 
@@ -106,8 +112,8 @@ def _library() -> ctypes.CDLL:
             "switch it off with audio.echo: none."
         ) from error
     pointer, number = ctypes.c_void_p, ctypes.c_int
-    library.speex_echo_state_init_mc.argtypes = [number] * 4
-    library.speex_echo_state_init_mc.restype = pointer
+    library.speex_echo_state_init.argtypes = [number] * 2
+    library.speex_echo_state_init.restype = pointer
     library.speex_echo_ctl.argtypes = [pointer, number, pointer]
     library.speex_echo_cancellation.argtypes = [pointer] * 4
     library.speex_echo_cancellation.restype = None

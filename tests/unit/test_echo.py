@@ -58,6 +58,19 @@ class TestEchoCanceller:
             assert alike > 0.95
             assert alike > np.corrcoef((echoes + person)[one, last:], person[one, last:])[0, 1]
 
+    @pytest.mark.parametrize("channels", [1, 2, 4, 8])
+    def test_a_clap_that_clips_costs_nothing_that_was_learned(self, channels: int) -> None:
+        echoes, played, _ = sounds(3, channels)
+        begin = TURNS * TURN_SAMPLES * 3 // 4
+        decay = np.exp(-np.arange(1600) / 200)
+        clap = np.random.default_rng(4).standard_normal((channels, 1600)) * decay * 3
+        echoes[:, begin : begin + 1600] += clap.astype(np.float32)
+        with canceller(channels) as ours:
+            out = cleaned(ours, echoes, played)
+        after = slice(begin + 4800, begin + 4800 + 2 * TURN_SAMPLES)
+        left_db = 20 * np.log10(out[:, after].std(1) / echoes[:, after].std(1))
+        assert (left_db < -15).all()
+
     def test_without_a_reference_nothing_changes(self) -> None:
         _, played, person = sounds(2, 1)
         with canceller(1) as ours:
