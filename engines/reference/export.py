@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from engines.reference.characters import FILE as CHARACTER_FILE
 from engines.reference.characters import describe as describe_characters
+from engines.reference.grow import load_grown
 from engines.reference.model import TURN_SAMPLES, VISION, InteractionModel, ModelConfig
 from engines.reference.vocabulary import (
     ACTIONS,
@@ -73,7 +74,7 @@ def load(checkpoint: Path) -> tuple[InteractionModel, dict[str, float]]:
     """The averaged weights of a checkpoint, ready to run, and how long they were trained."""
     saved = torch.load(checkpoint, map_location="cpu", weights_only=True)
     model = InteractionModel(ModelConfig(**saved["config"]))
-    model.load_state_dict(saved["average"])
+    load_grown(model, saved["average"])
     trained = {"steps": saved["step"], "hours": round(saved["hours"], 1)}
     return model.eval(), trained | {"core_minutes": round(saved["seconds"] / 60, 1)}
 

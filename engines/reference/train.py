@@ -45,12 +45,13 @@ from engines.reference.corpus.bank import Bank
 from engines.reference.corpus.conversation import Composer
 from engines.reference.corpus.factory import bank_folder, build_composers
 from engines.reference.corpus.recordings import Recordings
+from engines.reference.grow import load_grown
 from engines.reference.losses import Batch, compute
 from engines.reference.model import InteractionModel, ModelConfig
 from engines.reference.muon import Muon
 from engines.reference.processes import summed
 from engines.reference.rollout import led_by
-from engines.reference.warm_start import load_graph, load_grown
+from engines.reference.warm_start import load_graph
 
 console = Console(highlight=False)
 STAGES = ("dense", "duplex", "recorded")
@@ -272,8 +273,12 @@ class Trainer:
         self.step, self.hours, self.seconds = saved["step"], saved["hours"], saved["seconds"]
         self._tell(f"resumed at step {self.step}, {self.hours:.0f} h of conversation heard")
         states = saved.get("optimizers", [])
-        alike = ModelConfig(**saved["config"]) == self.model.config
-        if alike and _shares(states) == _shares([one.state_dict() for one in self.optimizers]):
+        shapes = [
+            {name: weight.shape for name, weight in weights.items()}
+            for weights in (saved["model"], self.model.state_dict())
+        ]
+        learned = [_shares(some) for some in (states, [o.state_dict() for o in self.optimizers])]
+        if shapes[0] == shapes[1] and learned[0] == learned[1]:
             for one, state in zip(self.optimizers, states, strict=True):
                 one.load_state_dict(state)
         else:

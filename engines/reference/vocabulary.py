@@ -39,7 +39,7 @@ STATUS = ("speaking", "seconds_left", "pending", "result_ready", "link_up")
 INTENTS = tuple(
     "open stop cancel backchannel greet_word bye thanks name wellbeing presence wave_cmd nod_cmd "
     "look_cmd come_cmd turn_left_cmd turn_right_cmd device_cmd object_cmd timer fact arithmetic "
-    "time_date units about weather news route statement story".split()
+    "time_date units about weather news route statement story more ask_back".split()
 )
 """What was said, as the grammar has it; only training asks for it."""
 SYMBOLS = ("", " ", *"abcdefghijklmnopqrstuvwxyz", "'")

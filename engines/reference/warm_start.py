@@ -9,7 +9,6 @@ initialised.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +16,6 @@ import onnx
 import torch
 from numpy.typing import NDArray
 from onnx import numpy_helper
-from torch import nn
 
 from engines.reference.export import export
 from engines.reference.model import InteractionModel
@@ -56,41 +54,6 @@ def load_graph(model: InteractionModel, graph: Path) -> list[str]:
             target.copy_(source.reshape(target.shape))
             found.add(name)
     return sorted(set(parameters) - found)
-
-
-def load_grown(model: InteractionModel, weights: Mapping[str, torch.Tensor]) -> None:
-    """Fill `model` from the weights of one whose ear may have fewer or narrower layers. What it has
-    not comes last and adds nothing at first, so that the model does what the smaller one did.
-
-    Raises ValueError where anything else differs.
-    """
-    own = model.state_dict()
-    fitting = dict(weights)
-    for name in weights.keys() & own.keys():
-        if name.startswith("local.") and (".expand." in name or ".project." in name):
-            fitting[name] = _widened(own[name], weights[name])
-        if fitting[name].shape != own[name].shape:
-            del fitting[name]
-    missing, unexpected = model.load_state_dict(fitting, strict=False)
-    held = len({name.split(".")[1] for name in weights if name.startswith("local.")})
-    added = tuple(f"local.{layer}." for layer in range(held, len(model.local)))
-    if wrong := [*unexpected, *(name for name in missing if not name.startswith(added))]:
-        raise ValueError(f"these weights are of another architecture ({', '.join(wrong[:3])})")
-    for layer in model.local[held:]:
-        nn.init.zeros_(layer.project.weight)
-        nn.init.zeros_(layer.project.bias)
-
-
-def _widened(fresh: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-    """`weight` in the shape of `fresh`: new rows are those of `fresh`, new columns are zero. As it
-    is where `fresh` is narrower."""
-    if any(new < old for new, old in zip(fresh.shape, weight.shape, strict=True)):
-        return weight
-    wider = fresh.clone()
-    if wider.ndim == 2:
-        wider[:, weight.shape[1] :] = 0.0
-    wider[tuple(map(slice, weight.shape))] = weight
-    return wider
 
 
 def _initializers(graph: Path) -> list[NDArray[np.float32]]:

@@ -238,9 +238,35 @@ def test_a_larger_ear_begins_as_the_smaller_one_did(tmp_path: Path) -> None:
     assert again.model.config == config
 
 
+def test_a_checkpoint_that_knew_fewer_intents_is_gone_on_with(tmp_path: Path) -> None:
+    from engines.reference.export import load
+    from engines.reference.train import Settings, Trainer
+
+    settings = Settings(folder=tmp_path, scale=0.005, turns=30, batch=2, learning_rate=1e-3)
+    before = Trainer(settings)
+    batch = a_batch(settings, 2)
+    before._update(batch, 0.0)
+    before.save()
+    saved = torch.load(before.checkpoint, weights_only=True)
+    for weights in (saved["model"], saved["average"]):
+        for name in ("intent_head.weight", "intent_head.bias"):
+            weights[name] = weights[name][:-2]
+    torch.save(saved, before.checkpoint)
+    after = Trainer(settings)
+    after.resume()
+    inputs = some_inputs(turns=4)
+    outputs = [one.model.eval()(*inputs) for one in (before, after)]
+    torch.testing.assert_close(outputs[0].floor, outputs[1].floor)
+    torch.testing.assert_close(outputs[0].intent[..., :-2], outputs[1].intent[..., :-2])
+    after._update(batch, 0.0)
+    assert after._begun == before.step, "the optimizer starts anew"
+    average = load(before.checkpoint)[0](*inputs)
+    torch.testing.assert_close(average.floor, before.average.eval()(*inputs).floor)
+
+
 def test_weights_of_another_shape_are_refused(tmp_path: Path) -> None:
+    from engines.reference.grow import load_grown
     from engines.reference.model import InteractionModel, ModelConfig
-    from engines.reference.warm_start import load_grown
 
     small, larger = InteractionModel(), InteractionModel(ModelConfig(local_layers=6))
     with pytest.raises(ValueError, match=r"of another architecture \(local\.4"):

@@ -14,6 +14,7 @@ from zlib import crc32
 
 import numpy as np
 import yaml
+from numpy.typing import NDArray
 
 OPEN = "open"
 """The intent of free text: the floor is taken after it, what is said then is not a target."""
@@ -100,8 +101,8 @@ class Grammar:
         self._more: dict[str, list[str]] = data["training_templates"]  # type: ignore[assignment]
         self._others: dict[str, list[str]] = data["test_templates"]  # type: ignore[assignment]
         self._freely: Mapping[str, Sequence[str]] = data.get("phrasings", {})  # type: ignore[assignment]
-        weights = np.array([float(i["weight"]) for i in self._intents.values()])  # type: ignore[arg-type]
-        self._weights = weights / weights.sum()
+        self._weights = self._shares("weight")
+        self._training_weights = self._shares("training_weight")
 
     @classmethod
     def load(
@@ -129,11 +130,21 @@ class Grammar:
             str(entry["act"]), str(entry.get("action", "none")), str(entry.get("delegate", "none"))
         )
 
+    def _shares(self, name: str) -> NDArray[np.float64]:
+        """How often each intent comes, (intents,); by `weight` where it has not got that."""
+        entries = self._intents.values()
+        weights = np.array([float(str(entry.get(name, entry["weight"]))) for entry in entries])
+        return weights / weights.sum()
+
+    def _intent(self, rng: np.random.Generator, split: str) -> str:
+        shares = self._training_weights if split == "train" else self._weights
+        return self._names[int(rng.choice(len(self._names), p=shares))]
+
     def turn(self, rng: np.random.Generator, split: str) -> Line:
         """A finished turn: from the grammar, or prose."""
         if self.prose and rng.random() < (PROSE if split == "train" else PROSE_IN_TESTS):
             return self._prose_line(rng)
-        intent = self._names[int(rng.choice(len(self._names), p=self._weights))]
+        intent = self._intent(rng, split)
         question = bool(self._intents[intent].get("question", False))
         free = self._is_free(rng, intent, split)
         parts = self._parts(rng, intent, split, free)
@@ -156,7 +167,7 @@ class Grammar:
     def incomplete(self, rng: np.random.Generator, split: str) -> Line:
         """A turn that breaks off at a place where more must come, maybe on a filler."""
         while True:
-            intent = self._names[int(rng.choice(len(self._names), p=self._weights))]
+            intent = self._intent(rng, split)
             parts = self._parts(rng, intent, split, self._is_free(rng, intent, split))
             if len(parts) > 1:
                 break
