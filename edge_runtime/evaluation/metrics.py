@@ -43,7 +43,7 @@ SHARES = (
     "wrong_action_rate", "open_delegation_rate",
     "weave_violation_rate", "weave_delivered_rate", "weave_delivered_late_rate",
     "stale_delivery_rate", "delivery_after_cancel_rate", "cancel_recall",
-    "follow_up_answered",
+    "follow_up_answered", "asked_on_answered", "asked_on_delegated",
 )  # fmt: skip
 RATES = (
     "side_talk_answers_per_min", "side_talk_delegations_per_min", "noise_answers_per_min",
@@ -279,6 +279,11 @@ class Tally:
         found = _first_named(trace.delegations, "cancel", cue.start, cue.end)
         self._share("cancel_recall", found is not None)
 
+    def asked_on(self, cue: Cue, clip: Clip, trace: Trace) -> None:
+        self._share("asked_on_answered", first(trace.takes, cue.start, cue.end) is not None)
+        given = _first_named(trace.delegations, "delegate", cue.start, cue.end)
+        self._share("asked_on_delegated", given is not None)
+
     def follow_up(self, cue: Cue, clip: Clip, trace: Trace) -> None:
         self._share("follow_up_answered", first(trace.takes, cue.start, cue.end) is not None)
 
@@ -351,4 +356,5 @@ _HANDLERS: Mapping[str, Callable[[Tally, Cue, Clip, Trace], None]] = {
     "taken back": Tally.taken_back,
     "cancel": Tally.cancel,
     "follow-up": Tally.follow_up,
+    "asked on": Tally.asked_on,
 }

@@ -9,7 +9,7 @@ from edge_runtime.errors import InputError
 from edge_runtime.evaluation.clip import Clip, Judged
 from edge_runtime.evaluation.material import PHRASED
 from edge_runtime.evaluation.scenarios import Casting, Render, clips
-from edge_runtime.evaluation.scenarios.answers import answer, follow_up, late_answer
+from edge_runtime.evaluation.scenarios.answers import answer, asked_on, follow_up, late_answer
 from edge_runtime.evaluation.scenarios.others import noises, side_talk
 from edge_runtime.evaluation.scenarios.seen import crossed, seen
 from edge_runtime.evaluation.scenarios.speaking import aside, backchannel, echo, interruption
@@ -68,6 +68,7 @@ PARTS = (
     Part("answers", answer, 60, for_baselines=False),
     Part("late answers", late_answer, 40, for_baselines=False),
     Part("follow-ups", follow_up, 20, for_baselines=False),
+    Part("asked on", asked_on, 48, for_baselines=False),
 )
 
 

@@ -127,6 +127,8 @@ MODEL_ONLY: Sequence[tuple[str, str, str]] = (
     ("delivery_after_cancel_rate", "result: after a cancel, and delivered", PERCENT),
     ("cancel_recall", "takes a cancel", PERCENT),
     ("follow_up_answered", "answers while a question is out", PERCENT),
+    ("asked_on_answered", "asked to go on, or again: answers", PERCENT),
+    ("asked_on_delegated", "… hands it on", PERCENT),
     ("cer", "character error rate", "number"),
     ("wer", "word error rate", "number"),
     ("closed_vocabulary_accuracy", "which of these sentences it was", PERCENT),

@@ -115,6 +115,16 @@ def test_an_answer_that_comes_at_all_is_told_from_none(
     assert found["response_latency_ms_p50"]["n"] == (after_s == 1)
 
 
+def test_what_is_asked_on_is_answered_and_handed_on() -> None:
+    asked = clip(Cue("asked on", 2 * S, 4 * S), scenario="answers")
+    right = figures(asked, trace(takes=(3 * S,), delegations=((3 * S, "delegate"),)))
+    assert right["asked_on_answered"]["value"] == right["asked_on_delegated"]["value"] == 1
+    mere = figures(asked, trace(takes=(3 * S,), delegations=((3 * S, "cancel"),)))
+    assert (mere["asked_on_answered"]["value"], mere["asked_on_delegated"]["value"]) == (1, 0)
+    late = figures(asked, trace(takes=(5 * S,), delegations=((5 * S, "delegate"),)))
+    assert late["asked_on_answered"]["value"] == late["asked_on_delegated"]["value"] == 0
+
+
 def test_what_never_stops_is_a_miss_and_no_latency() -> None:
     cue = Cue("interruption", 2 * S, 3 * S)
     found = figures(clip(cue, scenario="interruptions"), trace(stops=(S, 5 * S)))

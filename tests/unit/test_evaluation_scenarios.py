@@ -22,7 +22,7 @@ from edge_runtime.evaluation.material import (
 )
 from edge_runtime.evaluation.plan import PARTS
 from edge_runtime.evaluation.scenarios import Casting, clips
-from edge_runtime.evaluation.scenarios.answers import answer, late_answer
+from edge_runtime.evaluation.scenarios.answers import answer, asked_on, late_answer
 from edge_runtime.evaluation.scenarios.others import noises, side_talk
 from edge_runtime.evaluation.scenarios.seen import crossed, seen
 from edge_runtime.evaluation.scenarios.speaking import (
@@ -52,6 +52,7 @@ RENDERS = (
     crossed,
     answer,
     late_answer,
+    asked_on,
 )
 
 
@@ -271,6 +272,17 @@ def test_an_answer_comes_long_after_the_question_or_after_it_was_taken_back(
             assert 0.5 * S - TURN_SAMPLES <= arrives - cue.start <= 3 * S
         else:
             assert arrives - clip.said[-1][1] > 12 * S
+
+
+def test_after_an_answer_somebody_asks_on(casting: Casting) -> None:
+    said = set()
+    for clip in clips(asked_on, casting, 12):
+        (device,), (asked,) = clip.of("device"), clip.of("asked on")
+        (_, end, text), *more = clip.said
+        assert not more and asked.start == end
+        assert device.end < end - 0.2 * S and asked.end - asked.start == 2 * S
+        said.add(text)
+    assert len(said) > 4
 
 
 def test_a_folder_that_is_none_is_refused(tmp_path: Path) -> None:

@@ -582,6 +582,10 @@ def test_phrasings_hold_nothing_of_the_tests_and_are_said_in_training_alone() ->
     alone = {name for name, entry in grammar["intents"].items() if "training_weight" in entry}
     assert set(phrasings) == {*grammar["training_templates"], *short, *alone}
     tested = [text for name in short for text in grammar[name]["test"]]
+    skill = {"go on", "continue", "carry on", "keep going"}  # which asks for just that
+    held = set(grammar["asked_on"]["test"]) - skill
+    for name in ("more", "ask_back"):
+        assert not held & {*grammar["intents"][name]["templates"], *phrasings[name]}
 
     def padded(text: str) -> str:
         return f" {' '.join(text.replace('|', ' ').split())} "

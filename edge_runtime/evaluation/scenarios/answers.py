@@ -120,6 +120,19 @@ def follow_up(casting: Casting, index: int) -> Clip | None:
     return _end(stage.finish("answers"), end)
 
 
+def asked_on(casting: Casting, index: int) -> Clip | None:
+    """After an answer somebody wants it gone on with, told again, or asks about it."""
+    material, rng = casting.material, casting.rng("asked on", index)
+    if not material.has("asked_on"):
+        return None
+    stage = casting.stage(rng, 14.0)
+    free = stage.device(stage.long_utterance(2.0)[: samples(4.0)], samples(1.0))
+    at = free + samples(rng.uniform(0.6, 1.4))
+    end = stage.say(material.deal("asked_on", index), at, tail=samples(2.0))[-1][1]
+    stage.cue("asked on", end, end + samples(2.0))
+    return _end(stage.finish("answers"), end)
+
+
 def _talk(casting: Casting, index: int) -> Spoken:
     """Small talk that goes on for a while, if there is any."""
     for number in range(index, index + 20):

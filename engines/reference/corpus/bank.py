@@ -43,6 +43,8 @@ COUNTS = {
 }
 """By kind: utterances of espeak-ng, flite, festival and Pico at scale 1; Pico in training only, so
 that what is measured stays the same."""
+IN_TESTS = {"asked_on": (600, 300, 300, 0)}
+"""Likewise, of what only tests have; in training these are turns as others are."""
 MORE_IN_TRAINING = {"backchannel": 3, "interruption": 2, "cancel": 2}
 """So many times as much besides. An hour of conversation has 150 "mhm"s and 90 interruptions: in
 200 hours each of the above would be heard ten times, and it would be learned which of them are
@@ -335,7 +337,8 @@ def _synthesize(
 ) -> Mapping[str, list[Spoken]]:
     grammar = Grammar.load(GRAMMAR, load_prose(split), load_words(split))
     rng = np.random.default_rng([seed, SPLITS[split]])
-    takes: dict[str, list[Future[Spoken | None]]] = {kind: [] for kind in COUNTS}
+    counts = COUNTS if split == "train" else COUNTS | IN_TESTS
+    takes: dict[str, list[Future[Spoken | None]]] = {kind: [] for kind in counts}
     # The two libraries draw from the same numbers of the C library, so they keep their order.
     with (
         closing(Speaker(split)) as speaker,
@@ -349,11 +352,11 @@ def _synthesize(
             (speaker.festival, speaker.with_festival, festival),
             (speaker.pico, speaker.with_pico, pico),
         )
-        rounds = list(COUNTS)
+        rounds = list(counts)
         if split == "train":
             rounds += [kind for kind, times in MORE_IN_TRAINING.items() for _ in range(times)]
         for kind in rounds:
-            for (engine, plan, thread), count in zip(engines, COUNTS[kind], strict=True):
+            for (engine, plan, thread), count in zip(engines, counts[kind], strict=True):
                 for _ in range(max(4, int(count * scale)) if engine is not None else 0):
                     take = plan(rng, _line(grammar, rng, kind, split), kind)
                     takes[kind].append(thread.submit(take))
