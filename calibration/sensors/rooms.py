@@ -290,7 +290,10 @@ def ourselves(places: int, positions_m: NDArray[np.float64]) -> None:
                 off = np.concatenate([errors for errors, _ in found])
                 mvdr = [beside_ourselves(s, positions_m, BEAMS[1], cancels, told) for s in scenes]
                 columns.append(
-                    [f"{float(np.percentile(off, share)):.1f}°" for share in (50, 90)]
+                    [
+                        f"{float(np.percentile(off, share, method='nearest')):.1f}°"
+                        for share in (50, 90)
+                    ]
                     + [f"{np.median([db for _, db in each]):+.1f} dB" for each in (found, mvdr)]
                 )
             cells = [f"{told} / {not_told}" for told, not_told in zip(*columns, strict=True)]
