@@ -151,12 +151,8 @@ class Grammar:
         if intent == "story" and rng.random() < 0.4:
             parts[-1] += f" {self._one(rng, 'continuations')}"
             parts += self._parts(rng, intent, split)
-        if free:
-            pass  # as it is
-        elif len(parts[0].split()) > 1 and rng.random() < 0.12:
-            parts[0] = f"{self._one(rng, 'prefixes')} {parts[0]}"
-        elif split == "train":
-            self._dress(rng, parts, intent)
+        if not free:
+            self._dress(rng, parts, intent, split)
         segments = self._with_pauses(rng, parts, split, always=intent == "story")
         if question is False and intent != "story" and len(parts) > 1 and rng.random() < 0.08:
             again = " ".join(self._parts(rng, intent, split))
@@ -241,8 +237,14 @@ class Grammar:
         template = templates[int(rng.integers(len(templates)))]
         return [part.strip() for part in self._fill(rng, template).split("|")]
 
-    def _dress(self, rng: np.random.Generator, parts: list[str], intent: str) -> None:
-        """Words before and after a wish or a question, as people have them."""
+    def _dress(self, rng: np.random.Generator, parts: list[str], intent: str, split: str) -> None:
+        """Words before what is said, and in training around wishes and questions, as people have
+        them."""
+        if len(parts[0].split()) > 1 and rng.random() < 0.12:
+            parts[0] = f"{self._one(rng, 'prefixes')} {parts[0]}"
+            return
+        if split != "train":
+            return
         entry = self._intents[intent]
         kind = "question" if entry.get("question") else "command"
         if kind == "command" and not ("action" in entry or "delegate" in entry):
