@@ -336,26 +336,29 @@ class Trainer:
 
     def _train(self, composers: dict[str, Composer | Recordings]) -> None:
         settings = self.settings
-        rng = random.Random(settings.seed * 1000 + self.rank + 7919 * (self.step + 1))
+        begun = settings.seed * 1000 + 7919 * (self.step + 1)
+        rng = random.Random(begun + 1 + self.rank)
+        # All processes take steps of one kind, or one would wait for the other.
+        kinds = random.Random(begun)
         started = saved = time.monotonic()
         base_s, total_s = self.seconds, settings.minutes * 60
         # Of a processor, not of the day: others may have it, or the run may be paused.
         clock = time.process_time if self.device.type == "cpu" else time.monotonic
-        begun = clock()
+        first = clock()
         while (elapsed := self._elapsed(started)) < total_s:
-            stage = "dense" if rng.random() < settings.dense else "duplex"
-            if "recorded" in composers and rng.random() < settings.recorded:
+            stage = "dense" if kinds.random() < settings.dense else "duplex"
+            if "recorded" in composers and kinds.random() < settings.recorded:
                 stage = "recorded"
             composer = composers[stage]
             count = settings.batch * settings.turns // composer.turns
             seeds = [rng.getrandbits(48) for _ in range(count)]
-            if stage == "duplex" and rng.random() < settings.own:
+            if stage == "duplex" and kinds.random() < settings.own:
                 conversations = led_by(self.model, composer, seeds, self.device, settings.tick)
             else:
                 conversations = [composer.compose(seed) for seed in seeds]
             batch = Batch.of(conversations, self.device)
             self.recent[stage].append(self._update(batch, elapsed / total_s))
-            self.seconds = base_s + (clock() - begun) * settings.processes
+            self.seconds = base_s + (clock() - first) * settings.processes
             if self.rank == 0 and self.step % settings.log_every == 0:
                 self._log()
             if self.rank == 0 and time.monotonic() - saved > settings.checkpoint_s:
