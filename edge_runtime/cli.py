@@ -31,6 +31,7 @@ from edge_runtime.commands.engine import engine_app
 from edge_runtime.commands.evaluate import evaluate
 from edge_runtime.commands.privacy import privacy
 from edge_runtime.commands.service import install_service, serve, status, uninstall_service
+from edge_runtime.commands.thresholds import thresholds
 from edge_runtime.config import Config, load_config
 from edge_runtime.errors import EdgeRuntimeError
 from edge_runtime.journal import JournalHandler, goes_to_the_journal
@@ -194,6 +195,7 @@ app.command()(doctor)
 app.add_typer(calibrate_app)
 app.add_typer(engine_app)
 app.command()(evaluate)
+app.command()(thresholds)
 
 
 @app.command()

@@ -190,7 +190,7 @@ def evaluate(order: Order, console: Console) -> dict[str, Any]:
         manifest = engine.manifest
         model = Model(engine, decider_for(order.config, manifest), manifest)
         everyone, ears = stack.enter_context(judges(order, model))
-        materials = _materials(order, any(part.phrased for part in parts), progress)
+        materials = materials_of(order, any(part.phrased for part in parts), progress)
         casts = [Casting(material, order.seed, frame_px(manifest)) for material in materials]
         results = play(order, parts, casts, everyone, progress)
         whole = [casting for casting in casts if casting.material.name != PHRASED]
@@ -211,7 +211,8 @@ def evaluate(order: Order, console: Console) -> dict[str, Any]:
     return report
 
 
-def _materials(order: Order, phrased: bool, progress: Progress) -> list[Material]:
+def materials_of(order: Order, phrased: bool, progress: Progress) -> list[Material]:
+    """Who plays; `phrased`: also turns in templates that no training has. Raises InputError."""
     reading = progress.add_task("materials", total=None)
 
     def say(text: str) -> None:

@@ -1,0 +1,54 @@
+"""`edge-runtime thresholds`: from which chances a model should act."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from edge_runtime.commands.common import ConfigOption, console, write_json
+from edge_runtime.config import load_config
+
+OTHER_SEED = 7
+"""Not that of `evaluate`: what is chosen on clips is better on them than elsewhere."""
+
+
+def thresholds(
+    engine: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(help="A model folder; default: the configured one."),
+    ] = None,
+    data: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(
+            help="A folder of recordings with a manifest.csv: split=dev, or all without one."
+        ),
+    ] = None,
+    share: Annotated[
+        float, typer.Option(min=0.02, max=10.0, help="Of the clips of a full run; more is surer.")
+    ] = 0.5,
+    seed: Annotated[
+        int, typer.Option(help="Other voices, rooms and times; report on another one.")
+    ] = OTHER_SEED,
+    json_out: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option("--json", help="Write all settings with their figures here."),
+    ] = None,
+    config: ConfigOption = None,
+) -> None:
+    """Try every threshold of a model's manifest on the clips of `evaluate`, and suggest some."""
+    from edge_runtime.evaluation.run import Order
+    from edge_runtime.evaluation.thresholds import show
+    from edge_runtime.evaluation.thresholds import thresholds as find
+
+    settings = load_config(config)
+    if engine is not None:
+        chosen = settings.engine.model_copy(update={"folder": engine})
+        settings = settings.model_copy(update={"engine": chosen})
+    if json_out is not None:
+        write_json(json_out, {})  # what cannot be written is refused now, not after half an hour
+    report = find(Order(settings, Path(), data, share=share, seed=seed), console)
+    if json_out is not None:
+        write_json(json_out, report)
+    show(report, console)
