@@ -41,6 +41,7 @@ from torch import Tensor, nn
 from edge_runtime.errors import EdgeRuntimeError
 from edge_runtime.inference.manifest import load_manifest
 from engines.reference.children import end_with_parent
+from engines.reference.corpus import voices
 from engines.reference.corpus.bank import Bank
 from engines.reference.corpus.conversation import Composer
 from engines.reference.corpus.factory import bank_folder, build_composers
@@ -372,6 +373,8 @@ class Trainer:
             if self.rank == 0:
                 folder = bank_folder(settings)
                 Bank.into_cache(settings.seed, settings.scale, folder, progress=self._tell)
+                if settings.data is not None and voices.is_there():
+                    Bank.people_into_cache(settings.data, folder)
             dist.barrier()
         composers: dict[str, Composer | Recordings] = {**build_composers(settings, self._tell)}
         if recorded is not None:

@@ -21,6 +21,7 @@ from scipy.signal import resample_poly
 from engines.reference.corpus import festival as festival_module
 from engines.reference.corpus import flite as flite_module
 from engines.reference.corpus import pico as pico_module
+from engines.reference.corpus import voices
 from engines.reference.corpus.espeak import ACCENTS, Espeak, EspeakVoice, Phones
 from engines.reference.corpus.festival import Festival
 from engines.reference.corpus.flite import Flite
@@ -51,6 +52,9 @@ MORE_IN_TRAINING = {"backchannel": 3, "interruption": 2, "cancel": 2}
 reasons to stop, and not why."""
 SPLITS = {"train": 1, "test_seen": 2, "test_unseen": 3, PHRASED: 4}
 """And what differs from training: voices and phrasings; synthesizers, too; templates, too."""
+CHANGED = {"espeak": 0.25, "flite": 0.5, "festival": 0.5, "pico": 0.5, "human": 0.5}
+"""By source: the share of what people say in training that is in another voice; espeak-ng has a
+hundred of its own. Recordings of people are there as they are, too."""
 GRAMMAR = Path(__file__).parent / "grammar.yaml"
 Engine = TypeVar("Engine")
 
@@ -202,6 +206,13 @@ def _if_there(make: Callable[[], Engine]) -> Engine | None:
         return None
 
 
+def _can_change_voices() -> bool:
+    if voices.is_there():
+        return True
+    warnings.warn("voices stay as they come: pip install pyworld-prebuilt", stacklevel=3)
+    return False
+
+
 def at_pace(spoken: Spoken, longer: int, shorter: int) -> Spoken:
     """The same in `longer / shorter` of the time and as much lower: another voice, another pace
     (speed perturbation: Ko et al., Audio Augmentation for Speech Recognition, 2015)."""
@@ -213,6 +224,26 @@ def at_pace(spoken: Spoken, longer: int, shorter: int) -> Spoken:
         return replace(segment, pcm=np.clip(pcm, -32000, 32000).astype(np.int16), phones=phones)
 
     return replace(spoken, segments=tuple(map(stretched, spoken.segments)))
+
+
+def in_voice(spoken: Spoken, voice: voices.Voice) -> Spoken:
+    """The same in another voice, as loud as it was."""
+
+    def changed(segment: Segment) -> Segment:
+        sound = segment.pcm.astype(np.float32)
+        found = voices.in_voice(sound, RATE_HZ, voice)
+        found *= np.sqrt((sound * sound).mean() / ((found * found).mean() + 1.0))
+        return replace(segment, pcm=np.clip(found, -32000, 32000).astype(np.int16))
+
+    return replace(spoken, segments=tuple(map(changed, spoken.segments)))
+
+
+def _in_voice_later(take: Take, voice: voices.Voice) -> Take:
+    def changed() -> Spoken | None:
+        spoken = take()
+        return None if spoken is None else in_voice(spoken, voice)
+
+    return changed
 
 
 def aloud(text: str) -> str:
@@ -301,10 +332,15 @@ class Bank(dict[str, list[Spoken]]):
 
             part = "train" if split == "train" else "dev"
             people = human.load_speech(human_dir, part)
+            others: Sequence[Spoken] = ()
+            if split == "train":
+                others = (
+                    _in_other_voices(people) if cache is None else cls._others(human_dir, cache)
+                )
             listed = sum(row["kind"] in human.SPEECH for row in human.rows(human_dir, part))
             if progress:
                 progress(f"people: {len(people)} of {listed} clips of speech with split {part}")
-            for spoken in people:
+            for spoken in (*people, *others):
                 bank[spoken.kind].append(spoken)
         if progress:
             hours = sum(len(g.pcm) for s in bank.values() for u in s for g in u.segments)
@@ -322,14 +358,47 @@ class Bank(dict[str, list[Spoken]]):
     ) -> Path:
         """Synthesize, unless it is there; returns the file. A changed grammar makes a new one."""
         texts = GRAMMAR.read_bytes() + GRAMMAR.with_name(PHRASINGS).read_bytes()
-        path = cache / f"{split}-{seed}-{scale:g}-{zlib.crc32(texts):08x}.pickle"
-        if not path.exists():
-            bank = _synthesize(seed, scale, split, progress)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            unfinished = path.with_suffix(".tmp")
-            unfinished.write_bytes(pickle.dumps(dict(bank), pickle.HIGHEST_PROTOCOL))
-            unfinished.replace(path)
-        return path
+        voices_too = repr(CHANGED).encode() if split == "train" and voices.is_there() else b""
+        crc = zlib.crc32(texts + voices_too)
+        path = cache / f"{split}-{seed}-{scale:g}-{crc:08x}.pickle"
+        return _kept(path, lambda: dict(_synthesize(seed, scale, split, progress)))
+
+    @staticmethod
+    def people_into_cache(human_dir: Path, cache: Path) -> Path:
+        """Give half of the people who train other voices, unless that was done; returns the file,
+        which holds those alone."""
+        from engines.reference.corpus import human
+
+        made_of = (human_dir / "manifest.csv").read_bytes() + repr(CHANGED).encode()
+        path = cache / f"people-{zlib.crc32(made_of):08x}.pickle"
+        return _kept(path, lambda: _in_other_voices(human.load_speech(human_dir, "train")))
+
+    @classmethod
+    def _others(cls, human_dir: Path, cache: Path) -> list[Spoken]:
+        if not voices.is_there():
+            return []
+        path = cls.people_into_cache(human_dir, cache)
+        others: list[Spoken] = pickle.loads(path.read_bytes())
+        return others
+
+
+def _kept(path: Path, make: Callable[[], object]) -> Path:
+    if not path.exists():
+        made = make()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = path.with_suffix(".tmp")
+        unfinished.write_bytes(pickle.dumps(made, pickle.HIGHEST_PROTOCOL))
+        unfinished.replace(path)
+    return path
+
+
+def _in_other_voices(people: Sequence[Spoken]) -> list[Spoken]:
+    """Some of them once more."""
+    if not voices.is_there():
+        return []
+    rng = np.random.default_rng(0)
+    chosen = [spoken for spoken in people if rng.random() < CHANGED["human"]]
+    return [in_voice(spoken, voices.draw(rng)) for spoken in chosen]
 
 
 def _synthesize(
@@ -339,6 +408,8 @@ def _synthesize(
     rng = np.random.default_rng([seed, SPLITS[split]])
     counts = COUNTS if split == "train" else COUNTS | IN_TESTS
     takes: dict[str, list[Future[Spoken | None]]] = {kind: [] for kind in counts}
+    changes = split == "train" and _can_change_voices()
+    other = np.random.default_rng([seed, SPLITS[split], 1])  # the texts are the same without it
     # The two libraries draw from the same numbers of the C library, so they keep their order.
     with (
         closing(Speaker(split)) as speaker,
@@ -347,18 +418,20 @@ def _synthesize(
         ThreadPoolExecutor(1) as pico,
     ):
         engines = (
-            (speaker.espeak, speaker.with_espeak, libraries),
-            (speaker.flite, speaker.with_flite, libraries),
-            (speaker.festival, speaker.with_festival, festival),
-            (speaker.pico, speaker.with_pico, pico),
+            ("espeak", speaker.espeak, speaker.with_espeak, libraries),
+            ("flite", speaker.flite, speaker.with_flite, libraries),
+            ("festival", speaker.festival, speaker.with_festival, festival),
+            ("pico", speaker.pico, speaker.with_pico, pico),
         )
         rounds = list(counts)
         if split == "train":
             rounds += [kind for kind, times in MORE_IN_TRAINING.items() for _ in range(times)]
         for kind in rounds:
-            for (engine, plan, thread), count in zip(engines, counts[kind], strict=True):
+            for (name, engine, plan, thread), count in zip(engines, counts[kind], strict=True):
                 for _ in range(max(4, int(count * scale)) if engine is not None else 0):
                     take = plan(rng, _line(grammar, rng, kind, split), kind)
+                    if changes and not kind.startswith("device") and other.random() < CHANGED[name]:
+                        take = _in_voice_later(take, voices.draw(other))
                     takes[kind].append(thread.submit(take))
         bank: dict[str, list[Spoken]] = {}
         try:
