@@ -17,6 +17,7 @@ Z95 = 1.96
 RESAMPLES = 400
 MATCHED_RATIO = 1.1
 """Two items count as equally long when their lengths differ by less than a tenth."""
+_MATCHED = math.log(MATCHED_RATIO)
 
 
 def figure(value: float | None, n: float, low: float | None, high: float | None) -> Figure:
@@ -132,9 +133,13 @@ def matched_auc(
 ) -> float:
     """The AUC over pairs of about equal length only; NaN without such a pair."""
     distance = np.abs(np.log(positive_length)[:, None] - np.log(negative_length)[None])
-    pairs = distance < math.log(MATCHED_RATIO)
+    pairs = distance < _MATCHED
     above = (positive[:, None] > negative[None]) + 0.5 * (positive[:, None] == negative[None])
     return float(above[pairs].mean()) if pairs.any() else math.nan
+
+
+Names = tuple[Sequence[str], Sequence[str]]
+"""What the items of two classes have in common with others, such as their texts; "" is nothing."""
 
 
 def auc_figure(
@@ -142,21 +147,54 @@ def auc_figure(
     negative: Floats,
     lengths: tuple[Floats, Floats] | None = None,
     seed: int = 0,
+    alike: Sequence[Names] = (),
 ) -> Figure:
-    """An AUC, matched where lengths are given; interval by bootstrap over both classes."""
+    """An AUC, matched where lengths are given. The interval is the widest of those by bootstrap
+    over both classes and over each of the names, all of whose items are drawn together."""
     if not len(positive) or not len(negative):
         return nothing()
+    pairs = np.ones((len(positive), len(negative)))
+    if lengths is not None:
+        pairs[:] = np.abs(np.log(lengths[0])[:, None] - np.log(lengths[1])) < _MATCHED
+    above = (positive[:, None] > negative) + 0.5 * (positive[:, None] == negative)
 
-    def measure(ups: NDArray[np.int64], downs: NDArray[np.int64]) -> float:
-        if lengths is None:
-            return auc(positive[ups], negative[downs])
-        return matched_auc(positive[ups], negative[downs], lengths[0][ups], lengths[1][downs])
+    def spread(drawn: tuple[Floats, Floats]) -> tuple[float, float]:
+        """`drawn`: how often each item of either class, (draws, n)."""
+        ups, downs = drawn
+        compared = (ups @ pairs * downs).sum(1)
+        known = compared > 0
+        won = (ups @ (above * pairs) * downs).sum(1)
+        return _spread((won[known] / compared[known]).tolist())
 
-    rng = np.random.default_rng(seed)
     p, q = len(positive), len(negative)
-    found = [measure(rng.integers(p, size=p), rng.integers(q, size=q)) for _ in range(RESAMPLES)]
-    low, high = _spread(found)
-    return figure(measure(np.arange(p), np.arange(q)), p + q, low, high)
+    rng = np.random.default_rng(seed)
+    draws = [(rng.integers(p, size=p), rng.integers(q, size=q)) for _ in range(RESAMPLES)]
+    ups, downs = zip(*draws, strict=True)
+    bounds = [spread((_counts(ups, p), _counts(downs, q)))]
+    bounds += [spread(_drawn_by(names, seed)) for names in alike]
+    if lengths is None:
+        value = auc(positive, negative)
+    else:
+        value = matched_auc(positive, negative, *lengths)
+    known = [ends for ends in bounds if math.isfinite(ends[0])]
+    low = min((ends[0] for ends in known), default=math.nan)
+    high = max((ends[1] for ends in known), default=math.nan)
+    return figure(value, p + q, low, high)
+
+
+def _counts(drawn: Sequence[NDArray[np.int64]], n: int) -> Floats:
+    """How often each of n was drawn, (draws, n)."""
+    return np.array([np.bincount(one, minlength=n) for one in drawn], np.float64)
+
+
+def _drawn_by(names: Names, seed: int) -> tuple[Floats, Floats]:
+    """How often the items of either class are drawn where names are, (draws, n)."""
+    own = [[name or f"{at} of {side}" for at, name in enumerate(names[side])] for side in (0, 1)]
+    _, of = np.unique(own[0] + own[1], return_inverse=True)
+    n = int(of.max()) + 1
+    rng = np.random.default_rng(seed)
+    counts = _counts([rng.integers(n, size=n) for _ in range(RESAMPLES)], n)[:, of]
+    return counts[:, : len(own[0])], counts[:, len(own[0]) :]
 
 
 def difference(values: Callable[[NDArray[np.int64]], float], n: int, seed: int = 0) -> Figure:

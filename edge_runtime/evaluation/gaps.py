@@ -29,6 +29,9 @@ class Gap:
     """0.4 s into it."""
     times_ms: Floats
     scores: Floats
+    text: str = ""
+    """What was said, and by whom."""
+    voice: str = ""
 
     @property
     def scored(self) -> bool:
@@ -67,7 +70,9 @@ def _auc(ends: Sequence[Gap], pauses: Sequence[Gap], matched: bool, seed: int) -
     if matched:
         lengths = (column(ends, lambda g: g.speech), column(pauses, lambda g: g.speech))
     scores = column(ends, lambda g: g.score), column(pauses, lambda g: g.score)
-    return figures.auc_figure(*scores, lengths, seed)
+    texts = [gap.text for gap in ends], [gap.text for gap in pauses]
+    voices = [gap.voice for gap in ends], [gap.voice for gap in pauses]
+    return figures.auc_figure(*scores, lengths, seed, (texts, voices))
 
 
 def curve(gaps: Sequence[Gap]) -> list[dict[str, float | None]]:

@@ -101,7 +101,9 @@ class Tally:
         times_ms, scores = trace.within(cue.start, cue.end)
         score = trace.gap_scores.get(cue.start, 0.0)
         length = cue.end - cue.start
-        self.gaps.append(Gap(ended, cue.detail, cue.speech, length, score, times_ms, scores))
+        self.gaps.append(
+            Gap(ended, cue.detail, cue.speech, length, score, times_ms, scores, *self._said)
+        )
 
     def pause(self, cue: Cue, clip: Clip, trace: Trace) -> None:
         self._gap(cue, trace, False)

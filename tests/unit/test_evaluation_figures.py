@@ -94,6 +94,32 @@ def test_matching_keeps_what_does_not_come_from_the_length() -> None:
     assert found["ci95"][0] < found["value"] < found["ci95"][1]
 
 
+def test_few_texts_said_often_say_less_than_as_many_of_their_own() -> None:
+    """Each text is heard well or badly, however often it is said."""
+    rng = np.random.default_rng(0)
+    texts = [str(number) for number in range(6)]
+    said = [texts[at % 6] for at in range(120)]
+    easy = dict(zip(texts, rng.normal(0.5, 1.0, 6), strict=True))
+    stops = np.array([easy[text] + rng.normal(0, 0.3) for text in said])
+    held = rng.normal(0, 0.5, 120)
+    plain = figures.auc_figure(stops, held)
+    honest = figures.auc_figure(stops, held, alike=((said, [""] * 120),))
+    assert honest["value"] == plain["value"] and honest["n"] == plain["n"]
+    width = [ends[1] - ends[0] for ends in (plain["ci95"], honest["ci95"])]
+    assert width[1] > 2 * width[0]
+    nobody = figures.auc_figure(stops, held, alike=(([""] * 120, [""] * 120),))
+    assert nobody["ci95"] == pytest.approx(plain["ci95"], abs=0.02)
+
+
+def test_what_ends_and_pauses_have_in_common_is_drawn_together() -> None:
+    """In each text the end scores just above its own pause: no draw of texts can take that away."""
+    base = np.linspace(0, 50, 60)
+    texts = [str(number) for number in range(60)]
+    lengths = np.exp(base), np.exp(base)  # only within a text are they alike
+    found = figures.auc_figure(base + 0.1, base, lengths, alike=((texts, texts),))
+    assert found["value"] == 1 and found["ci95"] == [1, 1]
+
+
 def items(*rows: tuple[float, float]) -> Crossings:
     """Each item reaches its score at its time, in ms, and is at zero before."""
     return Crossings([(np.array([0.0, at]), np.array([0.0, score])) for at, score in rows])

@@ -49,6 +49,13 @@ def figures(one: Clip, decided: Trace) -> dict[str, dict[str, object]]:
     return tally.figures(0)
 
 
+def test_gaps_know_what_was_said_and_by_whom() -> None:
+    turn = clip(Cue("pause", 2 * S, 4 * S, "clause", S), Cue("end", 5 * S, 8 * S, "", 2 * S))
+    tally = Tally()
+    tally.add(replace(turn, text="put it down", voice_name="slt"), trace())
+    assert [(gap.text, gap.voice) for gap in tally.gaps] == [("put it down", "slt")] * 2
+
+
 def test_speaking_into_a_pause_and_after_the_end_are_different_things() -> None:
     turn = clip(Cue("pause", 2 * S, 4 * S, "clause", S), Cue("end", 5 * S, 8 * S, "", 2 * S))
     early = figures(turn, trace(takes=(3 * S,)))

@@ -142,7 +142,7 @@ def test_what_is_cut_off_is_not_what_tells_the_two_apart(
     casting: Casting, kinds: tuple[str, str], ends: bool
 ) -> None:
     whole = [joined(spoken) for spoken in casting.material.spoken[kinds[0]]]
-    for (sound, _), _ in pairs(casting.material, kinds, 4):
+    for (sound, _), *_ in pairs(casting.material, kinds, 4):
         n = len(sound)
         kept = [pcm[-n:] if ends else pcm[:n] for pcm in whole if len(pcm) >= n]
         assert any((np.sign(pcm) == np.sign(sound)).all() for pcm in kept)

@@ -13,7 +13,7 @@ from edge_runtime.evaluation import figures
 from edge_runtime.evaluation.baselines import chunk_ends
 from edge_runtime.evaluation.clip import SCORED_AFTER, Clip, score_at
 from edge_runtime.evaluation.figures import Figure, Floats
-from edge_runtime.evaluation.material import Material, Spoken
+from edge_runtime.evaluation.material import Material, Spoken, words
 from edge_runtime.evaluation.proofs import Bench, high, low, proof
 from edge_runtime.evaluation.proofs.envelopes import loudness, noise_like, share_envelope
 from edge_runtime.evaluation.scenarios import Casting, clips
@@ -40,6 +40,7 @@ class Pair(NamedTuple):
     sounds: tuple[Samples, Samples]
     alike: bool
     """Before they were cut to one length, the lengths were nearly the same."""
+    of: tuple[Spoken, Spoken]
 
 
 def joined(spoken: Spoken) -> Samples:
@@ -62,13 +63,15 @@ def pairs(material: Material, kinds: tuple[str, str], count: int) -> Iterator[Pa
     """Utterances of two kinds and about one length, with one envelope. What is said while the
     device speaks begins together, what ends a turn ends together: what would be cut off there says
     which of the two it is."""
-    first, second = ([joined(spoken) for spoken in whole(material, kind)] for kind in kinds)
+    people = [whole(material, kind) for kind in kinds]
+    first, second = ([joined(spoken) for spoken in said_so] for said_so in people)
     ends = kinds[0] == "turn"
     for number, (one, other) in enumerate(alike(first, second, count)):
         ratio = abs(math.log(len(first[one]) / len(second[other])))
         near = ratio < math.log(ALIKE_RATIO)
         if near or number < count / 2:
-            yield Pair(share_envelope(first[one], second[other], ends), near)
+            sounds = share_envelope(first[one], second[other], ends)
+            yield Pair(sounds, near, (people[0][one], people[1][other]))
 
 
 def whole(material: Material, kind: str) -> list[Spoken]:
@@ -136,16 +139,22 @@ def _contrast(bench: Bench, kinds: tuple[str, str], count: int) -> dict[str, Fig
     have both."""
     scores: dict[str, tuple[list[float], list[float]]] = {}
     near: list[bool] = []
+    texts: tuple[list[str], list[str]] = ([], [])
+    voices: tuple[list[str], list[str]] = ([], [])
     for casting in bench.casts:
         if not all(casting.material.has(kind) for kind in kinds):
             continue
         for index, pair in enumerate(pairs(casting.material, kinds, count)):
             near.append(pair.alike)
             for side, pcm in enumerate(pair.sounds):
+                texts[side].append(words(pair.of[side]))
+                voices[side].append(pair.of[side].voice)
                 for name, value in _pair_scores(bench, casting, index, pcm, kinds[0]).items():
                     scores.setdefault(name, ([], []))[side].append(value)
     found = {
-        name: figures.auc_figure(np.array(one), np.array(other), seed=bench.seed)
+        name: figures.auc_figure(
+            np.array(one), np.array(other), seed=bench.seed, alike=(texts, voices)
+        )
         for name, (one, other) in scores.items()
     }
     return found | {"pairs_alike_in_length": figures.share(sum(near), len(near))}
