@@ -109,15 +109,23 @@ def rate(count: int, units: float) -> Figure:
     return figure(count / units, round(units, 3), low / units, high / units)
 
 
-def percentile(values: Sequence[float], percent: float, seed: int = 0) -> Figure:
-    """A percentile, interval by bootstrap over the values."""
+def percentile(
+    values: Sequence[float], percent: float, seed: int = 0, alike: Sequence[Sequence[str]] = ()
+) -> Figure:
+    """A percentile; the interval is the widest of those by bootstrap over the values and over each
+    of their names, as `auc_figure` has it."""
     if not values:
         return nothing()
     array = np.asarray(values, np.float64)
     rng = np.random.default_rng(seed)
     picks = rng.integers(len(array), size=(RESAMPLES, len(array)))
-    low, high = np.percentile(np.percentile(array[picks], percent, axis=1), [2.5, 97.5])
-    return figure(float(np.percentile(array, percent)), len(array), float(low), float(high))
+    bounds = [_spread(np.percentile(array[picks], percent, axis=1).tolist())]
+    for names in alike:
+        times = _drawn_by((names, ()), seed)[0].astype(np.int64)
+        drawn = [np.percentile(np.repeat(array, often), percent) for often in times]
+        bounds.append(_spread([float(value) for value in drawn]))
+    low, high = zip(*bounds, strict=True)
+    return figure(float(np.percentile(array, percent)), len(array), min(low), max(high))
 
 
 def auc(positive: Floats, negative: Floats) -> float:

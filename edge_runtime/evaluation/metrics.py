@@ -71,6 +71,8 @@ class Tally:
     def __init__(self) -> None:
         self.shares: dict[str, list[Item]] = defaultdict(list)
         self.values: dict[str, list[float]] = defaultdict(list)
+        self.whose: dict[str, list[tuple[str, str]]] = defaultdict(list)
+        """Text and voice of each of the values."""
         self.counts: dict[str, int] = defaultdict(int)
         self.units: dict[str, float] = defaultdict(float)
         self.gaps: list[Gap] = []
@@ -84,6 +86,10 @@ class Tally:
 
     def _share(self, name: str, hit: bool) -> None:
         self.shares[name].append(Item(int(hit), 1, *self._said))
+
+    def _value(self, name: str, value: float) -> None:
+        self.values[name].append(value)
+        self.whose[name].append(self._said)
 
     def add(self, clip: Clip, trace: Trace) -> None:
         self._said = clip.text, clip.voice_name
@@ -123,7 +129,7 @@ class Tally:
         ever = first(trace.takes, cue.start, cue.start + ANSWERED_WITHIN)
         self._share("unanswered_rate", ever is None)
         if took is not None:
-            self.values["response_latency_ms"].append((took - cue.start) / MS + RESPONSE_MS)
+            self._value("response_latency_ms", (took - cue.start) / MS + RESPONSE_MS)
         wanted, until = cue.facts, cue.start + TAKEN_WITHIN
         self._handed_on(wanted.get("delegate"), cue.start, until, trace)
         if "act" in wanted and took is not None and in_time and took in trace.acts:
@@ -180,7 +186,7 @@ class Tally:
         self._share("stopped_before_rate", already)
         if silent is not None and not already:
             latency_ms = (silent - cue.start) / MS + RESPONSE_MS + FADE_MS
-            self.values["stop_latency_ms"].append(latency_ms)
+            self._value("stop_latency_ms", latency_ms)
 
     def distraction(self, cue: Cue, clip: Clip, trace: Trace) -> None:
         """Something that shall neither stop the device nor be answered."""
@@ -229,7 +235,7 @@ class Tally:
         self._share("vision_recall", found is not None)
         self._share(f"vision_recall_{cue.kind}", found is not None)
         if found is not None:
-            self.values["vision_latency_ms"].append((found - cue.start) / MS + RESPONSE_MS)
+            self._value("vision_latency_ms", (found - cue.start) / MS + RESPONSE_MS)
 
     def hand_in_silence(self, cue: Cue, clip: Clip, trace: Trace) -> None:
         waved = _first_named(trace.actions, "wave", cue.start, cue.end)
@@ -254,7 +260,7 @@ class Tally:
             return
         self._share("weave_delivered_rate", took is not None)
         if took is not None:
-            self.values["weave_delay_ms"].append((took - cue.start) / MS + RESPONSE_MS)
+            self._value("weave_delay_ms", (took - cue.start) / MS + RESPONSE_MS)
 
     def busy_floor(self, cue: Cue, clip: Clip, trace: Trace) -> None:
         """A result is here and the person is speaking: wait."""
@@ -301,8 +307,9 @@ class Tally:
             found[name] = figures.rate(self.counts.get(name, 0), self.units.get(name, 0.0))
         for name, percents in PERCENTILES.items():
             for percent in percents:
+                whose = zip(*self.whose.get(name, []), strict=True)
                 values = self.values.get(name, [])
-                found[f"{name}_p{percent}"] = figures.percentile(values, percent, seed)
+                found[f"{name}_p{percent}"] = figures.percentile(values, percent, seed, [*whose])
         for name in ("cer", "wer"):
             found[name] = figures.ratio(self.edits.get(name, []), seed)
         told = zip(told_apart(self.sentences), self.sentences, strict=False)  # none, or all of them

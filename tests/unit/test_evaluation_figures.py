@@ -111,6 +111,16 @@ def test_few_texts_said_often_say_less_than_as_many_of_their_own() -> None:
     assert nobody["ci95"] == pytest.approx(plain["ci95"], abs=0.02)
 
 
+def test_a_percentile_of_few_texts_is_as_sure_as_they_are_many() -> None:
+    late = [400.0] * 50 + [900.0] * 50
+    texts = ["stop"] * 50 + ["hold on"] * 50
+    plain, honest = (figures.percentile(late, 60, alike=names) for names in ([], [texts]))
+    assert plain["value"] == honest["value"] == 900
+    assert honest["ci95"] == [400, 900]
+    every = figures.percentile([float(v) for v in range(100)], 50, alike=[[""] * 100])
+    assert 30 < every["ci95"][0] < 50 < every["ci95"][1] < 70
+
+
 def test_what_ends_and_pauses_have_in_common_is_drawn_together() -> None:
     """In each text the end scores just above its own pause: no draw of texts can take that away."""
     base = np.linspace(0, 50, 60)
