@@ -2,7 +2,8 @@
 
 `python -m engines.reference.measure --data DIR --out training/figures.json`. Conversations are
 composed as in training, from voices, phrasings and (where `--data` has them) speakers that were not
-trained on; those of `phrased` wish and ask in words that no template of training has. The device's
+trained on; those of `phrased` wish and ask in words that no template of training has, and
+`children` are the same people and conversations as `human`, moved to a child's voice. The device's
 side follows the script (teacher-forced); closed loops are `edge-runtime demo`. Names and
 definitions of the metrics: takeover and stop as in CARD.md.
 """
@@ -11,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -22,10 +22,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from edge_runtime.evaluation.figures import share
 from edge_runtime.evaluation.sentences import edits
 from engines.reference.corpus.draft import Conversation, Mark
 from engines.reference.corpus.factory import build_composers
 from engines.reference.corpus.text import PHRASED
+from engines.reference.corpus.voices import CHILD, Voice, is_there
 from engines.reference.export import load
 from engines.reference.losses import Batch, compute
 from engines.reference.model import TURN_SAMPLES, InteractionModel, Outputs
@@ -40,18 +42,6 @@ TAKEN = 0.9
 of ours."""
 PATIENCE = 9
 """Turns the script waits before it answers, so that a model may take up to 2 s."""
-
-
-def wilson(hits: int, total: int) -> dict[str, Any]:
-    """A share with its 95 % interval (Wilson 1927)."""
-    if total == 0:
-        return {"value": None, "n": 0, "ci95": [None, None]}
-    z, share = 1.96, hits / total
-    middle = share + z * z / (2 * total)
-    spread = z * math.sqrt(share * (1 - share) / total + z * z / (4 * total * total))
-    scale = 1 + z * z / total
-    low, high = (middle - spread) / scale, (middle + spread) / scale
-    return {"value": round(share, 4), "n": total, "ci95": [round(low, 4), round(high, 4)]}
 
 
 @dataclass
@@ -218,13 +208,13 @@ class Tally:
     def _at_the_same_share(self, wanted: str, unwanted: str) -> dict[str, Any]:
         """How much of what is unwanted comes with nine tenths of what is wanted."""
         if not self.peaks[wanted]:
-            return wilson(0, 0)
+            return share(0, 0)
         threshold = np.quantile(self.peaks[wanted], 1 - TAKEN)
         found = [peak >= threshold for peak in self.peaks[unwanted]]
-        return wilson(sum(found), len(found))
+        return share(sum(found), len(found))
 
     def report(self) -> dict[str, Any]:
-        figures = {k: wilson(sum(v), len(v)) for k, v in sorted(self.share.items())}
+        figures = {k: share(sum(v), len(v)) for k, v in sorted(self.share.items())}
         for name, values in sorted(self.latency.items()):
             for percent in (50, 90, 95):
                 value = round(float(np.percentile(values, percent)), 0)
@@ -244,13 +234,18 @@ class Tally:
 
 
 def measure(
-    model: InteractionModel, settings: Settings, split: str, human: bool, count: int
+    model: InteractionModel,
+    settings: Settings,
+    split: str,
+    human: bool,
+    count: int,
+    voice: Voice | None = None,
 ) -> dict[str, Any]:
-    """Figures over `count` conversations of 30 s."""
+    """Figures over `count` conversations of 30 s; `voice`: what becomes of who was recorded."""
     mine = replace(
         settings, human_share=1.0 if human else 0.0, data=settings.data if human else None
     )
-    composer = build_composers(mine, None, split)["duplex"]
+    composer = build_composers(mine, None, split, voice)["duplex"]
     composer.lags, composer.mistakes = (PATIENCE,), 0.0
     tally = Tally()
     for start in range(0, count, 8):
@@ -293,6 +288,8 @@ def main() -> None:
     }
     if arguments.data is not None:
         rows["human"] = measure(model, settings, "test_seen", True, arguments.count)
+        if is_there():
+            rows["children"] = measure(model, settings, "test_seen", True, arguments.count, CHILD)
     for row in rows.values():
         for name in meaningless:
             del row[name]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,6 +16,9 @@ import soundfile
 from edge_runtime.errors import InputError
 from edge_runtime.evaluation import material
 from engines.reference.corpus import human
+from engines.reference.corpus.bank import Bank, Spoken
+from engines.reference.corpus.factory import build_composers
+from engines.reference.corpus.voices import CHILD
 
 S = 16_000
 
@@ -98,3 +102,47 @@ def test_a_folder_without_speech_is_refused_before_anybody_is_synthesized(
     folder(tmp_path, "gone.wav,speech_sentence,dev", "b.wav,music,dev")
     with pytest.raises(InputError, match=r"no usable speech.*split dev.*0\.3 to 15 s"):
         material.load_materials(tmp_path, 0.01, 1, lambda text: None)
+
+
+def speakers(here: Path, split: str, count: int = 12) -> Path:
+    names = [f"{number}.wav" for number in range(count)]
+    for name in names:
+        speak(here, name, speech_s=0.5)
+    return folder(here, *(f"{name},speech_sentence,{split}" for name in names))
+
+
+def people(bank: Bank) -> list[Spoken]:
+    return [spoken for spoken in bank["turn"] if spoken.source == "human"]
+
+
+@pytest.mark.filterwarnings("ignore:.*the corpus has one synthesizer less")
+def test_some_who_train_come_once_more_in_another_voice(tmp_path: Path) -> None:
+    pytest.importorskip("pyworld", reason="WORLD is missing: pip install pyworld-prebuilt")
+    data, cache = speakers(tmp_path, "train"), tmp_path / "bank"
+    first, again = (Bank.build(3, 0.001, data, cache=cache) for _ in range(2))
+    assert 12 < len(people(first)) < 24
+    assert len(list(cache.glob("people-*.pickle"))) == 1
+    for one, other in zip(people(first), people(again), strict=True):
+        assert np.array_equal(one.segments[0].pcm, other.segments[0].pcm)
+    without = Bank.build(3, 0.001, data, cache=None)
+    assert len(people(without)) == len(people(first)), "the same ones, kept or not"
+
+
+@pytest.mark.filterwarnings("ignore:.*the corpus has one synthesizer less")
+def test_who_is_measured_can_be_a_child(tmp_path: Path) -> None:
+    pytest.importorskip("pyworld", reason="WORLD is missing: pip install pyworld-prebuilt")
+    data = speakers(tmp_path, "dev", count=3)
+    settings = SimpleNamespace(
+        data=data, folder=tmp_path, turns=20, scale=0.001, human_share=1.0, seed=3
+    )
+    grown, child = (
+        build_composers(settings, split="test_seen", voice=voice)["duplex"].bank
+        for voice in (None, CHILD)
+    )
+    assert len(people(grown)) == len(people(child)) == 3
+    for one, other in zip(people(grown), people(child), strict=True):
+        assert not np.array_equal(one.segments[0].pcm, other.segments[0].pcm)
+    assert all(
+        np.array_equal(one.segments[0].pcm, other.segments[0].pcm)
+        for one, other in zip(grown["device"], child["device"], strict=True)
+    )

@@ -10,11 +10,12 @@ import numpy as np
 
 from engines.reference.corpus import human
 from engines.reference.corpus.acoustics import Acoustics, generated_beds
-from engines.reference.corpus.bank import Bank
+from engines.reference.corpus.bank import Bank, in_voice
 from engines.reference.corpus.conversation import LATE, PACED, Composer
 from engines.reference.corpus.dense import DenseComposer
 from engines.reference.corpus.photographs import Photographs
 from engines.reference.corpus.text import Grammar
+from engines.reference.corpus.voices import Voice
 
 GRAMMAR = Path(__file__).parent / "grammar.yaml"
 
@@ -46,9 +47,10 @@ def build_composers(
     settings: CorpusSettings,
     progress: Callable[[str], None] | None = None,
     split: str = "train",
+    voice: Voice | None = None,
 ) -> dict[str, Composer]:
     """Composers of both stages over one bank of `settings.scale`; human speech where
-    `settings.data` has it."""
+    `settings.data` has it, all of it moved to `voice` if that is given."""
     data = settings.data
     bank = Bank.build(
         seed=settings.seed,
@@ -58,6 +60,9 @@ def build_composers(
         cache=bank_folder(settings),
         progress=progress,
     )
+    if voice is not None:
+        for spoken in bank.values():
+            spoken[:] = [in_voice(one, voice) if one.source == "human" else one for one in spoken]
     rng = np.random.default_rng(settings.seed)
     part = "train" if split == "train" else "dev"
     recorded = [] if data is None else human.load_noises(data, part)

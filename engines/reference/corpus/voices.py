@@ -43,6 +43,10 @@ class Voice:
     """0 .. 1: this share of what is voiced becomes noise."""
 
 
+CHILD = Voice(pitch=1.5, melody=1.0, formants=1.2, breath=0.0)
+"""What makes a child of most who were recorded."""
+
+
 def is_there() -> bool:
     return importlib.util.find_spec("pyworld") is not None
 
