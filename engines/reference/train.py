@@ -90,6 +90,11 @@ class Settings:
     human_share: Annotated[float, "share of the turns that are recordings of people (--data)"] = (
         0.35
     )
+    moved: Annotated[
+        float,
+        "share of the voices that are moved to another pitch and throat; of the people of --data "
+        "so many are there once more",
+    ] = 0.5
     dense: Annotated[float, "share of the steps on speech upon speech instead of conversations"] = (
         0.3
     )
@@ -142,7 +147,7 @@ def parse() -> Settings:
     for name in ("processes", "batch", "turns", "log_every", "warmup", "tick"):
         if getattr(settings, name) < 1:
             parser.error(f"--{name.replace('_', '-')} must be 1 or more")
-    for name in ("dense", "own", "recorded", "human_share", "average"):
+    for name in ("dense", "own", "recorded", "human_share", "moved", "average"):
         if not 0 <= getattr(settings, name) <= 1:
             parser.error(f"--{name.replace('_', '-')} is a share, 0 to 1")
     if settings.device.startswith("cuda") and not torch.cuda.is_available():
@@ -371,10 +376,12 @@ class Trainer:
         recorded = self._recordings()  # before minutes of synthesis: there may be mistakes in them
         if settings.processes > 1:  # the others find the bank that the first one synthesizes
             if self.rank == 0:
-                folder = bank_folder(settings)
-                Bank.into_cache(settings.seed, settings.scale, folder, progress=self._tell)
-                if settings.data is not None and voices.is_there():
-                    Bank.people_into_cache(settings.data, folder)
+                folder, moved = bank_folder(settings), settings.moved if voices.is_there() else 0.0
+                Bank.into_cache(
+                    settings.seed, settings.scale, folder, progress=self._tell, moved=moved
+                )
+                if settings.data is not None and moved:
+                    Bank.people_into_cache(settings.data, folder, moved)
             dist.barrier()
         composers: dict[str, Composer | Recordings] = {**build_composers(settings, self._tell)}
         if recorded is not None:

@@ -217,7 +217,7 @@ def test_another_pace_is_another_pitch_and_its_phones_move_along(bank: Bank) -> 
 
 def test_paces_differ_in_training_alone(tmp_path: Path) -> None:
     for split, differs in (("train", True), ("test_seen", False)):
-        settings = Settings(folder=tmp_path, scale=0.004, turns=TURNS, seed=3)
+        settings = Settings(folder=tmp_path, scale=0.004, moved=0.0, turns=TURNS, seed=3)
         composer = build_composers(settings, split=split)["duplex"]
         lengths = {sum(len(s.pcm) for s in one.segments) for one in composer.bank["turn"]}
         draft = Draft(TURNS, np.random.default_rng(1))

@@ -119,12 +119,12 @@ def people(bank: Bank) -> list[Spoken]:
 def test_some_who_train_come_once_more_in_another_voice(tmp_path: Path) -> None:
     pytest.importorskip("pyworld", reason="WORLD is missing: pip install pyworld-prebuilt")
     data, cache = speakers(tmp_path, "train"), tmp_path / "bank"
-    first, again = (Bank.build(3, 0.001, data, cache=cache) for _ in range(2))
+    first, again = (Bank.build(3, 0.001, data, cache=cache, moved=0.5) for _ in range(2))
     assert 12 < len(people(first)) < 24
     assert len(list(cache.glob("people-*.pickle"))) == 1
     for one, other in zip(people(first), people(again), strict=True):
         assert np.array_equal(one.segments[0].pcm, other.segments[0].pcm)
-    without = Bank.build(3, 0.001, data, cache=None)
+    without = Bank.build(3, 0.001, data, cache=None, moved=0.5)
     assert len(people(without)) == len(people(first)), "the same ones, kept or not"
 
 
@@ -133,7 +133,7 @@ def test_who_is_measured_can_be_a_child(tmp_path: Path) -> None:
     pytest.importorskip("pyworld", reason="WORLD is missing: pip install pyworld-prebuilt")
     data = speakers(tmp_path, "dev", count=3)
     settings = SimpleNamespace(
-        data=data, folder=tmp_path, turns=20, scale=0.001, human_share=1.0, seed=3
+        data=data, folder=tmp_path, turns=20, scale=0.001, human_share=1.0, moved=0.5, seed=3
     )
     grown, child = (
         build_composers(settings, split="test_seen", voice=voice)["duplex"].bank

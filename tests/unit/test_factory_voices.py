@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import warnings
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,7 +17,8 @@ from numpy.typing import NDArray
 from scipy.signal import lfilter
 
 from engines.reference.corpus import bank as bank_module
-from engines.reference.corpus.bank import RATE_HZ, Segment, Spoken, in_voice
+from engines.reference.corpus import factory
+from engines.reference.corpus.bank import RATE_HZ, Bank, Segment, Spoken, in_voice
 from engines.reference.corpus.voices import Voice, draw
 from engines.reference.corpus.voices import in_voice as sound_in_voice
 
@@ -125,14 +128,16 @@ def test_an_utterance_keeps_its_words_times_and_loudness() -> None:
 
 def test_half_of_the_people_are_there_once_more() -> None:
     people = [spoken() for _ in range(40)]
-    others = bank_module._in_other_voices(people)
+    others = bank_module._in_other_voices(people, 0.5)
     assert 10 < len(others) < 30
-    assert bank_module._in_other_voices(people)[0].segments[0].pcm.tolist() == (
+    assert bank_module._in_other_voices(people, 0.5)[0].segments[0].pcm.tolist() == (
         others[0].segments[0].pcm.tolist()
     )
 
 
-def test_only_training_has_other_voices(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_so_many_of_those_who_are_synthesized_have_a_voice_of_their_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     asked: list[float] = []
 
     def note(pcm: NDArray[np.float32], rate_hz: int, voice: Voice) -> NDArray[np.float32]:
@@ -142,9 +147,28 @@ def test_only_training_has_other_voices(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(bank_module.voices, "in_voice", note)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of synthesizers that are not here
-        bank_module.Bank.build(seed=3, scale=0.001, human_dir=None, split="test_seen")
+        plain = bank_module.Bank.build(seed=3, scale=0.001, human_dir=None)
         assert not asked
-        bank = bank_module.Bank.build(seed=3, scale=0.001, human_dir=None)
+        bank = bank_module.Bank.build(seed=3, scale=0.001, human_dir=None, moved=0.5)
+    said = [[u.segments[0].text for u in one["turn"]] for one in (plain, bank)]
+    assert said[0] == said[1], "the same words, whoever says them"
     utterances = sum(len(bank[kind]) for kind in bank if not kind.startswith("device"))
     assert 0.2 * utterances < len(asked) < 1.5 * utterances
     assert len(set(asked)) > len(asked) / 3, "each has one of its own"
+
+
+def test_only_training_has_other_voices(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    asked: dict[str, float] = {}
+
+    def build(*, split: str, moved: float, **_: object) -> Bank:
+        asked[split] = moved
+        raise RuntimeError(split)
+
+    monkeypatch.setattr(factory.Bank, "build", build)
+    settings = SimpleNamespace(
+        data=None, folder=tmp_path, turns=20, scale=0.001, human_share=0.0, moved=0.4, seed=3
+    )
+    for split in ("train", "test_seen"):
+        with pytest.raises(RuntimeError, match=split):
+            factory.build_composers(settings, split=split)
+    assert asked == {"train": 0.4, "test_seen": 0.0}

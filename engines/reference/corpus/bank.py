@@ -52,9 +52,9 @@ MORE_IN_TRAINING = {"backchannel": 3, "interruption": 2, "cancel": 2}
 reasons to stop, and not why."""
 SPLITS = {"train": 1, "test_seen": 2, "test_unseen": 3, PHRASED: 4}
 """And what differs from training: voices and phrasings; synthesizers, too; templates, too."""
-CHANGED = {"espeak": 0.25, "flite": 0.5, "festival": 0.5, "pico": 0.5, "human": 0.5}
-"""By source: the share of what people say in training that is in another voice; espeak-ng has a
-hundred of its own. Recordings of people are there as they are, too."""
+MOVED = {"espeak": 0.5, "flite": 1.0, "festival": 1.0, "pico": 1.0}
+"""By source: how much of the share of moved voices (`voices.py`); espeak-ng has a hundred of its
+own."""
 GRAMMAR = Path(__file__).parent / "grammar.yaml"
 Engine = TypeVar("Engine")
 
@@ -206,13 +206,6 @@ def _if_there(make: Callable[[], Engine]) -> Engine | None:
         return None
 
 
-def _can_change_voices() -> bool:
-    if voices.is_there():
-        return True
-    warnings.warn("voices stay as they come: pip install pyworld-prebuilt", stacklevel=3)
-    return False
-
-
 def at_pace(spoken: Spoken, longer: int, shorter: int) -> Spoken:
     """The same in `longer / shorter` of the time and as much lower: another voice, another pace
     (speed perturbation: Ko et al., Audio Augmentation for Speech Recognition, 2015)."""
@@ -320,12 +313,18 @@ class Bank(dict[str, list[Spoken]]):
         split: str = "train",
         cache: Path | None = None,
         progress: Callable[[str], None] | None = None,
+        moved: float = 0.0,
     ) -> Bank:
-        """Synthesize, or take from the cache; `split` is one of SPLITS."""
+        """Synthesize, or take from the cache; `split` is one of SPLITS. `moved`: the share of what
+        people say that is in another voice (`voices.py`); so many of those who were recorded are
+        there once more."""
+        if moved and not voices.is_there():
+            warnings.warn("voices stay as they come: pip install pyworld-prebuilt", stacklevel=2)
+            moved = 0.0
         if cache is None:
-            bank = cls(_synthesize(seed, scale, split, progress))
+            bank = cls(_synthesize(seed, scale, split, progress, moved))
         else:
-            path = cls.into_cache(seed, scale, cache, split, progress)
+            path = cls.into_cache(seed, scale, cache, split, progress, moved)
             bank = cls(pickle.loads(path.read_bytes()))
         if human_dir is not None:
             from engines.reference.corpus import human
@@ -333,10 +332,11 @@ class Bank(dict[str, list[Spoken]]):
             part = "train" if split == "train" else "dev"
             people = human.load_speech(human_dir, part)
             others: Sequence[Spoken] = ()
-            if split == "train":
-                others = (
-                    _in_other_voices(people) if cache is None else cls._others(human_dir, cache)
-                )
+            if moved and cache is not None:
+                kept = cls.people_into_cache(human_dir, cache, moved)
+                others = pickle.loads(kept.read_bytes())
+            elif moved:
+                others = _in_other_voices(people, moved)
             listed = sum(row["kind"] in human.SPEECH for row in human.rows(human_dir, part))
             if progress:
                 progress(f"people: {len(people)} of {listed} clips of speech with split {part}")
@@ -355,31 +355,23 @@ class Bank(dict[str, list[Spoken]]):
         cache: Path,
         split: str = "train",
         progress: Callable[[str], None] | None = None,
+        moved: float = 0.0,
     ) -> Path:
         """Synthesize, unless it is there; returns the file. A changed grammar makes a new one."""
         texts = GRAMMAR.read_bytes() + GRAMMAR.with_name(PHRASINGS).read_bytes()
-        voices_too = repr(CHANGED).encode() if split == "train" and voices.is_there() else b""
-        crc = zlib.crc32(texts + voices_too)
-        path = cache / f"{split}-{seed}-{scale:g}-{crc:08x}.pickle"
-        return _kept(path, lambda: dict(_synthesize(seed, scale, split, progress)))
+        name = f"{split}-{seed}-{scale:g}-{zlib.crc32(texts):08x}"
+        path = cache / f"{name}{f'-moved-{moved:g}' if moved else ''}.pickle"
+        return _kept(path, lambda: dict(_synthesize(seed, scale, split, progress, moved)))
 
     @staticmethod
-    def people_into_cache(human_dir: Path, cache: Path) -> Path:
-        """Give half of the people who train other voices, unless that was done; returns the file,
+    def people_into_cache(human_dir: Path, cache: Path, moved: float) -> Path:
+        """Give some of the people who train other voices, unless that was done; returns the file,
         which holds those alone."""
         from engines.reference.corpus import human
 
-        made_of = (human_dir / "manifest.csv").read_bytes() + repr(CHANGED).encode()
-        path = cache / f"people-{zlib.crc32(made_of):08x}.pickle"
-        return _kept(path, lambda: _in_other_voices(human.load_speech(human_dir, "train")))
-
-    @classmethod
-    def _others(cls, human_dir: Path, cache: Path) -> list[Spoken]:
-        if not voices.is_there():
-            return []
-        path = cls.people_into_cache(human_dir, cache)
-        others: list[Spoken] = pickle.loads(path.read_bytes())
-        return others
+        listed = zlib.crc32((human_dir / "manifest.csv").read_bytes())
+        path = cache / f"people-{listed:08x}-moved-{moved:g}.pickle"
+        return _kept(path, lambda: _in_other_voices(human.load_speech(human_dir, "train"), moved))
 
 
 def _kept(path: Path, make: Callable[[], object]) -> Path:
@@ -392,23 +384,24 @@ def _kept(path: Path, make: Callable[[], object]) -> Path:
     return path
 
 
-def _in_other_voices(people: Sequence[Spoken]) -> list[Spoken]:
-    """Some of them once more."""
-    if not voices.is_there():
-        return []
+def _in_other_voices(people: Sequence[Spoken], share: float) -> list[Spoken]:
+    """So many of them."""
     rng = np.random.default_rng(0)
-    chosen = [spoken for spoken in people if rng.random() < CHANGED["human"]]
+    chosen = [spoken for spoken in people if rng.random() < share]
     return [in_voice(spoken, voices.draw(rng)) for spoken in chosen]
 
 
 def _synthesize(
-    seed: int, scale: float, split: str, progress: Callable[[str], None] | None
+    seed: int,
+    scale: float,
+    split: str,
+    progress: Callable[[str], None] | None,
+    moved: float = 0.0,
 ) -> Mapping[str, list[Spoken]]:
     grammar = Grammar.load(GRAMMAR, load_prose(split), load_words(split))
     rng = np.random.default_rng([seed, SPLITS[split]])
     counts = COUNTS if split == "train" else COUNTS | IN_TESTS
     takes: dict[str, list[Future[Spoken | None]]] = {kind: [] for kind in counts}
-    changes = split == "train" and _can_change_voices()
     other = np.random.default_rng([seed, SPLITS[split], 1])  # the texts are the same without it
     # The two libraries draw from the same numbers of the C library, so they keep their order.
     with (
@@ -430,7 +423,8 @@ def _synthesize(
             for (name, engine, plan, thread), count in zip(engines, counts[kind], strict=True):
                 for _ in range(max(4, int(count * scale)) if engine is not None else 0):
                     take = plan(rng, _line(grammar, rng, kind, split), kind)
-                    if changes and not kind.startswith("device") and other.random() < CHANGED[name]:
+                    here = 0.0 if kind.startswith("device") else moved * MOVED[name]
+                    if here and other.random() < here:
                         take = _in_voice_later(take, voices.draw(other))
                     takes[kind].append(thread.submit(take))
         bank: dict[str, list[Spoken]] = {}

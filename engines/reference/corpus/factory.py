@@ -32,6 +32,8 @@ class CorpusSettings(Protocol):
     @property
     def human_share(self) -> float: ...
     @property
+    def moved(self) -> float: ...
+    @property
     def seed(self) -> int: ...
 
 
@@ -59,6 +61,7 @@ def build_composers(
         split=split,
         cache=bank_folder(settings),
         progress=progress,
+        moved=settings.moved if split == "train" else 0.0,
     )
     if voice is not None:
         for spoken in bank.values():
