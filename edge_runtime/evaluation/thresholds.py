@@ -117,7 +117,7 @@ class Trial:
         return np.asarray(kinds @ (weights / weights.sum()), np.float64)
 
     def report(self, seed: int) -> dict[str, Any]:
-        """What report.json holds of it."""
+        """What is found, as `thresholds` returns it."""
         each = {name: np.ones((1, c.wrong.shape[1]), np.int64) for name, c in self.counts.items()}
         costs = self.costs(each)[0]
         best = int(np.argmin(costs))  # the first: what is there already, where nothing is better
