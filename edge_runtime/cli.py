@@ -25,6 +25,7 @@ from edge_runtime.commands.common import (
     console,
     errors,
     stop_on_signals,
+    with_engine_folder,
 )
 from edge_runtime.commands.doctor import doctor
 from edge_runtime.commands.engine import engine_app
@@ -60,9 +61,7 @@ def with_inputs(
         changes["audio"] = config.audio.model_copy(update=fields)
     if video is not None:
         changes["video"] = config.video.model_copy(update={"source": video})
-    if engine is not None:
-        changes["engine"] = config.engine.model_copy(update={"folder": engine})
-    return config.model_copy(update=changes)
+    return with_engine_folder(config.model_copy(update=changes), engine)
 
 
 @app.command()

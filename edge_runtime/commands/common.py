@@ -12,18 +12,37 @@ from typing import Annotated, Optional
 import typer
 from rich.console import Console
 
+from edge_runtime.config import Config
 from edge_runtime.errors import ConfigError
 
 console = Console(highlight=False)
 errors = Console(stderr=True, highlight=False)
 
 ConfigOption = Annotated[Optional[Path], typer.Option("--config", help="A YAML configuration.")]  # noqa: UP045
+JudgedOption = Annotated[
+    Optional[Path],  # noqa: UP045
+    typer.Option("--engine", help="A model folder; default: the configured one."),
+]
+DataOption = Annotated[
+    Optional[Path],  # noqa: UP045
+    typer.Option(
+        "--data", help="A folder of recordings with a manifest.csv: split=dev, or all without one."
+    ),
+]
 OutOption = Annotated[Optional[Path], typer.Option("--out", help="Write the run's files here.")]  # noqa: UP045
 
 
 class Speed(str, Enum):
     REAL = "real"
     MAX = "max"
+
+
+def with_engine_folder(config: Config, folder: Path | None) -> Config:
+    """The configuration with another model, if one is given."""
+    if folder is None:
+        return config
+    engine = config.engine.model_copy(update={"folder": folder})
+    return config.model_copy(update={"engine": engine})
 
 
 def stop_on_signals() -> threading.Event:

@@ -8,21 +8,19 @@ from typing import Annotated, Optional
 import typer
 from rich.markup import escape
 
-from edge_runtime.commands.common import ConfigOption, console
+from edge_runtime.commands.common import (
+    ConfigOption,
+    DataOption,
+    JudgedOption,
+    console,
+    with_engine_folder,
+)
 from edge_runtime.config import load_config
 
 
 def evaluate(
-    engine: Annotated[
-        Optional[Path],  # noqa: UP045
-        typer.Option(help="A model folder; default: the configured one."),
-    ] = None,
-    data: Annotated[
-        Optional[Path],  # noqa: UP045
-        typer.Option(
-            help="A folder of recordings with a manifest.csv: split=dev, or all without one."
-        ),
-    ] = None,
+    engine: JudgedOption = None,
+    data: DataOption = None,
     baselines: Annotated[bool, typer.Option(help="Detectors and timers on the same clips.")] = True,
     share: Annotated[
         float, typer.Option(min=0.02, max=10.0, help="Of the clips of a full run; more is surer.")
@@ -61,10 +59,7 @@ def evaluate(
         table, figures = write_card(card, out)
         console.print(f"{escape(str(table))}, {escape(str(figures))}", soft_wrap=True)
         return
-    settings = load_config(config)
-    if engine is not None:
-        chosen = settings.engine.model_copy(update={"folder": engine})
-        settings = settings.model_copy(update={"engine": chosen})
+    settings = with_engine_folder(load_config(config), engine)
     part = QUICK_SHARE if quick else share
     order = Order(settings, out, data, baselines, part, seed, ticks, proofs, system, only or ())
     run(order, console)

@@ -7,7 +7,14 @@ from typing import Annotated, Optional
 
 import typer
 
-from edge_runtime.commands.common import ConfigOption, console, write_json
+from edge_runtime.commands.common import (
+    ConfigOption,
+    DataOption,
+    JudgedOption,
+    console,
+    with_engine_folder,
+    write_json,
+)
 from edge_runtime.config import load_config
 
 OTHER_SEED = 7
@@ -15,16 +22,8 @@ OTHER_SEED = 7
 
 
 def thresholds(
-    engine: Annotated[
-        Optional[Path],  # noqa: UP045
-        typer.Option(help="A model folder; default: the configured one."),
-    ] = None,
-    data: Annotated[
-        Optional[Path],  # noqa: UP045
-        typer.Option(
-            help="A folder of recordings with a manifest.csv: split=dev, or all without one."
-        ),
-    ] = None,
+    engine: JudgedOption = None,
+    data: DataOption = None,
     share: Annotated[
         float, typer.Option(min=0.02, max=10.0, help="Of the clips of a full run; more is surer.")
     ] = 0.5,
@@ -42,10 +41,7 @@ def thresholds(
     from edge_runtime.evaluation.thresholds import show
     from edge_runtime.evaluation.thresholds import thresholds as find
 
-    settings = load_config(config)
-    if engine is not None:
-        chosen = settings.engine.model_copy(update={"folder": engine})
-        settings = settings.model_copy(update={"engine": chosen})
+    settings = with_engine_folder(load_config(config), engine)
     if json_out is not None:
         write_json(json_out, {})  # what cannot be written is refused now, not after half an hour
     report = find(Order(settings, Path(), data, share=share, seed=seed), console)

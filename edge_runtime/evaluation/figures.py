@@ -17,7 +17,6 @@ Z95 = 1.96
 RESAMPLES = 400
 MATCHED_RATIO = 1.1
 """Two items count as equally long when their lengths differ by less than a tenth."""
-_MATCHED = math.log(MATCHED_RATIO)
 
 
 def figure(value: float | None, n: float, low: float | None, high: float | None) -> Figure:
@@ -140,10 +139,20 @@ def matched_auc(
     positive: Floats, negative: Floats, positive_length: Floats, negative_length: Floats
 ) -> float:
     """The AUC over pairs of about equal length only; NaN without such a pair."""
-    distance = np.abs(np.log(positive_length)[:, None] - np.log(negative_length)[None])
-    pairs = distance < _MATCHED
-    above = (positive[:, None] > negative[None]) + 0.5 * (positive[:, None] == negative[None])
-    return float(above[pairs].mean()) if pairs.any() else math.nan
+    pairs = _as_long(positive_length, negative_length)
+    return float(_above(positive, negative)[pairs].mean()) if pairs.any() else math.nan
+
+
+def _as_long(positive: Floats, negative: Floats) -> NDArray[np.bool_]:
+    """Which pairs of lengths are about equal, (positives, negatives)."""
+    distance = np.abs(np.log(positive)[:, None] - np.log(negative))
+    return np.asarray(distance < math.log(MATCHED_RATIO))
+
+
+def _above(positive: Floats, negative: Floats) -> Floats:
+    """1 where the positive is higher, half where it is equal, (positives, negatives)."""
+    higher, equal = positive[:, None] > negative, positive[:, None] == negative
+    return np.asarray(higher + 0.5 * equal, np.float64)
 
 
 Names = tuple[Sequence[str], Sequence[str]]
@@ -161,29 +170,23 @@ def auc_figure(
     over both classes and over each of the names, all of whose items are drawn together."""
     if not len(positive) or not len(negative):
         return nothing()
-    pairs = np.ones((len(positive), len(negative)))
-    if lengths is not None:
-        pairs[:] = np.abs(np.log(lengths[0])[:, None] - np.log(lengths[1])) < _MATCHED
-    above = (positive[:, None] > negative) + 0.5 * (positive[:, None] == negative)
+    p, q = len(positive), len(negative)
+    pairs = np.ones((p, q)) if lengths is None else _as_long(*lengths).astype(np.float64)
+    won = _above(positive, negative) * pairs
 
     def spread(drawn: tuple[Floats, Floats]) -> tuple[float, float]:
         """`drawn`: how often each item of either class, (draws, n)."""
         ups, downs = drawn
         compared = (ups @ pairs * downs).sum(1)
         known = compared > 0
-        won = (ups @ (above * pairs) * downs).sum(1)
-        return _spread((won[known] / compared[known]).tolist())
+        return _spread(((ups @ won * downs).sum(1)[known] / compared[known]).tolist())
 
-    p, q = len(positive), len(negative)
     rng = np.random.default_rng(seed)
     draws = [(rng.integers(p, size=p), rng.integers(q, size=q)) for _ in range(RESAMPLES)]
     ups, downs = zip(*draws, strict=True)
     bounds = [spread((_counts(ups, p), _counts(downs, q)))]
     bounds += [spread(_drawn_by(names, seed)) for names in alike]
-    if lengths is None:
-        value = auc(positive, negative)
-    else:
-        value = matched_auc(positive, negative, *lengths)
+    value = float(won.sum() / pairs.sum()) if pairs.any() else math.nan
     known = [ends for ends in bounds if math.isfinite(ends[0])]
     low = min((ends[0] for ends in known), default=math.nan)
     high = max((ends[1] for ends in known), default=math.nan)

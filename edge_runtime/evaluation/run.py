@@ -24,7 +24,7 @@ from edge_runtime.evaluation.baselines import (
     SmartTurn,
     SpeechLength,
 )
-from edge_runtime.evaluation.clip import Judged
+from edge_runtime.evaluation.clip import Clip, Judged
 from edge_runtime.evaluation.detectors import Detectors
 from edge_runtime.evaluation.figures import nothing
 from edge_runtime.evaluation.gaps import curve, eagerness_curve
@@ -105,6 +105,19 @@ def play(
 ) -> Results:
     """Every clip to everybody who is judged by it. A clip is kept no longer than that."""
     results = Results()
+    for name, part, clip in clips_of(order, parts, casts, progress):
+        for judge in part.judges(all_judges):
+            row = results.tallies.setdefault(judge.name, {})
+            row.setdefault(name, Tally()).add(clip, judge.run(clip))
+        results.clips[name] = results.clips.get(name, 0) + 1
+        results.minutes[name] = results.minutes.get(name, 0.0) + clip.minutes
+    return results
+
+
+def clips_of(
+    order: Order, parts: Sequence[Part], casts: Sequence[Casting], progress: Progress
+) -> Iterator[tuple[str, Part, Clip]]:
+    """All clips with their materials' names; each counts as done when the next is asked for."""
     of_each = sum(portion(part.full, order.share) for part in parts)
     task = progress.add_task("scenarios", total=len(casts) * of_each)
     for done, casting in enumerate(casts, 1):
@@ -112,14 +125,15 @@ def play(
         for part in (part for part in parts if part.plays(name)):
             progress.update(task, description=f"{name}: {part.name}")
             for clip in part.play(casting, order.share):
-                for judge in part.judges(all_judges):
-                    row = results.tallies.setdefault(judge.name, {})
-                    row.setdefault(name, Tally()).add(clip, judge.run(clip))
-                results.clips[name] = results.clips.get(name, 0) + 1
-                results.minutes[name] = results.minutes.get(name, 0.0) + clip.minutes
+                yield name, part, clip
                 progress.advance(task)
         progress.update(task, completed=done * of_each)  # not every material has every part
-    return results
+
+
+def bars(console: Console) -> Progress:
+    """Of what goes on, gone when it is done."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    return Progress(*columns, TimeElapsedColumn(), console=console, transient=True)
 
 
 def rows(results: Results, seed: int) -> dict[str, dict[str, Any]]:
@@ -181,11 +195,8 @@ def evaluate(order: Order, console: Console) -> dict[str, Any]:
     if order.ticks is not None:
         check_ticks(order.ticks)
     order.out.mkdir(parents=True, exist_ok=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with ExitStack() as stack:
-        progress = stack.enter_context(
-            Progress(*columns, TimeElapsedColumn(), console=console, transient=True)
-        )
+        progress = stack.enter_context(bars(console))
         engine = stack.enter_context(engine_for(order.config))
         manifest = engine.manifest
         model = Model(engine, decider_for(order.config, manifest), manifest)

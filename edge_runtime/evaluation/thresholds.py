@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import Progress
 from rich.table import Table
 
 from edge_runtime.app import decider_for, engine_for
@@ -28,9 +28,16 @@ from edge_runtime.evaluation.material import splits
 from edge_runtime.evaluation.metrics import Tally
 from edge_runtime.evaluation.mistakes import QUESTIONS, Question, Setting
 from edge_runtime.evaluation.model_level import Model, trace
-from edge_runtime.evaluation.plan import PARTS, Part, portion
+from edge_runtime.evaluation.plan import PARTS, Part
 from edge_runtime.evaluation.report import check_can_draw
-from edge_runtime.evaluation.run import Order, frame_px, materials_of, revision
+from edge_runtime.evaluation.run import (
+    Order,
+    bars,
+    clips_of,
+    frame_px,
+    materials_of,
+    revision,
+)
 from edge_runtime.evaluation.scenarios import Casting
 from edge_runtime.inference.manifest import Decoding, Manifest
 from edge_runtime.micro_turn import EngineOutput, MicroTurn
@@ -178,12 +185,9 @@ def thresholds(order: Order, console: Console) -> dict[str, Any]:
     check_can_draw()
     if order.data is not None:
         splits(order.data)  # what must be refused is refused before there is anything to see
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with ExitStack() as stack:
         engine = stack.enter_context(engine_for(order.config))
-        progress = stack.enter_context(
-            Progress(*columns, TimeElapsedColumn(), console=console, transient=True)
-        )
+        progress = stack.enter_context(bars(console))
         manifest = engine.manifest
         model = Model(engine, decider_for(order.config, manifest), manifest)
         questions = [question for question in QUESTIONS if question.can_be_asked(manifest)]
@@ -218,21 +222,12 @@ def _takes(
     order: Order, model: Model, manifest: Manifest, parts: Sequence[Part], progress: Progress
 ) -> list[Take]:
     materials = materials_of(order, any(part.phrased for part in parts), progress)
-    of_each = sum(portion(part.full, order.share) for part in parts)
-    task = progress.add_task("the model", total=len(materials) * of_each)
+    casts = [Casting(material, order.seed, frame_px(manifest)) for material in materials]
     takes: list[Take] = []
-    for done, material in enumerate(materials, 1):
-        casting = Casting(material, order.seed, frame_px(manifest))
-        for part in (part for part in parts if part.plays(material.name)):
-            progress.update(task, description=f"{material.name}: {part.name}")
-            for clip in part.play(casting, order.share):
-                outputs = [_light(output, manifest) for output in model.outputs(clip)]
-                light = _emptied(clip)
-                takes.append(
-                    Take(material.name, part.name, light, list(light.micro_turns()), outputs)
-                )
-                progress.advance(task)
-        progress.update(task, completed=done * of_each)
+    for name, part, clip in clips_of(order, parts, casts, progress):
+        outputs = [_light(output, manifest) for output in model.outputs(clip)]
+        light = _emptied(clip)
+        takes.append(Take(name, part.name, light, list(light.micro_turns()), outputs))
     return takes
 
 
