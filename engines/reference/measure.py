@@ -131,6 +131,7 @@ class Tally:
         act, delegate = conversation.act[labelled], conversation.delegate[labelled]
         if act >= 0:
             self.share["act_accuracy"].append(bool(curve.act[took] == act))
+        self.share["asks_needlessly"].append(bool(curve.act[took] == ACTS.index("ask_repeat")))
         if delegate >= 0 and act >= 0:
             wanted, given = bool(delegate == 1), bool(curve.delegate[took] == 1)
             self.share["delegation_recall"] += [given] if wanted else []
@@ -138,6 +139,13 @@ class Tally:
         action = conversation.action[labelled]
         if action > 0:
             self.share["action_accuracy"].append(bool(curve.action[took] == action))
+
+    def _drowned(self, mark: Mark, conversation: Conversation, curve: Curves) -> None:
+        first = mark.start // TURN_SAMPLES
+        took = self._first(curve.speak, first, first + 10, DECODING["speak"])
+        self.share["takes_drowned"].append(took is not None)
+        if took is not None:
+            self.share["asks_again"].append(bool(curve.act[took] == ACTS.index("ask_repeat")))
 
     def _pause(self, mark: Mark, conversation: Conversation, curve: Curves) -> None:
         first, last = mark.start // TURN_SAMPLES, mark.end // TURN_SAMPLES

@@ -8,9 +8,10 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from copy import copy
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -23,10 +24,12 @@ pytest.importorskip("scipy", reason="the factory needs scipy (make train)")
 
 from engines.reference.corpus import bank as bank_module
 from engines.reference.corpus import pico as pico_module
-from engines.reference.corpus.acoustics import Acoustics, generated_beds
+from engines.reference.corpus.acoustics import Acoustics, Samples, generated_beds
 from engines.reference.corpus.bank import RATE_HZ, Bank, Segment, aloud, at_pace
 from engines.reference.corpus.choices import Moment, Point, made
 from engines.reference.corpus.conversation import (
+    DISTURBED_DB,
+    DROWNED_DB,
     LAGS,
     LATEST,
     OVERLAPS,
@@ -437,6 +440,83 @@ def test_a_noise_is_nothing_to_stop_for(
                 heard.append(loud[first : last + 1].max())
                 elsewhere.append(loud[max(0, first - 3) : first].mean())
     assert len(heard) > 5 and np.mean(np.array(heard) > np.array(elsewhere)) > 0.7
+
+
+def episodes(composer: Composer, episode: Callable[[Composer, Draft, int], int]) -> Composer:
+    """One whose conversations are of this kind of episode alone."""
+    some = copy(composer)
+    some._episode = partial(episode, some)  # type: ignore[method-assign]
+    return some
+
+
+def test_what_is_drowned_is_asked_for_once_more(composer: Composer) -> None:
+    drowned = episodes(composer, Composer._is_drowned)
+    speak, known, asked, again = FLOOR.index("speak"), 0, 0, 0
+    for one in (drowned.compose(seed) for seed in range(20)):
+        drowned_by = min((mark.start for mark in one.marks if mark.kind == "drowned"), default=0)
+        for mark in one.marks:
+            first, starts = mark.start // TURN_SAMPLES + 1, mark.end // TURN_SAMPLES
+            if mark.kind == "drowned":
+                asked += 1
+                assert (one.act[first:starts] == ACTS.index("ask_repeat")).all()
+                assert np.isin(one.floor[first:starts], (speak, IGNORE)).all()
+                assert (one.delegate[first:starts] == DELEGATE.index("none")).all()
+                assert (one.action[first:starts] == ACTIONS.index("none")).all()
+            elif mark.kind == "end":
+                assert (one.act[first:starts] != ACTS.index("ask_repeat")).all()
+                again += mark.start > drowned_by
+        known += any(text for _, _, text in one.texts)
+    assert asked > 20, "ends of drowned turns"
+    assert 0.4 * asked < again < 0.9 * asked, "most say it again, and are answered"
+    assert known, "what is said again has words"
+
+
+def test_what_is_drowned_is_louder_than_what_is_disturbed(
+    composer: Composer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The noise against the speech that it lies over, in dB."""
+
+    class Silence(Acoustics):
+        def microphone(self, rng: np.random.Generator, person: Samples, played: Samples) -> Samples:
+            return person
+
+    def near(
+        levels_db: tuple[float, float], episode: Callable[..., int]
+    ) -> list[NDArray[np.float32]]:
+        for name in ("DROWNED_DB", "DISTURBED_DB"):
+            monkeypatch.setattr(f"engines.reference.corpus.conversation.{name}", levels_db)
+        some = episodes(composer, episode)
+        some.acoustics = Silence(composer.acoustics.noises, [])
+        return [some.compose(seed).audio[0] for seed in range(8)]
+
+    disturbed = partial(Composer._addressed, disturbed=True)
+    for episode, levels_db, low, high in (
+        (Composer._is_drowned, DROWNED_DB, 8, 18),
+        (disturbed, DISTURBED_DB, -15, -3),
+    ):
+        for noisy, clean in zip(
+            near(levels_db, episode), near((-200.0, -200.0), episode), strict=True
+        ):
+            noise, speech = noisy - clean, clean
+            over = (np.abs(noise) > 1e-6) & (speech != 0)
+            db = 10 * np.log10(np.mean(noise[over] ** 2) / np.mean(speech[over] ** 2))
+            assert low - 4 < db < high + 4
+
+
+def test_a_noise_that_words_are_heard_through_changes_no_label(composer: Composer) -> None:
+    calm = episodes(composer, Composer._addressed)
+    noisy = episodes(composer, partial(Composer._addressed, disturbed=True))
+    for seed in range(12):
+        one, other = calm.compose(seed), noisy.compose(seed)
+        ends = [next(mark for mark in c.marks if mark.kind == "end") for c in (one, other)]
+        assert (ends[0].start, ends[0].detail) == (ends[1].start, ends[1].detail)
+        last = ends[0].start // TURN_SAMPLES
+        assert (one.audio[0] != other.audio[0]).any()
+        assert one.texts[0] == other.texts[0]
+        assert (one.phones[: last * 10] == other.phones[: last * 10]).all()
+        assert (one.speech[: last + 1] == other.speech[: last + 1]).all()
+        for name in ("floor", "act", "delegate", "action", "intent"):
+            assert getattr(one, name)[last + 1] == getattr(other, name)[last + 1], name
 
 
 def test_in_doubt_the_device_is_silent_whatever_it_was(

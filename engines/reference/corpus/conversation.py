@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_runtime.evaluation.scenarios.speaking import noise
+from edge_runtime.evaluation.scenarios.speaking import SPEECH_RMS, noise
 from engines.reference.corpus.acoustics import FULL_SCALE, Acoustics, room_tone
 from engines.reference.corpus.bank import Spoken, at_pace
 from engines.reference.corpus.choices import SCRIPTED, Choices, Moment
@@ -83,6 +83,16 @@ PACES = ((17, 20), (9, 10), (19, 20), (20, 19), (10, 9), (20, 17))
 """Share of the utterances in training that last longer or shorter, and by how much. Pitch and
 formants go with it; the formants of men and women lie a sixth apart, and synthesizers have few
 voices."""
+
+DROWNED, DISTURBED = 0.03, 0.03
+"""Share of the episodes in which something louder drowns what the person says to the device, which
+then asks for it once more; and in which there is a noise that it can be understood through."""
+DROWNED_DB, DISTURBED_DB = (8.0, 18.0), (-15.0, -3.0)
+"""Levels of such a noise against the speech in it."""
+HEARD_BEFORE = 0.4
+"""Share of an utterance, at most, that is heard before the noise begins."""
+SAID_AGAIN = 0.7
+"""Share of the turns that are said once more when the device has asked for it."""
 
 BLIND, COVERED = 0.16, 0.4
 """Share of the conversations in which nothing is seen; and of these with a picture of it."""
@@ -157,6 +167,10 @@ class Composer:
 
     def _episode(self, draft: Draft, position: int) -> int:
         chance = draft.rng.random()
+        if chance < DROWNED:
+            return self._is_drowned(draft, position)
+        if chance < DROWNED + DISTURBED:
+            return self._addressed(draft, position, disturbed=True)
         if chance < 0.52:
             return self._addressed(draft, position)
         if chance < 0.60:
@@ -177,8 +191,17 @@ class Composer:
 
     # -- the person ---------------------------------------------------------------
 
-    def _say(self, draft: Draft, spoken: Spoken, start: int, addressed: bool, visible: bool) -> int:
-        """Place an utterance with its pauses; returns its end in samples."""
+    def _say(
+        self,
+        draft: Draft,
+        spoken: Spoken,
+        start: int,
+        addressed: bool,
+        visible: bool,
+        drowned: bool = False,
+    ) -> int:
+        """Place an utterance with its pauses; returns its end in samples. `drowned`: nobody can
+        tell what the words are."""
         rng = draft.rng
         gain = 10 ** (rng.uniform(-9, 6) / 20)
         tone = spoken.room is not None and rng.random() < 0.8
@@ -191,12 +214,14 @@ class Composer:
             begin, end = end, end + len(segment.pcm)
             draft.add(draft.near, begin, gain * segment.pcm.astype(np.float32))
             who = "addressed" if addressed else "bystander"
-            draft.label_speech(segment.text, segment.phones, begin, end, who, visible)
+            text, phones = ("", ()) if drowned else (segment.text, segment.phones)
+            draft.label_speech(text, phones, begin, end, who, visible)
             pause = self._pause(rng) if index < last else int(rng.uniform(1.0, 2.5) * RATE_HZ)
             if tone:
                 draft.add(draft.near, end, gain * room_tone(rng, spoken.room, pause))
             if index == last:
-                self._label_intent(draft, spoken, end)
+                if not drowned:
+                    self._label_intent(draft, spoken, end)
                 break
             if addressed:
                 draft.mark("pause", end, end + pause, spoken.source)
@@ -223,11 +248,15 @@ class Composer:
         seconds = rng.uniform(1.0, 2.5) if longer else rng.uniform(0.25, 1.0)
         return int(seconds * RATE_HZ)
 
-    def _addressed(self, draft: Draft, position: int) -> int:
+    def _addressed(self, draft: Draft, position: int, disturbed: bool = False) -> int:
         """A finished turn spoken to the device, and what follows from it."""
         spoken = self._pick(draft, "turn")
         before = draft.turn(position)
         end = self._say(draft, spoken, position, addressed=True, visible=True)
+        if disturbed:
+            at = position + int(draft.rng.uniform(0.0, 0.7) * (end - position))
+            until = at + int(draft.rng.uniform(0.3, 1.0) * (end - at))
+            self._noise_over(draft, at, until, DISTURBED_DB)
         lead = int(draft.rng.integers(0, 4))
         if not draft.present:
             draft.span(draft.floor, before - lead, before, IGNORE)
@@ -235,6 +264,38 @@ class Composer:
         position = self._reply(draft, end, spoken)
         draft.look(before - lead, draft.turn(position) + 1, True, True)
         return position
+
+    def _is_drowned(self, draft: Draft, position: int) -> int:
+        """A turn spoken to the device that it cannot understand: it asks for it once more. Where
+        nothing is seen it can only know of what it has heard the beginning of."""
+        rng = draft.rng
+        spoken = self._pick(draft, "turn")
+        before = draft.turn(position)
+        said = self._say(draft, spoken, position, True, True, drowned=True)
+        earliest = 0.5 * HEARD_BEFORE if draft.blind else 0.0
+        at = position + int(rng.uniform(earliest, HEARD_BEFORE) * (said - position))
+        end = said + int(rng.uniform(0.0, 0.5) * RATE_HZ)
+        self._noise_over(draft, at, end, DROWNED_DB)
+        if not draft.present:
+            draft.span(draft.floor, before - 2, before, IGNORE)
+        draft.present = True
+        draft.span(draft.floor, draft.turn(said), draft.turn(end), IGNORE)
+        free = self._reply(draft, end, spoken, drowned=True)
+        if rng.random() < SAID_AGAIN and free < draft.samples:
+            again = free + int(rng.uniform(0.3, 1.2) * RATE_HZ)
+            free = self._reply(draft, self._say(draft, spoken, again, True, True), spoken)
+        draft.look(before - 2, draft.turn(free) + 1, True, True)
+        return free
+
+    def _noise_over(self, draft: Draft, at: int, end: int, levels_db: tuple[float, float]) -> None:
+        """One of the noises, at a level between two against what is heard of the person."""
+        rng, heard = draft.rng, draft.near[at:end]
+        speech = heard[heard != 0]
+        if not speech.size:
+            return
+        bed = self.acoustics.noises[int(rng.integers(len(self.acoustics.noises)))]
+        level_db = 10 * np.log10(np.mean(speech**2)) - 20 * np.log10(SPEECH_RMS)
+        draft.add(draft.near, at, noise(rng, bed, end - at, level_db + rng.uniform(*levels_db)))
 
     def _breaks_off(self, draft: Draft, position: int) -> int:
         """An unfinished turn, then silence: the device waits."""
@@ -379,7 +440,7 @@ class Composer:
             weight = min(MOST_WEIGHT, 1 / waiting) if waiting else 1.0
             draft.span(draft.floor_weight, first + turn, first + turn + 1, weight)
 
-    def _reply(self, draft: Draft, end: int, spoken: Spoken) -> int:
+    def _reply(self, draft: Draft, end: int, spoken: Spoken, drowned: bool = False) -> int:
         """Take the floor after a finished turn; returns where the conversation is free again."""
         rng, last = draft.rng, draft.turn(end)
         first = last + 1
@@ -387,10 +448,14 @@ class Composer:
         if first + lag >= draft.turns:
             draft.span(draft.floor, last, draft.turns, IGNORE)
             return draft.samples
-        labels = self.labels(spoken.intent)
         draft.span(draft.floor, last, first, IGNORE)
-        self._speak_label(draft, first, lag, labels.act)
         draft.span(draft.end_of_turn, first, first + lag, 1)
+        if drowned:
+            self._speak_label(draft, first, lag, "ask_repeat")
+            draft.mark("drowned", end, (first + lag) * TURN_SAMPLES, spoken.source)
+            return self._device(draft, first + lag, self._short, may_be_cut=False)
+        labels = self.labels(spoken.intent)
+        self._speak_label(draft, first, lag, labels.act)
         draft.mark("end", end, (first + lag) * TURN_SAMPLES, f"{spoken.source}:{spoken.intent}")
         starts = first + lag
         draft.around(draft.action, first, starts, _index(ACTION_INDEX, labels.action))
