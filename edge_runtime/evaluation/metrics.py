@@ -41,6 +41,7 @@ SHARES = (
     "vision_stops_for_wave", "delegation_precision",
     "delegation_recall", "premature_delegation_rate", "act_accuracy", "action_accuracy",
     "wrong_action_rate", "open_delegation_rate",
+    "asks_again_rate", "drowned_delegated_rate", "asks_needlessly_rate",
     "weave_violation_rate", "weave_delivered_rate", "weave_delivered_late_rate",
     "stale_delivery_rate", "delivery_after_cancel_rate", "cancel_recall",
     "follow_up_answered", "asked_on_answered", "asked_on_delegated",
@@ -60,7 +61,7 @@ SELECTIVE = {
     "backchannel": "backchannel", "side talk heard": "side_talk", "noise burst": "noise",
     "side talk": "side_talk", "noise": "noise", "echo": "echo",
 }  # fmt: skip
-GREET, DELIVER = "greet", "deliver"
+GREET, DELIVER, ASK_REPEAT = "greet", "deliver", "ask_repeat"
 HARMLESS = "look_at"
 """The action that nobody minds unasked."""
 
@@ -132,8 +133,10 @@ class Tally:
             self._value("response_latency_ms", (took - cue.start) / MS + RESPONSE_MS)
         wanted, until = cue.facts, cue.start + TAKEN_WITHIN
         self._handed_on(wanted.get("delegate"), cue.start, until, trace)
-        if "act" in wanted and took is not None and in_time and took in trace.acts:
-            self._share("act_accuracy", trace.acts[took] == wanted["act"])
+        if took is not None and in_time and took in trace.acts:
+            self._share("asks_needlessly_rate", trace.acts[took] == ASK_REPEAT)
+            if "act" in wanted:
+                self._share("act_accuracy", trace.acts[took] == wanted["act"])
         if "action" in wanted:
             others = {HARMLESS, wanted["action"]}
             done_too = {name for at, name in trace.actions if cue.start < at <= until} - others
@@ -141,6 +144,14 @@ class Tally:
         if wanted.get("action", "none") != "none":
             done = _first_named(trace.actions, wanted["action"], cue.start, until)
             self._share("action_accuracy", done is not None)
+
+    def drowned(self, cue: Cue, clip: Clip, trace: Trace) -> None:
+        """Nobody could understand that: it is asked for once more, and not guessed at."""
+        took = first(trace.takes, cue.start, cue.end)
+        asks = took is not None and trace.acts.get(took) == ASK_REPEAT
+        self._share("asks_again_rate", asks)
+        given = _first_named(trace.delegations, "delegate", cue.start, cue.end)
+        self._share("drowned_delegated_rate", given is not None)
 
     def _handed_on(self, wanted: str | None, start: int, until: int, trace: Trace) -> None:
         """What is `wanted` of free text is not known: what is handed on of it counts apart."""
@@ -345,6 +356,7 @@ _MINUTE = 60 * SAMPLE_RATE_HZ
 _HANDLERS: Mapping[str, Callable[[Tally, Cue, Clip, Trace], None]] = {
     "pause": Tally.pause,
     "end": Tally.end,
+    "drowned": Tally.drowned,
     "interruption": Tally.interruption,
     "backchannel": Tally.distraction,
     "side talk heard": Tally.distraction,

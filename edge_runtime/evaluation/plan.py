@@ -13,7 +13,7 @@ from edge_runtime.evaluation.scenarios.answers import answer, asked_on, follow_u
 from edge_runtime.evaluation.scenarios.others import noises, side_talk
 from edge_runtime.evaluation.scenarios.seen import crossed, seen
 from edge_runtime.evaluation.scenarios.speaking import aside, backchannel, echo, interruption
-from edge_runtime.evaluation.scenarios.turns import long_turn, turn
+from edge_runtime.evaluation.scenarios.turns import drowned, long_turn, turn
 
 TURNS_ONLY = ("speech_length", "silero_smart_turn_200ms")
 
@@ -63,6 +63,7 @@ PARTS = (
     Part("side talk", side_talk, 40),
     Part("noise", noises, 32),
     Part("long turns", long_turn, 32, for_baselines=False, phrased=True),
+    Part("drowned", drowned, 40, for_baselines=False),
     Part("vision", seen, 96, for_baselines=False),
     Part("crossed gestures", crossed, 48, for_baselines=False),
     Part("answers", answer, 60, for_baselines=False),

@@ -132,6 +132,25 @@ def test_what_is_asked_on_is_answered_and_handed_on() -> None:
     assert late["asked_on_answered"]["value"] == late["asked_on_delegated"]["value"] == 0
 
 
+def test_what_is_drowned_is_asked_for_again_and_not_handed_on() -> None:
+    cue = clip(Cue("drowned", 2 * S, 5 * S), scenario="drowned")
+    asks = figures(cue, trace(takes=(3 * S,), acts={3 * S: "ask_repeat"}))
+    assert (asks["asks_again_rate"]["value"], asks["drowned_delegated_rate"]["value"]) == (1, 0)
+    guesses = trace(takes=(3 * S,), acts={3 * S: "working"}, delegations=((3 * S, "delegate"),))
+    found = figures(cue, guesses)
+    assert (found["asks_again_rate"]["value"], found["drowned_delegated_rate"]["value"]) == (0, 1)
+    late = figures(cue, trace(takes=(6 * S,), acts={6 * S: "ask_repeat"}))
+    assert late["asks_again_rate"]["value"] == 0
+
+
+@pytest.mark.parametrize(("act", "needless"), [("ask_repeat", 1), ("working", 0)])
+def test_to_ask_again_for_what_was_clear_is_counted(act: str, needless: int) -> None:
+    end = clip(Cue("end", S, S + 3 * S + S // 2))
+    found = figures(end, trace(takes=(2 * S,), acts={2 * S: act}))["asks_needlessly_rate"]
+    assert (found["value"], found["n"]) == (needless, 1)
+    assert figures(end, trace())["asks_needlessly_rate"]["n"] == 0
+
+
 def test_what_never_stops_is_a_miss_and_no_latency() -> None:
     cue = Cue("interruption", 2 * S, 3 * S)
     found = figures(clip(cue, scenario="interruptions"), trace(stops=(S, 5 * S)))

@@ -33,8 +33,9 @@ from edge_runtime.evaluation.scenarios.speaking import (
     echo_clip,
     interruption,
 )
-from edge_runtime.evaluation.scenarios.turns import long_turn, turn
+from edge_runtime.evaluation.scenarios.turns import DROWNED_DB, drowned, long_turn, turn
 from edge_runtime.micro_turn import SAMPLE_RATE_HZ, TURN_SAMPLES, EventKind
+from engines.reference.corpus.acoustics import Acoustics
 from engines.reference.corpus.bank import GRAMMAR
 from engines.reference.corpus.text import Grammar, normalise
 
@@ -42,6 +43,7 @@ S = 16_000
 RENDERS = (
     turn,
     long_turn,
+    drowned,
     interruption,
     backchannel,
     aside,
@@ -283,6 +285,28 @@ def test_after_an_answer_somebody_asks_on(casting: Casting) -> None:
         assert device.end < end - 0.2 * S and asked.end - asked.start == 2 * S
         said.add(text)
     assert len(said) > 4
+
+
+def test_what_is_drowned_has_something_louder_over_it(
+    casting: Casting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    covered = []
+    monkeypatch.setattr(
+        Acoustics, "microphone", lambda self, rng, person, played: person.astype(np.float32)
+    )
+    for clip in clips(drowned, casting, 10):
+        (cue,) = clip.of("drowned")
+        begin, end = clip.said[0][0], clip.said[-1][1]
+        assert cue.start == end and 2.1 * S - 2 <= cue.end - cue.start <= 2.4 * S
+        noise = clip.audio[0] - clip.near
+        loud = np.flatnonzero(np.abs(noise) > 1e-5)
+        assert begin <= loud[0] <= begin + 0.41 * (end - begin) + S // 10
+        assert end < loud[-1] < end + 0.4 * S, "noise ends soon after"
+        under = slice(loud[0], end)
+        speech, over = clip.near[under], noise[under]
+        louder = 10 * np.log10(np.mean(over**2) / np.mean(speech[speech != 0] ** 2))
+        covered.append(louder)
+    assert np.mean(covered) == pytest.approx(DROWNED_DB, abs=3)
 
 
 def test_a_folder_that_is_none_is_refused(tmp_path: Path) -> None:

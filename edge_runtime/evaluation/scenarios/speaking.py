@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +16,7 @@ from edge_runtime.micro_turn import SAMPLE_RATE_HZ, TURN_SAMPLES, Pcm
 
 SPEECH_RMS = 2000.0
 """int16 scale: -24 dBFS, the level of the corpus."""
+BLOCK = 800
 STOPS_WITHIN_S = 2.0
 """Whoever speaks on for longer after an interruption has missed it."""
 MORE_TO_SAY_S = 8.0
@@ -121,6 +123,32 @@ def noise(rng: np.random.Generator, bed: NDArray[np.generic], length: int, level
     edges = np.minimum(ramp, ramp[::-1]).astype(np.float32)
     scaled: Pcm = part * edges * np.float32(SPEECH_RMS * 10 ** (level_db / 20) / rms)
     return scaled
+
+
+def noise_over(
+    rng: np.random.Generator,
+    beds: Sequence[NDArray[np.generic]],
+    speech: Pcm,
+    level_db: float,
+    tries: int = 1,
+) -> Pcm:
+    """A stretch of one of the noises as long as `speech`, int16 scale, float32 (n,), `level_db`
+    against what sounds in that; the steadiest of `tries`, as words are heard through gaps."""
+    sounding = speech[speech != 0]
+    if not sounding.size:
+        return np.zeros(len(speech), np.float32)
+    level_db += float(10 * np.log10(np.mean(sounding**2)) - 20 * np.log10(SPEECH_RMS))
+    drawn = [
+        noise(rng, beds[int(rng.integers(len(beds)))], len(speech), level_db) for _ in range(tries)
+    ]
+    return max(drawn, key=_steadiness)
+
+
+def _steadiness(pcm: Pcm) -> float:
+    """How loud its quietest tenth is against all of it, in blocks of 50 ms."""
+    blocks = pcm[: len(pcm) // BLOCK * BLOCK].reshape(-1, BLOCK)
+    power = (blocks**2).mean(1) if len(blocks) else np.zeros(1)
+    return float(np.quantile(power, 0.1) / (power.mean() + 1e-9))
 
 
 def echo_clip(

@@ -1,4 +1,5 @@
-"""Scenarios 1, 2, 9 and 11: a turn with its pauses, its end, and what it asks for."""
+"""Scenarios 1, 2, 9 and 11: a turn with its pauses, its end, and what it asks for; and turns that
+nobody could understand."""
 
 from __future__ import annotations
 
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from edge_runtime.evaluation.clip import Clip
 from edge_runtime.evaluation.material import Material, Segment, Spoken, speech_samples
 from edge_runtime.evaluation.scenarios import Casting
+from edge_runtime.evaluation.scenarios.speaking import noise_over
 from edge_runtime.evaluation.stage import samples
 from edge_runtime.micro_turn import SAMPLE_RATE_HZ
 
@@ -27,6 +29,11 @@ CUT_LEAST_S = 1.2
 FADE = 160
 TRAILING_PAUSE_S = 2.5
 LONG_TURN_S = 5.0
+DROWNED_DB = 12.0
+"""Of a noise against the speech that it drowns."""
+STEADIEST_OF = 6
+HEARD_BEFORE = 0.4
+"""Share of a drowned turn, at most, that is heard before the noise begins."""
 
 
 @dataclass(frozen=True)
@@ -140,3 +147,19 @@ def long_turn(casting: Casting, index: int) -> Clip | None:
         stage.cue("breath", end, begin)
     stage.cue("long turn", start, spans[-1][1])
     return stage.finish("long turns")
+
+
+def drowned(casting: Casting, index: int) -> Clip | None:
+    """A turn to the device, most of it under something louder, which ends soon after it."""
+    material, rng = casting.material, casting.rng("drowned", index)
+    spoken = material.deal("turn", index)
+    pauses = [samples(0.3)] * (len(spoken.segments) - 1)
+    start, after = samples(rng.uniform(1.0, 2.0)), samples(rng.uniform(0.1, 0.4))
+    total = start + speech_samples(spoken) + sum(pauses) + after + samples(WATCHED_S)
+    stage = casting.stage(rng, total / SAMPLE_RATE_HZ)
+    end = stage.say(spoken, start, pauses, tail=samples(WATCHED_S))[-1][1]
+    at = start + int(rng.uniform(0, HEARD_BEFORE) * (end - start))
+    covered = stage.near[at : end + after]
+    stage.add_noise(noise_over(rng, material.noises, covered, DROWNED_DB, STEADIEST_OF), at)
+    stage.cue("drowned", end, end + after + samples(2.0))
+    return stage.finish("drowned")

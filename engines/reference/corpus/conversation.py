@@ -13,7 +13,8 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_runtime.evaluation.scenarios.speaking import SPEECH_RMS, noise
+from edge_runtime.evaluation.scenarios.speaking import noise, noise_over
+from edge_runtime.evaluation.scenarios.turns import HEARD_BEFORE, STEADIEST_OF
 from engines.reference.corpus.acoustics import FULL_SCALE, Acoustics, room_tone
 from engines.reference.corpus.bank import Spoken, at_pace
 from engines.reference.corpus.choices import SCRIPTED, Choices, Moment
@@ -89,8 +90,6 @@ DROWNED, DISTURBED = 0.03, 0.03
 then asks for it once more; and in which there is a noise that it can be understood through."""
 DROWNED_DB, DISTURBED_DB = (8.0, 18.0), (-15.0, -3.0)
 """Levels of such a noise against the speech in it."""
-HEARD_BEFORE = 0.4
-"""Share of an utterance, at most, that is heard before the noise begins."""
 SAID_AGAIN = 0.7
 """Share of the turns that are said once more when the device has asked for it."""
 
@@ -275,7 +274,7 @@ class Composer:
         earliest = 0.5 * HEARD_BEFORE if draft.blind else 0.0
         at = position + int(rng.uniform(earliest, HEARD_BEFORE) * (said - position))
         end = said + int(rng.uniform(0.0, 0.5) * RATE_HZ)
-        self._noise_over(draft, at, end, DROWNED_DB)
+        self._noise_over(draft, at, end, DROWNED_DB, STEADIEST_OF)
         if not draft.present:
             draft.span(draft.floor, before - 2, before, IGNORE)
         draft.present = True
@@ -287,15 +286,13 @@ class Composer:
         draft.look(before - 2, draft.turn(free) + 1, True, True)
         return free
 
-    def _noise_over(self, draft: Draft, at: int, end: int, levels_db: tuple[float, float]) -> None:
-        """One of the noises, at a level between two against what is heard of the person."""
-        rng, heard = draft.rng, draft.near[at:end]
-        speech = heard[heard != 0]
-        if not speech.size:
-            return
-        bed = self.acoustics.noises[int(rng.integers(len(self.acoustics.noises)))]
-        level_db = 10 * np.log10(np.mean(speech**2)) - 20 * np.log10(SPEECH_RMS)
-        draft.add(draft.near, at, noise(rng, bed, end - at, level_db + rng.uniform(*levels_db)))
+    def _noise_over(
+        self, draft: Draft, at: int, end: int, levels_db: tuple[float, float], tries: int = 1
+    ) -> None:
+        """A noise, at a level between two against what is heard of the person."""
+        level_db, heard = draft.rng.uniform(*levels_db), draft.near[at:end]
+        over = noise_over(draft.rng, self.acoustics.noises, heard, level_db, tries)
+        draft.add(draft.near, at, over)
 
     def _breaks_off(self, draft: Draft, position: int) -> int:
         """An unfinished turn, then silence: the device waits."""
