@@ -32,6 +32,7 @@ LONG_TURN_S = 5.0
 DROWNED_DB = 12.0
 """Of a noise against the speech that it drowns."""
 STEADIEST_OF = 6
+"""Stretches of noise: words are heard through gaps."""
 HEARD_BEFORE = 0.4
 """Share of a drowned turn, at most, that is heard before the noise begins."""
 
