@@ -58,7 +58,7 @@ class Commands:
 
     def find(self, text: str) -> Command | None:
         """The command that these words are, whatever their case and punctuation."""
-        plain = " ".join(re.sub(r"[^a-z' ]+", " ", text.lower()).split())
+        plain = " ".join(re.sub(r"[^a-z' ]+", " ", text.lower()).split()).removesuffix(" please")
         for command in filter(lambda one: one.action, self.all):
             near = _rules(command).nearest(plain)
             if near is not None and near.cost <= EXACT:

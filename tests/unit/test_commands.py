@@ -8,6 +8,7 @@ from datetime import datetime
 
 import numpy as np
 import pytest
+from heard_letters import heard_as
 from pydantic import ValidationError
 from test_transcribe import needs_espeak, speech
 
@@ -38,6 +39,7 @@ SILENCE = np.zeros(TURN_SAMPLES, np.float32)
         ("Switch on the kitchen lamp!", "lamp_on"),
         ("let there  be light", "lamp_on"),
         ("raise the curtain", "curtain_up"),
+        ("Raise the curtain, please.", "curtain_up"),
         ("turn off the lamp", None),
         ("raise the curtains of the stage", None),
         ("turn on the kitchen", None),
@@ -88,7 +90,27 @@ def test_the_grammar_of_a_device_has_its_commands() -> None:
     assert near is not None and near.text == "robot let there be light"
     assert grammar.jsgf() == grammar.jsgf(NONE)
     assert "command" not in grammar.jsgf()
-    assert "| <command1> | <command2>)" in grammar.jsgf(OWN)
+    assert "(<command1> | <command2>)" in grammar.jsgf(OWN)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "could you let there be light",
+        "let there be light please",
+        "okay can you let there be light",
+    ],
+)
+def test_a_command_is_asked_for_politely_too(said: str) -> None:
+    """By its letters, by its spelling, and in the skill that does it."""
+    skills = Skills(Timers(lambda: 0), lambda: datetime(2026, 11, 28), commands=OWN)
+    ear = SpellingTranscriber()
+    for heard in (
+        ear.transcribe(SILENCE, said, OWN, heard_as(said)).text,
+        ear.transcribe(SILENCE, said.replace("light", "lihgt"), OWN).text,
+    ):
+        assert heard == said
+        assert skills.reply(heard).action == "lamp_on"
 
 
 def test_of_an_ability_without_phrases_there_is_no_command() -> None:
