@@ -180,9 +180,11 @@ class Tally:
 
     def _side_talk(self, mark: Mark, conversation: Conversation, curve: Curves) -> None:
         first, last = mark.start // TURN_SAMPLES, mark.end // TURN_SAMPLES
-        self.minutes["side_talk"] += (last - first) * TURN_MS / 60_000
+        self.minutes[mark.kind] += (last - first) * TURN_MS / 60_000
         took = self._first(curve.speak, first, last, DECODING["speak"])
-        self.answers["side_talk"] += took is not None
+        self.answers[mark.kind] += took is not None
+
+    _noise = _side_talk
 
     def _arrival(self, mark: Mark, conversation: Conversation, curve: Curves) -> None:
         first, last = mark.start // TURN_SAMPLES, mark.end // TURN_SAMPLES
@@ -229,10 +231,10 @@ class Tally:
                 figures[f"{name}_p{percent}"] = {"value": value, "n": len(values)}
         figures["pauses_at_90pct_of_ends"] = self._at_the_same_share("end", "pause")
         figures["held_at_90pct_of_stops"] = self._at_the_same_share("interruption", "held")
-        minutes = self.minutes["side_talk"]
-        if minutes:
-            rate = round(self.answers["side_talk"] / minutes, 3)
-            figures["side_talk_answers_per_min"] = {"value": rate, "n": round(minutes, 1)}
+        for name, minutes in self.minutes.items():
+            if minutes:
+                rate = round(self.answers[name] / minutes, 3)
+                figures[f"{name}_answers_per_min"] = {"value": rate, "n": round(minutes, 1)}
         for name, (wrong, total) in (("cer", self.characters), ("wer", self.words)):
             figures[name] = {"value": round(wrong / max(1, total), 4), "n": total}
         for name, total in self.losses.items():

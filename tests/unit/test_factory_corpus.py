@@ -471,6 +471,20 @@ def test_what_is_drowned_is_asked_for_once_more(composer: Composer) -> None:
     assert known, "what is said again has words"
 
 
+def test_a_noise_that_nobody_speaks_in_is_nothing_to_ask_about(composer: Composer) -> None:
+    idle = episodes(composer, Composer._idle)
+    loud = 0
+    for one in (idle.compose(seed) for seed in range(12)):
+        assert not (one.act == ACTS.index("ask_repeat")).any()
+        assert np.isin(one.floor, (FLOOR.index("listen"), IGNORE)).all() and not one.speech.any()
+        level = np.sqrt((one.audio[0].reshape(TURNS, -1) ** 2).mean(1))
+        for mark in one.marks:
+            assert mark.kind == "noise"
+            first, last = mark.start // TURN_SAMPLES + 1, mark.end // TURN_SAMPLES
+            loud += level[first:last].mean() > 2 * np.median(level) if last > first else 0
+    assert loud > 8
+
+
 def test_what_is_drowned_is_louder_than_what_is_disturbed(
     composer: Composer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

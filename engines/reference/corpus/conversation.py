@@ -90,6 +90,8 @@ DROWNED, DISTURBED = 0.03, 0.03
 then asks for it once more; and in which there is a noise that it can be understood through."""
 DROWNED_DB, DISTURBED_DB = (8.0, 18.0), (-15.0, -3.0)
 """Levels of such a noise against the speech in it."""
+ROARS, ROARS_DB = 0.4, (-6.0, 15.0)
+"""Share of the silences in which there is such a noise and nobody has spoken, and its level."""
 SAID_AGAIN = 0.7
 """Share of the turns that are said once more when the device has asked for it."""
 
@@ -322,10 +324,20 @@ class Composer:
         end = position + int(draft.rng.uniform(1, 4) * RATE_HZ)
         facing = bool(draft.rng.random() < 0.5)
         draft.look(draft.turn(position), draft.turn(end), draft.present, facing)
+        self._roars(draft, position, end)
         if draft.rng.random() < 0.3:
             name = "link_up" if draft.rng.random() < 0.5 else "link_down"
             draft.event(draft.turn(position), name)
         return end
+
+    def _roars(self, draft: Draft, start: int, end: int) -> None:
+        """Something loud between two samples, in which nobody speaks: nothing to ask about."""
+        rng, noises = draft.rng.spawn(1)[0], self.acoustics.noises
+        if rng.random() < ROARS:
+            at = start + int(rng.uniform(0, 0.5) * (end - start))
+            bed = noises[int(rng.integers(len(noises)))]
+            draft.add(draft.near, at, noise(rng, bed, end - at, rng.uniform(*ROARS_DB)))
+            draft.mark("noise", at, end)
 
     def _side_talk(self, draft: Draft, position: int) -> int:
         """Speech that is not for the device: it says nothing."""
