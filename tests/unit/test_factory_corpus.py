@@ -508,13 +508,17 @@ def test_what_is_drowned_is_louder_than_what_is_disturbed(
         (Composer._is_drowned, DROWNED_DB, 8, 18),
         (disturbed, DISTURBED_DB, -15, -3),
     ):
+        measured = 0
         for noisy, clean in zip(
             near(levels_db, episode), near((-200.0, -200.0), episode), strict=True
         ):
             noise, speech = noisy - clean, clean
             over = (np.abs(noise) > 1e-6) & (speech != 0)
-            db = 10 * np.log10(np.mean(noise[over] ** 2) / np.mean(speech[over] ** 2))
-            assert low - 4 < db < high + 4
+            if over.any():  # it may lie in a pause, where there is nothing to disturb
+                db = 10 * np.log10(np.mean(noise[over] ** 2) / np.mean(speech[over] ** 2))
+                assert low - 4 < db < high + 4
+                measured += 1
+        assert measured > 5
 
 
 def test_a_noise_that_words_are_heard_through_changes_no_label(composer: Composer) -> None:
@@ -557,27 +561,34 @@ def test_in_doubt_the_device_is_silent_whatever_it_was(
 
 
 def test_a_hand_and_a_wave_are_told_apart_by_what_they_do(composer: Composer) -> None:
+    def waved_at(self: Composer, draft: Draft, position: int) -> int:
+        return self._sees_wave(draft, position, self._answer(draft.rng, self._long))
+
     waves, hands = 0, 0
-    for one in (composer.compose(seed) for seed in range(150)):
+    told = [episodes(composer, one) for one in (waved_at, Composer._wave)]
+    for one in [composer.compose(seed) for composer in (*told, composer) for seed in range(40)]:
         hand, wave = (one.vision[:, VISION.index(name)] == 1 for name in ("hand_raised", "waving"))
         speaking = one.status[:, 0] > 0
         waves += bool((wave & speaking).any())
         hands += bool((hand & ~speaking & ~np.roll(speaking, 12)).any())
         assert not (one.action[hand] == ACTIONS.index("wave")).any()
-    assert waves and hands
+    assert waves > 20 and hands > 20
 
 
-def test_somebody_who_speaks_at_length_may_pause_in_silence(bank: Bank, composer: Composer) -> None:
+def test_somebody_who_speaks_at_length_may_pause_in_silence(
+    composer: Composer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Else silence without an own "mhm" would mean an end."""
+    monkeypatch.setattr("engines.reference.corpus.conversation.LONG_TURN_S", 0.0)
     silent, own = 0, 0
-    for one in (composer.compose(seed) for seed in range(150)):
+    for one in (composer.compose(seed) for seed in range(60)):
         for mark in one.marks:
             if mark.kind == "pause" and mark.end - mark.start > 0.8 * RATE_HZ:
                 first = mark.start // TURN_SAMPLES + 1
                 floor = one.floor[first : mark.end // TURN_SAMPLES]
                 own += bool((floor == FLOOR.index("backchannel")).any())
                 silent += bool(len(floor) and (floor == FLOOR.index("listen")).all())
-    assert own > 5 and silent > 3 * own
+    assert own > 5 and silent > own
 
 
 def test_a_cancel_has_as_long_as_an_end(composer: Composer) -> None:
