@@ -82,7 +82,9 @@ START = "any"
 def rules(commands: Commands = NONE) -> dict[str, str]:
     """Every rule by name, in JSGF's notation; the whole is `START`."""
     own = commands.rules()
+    kinds = ["time", "sum", "conversion", "timer", "about", "resume", "request"]
     if own:
+        kinds.append("own")
         own["own"] = f"[<ask>] ({_either(f'<{name}>' for name in own)}) [please]"
     rules = {
         **_RULES,
@@ -104,16 +106,6 @@ def rules(commands: Commands = NONE) -> dict[str, str]:
         rules[f"{kind}_units"] = _either(many)
         rules[f"{kind}_amount"] = f"/8/ <number> <{kind}_units> | (a | an | one) ({_either(one)})"
     rules["conversion"] = _either(_CONVERSION.format(kind=kind) for kind in SPOKEN_UNITS)
-    kinds = (
-        "time",
-        "sum",
-        "conversion",
-        "timer",
-        "about",
-        "resume",
-        "request",
-        *(["own"] if own else []),
-    )
     rules[START] = f"<lead> ({_either(f'<{kind}>' for kind in kinds)})"
     return rules
 
