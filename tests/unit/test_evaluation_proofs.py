@@ -12,12 +12,13 @@ pytest.importorskip("scipy", reason="the corpus needs scipy: pip install 'edge-r
 
 from edge_runtime.errors import InputError
 from edge_runtime.evaluation.clip import GAPS, SCORED_AFTER, Clip, Trace, score_at
+from edge_runtime.evaluation.figures import Figure
 from edge_runtime.evaluation.material import load_materials
 from edge_runtime.evaluation.proofs import Bench
 from edge_runtime.evaluation.proofs.causality import causality
 from edge_runtime.evaluation.proofs.envelopes import envelope, noise_like, share_envelope
 from edge_runtime.evaluation.proofs.own_channel import own_channel
-from edge_runtime.evaluation.proofs.ticks import ticks
+from edge_runtime.evaluation.proofs.ticks import pays, ticks
 from edge_runtime.evaluation.proofs.vision import vision
 from edge_runtime.evaluation.proofs.words import (
     alike,
@@ -203,3 +204,24 @@ def test_ticks_are_not_compared_without_the_other_models(casting: Casting) -> No
     found = ticks(bench(EnergyDetector(), casting))
     assert found["holds"] is None and "--ticks" in found["reason"]
     assert set(found["figures"]["this_model_asked_less_often"]) == {"200", "400", "1000"}
+
+
+def test_a_tick_pays_by_the_answer_at_equal_cut_offs_and_by_the_stop(casting: Casting) -> None:
+    by_tick = ticks(bench(EnergyDetector(), casting, 0.2))["figures"]["this_model_asked_less_often"]
+    asked = [by_tick[tick]["latency_ms_at_5pct_cutoffs"]["n"] for tick in ("200", "400", "1000")]
+    assert asked[0] > 10 and set(asked) == {asked[0]}
+
+    def tick(answers_ms: float | None, stops_ms: float, misses: float) -> dict[str, Figure]:
+        return {
+            "latency_ms_at_5pct_cutoffs": {"value": answers_ms, "n": 80, "ci95": [None, None]},
+            "stop_latency_ms_p50": {"value": stops_ms, "n": 60, "ci95": [None, None]},
+            "stop_miss_rate": {"value": misses, "n": 60, "ci95": [None, None]},
+            "false_takeover_rate": {"value": 1.0, "n": 80, "ci95": [None, None]},
+        }
+
+    slower = {"400": tick(700, 700, 0.05), "1000": tick(None, 1000, 0.05)}
+    assert pays({"200": tick(500, 500, 0.05), **slower})
+    assert not pays({"200": tick(700, 500, 0.05), **slower}), "answers no sooner"
+    assert not pays({"200": tick(None, 500, 0.05), **slower}), "never answers that patiently"
+    assert not pays({"200": tick(500, 700, 0.05), **slower}), "stops no sooner"
+    assert not pays({"200": tick(500, 500, 0.11), **slower}), "misses more"

@@ -7,12 +7,15 @@ only; it is asked no more often than that.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from edge_runtime.app import decider_for, engine_for
 from edge_runtime.config import Config
+from edge_runtime.evaluation.figures import Figure
 from edge_runtime.evaluation.metrics import Tally
 from edge_runtime.evaluation.model_level import Model
 from edge_runtime.evaluation.proofs import Bench, proof
@@ -27,14 +30,16 @@ SHOWN = (
     "takeover_rate",
     "false_takeover_rate",
     "turn_auc",
+    "latency_ms_at_5pct_cutoffs",
     "response_latency_ms_p50",
     "stop_miss_rate",
     "stop_latency_ms_p50",
     "stop_latency_ms_p95",
 )
+MISSES_MORE = 0.05
 CLAIM = (
-    "a model that decides every 200 ms answers and stops sooner than one of 400 or 1000 ms, and "
-    "cuts off no more pauses"
+    "a model that decides every 200 ms answers sooner than one of 400 or 1000 ms where each cuts "
+    "off one pause in twenty, stops sooner, and misses no more interruptions"
 )
 
 
@@ -59,10 +64,10 @@ def ticks(bench: Bench) -> dict[str, Any]:
         return proof(CLAIM, found, None, reason)
     trained = {str(tick_ms): _trained(bench, bench.ticks, tick_ms) for tick_ms in TICKS_MS}
     found["trained_at"] = trained
-    return proof(CLAIM, found, _pays(trained))
+    return proof(CLAIM, found, pays(trained))
 
 
-def _trained(bench: Bench, folder: Path, tick_ms: int) -> dict[str, Any]:
+def _trained(bench: Bench, folder: Path, tick_ms: int) -> dict[str, Figure]:
     config = Config()
     engine = config.engine.model_copy(update={"folder": folder / str(tick_ms)})
     with ExitStack() as stack:
@@ -72,7 +77,7 @@ def _trained(bench: Bench, folder: Path, tick_ms: int) -> dict[str, Any]:
         return _figures(bench, model)
 
 
-def _figures(bench: Bench, model: Model) -> dict[str, Any]:
+def _figures(bench: Bench, model: Model) -> dict[str, Figure]:
     """Scenarios 1, 2 and 4."""
     casting, tally = bench.casts[0], Tally()
     for render, count in ((turn, bench.count(80)), (interruption, bench.count(60))):
@@ -82,15 +87,22 @@ def _figures(bench: Bench, model: Model) -> dict[str, Any]:
     return {name: figures[name] for name in SHOWN}
 
 
-def _pays(trained: dict[str, dict[str, Any]]) -> bool:
+def pays(trained: Mapping[str, Mapping[str, Figure]]) -> bool:
+    """Whether the fastest is worth it, from the figures of each tick.
+
+    Answers are compared where all cut off as many pauses, each at a threshold of its own: whoever
+    decides less often looks into a pause less often, and with one threshold for all would seem
+    patient for that alone.
+    """
+
     def value(tick: str, name: str) -> float:
         found = trained[tick][name]["value"]
-        return float("inf") if found is None else float(found)
+        return math.inf if found is None else float(found)
 
-    fast = "200"
+    fast = str(TICKS_MS[0])
     return all(
-        value(fast, "response_latency_ms_p50") < value(slow, "response_latency_ms_p50")
+        value(fast, "latency_ms_at_5pct_cutoffs") < value(slow, "latency_ms_at_5pct_cutoffs")
         and value(fast, "stop_latency_ms_p50") < value(slow, "stop_latency_ms_p50")
-        and value(fast, "false_takeover_rate") <= value(slow, "false_takeover_rate") + 0.05
-        for slow in ("400", "1000")
+        and value(fast, "stop_miss_rate") <= value(slow, "stop_miss_rate") + MISSES_MORE
+        for slow in map(str, TICKS_MS[1:])
     )
