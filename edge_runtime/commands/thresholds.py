@@ -18,7 +18,8 @@ from edge_runtime.commands.common import (
 from edge_runtime.config import load_config
 
 OTHER_SEED = 7
-"""Not that of `evaluate`: what is chosen on clips is better on them than elsewhere."""
+"""Not that of `evaluate`: what is chosen on clips is better on them than elsewhere. What is said
+for "mhm", to interrupt and to cancel differs as well."""
 
 
 def thresholds(

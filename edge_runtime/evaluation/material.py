@@ -25,7 +25,7 @@ CORPUS = "engines.reference.corpus"
 SEEN, UNSEEN, HUMAN = "generated_seen", "generated_unseen", "human"
 PHRASED = "generated_phrased"
 """What turns are in templates that no training has; all else is as in SEEN."""
-SPLITS = {SEEN: "test_seen", UNSEEN: "test_unseen", PHRASED: "test_phrased"}
+SPLITS = {SEEN: "seen", UNSEEN: "unseen", PHRASED: "phrased"}
 LONG = 4 * SAMPLE_RATE_HZ
 """Samples of speech in a long turn, its pauses not counted."""
 
@@ -155,8 +155,11 @@ def load_materials(
     seed: int,
     progress: Callable[[str], None],
     phrased: bool = False,
+    tuning: bool = False,
 ) -> list[Material]:
     """All materials that this machine can make; that of new phrasings where it is asked for.
+
+    For `tuning` what interrupts, cancels or is a "mhm" is in words that no report has.
 
     Raises InputError where the corpus, a synthesizer or the folder of recordings is missing.
     """
@@ -170,7 +173,7 @@ def load_materials(
         if name == PHRASED and not phrased:
             continue
         progress(f"synthesizing people of the tests: {name}")
-        banks[name] = _build(bank_module, seed, scale, split)
+        banks[name] = _build(bank_module, seed, scale, f"{'tune' if tuning else 'test'}_{split}")
     device = banks[SEEN]["device"]
     materials = [_material(name, bank, device, Recorded(), seed) for name, bank in banks.items()]
     if recorded.people:

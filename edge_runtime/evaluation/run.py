@@ -222,14 +222,18 @@ def evaluate(order: Order, console: Console) -> dict[str, Any]:
     return report
 
 
-def materials_of(order: Order, phrased: bool, progress: Progress) -> list[Material]:
-    """Who plays; `phrased`: also turns in templates that no training has. Raises InputError."""
+def materials_of(
+    order: Order, phrased: bool, progress: Progress, tuning: bool = False
+) -> list[Material]:
+    """Who plays; `phrased`: also turns in templates that no training has; for `tuning` in phrases
+    that no report has. Raises InputError."""
     reading = progress.add_task("materials", total=None)
 
     def say(text: str) -> None:
         progress.update(reading, description=text)
 
-    materials = load_materials(order.data, bank_scale(order.share), order.seed, say, phrased)
+    scale = bank_scale(order.share)
+    materials = load_materials(order.data, scale, order.seed, say, phrased, tuning)
     progress.remove_task(reading)
     return materials
 

@@ -221,7 +221,8 @@ def thresholds(order: Order, console: Console) -> dict[str, Any]:
 def _takes(
     order: Order, model: Model, manifest: Manifest, parts: Sequence[Part], progress: Progress
 ) -> list[Take]:
-    materials = materials_of(order, any(part.phrased for part in parts), progress)
+    phrased = any(part.phrased for part in parts)
+    materials = materials_of(order, phrased, progress, tuning=True)
     casts = [Casting(material, order.seed, frame_px(manifest)) for material in materials]
     takes: list[Take] = []
     for name, part, clip in clips_of(order, parts, casts, progress):

@@ -49,7 +49,9 @@ def _voices(scale: float, seed: int) -> list[Material]:
     return load_materials(None, scale, seed, lambda text: None, phrased=True)
 
 
-def voices(data: None, scale: float, seed: int, progress: object, phrased: bool) -> list[Material]:
+def voices(
+    data: None, scale: float, seed: int, progress: object, phrased: bool, tuning: bool
+) -> list[Material]:
     """Synthesized once: a second time in one process espeak-ng speaks a little otherwise."""
     return [one for one in _voices(scale, seed) if phrased or one.name != "generated_phrased"]
 

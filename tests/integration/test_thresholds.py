@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from program import assert_refused, edge
 from rich.console import Console
-from test_evaluate import judged, needs_espeak, small, write_tiny_model
+from test_evaluate import judged, needs_espeak, small, voices, write_tiny_model
 
 from edge_runtime.config import Config
-from edge_runtime.evaluation import plan, thresholds
+from edge_runtime.evaluation import plan, run, thresholds
+from edge_runtime.evaluation.material import Material
 from edge_runtime.evaluation.run import Order
 
 pytestmark = needs_espeak
@@ -21,12 +23,20 @@ def test_what_is_there_now_does_what_evaluate_says(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     small(monkeypatch)
+    tunings: list[bool] = []
+
+    def asked_for(*order: Any) -> list[Material]:
+        tunings.append(order[-1])
+        return voices(*order)
+
+    monkeypatch.setattr(run, "load_materials", asked_for)
     monkeypatch.setattr(thresholds, "PARTS", tuple(replace(part, full=2) for part in plan.PARTS))
     folder = write_tiny_model(tmp_path / "tiny")
     report = judged(folder, tmp_path / "out", only=("turns", "side talk", "noise", "interruptions"))
     config = Config(engine={"folder": folder})
     found = thresholds.thresholds(Order(config, Path(), share=0.1), Console(quiet=True))
     assert set(found["clips"]) == {"generated_seen", "generated_unseen", "generated_phrased"}
+    assert tunings == [False, True], "chosen on phrases that are not reported"
     assert list(found["questions"]) == ["take the floor", "give it up"]
     assert set(found["decoding"]) == {"speak", "backchannel", "yield", "action", "delegate"}
     same = {

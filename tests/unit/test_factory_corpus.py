@@ -687,7 +687,7 @@ def test_phrasings_hold_nothing_of_the_tests_and_are_said_in_training_alone() ->
     short = {"backchannel", "interruption", "cancel"}
     alone = {name for name, entry in grammar["intents"].items() if "training_weight" in entry}
     assert set(phrasings) == {*grammar["training_templates"], *short, *alone}
-    tested = [text for name in short for text in grammar[name]["test"]]
+    tested = [text for name in short for part in ("test", "tune") for text in grammar[name][part]]
     skill = {"go on", "continue", "carry on", "keep going"}  # which asks for just that
     held = set(grammar["asked_on"]["test"]) - skill
     for name in ("more", "ask_back"):
@@ -712,6 +712,22 @@ def test_phrasings_hold_nothing_of_the_tests_and_are_said_in_training_alone() ->
         turns += [free.phrase(rng, kind, split) for kind in short for _ in range(20)]
         said = sum(turn.segments[-1].endswith("zebra") for turn in turns)
         assert 30 < said < 110 if there else said == 0
+
+
+def test_what_thresholds_are_chosen_on_is_neither_trained_on_nor_reported() -> None:
+    grammar = Grammar.load(GRAMMAR)
+    for kind in ("backchannel", "interruption", "cancel"):
+        rng = np.random.default_rng(5)
+        said = {
+            split: {grammar.phrase(rng, kind, split).segments[0] for _ in range(1500)}
+            for split in ("train", "test_seen", "tune_seen")
+        }
+        assert len(said["test_seen"]) > 15 and len(said["tune_seen"]) > 12
+        assert not said["tune_seen"] & said["test_seen"]
+        assert not said["train"] & (said["tune_seen"] | said["test_seen"])
+    rng = np.random.default_rng(6)
+    broken_off = {grammar.incomplete(rng, "tune_seen").segments[-1] for _ in range(300)}
+    assert "how do you say" in broken_off, "it looks for words as in the tests"
 
 
 def test_free_text_is_of_whole_sentences() -> None:

@@ -26,7 +26,15 @@ from engines.reference.corpus.espeak import ACCENTS, Espeak, EspeakVoice, Phones
 from engines.reference.corpus.festival import Festival
 from engines.reference.corpus.flite import Flite
 from engines.reference.corpus.pico import Pico
-from engines.reference.corpus.text import PHRASED, PHRASINGS, Grammar, Line, load_prose, load_words
+from engines.reference.corpus.text import (
+    PHRASED,
+    PHRASINGS,
+    TUNE_PHRASED,
+    Grammar,
+    Line,
+    load_prose,
+    load_words,
+)
 
 RATE_HZ = 16_000
 RMS = 2000.0
@@ -50,8 +58,13 @@ MORE_IN_TRAINING = {"backchannel": 3, "interruption": 2, "cancel": 2}
 """So many times as much besides. An hour of conversation has 150 "mhm"s and 90 interruptions: in
 200 hours each of the above would be heard ten times, and it would be learned which of them are
 reasons to stop, and not why."""
-SPLITS = {"train": 1, "test_seen": 2, "test_unseen": 3, PHRASED: 4}
-"""And what differs from training: voices and phrasings; synthesizers, too; templates, too."""
+SPLITS = {
+    "train": 1, "test_seen": 2, "test_unseen": 3, PHRASED: 4,
+    "tune_seen": 5, "tune_unseen": 6, TUNE_PHRASED: 7,
+}  # fmt: skip
+"""What differs from training in those of the tests: voices and phrasings; synthesizers, too;
+templates, too. In those for tuning, what is said for "mhm", to interrupt and to cancel differs from
+both."""
 MOVED = {"espeak": 0.5, "flite": 1.0, "festival": 1.0, "pico": 1.0}
 """By source: how much of the share of moved voices (`voices.py`); espeak-ng has a hundred of its
 own."""
@@ -123,8 +136,8 @@ class Speaker:
 
     def __init__(self, split: str) -> None:
         self.split = split
-        self.espeak = Espeak() if split != "test_unseen" else None
-        unseen = split == "test_unseen"
+        unseen = split.endswith("unseen")
+        self.espeak = None if unseen else Espeak()
         self.flite_voices = flite_module.HELD_OUT if unseen else flite_module.VOICES
         voices = festival_module.HELD_OUT if unseen else festival_module.VOICES
         self.flite = _if_there(Flite)

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 OPEN = "open"
 """The intent of free text: the floor is taken after it, what is said then is not a target."""
-PHRASED = "test_phrased"
-"""The split whose wishes and questions are in words of their own."""
+PHRASED, TUNE_PHRASED = "test_phrased", "tune_phrased"
+"""The splits whose wishes and questions are in words of their own."""
 COMMON = 5
 """Times that a word stands in docstrings before it is taken for one."""
 ASKING = frozenset(
@@ -84,8 +84,8 @@ def normalise(text: str) -> str:
 
 
 class Grammar:
-    """Templates and their labels; `split` chooses the phrasings: `train`, or anything else for
-    test; `test_phrased` has other templates, too."""
+    """Templates and their labels; `split` chooses the phrasings: `train`, what begins with `tune`,
+    or anything else for test; `test_phrased` and `tune_phrased` have other templates, too."""
 
     def __init__(
         self,
@@ -197,10 +197,17 @@ class Grammar:
         return values[int(rng.integers(len(values)))]
 
     def _phrase(self, rng: np.random.Generator, key: str, split: str) -> str:
-        """A phrase of the split; its slots may make none of the other split's."""
+        """A phrase of the split; its slots may make none of the others'."""
         lists: Mapping[str, Sequence[str]] = self._data[key]  # type: ignore[assignment]
-        names = ("train", "test") if split == "train" else ("test", "train")
-        values, others = (lists[name] for name in names)
+        own = split.split("_")[0]
+        own = own if own in lists else "test"
+        values = lists[own]
+        others = {
+            text
+            for name in ("train", "test", "tune")
+            if name != own
+            for text in lists.get(name, ())
+        }
         if split == "train":
             if "open" in lists and rng.random() < OPEN_REACTIONS:
                 values = lists["open"]
@@ -232,7 +239,7 @@ class Grammar:
             templates = self._freely[intent]
         elif split == "train":
             templates = [*templates, *self._more.get(intent, ())]
-        elif split == PHRASED:
+        elif split in (PHRASED, TUNE_PHRASED):
             templates = self._others.get(intent, templates)
         template = templates[int(rng.integers(len(templates)))]
         return [part.strip() for part in self._fill(rng, template).split("|")]
