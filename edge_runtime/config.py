@@ -27,7 +27,7 @@ from edge_runtime import strict_yaml
 from edge_runtime.credentials import located
 from edge_runtime.errors import ConfigError
 from edge_runtime.jsgf import Phrase
-from edge_runtime.micro_turn import ACTION_NAME
+from edge_runtime.micro_turn import ACTION_NAME, STOP_MOTION
 
 log = logging.getLogger(__name__)
 Settings = TypeVar("Settings", bound=BaseModel)
@@ -261,6 +261,19 @@ class DelegationConfig(_Section):
     )
 
 
+SPEED_TYPES = ("geometry_msgs/Twist", "geometry_msgs/TwistStamped")
+"""What a base takes its speeds as."""
+_OF_TYPES = {
+    "data": ("std_msgs/Bool",),
+    "forward_m_s": SPEED_TYPES,
+    "turn_rad_s": SPEED_TYPES,
+    "for_s": SPEED_TYPES,
+    "distance_m": ("geometry_msgs/PointStamped",),
+    "height_m": ("geometry_msgs/PointStamped",),
+}
+"""By key of an action: the types that it means something for."""
+
+
 class ActionConfig(_Section):
     description: str = Field(
         "", max_length=500, description="What it does, for a background model that may call it."
@@ -277,6 +290,7 @@ class ActionConfig(_Section):
     )
     ros_type: Literal[
         "std_msgs/String",
+        "std_msgs/Bool",
         "geometry_msgs/Twist",
         "geometry_msgs/TwistStamped",
         "geometry_msgs/PointStamped",
@@ -284,9 +298,13 @@ class ActionConfig(_Section):
     text: str | None = Field(
         None, description="What String and the MQTT message say; default: the action's name."
     )
+    data: bool = Field(True, description="Bool: what it says.")
     forward_m_s: float = Field(0.0, ge=-3, le=3, description="Twist, TwistStamped: speed ahead.")
     turn_rad_s: float = Field(
         0.0, ge=-6, le=6, description="Twist, TwistStamped: turn, left positive."
+    )
+    for_s: float = Field(
+        1.0, ge=0.1, le=60, description="Twist, TwistStamped: how long, at 10 Hz; then zeros."
     )
     distance_m: float = Field(1.5, gt=0, le=100, description="PointStamped: how far away.")
     height_m: float = Field(0.0, ge=-5, le=5, description="PointStamped: above the frame.")
@@ -300,6 +318,21 @@ class ActionConfig(_Section):
         max_length=1_000,
         description="MQTT topic for it, at `delegation.broker`.",
     )
+
+    @model_validator(mode="after")
+    def _keys_fit_the_type(self) -> Self:
+        given = self.model_fields_set
+        if "ros_type" in given and self.ros_topic is None:
+            raise ValueError("`ros_type` needs `ros_topic`, where it is to be published")
+        for key, kinds in _OF_TYPES.items():
+            if key in given and self.ros_type not in kinds:
+                raise ValueError(f"`{key}` needs `ros_type: {kinds[0]}`, not {self.ros_type}")
+        return self
+
+    @property
+    def speeds_on(self) -> str | None:
+        """The topic of a base that this gives speeds to."""
+        return self.ros_topic if self.ros_type in SPEED_TYPES else None
 
 
 class RosConfig(_Section):
@@ -402,6 +435,14 @@ class Config(_Section):
     http: HttpConfig = HttpConfig()
     home_assistant: HomeAssistantConfig = HomeAssistantConfig()
     loop: LoopConfig = LoopConfig()
+
+    @field_validator("actions")
+    @classmethod
+    def _stopping_is_no_motion(cls, actions: dict[str, ActionConfig]) -> dict[str, ActionConfig]:
+        stop = actions.get(STOP_MOTION, ActionConfig())
+        if moving := stop.model_fields_set & {"forward_m_s", "turn_rad_s", "for_s"}:
+            raise ValueError(f"`{STOP_MOTION}` stops: take {', '.join(sorted(moving))} out of it")
+        return actions
 
     @property
     def actions_on_mqtt(self) -> list[str]:

@@ -41,6 +41,7 @@ COMMON = {
     "rmw_dds_common/ParticipantEntitiesInfo": (
         "Gid gid\nNodeEntitiesInfo[] node_entities_info_seq"
     ),
+    "std_msgs/Bool": "bool data",
     "std_msgs/Header": "builtin_interfaces/Time stamp\nstring frame_id",
     "std_msgs/String": "string data",
 }

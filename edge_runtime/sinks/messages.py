@@ -29,6 +29,7 @@ from edge_runtime.remote_control import Mode
 from edge_runtime.sinks import topics
 from edge_runtime.sinks.acts import acts
 from edge_runtime.sinks.message_types import message_type
+from edge_runtime.sinks.robot_messages import robot_message, speed
 
 Message = Mapping[str, Any]
 _MAX_UINT32 = 2**32 - 1
@@ -54,6 +55,13 @@ class Publication(NamedTuple):
     type: str
     """`package/Name`."""
     message: Message
+    for_s: float = 0.0
+    """Of a speed: it goes out again and again for so long, and then zeros do."""
+
+    def at_rest(self) -> Publication:
+        """Zeros in place of a speed."""
+        zeros = speed(self.type, self.message.get("header", {}))
+        return self._replace(message=zeros, for_s=0.0)
 
 
 def action_topics(actions: Mapping[str, ActionConfig]) -> list[topics.Topic]:
@@ -88,13 +96,21 @@ class TurnMessages:
         mode: Callable[[], Mode] = lambda: Mode.NORMAL,
     ) -> None:
         self._actions, self._frame_id, self._mode = actions, frame_id, mode
+        self._bases = {
+            chosen.speeds_on: chosen.ros_type
+            for chosen in actions.values()
+            if chosen.speeds_on is not None
+        }
+        """By topic, what it takes its speeds as."""
         self._said: dict[str, Utterance] = {}
         self._pending: str | None = None
         self._heard = ""
 
     def stops(self, record: TurnRecord, stamp_ns: int) -> list[Publication]:
-        """What must go out before anything else: `stop_motion`, if the record holds one."""
-        return list(self._acts(record, stamp_ns, stop=True))
+        """What must go out before anything else: `stop_motion`, if the record holds one, and zeros
+        to every base that an action moves."""
+        found = list(self._acts(record, stamp_ns, stop=True))
+        return self._whole_stop(found, stamp_ns) if found else []
 
     def others(self, record: TurnRecord, stamp_ns: int) -> list[Publication]:
         """All other messages of the record, the most urgent first."""
@@ -110,7 +126,19 @@ class TurnMessages:
 
     def halt(self, id: str, stamp_ns: int) -> list[Publication]:
         """`stop_motion` of the runtime itself, outside of any micro-turn."""
-        return list(self._act(Action(STOP_MOTION), id, "SAFETY", None, stamp_ns))
+        found = list(self._act(Action(STOP_MOTION), id, "SAFETY", None, stamp_ns))
+        return self._whole_stop(found, stamp_ns)
+
+    def _whole_stop(self, found: list[Publication], stamp_ns: int) -> list[Publication]:
+        """What can be moved can be stopped, whatever `stop_motion` is mapped to."""
+        told = {one.topic for one in found}
+        header = self._header(stamp_ns)
+        zeros = [
+            Publication(topic, type_name, speed(type_name, header))
+            for topic, type_name in self._bases.items()
+            if topic not in told
+        ]
+        return [*found, *zeros]
 
     def _header(self, stamp_ns: int) -> Message:
         return {"stamp": stamp(stamp_ns), "frame_id": self._frame_id}
@@ -140,28 +168,12 @@ class TurnMessages:
             },
         )
         if chosen.ros_topic is not None:
-            message = self._mapped(action.name, chosen, bearing_rad, stamp_ns)
+            header = self._header(stamp_ns)
+            message = robot_message(action.name, chosen, bearing_rad, header)
+            moves = chosen.speeds_on is not None and action.name != STOP_MOTION
+            for_s = chosen.for_s if moves else 0.0
             if message is not None:
-                yield Publication(chosen.ros_topic, chosen.ros_type, message)
-
-    def _mapped(
-        self, name: str, chosen: ActionConfig, bearing_rad: float | None, stamp_ns: int
-    ) -> Message | None:
-        """The message that the configuration wants beside Action; None: a point without a
-        bearing."""
-        if chosen.ros_type == "std_msgs/String":
-            return {"data": name if chosen.text is None else chosen.text}
-        if chosen.ros_type == "geometry_msgs/Twist":
-            return _twist(chosen)
-        if chosen.ros_type == "geometry_msgs/TwistStamped":
-            return {"header": self._header(stamp_ns), "twist": _twist(chosen)}
-        if bearing_rad is None:
-            return None
-        ahead, left = math.cos(bearing_rad), math.sin(bearing_rad)
-        return {
-            "header": self._header(stamp_ns),
-            "point": _vector(chosen.distance_m * ahead, chosen.distance_m * left, chosen.height_m),
-        }
+                yield Publication(chosen.ros_topic, chosen.ros_type, message, for_s)
 
     def _speech(self, record: TurnRecord, header: Message) -> Message:
         assert record.played is not None
@@ -287,17 +299,6 @@ def _publication(topic: topics.Topic, message: Message) -> Publication:
 
 def _constant(type_name: str, name: str) -> int:
     return dict(message_type(type_name).constants)[name]
-
-
-def _twist(chosen: ActionConfig) -> Message:
-    return {
-        "linear": _vector(chosen.forward_m_s, 0.0, 0.0),
-        "angular": _vector(0.0, 0.0, chosen.turn_rad_s),
-    }
-
-
-def _vector(x: float, y: float, z: float) -> Message:
-    return {"x": x, "y": y, "z": z}
 
 
 def _or_nan(value: float | None) -> float:

@@ -28,7 +28,7 @@ def with_actions(**actions: Any) -> Config:
 
 def test_the_actions_of_the_model_and_of_the_configuration(manifest: Manifest) -> None:
     described = {"description": "switch on the kitchen lamp", "mqtt_topic": "lamp/set"}
-    known = abilities_of(with_actions(lamp_on=described, come={"forward_m_s": 0.2}), manifest)
+    known = abilities_of(with_actions(lamp_on=described, come={"valid_ms": 500}), manifest)
     model = [name for name in manifest.vocabularies.action if name != "none"]
     assert [one.name for one in known] == [*model, "lamp_on"]
     described = {one.name: one.description for one in known if one.description}

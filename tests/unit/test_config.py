@@ -184,6 +184,33 @@ class TestValues:
                 "actions.wave.mqtt_topic: String should match",
             ),
             ("actions: {wave: {mqtt_topic: ''}}", "actions.wave.mqtt_topic: String should match"),
+            (
+                "actions: {come: {ros_topic: cmd_vel, forward_m_s: 0.2}}",
+                "actions.come: Value error, `forward_m_s` needs `ros_type: geometry_msgs/Twist`, "
+                "not std_msgs/String",
+            ),
+            (
+                "actions: {go_on: {ros_topic: lock, data: false}}",
+                "actions.go_on: Value error, `data` needs `ros_type: std_msgs/Bool`",
+            ),
+            (
+                "actions: {look_at: {ros_topic: look, ros_type: std_msgs/Bool, height_m: 1.0}}",
+                "actions.look_at: Value error, `height_m` needs "
+                "`ros_type: geometry_msgs/PointStamped`",
+            ),
+            (
+                "actions: {come: {ros_type: geometry_msgs/Twist}}",
+                "actions.come: Value error, `ros_type` needs `ros_topic`",
+            ),
+            (
+                "actions: {come: {ros_topic: v, ros_type: geometry_msgs/Twist, for_s: 0}}",
+                "actions.come.for_s: Input should be greater than or equal to 0.1",
+            ),
+            (
+                "actions: {stop_motion: "
+                "{ros_topic: v, ros_type: geometry_msgs/Twist, forward_m_s: 0.2, for_s: 1.0}}",
+                "actions: Value error, `stop_motion` stops: take for_s, forward_m_s out of it",
+            ),
             ("recording: {frames: some}", "recording.frames: Input should be a valid boolean"),
             ("loop: {fade_ms: 50}", "loop.fade_ms: Input should be less than or equal to 20"),
         ],

@@ -42,6 +42,7 @@ ACTIONS = {
         ros_topic="look_at", ros_type="geometry_msgs/PointStamped", distance_m=2, height_m=0.5
     ),
 }
+TURNS = ActionConfig(ros_topic="turn", ros_type="geometry_msgs/TwistStamped", turn_rad_s=0.5)
 NOW_NS = 1_700_000_000_123_456_789
 OUT = BackgroundState(pending=True)
 STAMPS = st.integers(0, 2**31 * 10**9 - 10**14)
@@ -69,9 +70,9 @@ def test_every_message_fits_its_file(records: list[TurnRecord], stamp_ns: int) -
     for record in records:
         stops = messages.stops(record, stamp_ns)
         others = messages.others(record, stamp_ns)
-        for topic, type_name, message in [*stops, *others]:
-            assert topic
-            assert_conforms(type_name, message)
+        for one in [*stops, *others]:
+            assert one.topic
+            assert_conforms(one.type, one.message)
         assert [one.topic for one in others].count("micro_turn") == 1
         assert not any(one.message.get("name") == "stop_motion" for one in others)
 
@@ -79,9 +80,10 @@ def test_every_message_fits_its_file(records: list[TurnRecord], stamp_ns: int) -
 @given(st.text(max_size=5), st.dictionaries(st.text(), st.floats() | st.integers()), STAMPS)
 def test_diagnostics_fit_their_type(name: str, values: dict[str, Any], stamp_ns: int) -> None:
     health = Health(tuple(Part(name, state, "", values) for state in State))
-    topic, type_name, message = diagnostics("kiosk", health, stamp_ns)
-    assert topic == "/diagnostics"
-    assert_conforms(type_name, message)
+    told = diagnostics("kiosk", health, stamp_ns)
+    message = told.message
+    assert told.topic == "/diagnostics"
+    assert_conforms(told.type, message)
     assert [one["level"] for one in message["status"]] == [0, 1, 2]
     assert [one["message"] for one in message["status"]] == ["ok", "degraded", "failed"]
 
@@ -145,6 +147,51 @@ def test_the_runtime_itself_can_stop_the_body() -> None:
     assert action.message["source"] == constant("Action", "SAFETY")
     assert (action.message["id"], action.message["confidence"]) == ("halt-1", 1.0)
     assert twist.topic == "cmd_vel"
+
+
+@pytest.mark.parametrize(
+    "stop", [None, ActionConfig(ros_topic="lock", ros_type="std_msgs/Bool"), ACTIONS["stop_motion"]]
+)
+def test_what_can_be_moved_can_be_stopped(stop: ActionConfig | None) -> None:
+    """Whatever `stop_motion` is mapped to, zeros go out on every topic that has speeds."""
+    actions = {**ACTIONS, "turn_left": TURNS}
+    del actions["stop_motion"]
+    actions |= {} if stop is None else {"stop_motion": stop}
+    messages = TurnMessages(actions, "head")
+    record = a_record(3, actions=(Action("stop_motion"),))
+    for found in (messages.stops(record, NOW_NS), messages.halt("halt-1", NOW_NS)):
+        by_topic = {one.topic: one for one in found}
+        locks = {"lock"} if stop is not None and stop.ros_topic == "lock" else set()
+        assert set(by_topic) == {"action", "cmd_vel", "turn"} | locks
+        assert len(found) == len(by_topic) and found[0].topic == "action"
+        zero = {"x": 0.0, "y": 0.0, "z": 0.0}
+        assert by_topic["cmd_vel"].message == {"linear": zero, "angular": zero}
+        assert by_topic["turn"].message["twist"] == {"linear": zero, "angular": zero}
+        for one in found:
+            assert_conforms(one.type, one.message)
+            assert one.for_s == 0.0
+            assert one.topic != "lock" or one.message == {"data": True}
+
+
+def test_a_speed_says_how_long_it_goes_on_and_what_is_then() -> None:
+    actions = {"come": ACTIONS["come"].model_copy(update={"for_s": 2.5}), "turn_left": TURNS}
+    record = a_record(actions=(Action("come"), Action("turn_left")))
+    found = {one.topic: one for one in everything(record, TurnMessages(actions, "head"))}
+    assert found["cmd_vel"].for_s == 2.5 and found["turn"].for_s == 1.0
+    assert found["action"].for_s == 0.0
+    for topic in ("cmd_vel", "turn"):
+        rest = found[topic].at_rest()
+        assert_conforms(rest.type, rest.message)
+        assert rest.for_s == 0.0 and "0.5" not in str(rest.message)
+        assert rest.message.get("header") == found[topic].message.get("header")
+
+
+def test_a_lock_is_closed_and_opened() -> None:
+    lock = ActionConfig(ros_topic="lock", ros_type="std_msgs/Bool")
+    actions = {"hold": lock, "go_on": lock.model_copy(update={"data": False})}
+    record = a_record(actions=(Action("hold"), Action("go_on")))
+    found = everything(record, TurnMessages(actions, "head"))
+    assert [one.message["data"] for one in found if one.topic == "lock"] == [True, False]
 
 
 def test_actions_become_what_the_configuration_says() -> None:

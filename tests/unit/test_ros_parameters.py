@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from edge_interaction import parameters
-from edge_runtime.config import Config
+from edge_runtime.config import Config, load_config
 from edge_runtime.errors import ConfigError
+from edge_runtime.sinks.messages import TurnMessages, action_topics
 
 
 def unset() -> dict[str, Any]:
@@ -37,6 +38,15 @@ def test_a_parameter_stands_above_the_file(tmp_path: Path) -> None:
     config = parameters.configuration(given)
     assert config.voice.rate_wpm == 200
     assert config.actions["nod"].ros_topic == "gesture"
+
+
+def test_the_configuration_that_comes_with_it_moves_a_base_and_stops_it(repository: Path) -> None:
+    folder = repository / "ros2_ws" / "src" / "edge_interaction" / "config"
+    config = load_config(folder / "device.yaml")
+    bases = {topic for one in config.actions.values() if (topic := one.speeds_on) is not None}
+    stops = TurnMessages(config.actions, "base_link").halt("halt-1", 0)
+    assert bases == {"cmd_vel"} <= {stop.topic for stop in stops}
+    assert {topic.name for topic in action_topics(config.actions)} >= bases
 
 
 @pytest.mark.parametrize(

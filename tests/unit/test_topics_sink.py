@@ -2,81 +2,34 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Mapping
 
 import numpy as np
+from kept_wire import WAIT_S, Wire, is_stop, speed, speeds
 from turn_records import a_record
 
 from edge_runtime.config import ActionConfig
 from edge_runtime.health import Health
 from edge_runtime.micro_turn import TURN_SAMPLES, Action
 from edge_runtime.sinks.diagnostics import diagnostics
-from edge_runtime.sinks.messages import Publication, TurnMessages, stamp
-from edge_runtime.sinks.topics_sink import StopRepeater, TopicsSink
+from edge_runtime.sinks.messages import TurnMessages, stamp
+from edge_runtime.sinks.topics_sink import TopicsSink
 
-WAIT_S = 30.0
 NOW_NS = 1_700_000_000 * 10**9
-STOP = Publication("action", "edge_interaction_msgs/Action", {"id": "1-stop_motion"})
-
 MAPPED = {
     "stop_motion": ActionConfig(ros_topic="cmd_vel", ros_type="geometry_msgs/Twist"),
-    "come": ActionConfig(ros_topic="cmd_vel", ros_type="geometry_msgs/Twist", forward_m_s=0.2),
+    "come": ActionConfig(
+        ros_topic="cmd_vel", ros_type="geometry_msgs/Twist", forward_m_s=0.2, for_s=WAIT_S
+    ),
     "nod": ActionConfig(ros_topic="gesture"),
 }
 
 
-class Wire:
-    """Keeps what is written; its gate holds up everything but a stop."""
-
-    def __init__(self) -> None:
-        self.written: list[Publication] = []
-        self.threads: list[int] = []
-        self.changed = threading.Condition()
-        self.gate = threading.Event()
-        self.gate.set()
-        self.failures = 0
-        self.passes = is_stop
-
-    def write(self, publication: Publication) -> None:
-        if not self.passes(publication):
-            assert self.gate.wait(WAIT_S)
-        with self.changed:
-            self.written.append(publication)
-            self.threads.append(threading.get_ident())
-            self.changed.notify_all()
-            if self.failures:
-                self.failures -= 1
-                raise OSError("the network is gone")
-
-    def topics(self) -> list[str]:
-        return [one.topic for one in self.written]
-
-    def wait_for(self, count: int) -> None:
-        self.wait_until(lambda: len(self.written) >= count)
-
-    def wait_until(self, condition: Callable[[], bool]) -> None:
-        with self.changed:
-            assert self.changed.wait_for(condition, WAIT_S)
-
-
-def is_stop(publication: Publication) -> bool:
-    return "stop_motion" in str(publication.message.get("id", ""))
-
-
-def speed(publication: Publication) -> float | None:
-    """Of a Twist."""
-    linear = publication.message.get("linear")
-    return None if linear is None else linear["x"]
-
-
-def speeds(wire: Wire) -> list[float]:
-    return [found for one in wire.written if (found := speed(one)) is not None]
-
-
-def messages() -> TurnMessages:
-    return TurnMessages({}, "head")
+def messages(actions: Mapping[str, ActionConfig] | None = None) -> TurnMessages:
+    return TurnMessages(actions or {}, "head")
 
 
 def test_a_record_becomes_its_messages_in_order() -> None:
@@ -101,38 +54,9 @@ def test_a_stop_passes_by_a_wire_that_is_stuck() -> None:
     assert sink.dropped > 0
 
 
-def test_a_stop_is_repeated_for_a_while() -> None:
-    wire = Wire()
-    with StopRepeater(wire.write, every_s=0.01, for_s=0.05) as repeater:
-        repeater.start([STOP], 1)
-        wire.wait_for(6)
-    assert wire.written == [STOP] * 6
-    assert not repeater.repeating
-
-
-def test_an_acknowledgement_ends_it_and_another_one_does_not() -> None:
-    wire = Wire()
-    with StopRepeater(wire.write, every_s=0.01, for_s=WAIT_S) as repeater:
-        repeater.start([STOP], 1)
-        repeater.acknowledge("7-wave")
-        wire.wait_for(3)
-        repeater.acknowledge("1-stop_motion")
-        assert not repeater.repeating
-        count = len(wire.written)
-    assert len(wire.written) <= count + 1
-
-
-def test_a_stop_that_could_not_be_written_is_written_again() -> None:
-    wire = Wire()
-    wire.failures = 2
-    with StopRepeater(wire.write, every_s=0.01, for_s=0.03) as repeater:
-        repeater.start([STOP], 1)
-    assert len(wire.written) == 4
-
-
 def test_a_later_motion_on_its_topic_is_not_cancelled() -> None:
     wire = Wire()
-    with TopicsSink(wire, TurnMessages(MAPPED, "head")) as sink:
+    with TopicsSink(wire, messages(MAPPED)) as sink:
         sink.publish(a_record(1, actions=(Action("stop_motion"),)))
         wire.wait_until(lambda: speeds(wire).count(0.0) >= 2)
         sink.publish(a_record(2, actions=(Action("nod"),)))
@@ -141,21 +65,64 @@ def test_a_later_motion_on_its_topic_is_not_cancelled() -> None:
         told = sum(map(is_stop, wire.written))
         wire.wait_until(lambda: sum(map(is_stop, wire.written)) >= told + 3)
         sink.acknowledge("1-stop_motion")
-    assert speeds(wire)[-1] == 0.2
+        found = speeds(wire)
+    assert set(found[found.index(0.2) :]) == {0.2}
 
 
-def test_a_motion_that_was_decided_before_the_stop_is_cancelled() -> None:
+def test_a_motion_that_was_decided_before_the_stop_does_not_begin() -> None:
     """It waits behind the network; the one of the same micro-turn counts no more."""
     wire = Wire()
     wire.gate.clear()
     wire.passes = lambda one: is_stop(one) or speed(one) == 0.0
-    with TopicsSink(wire, TurnMessages(MAPPED, "head")) as sink:
+    with TopicsSink(wire, messages(MAPPED)) as sink:
         sink.publish(a_record(1, actions=(Action("come"),)))
         sink.publish(a_record(2, actions=(Action("come"), Action("stop_motion"))))
         wire.gate.set()
-        wire.wait_until(lambda: speeds(wire).count(0.2) == 2)
-        wire.wait_until(lambda: speeds(wire)[-1] == 0.0)
-        sink.acknowledge("2-stop_motion")
+        wire.wait_until(lambda: wire.topics().count("micro_turn") == 2)
+        wire.wait_until(lambda: speeds(wire).count(0.0) >= 2)
+    assert set(speeds(wire)) == {0.0}
+
+
+def test_a_motion_ends_with_a_stop_at_once_and_is_not_taken_up_again() -> None:
+    wire = Wire()
+    with TopicsSink(wire, messages({"come": MAPPED["come"]})) as sink:
+        sink.publish(a_record(1, actions=(Action("come"),)))
+        wire.wait_until(lambda: speeds(wire).count(0.2) >= 3)
+        sink.publish(a_record(2, actions=(Action("stop_motion"),)))
+        wire.wait_until(lambda: speeds(wire).count(0.0) >= 5)
+    found = speeds(wire)
+    assert found[found.index(0.0) :].count(0.2) <= 1, "what was just being written"
+    assert found[-9:] == [0.0] * 9
+
+
+def test_an_acknowledged_stop_goes_on_for_the_base() -> None:
+    """Who acknowledges need not be who drives."""
+    wire = Wire()
+    with TopicsSink(wire, messages(MAPPED)) as sink:
+        sink.publish(a_record(1, actions=(Action("stop_motion"),)))
+        sink.acknowledge("1-stop_motion")
+    assert sum(map(is_stop, wire.written)) == 1
+    assert speeds(wire) == [0.0] * 11
+
+
+def test_a_motion_does_not_outlive_its_sender() -> None:
+    wire = Wire()
+    with TopicsSink(wire, messages(MAPPED)) as sink:
+        sink.publish(a_record(1, actions=(Action("come"),)))
+    assert speeds(wire)[0] == 0.2 and speeds(wire)[-11:] == [0.0] * 11
+
+
+def test_each_repetition_of_a_stamped_speed_has_its_own_stamp() -> None:
+    come = MAPPED["come"].model_copy(update={"ros_type": "geometry_msgs/TwistStamped"})
+    wire, seconds = Wire(), itertools.count(1)
+    sink = TopicsSink(wire, messages({"come": come}), wall_ns=lambda: next(seconds) * 10**9)
+    with sink:
+        sink.publish(a_record(1, actions=(Action("come"),)))
+        wire.wait_until(lambda: wire.topics().count("cmd_vel") >= 4)
+    headers = [one.message["header"] for one in wire.written if one.topic == "cmd_vel"]
+    stamps = [header["stamp"]["sec"] for header in headers]
+    assert stamps == sorted(set(stamps))
+    assert {header["frame_id"] for header in headers} == {"head"}
 
 
 def test_the_runtime_can_stop_the_body_more_than_once() -> None:
