@@ -143,7 +143,7 @@ class Loop:
         """A part has failed: silence, and tell every sink to stop moving, whatever else fails."""
         p, turn = self._parts, self._turn
         halt = Decision(turn.index, "yield", stop=True, actions=(Action(STOP_MOTION),), heard="")
-        record = TurnRecord(turn, EngineOutput(turn.index, {}), halt, Timings())
+        record = TurnRecord(turn, EngineOutput(turn.index, {}), halt, Timings(), failed=True)
         stops: list[Callable[[], None]] = [self.silence]
         stops += [partial(sink.publish, record) for sink in p.sinks]
         for stop in stops:

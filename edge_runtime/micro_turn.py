@@ -296,3 +296,5 @@ class TurnRecord:
     """Actions that the background model asked for, beside those of the decision."""
     request: Request | None = None
     """The question that this decision handed on."""
+    failed: bool = False
+    """No model decided this: a part has failed, and the loop itself stops the device."""

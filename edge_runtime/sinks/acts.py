@@ -5,17 +5,18 @@ from __future__ import annotations
 from edge_runtime.micro_turn import STOP_MOTION, Action, TurnRecord
 from edge_runtime.remote_control import Mode
 
-MODEL, BACKGROUND = "MODEL", "BACKGROUND"
+MODEL, BACKGROUND, SAFETY = "MODEL", "BACKGROUND", "SAFETY"
 
 
 def acts(record: TurnRecord, mode: Mode) -> list[tuple[Action, str]]:
-    """Each action with who asked for it, MODEL or BACKGROUND; `stop_motion` first.
+    """Each action with who asked for it; `stop_motion` first. SAFETY is the loop itself.
 
     The same action from both sides in one micro-turn is one action: the model's. In STANDBY only
     `stop_motion` is left.
     """
     wanted = {action.name: (action, BACKGROUND) for action in record.asked_actions}
-    wanted |= {action.name: (action, MODEL) for action in record.decision.actions}
+    decided = SAFETY if record.failed else MODEL
+    wanted |= {action.name: (action, decided) for action in record.decision.actions}
     stop = wanted.pop(STOP_MOTION, None)
     others = [] if mode is Mode.STANDBY else list(wanted.values())
     return others if stop is None else [stop, *others]

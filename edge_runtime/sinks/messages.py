@@ -6,13 +6,15 @@ A message is a mapping by the field names of its .msg file: numbers, texts, list
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edge_runtime.config import ActionConfig
+from edge_runtime.dialogue import KEPT
 from edge_runtime.errors import ConfigError
 from edge_runtime.micro_turn import (
     SAMPLE_RATE_HZ,
@@ -27,13 +29,15 @@ from edge_runtime.micro_turn import (
 )
 from edge_runtime.remote_control import Mode
 from edge_runtime.sinks import topics
-from edge_runtime.sinks.acts import acts
+from edge_runtime.sinks.acts import SAFETY, acts
 from edge_runtime.sinks.message_types import message_type
 from edge_runtime.sinks.robot_messages import robot_message, speed
 
 Message = Mapping[str, Any]
 _MAX_UINT32 = 2**32 - 1
 _NO_ACTION = ActionConfig()
+_IDS = ("id", "utterance_id", "request_id")
+"""The fields of our messages that name something."""
 _UTTERANCE_STATES = {
     EventKind.UTTERANCE_STARTED: "STARTED",
     EventKind.UTTERANCE_FINISHED: "FINISHED",
@@ -87,15 +91,18 @@ def action_topics(actions: Mapping[str, ActionConfig]) -> list[topics.Topic]:
 class TurnMessages:
     """Makes the messages of one record after the other, and keeps what later ones need of earlier
     ones. `frame_id` is where bearings and sounds are measured from; in STANDBY, `mode` leaves only
-    stops of the actions."""
+    stops of the actions. `run` is part of every id, so that none comes again after a restart; None:
+    a random one."""
 
     def __init__(
         self,
         actions: Mapping[str, ActionConfig],
         frame_id: str,
         mode: Callable[[], Mode] = lambda: Mode.NORMAL,
+        run: str | None = None,
     ) -> None:
         self._actions, self._frame_id, self._mode = actions, frame_id, mode
+        self._run = uuid.uuid4().hex[:8] if run is None else run
         self._bases = {
             chosen.speeds_on: chosen.ros_type
             for chosen in actions.values()
@@ -122,11 +129,11 @@ class TurnMessages:
         found += self._delegations(record, header)
         found += self._user_speech(record, header)
         found.append(_publication(topics.MICRO_TURN, _micro_turn(record, header)))
-        return found
+        return self._with_unique_ids(found)
 
     def halt(self, id: str, stamp_ns: int) -> list[Publication]:
         """`stop_motion` of the runtime itself, outside of any micro-turn."""
-        found = list(self._act(Action(STOP_MOTION), id, "SAFETY", None, stamp_ns))
+        found = list(self._act(Action(STOP_MOTION), id, SAFETY, None, stamp_ns))
         return self._whole_stop(found, stamp_ns)
 
     def _whole_stop(self, found: list[Publication], stamp_ns: int) -> list[Publication]:
@@ -138,7 +145,22 @@ class TurnMessages:
             for topic, type_name in self._bases.items()
             if topic not in told
         ]
-        return [*found, *zeros]
+        return self._with_unique_ids([*found, *zeros])
+
+    def _with_unique_ids(self, found: Iterable[Publication]) -> list[Publication]:
+        return [
+            one._replace(
+                message={
+                    key: self._unique(value) if key in _IDS else value
+                    for key, value in one.message.items()
+                }
+            )
+            for one in found
+        ]
+
+    def _unique(self, id: str) -> str:
+        """What is kept has an id unlike any other already, by which it is known after a restart."""
+        return id if not id or id.startswith(KEPT) else f"{self._run}-{id}"
 
     def _header(self, stamp_ns: int) -> Message:
         return {"stamp": stamp(stamp_ns), "frame_id": self._frame_id}
@@ -146,7 +168,7 @@ class TurnMessages:
     def _acts(self, record: TurnRecord, stamp_ns: int, stop: bool) -> Iterator[Publication]:
         for action, source in acts(record, self._mode()):
             if (action.name == STOP_MOTION) == stop:
-                id = f"{record.turn.index}-{action.name}"
+                id = f"{record.turn.index}-{'failed-' * record.failed}{action.name}"
                 yield from self._act(action, id, source, record.turn.direction_rad, stamp_ns)
 
     def _act(

@@ -56,7 +56,7 @@ def loopback(monkeypatch: pytest.MonkeyPatch) -> None:
 def sink() -> Iterator[TopicsSink]:
     health = HealthMonitor()
     health.report(LOOP, State.OK)
-    messages = TurnMessages(ACTIONS, "head")
+    messages = TurnMessages(ACTIONS, "head", run="run")
     wire = DdsWire(
         DOMAIN, NAMESPACE, "edge", action_topics(ACTIONS), on_ack=lambda id: sink.acknowledge(id)
     )
@@ -101,7 +101,7 @@ def test_every_topic_arrives(sink: TopicsSink) -> None:
     assert found["gesture"][0]["data"] == "wave"
     assert found["/look_at"][0]["point"]["y"] == pytest.approx(1.5 * np.sin(0.5))
     assert found["user_speech"][0]["text"] == "HELLO"
-    assert found["delegation"][0]["request_id"] == "request-1"
+    assert found["delegation"][0]["request_id"] == "run-request-1"
     assert found["/diagnostics"][0]["status"][0]["name"] == "edge: loop"
     assert len(found["speech_audio"][0]["data"]) == TURN_SAMPLES
 
@@ -161,9 +161,9 @@ def test_a_stop_is_repeated_until_it_is_acknowledged(sink: TopicsSink) -> None:
         sink.publish(a_turn(5, actions=(Action("wave"), Action("stop_motion"))))
         peer.wait_until(lambda: len(stops_heard(peer)) >= 2)
         header = {"stamp": stamp(0), "frame_id": ""}
-        acknowledge({"header": header, "id": "5-stop_motion", "accepted": True, "detail": ""})
+        acknowledge({"header": header, "id": "run-5-stop_motion", "accepted": True, "detail": ""})
         peer.wait_until(lambda: not sink.stopping)
-    assert set(stops_heard(peer)) == {"5-stop_motion"}
+    assert set(stops_heard(peer)) == {"run-5-stop_motion"}
     assert len(stops_heard(peer)) <= 11
 
 
@@ -172,10 +172,10 @@ def test_a_stop_outlives_the_run() -> None:
     wire = DdsWire(DOMAIN, NAMESPACE, "edge")
     with listening(topics.ACTION, namespace=NAMESPACE) as peer, wire:
         peer.await_writers()
-        with TopicsSink(wire, TurnMessages({}, "head")) as sink:
+        with TopicsSink(wire, TurnMessages({}, "head", run="run")) as sink:
             sink.halt()
         peer.wait_until(lambda: len(stops_heard(peer)) == 11)
-    assert set(stops_heard(peer)) == {"halt-1"}
+    assert set(stops_heard(peer)) == {"run-halt-1"}
 
 
 def test_the_process_shows_as_a_node(sink: TopicsSink) -> None:

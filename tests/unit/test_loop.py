@@ -501,6 +501,7 @@ def test_an_engine_that_fails_leaves_a_silent_and_still_device(stage: Stage) -> 
     assert halt.decision.stop
     assert [action.name for action in halt.decision.actions] == ["stop_motion"]
     assert halt.output.tensors == {}
+    assert [record.failed for record in stage.sink.records[-2:]] == [False, True]
 
 
 @pytest.mark.parametrize("part", ["device", "answers", "decider", "sink"])

@@ -49,13 +49,13 @@ STAMPS = st.integers(0, 2**31 * 10**9 - 10**14)
 
 
 def everything(record: TurnRecord, messages: TurnMessages | None = None) -> list[Any]:
-    messages = messages or TurnMessages(ACTIONS, "head")
+    messages = messages or TurnMessages(ACTIONS, "head", run="run")
     return [*messages.stops(record, NOW_NS), *messages.others(record, NOW_NS)]
 
 
 def on(topic: str, *records: TurnRecord) -> list[Any]:
     """The messages on one topic, of records that follow each other."""
-    messages = TurnMessages(ACTIONS, "head")
+    messages = TurnMessages(ACTIONS, "head", run="run")
     found = [one for record in records for one in everything(record, messages)]
     return [one.message for one in found if one.topic == topic]
 
@@ -118,7 +118,7 @@ def test_a_quiet_turn_is_its_state_and_its_silence() -> None:
 
 def test_an_action_says_what_how_sure_and_until_when() -> None:
     (message,) = on("action", a_record(12, actions=(Action("wave", 0.75),)))
-    assert (message["id"], message["name"], message["confidence"]) == ("12-wave", "wave", 0.75)
+    assert (message["id"], message["name"], message["confidence"]) == ("run-12-wave", "wave", 0.75)
     assert message["expires"] == stamp(NOW_NS + 500_000_000)
     assert message["source"] == constant("Action", "MODEL")
 
@@ -143,10 +143,21 @@ def test_stopping_is_apart_from_the_rest() -> None:
 
 
 def test_the_runtime_itself_can_stop_the_body() -> None:
-    action, twist = TurnMessages(ACTIONS, "head").halt("halt-1", NOW_NS)
+    action, twist = TurnMessages(ACTIONS, "head", run="run").halt("halt-1", NOW_NS)
     assert action.message["source"] == constant("Action", "SAFETY")
-    assert (action.message["id"], action.message["confidence"]) == ("halt-1", 1.0)
+    assert (action.message["id"], action.message["confidence"]) == ("run-halt-1", 1.0)
     assert twist.topic == "cmd_vel"
+
+
+def test_what_the_loop_itself_stops_is_for_safety() -> None:
+    """And its id is not that of a stop that the model decided in the same micro-turn."""
+    stop = (Action("stop_motion"),)
+    messages = TurnMessages({}, "head")
+    (model,) = messages.stops(a_record(7, actions=stop), NOW_NS)
+    (loop,) = messages.stops(a_record(7, actions=stop, failed=True), NOW_NS)
+    assert model.message["source"] == constant("Action", "MODEL")
+    assert loop.message["source"] == constant("Action", "SAFETY")
+    assert model.message["id"] != loop.message["id"]
 
 
 @pytest.mark.parametrize(
@@ -192,6 +203,33 @@ def test_a_lock_is_closed_and_opened() -> None:
     record = a_record(actions=(Action("hold"), Action("go_on")))
     found = everything(record, TurnMessages(actions, "head"))
     assert [one.message["data"] for one in found if one.topic == "lock"] == [True, False]
+
+
+def test_no_id_comes_again_after_a_restart() -> None:
+    """But that of a question which is kept: by it, its answer is known after one."""
+    said = Utterance("utterance-1", "Hello", "deliver", "request-1")
+    record = a_record(
+        28,
+        actions=(Action("stop_motion"), Action("wave")),
+        said=said,
+        events=(Event(EventKind.RESULT, "timer-1", "Time is up."),),
+        voice=VoiceState("utterance-1", 0.4),
+        played=np.zeros(TURN_SAMPLES, np.float32),
+        request=Request("request-1", np.zeros(4, np.float32)),
+    )
+
+    def ids() -> set[str]:
+        messages = TurnMessages(ACTIONS, "head")
+        found = [*messages.halt("halt-1", NOW_NS), *everything(record, messages)]
+        fields = ("id", "utterance_id", "request_id")
+        return {one.message[name] for one in found for name in fields if name in one.message}
+
+    assert len(ids()) == 6
+    assert ids().isdisjoint(ids())
+    kept = Request("kept-0123", np.zeros(4, np.float32))
+    assert on("delegation", a_record(0, request=kept))[0]["request_id"] == "kept-0123"
+    linked = a_record(0, events=(Event(EventKind.LINK_UP),))
+    assert on("delegation", linked)[0]["request_id"] == ""
 
 
 def test_actions_become_what_the_configuration_says() -> None:
@@ -262,7 +300,7 @@ def test_an_utterance_is_told_from_its_decision_to_its_end() -> None:
     assert [one["state"] for one in told] == [constant("Utterance", state) for state in states]
     assert [one["unsaid"] for one in told] == ["", "", "noon."]
     assert {(one["id"], one["text"], one["request_id"]) for one in told} == {
-        ("utterance-1", "It is noon.", "request-1")
+        ("run-utterance-1", "It is noon.", "run-request-1")
     }
 
 
@@ -271,7 +309,7 @@ def test_speech_names_what_is_being_said() -> None:
     fresh = a_record(said=Utterance("utterance-2", "Hello", "greet"), played=sound)
     going_on = a_record(voice=VoiceState("utterance-2", 0.4), played=sound)
     found = on("speech_audio", fresh, going_on, a_record(played=sound))
-    assert [one["utterance_id"] for one in found] == ["utterance-2", "utterance-2", ""]
+    assert [one["utterance_id"] for one in found] == ["run-utterance-2", "run-utterance-2", ""]
     assert set(found[0]["data"].tolist()) == {16384}
 
 
@@ -284,9 +322,9 @@ def test_a_question_is_followed_to_its_answer() -> None:
                a_record(2, events=(answer,)),
                a_record(3, delegation=Delegation.CANCEL))  # fmt: skip
     assert [(one["request_id"], one["state"], one["text"]) for one in found] == [
-        ("request-1", constant("Delegation", "REQUESTED"), "WHAT TIME IS IT"),
-        ("request-1", constant("Delegation", "PROGRESS"), "thinking"),
-        ("request-1", constant("Delegation", "RESULT"), "Noon."),
+        ("run-request-1", constant("Delegation", "REQUESTED"), "WHAT TIME IS IT"),
+        ("run-request-1", constant("Delegation", "PROGRESS"), "thinking"),
+        ("run-request-1", constant("Delegation", "RESULT"), "Noon."),
     ]
 
 
@@ -301,8 +339,8 @@ def test_a_question_that_is_out_is_taken_back(what: Delegation) -> None:
     states = {value: name for name, value in message_type(
         "edge_interaction_msgs/Delegation").constants}  # fmt: skip
     told = [(one["request_id"], states[one["state"]]) for one in found]
-    expected = [("request-1", "REQUESTED"), ("request-1", "CANCELLED")]
-    assert told == expected + ([("request-2", "REQUESTED")] if again else [])
+    expected = [("run-request-1", "REQUESTED"), ("run-request-1", "CANCELLED")]
+    assert told == expected + ([("run-request-2", "REQUESTED")] if again else [])
 
 
 def test_a_question_that_somebody_outside_takes_back_is_told_too() -> None:

@@ -29,7 +29,7 @@ MAPPED = {
 
 
 def messages(actions: Mapping[str, ActionConfig] | None = None) -> TurnMessages:
-    return TurnMessages(actions or {}, "head")
+    return TurnMessages(actions or {}, "head", run="run")
 
 
 def test_a_record_becomes_its_messages_in_order() -> None:
@@ -47,9 +47,9 @@ def test_a_stop_passes_by_a_wire_that_is_stuck() -> None:
         for index in range(100):
             sink.publish(a_record(index))
         sink.publish(a_record(100, actions=(Action("stop_motion"),)))
-        assert [one.message["id"] for one in wire.written] == ["100-stop_motion"]
+        assert [one.message["id"] for one in wire.written] == ["run-100-stop_motion"]
         assert wire.threads == [threading.get_ident()]
-        sink.acknowledge("100-stop_motion")
+        sink.acknowledge("run-100-stop_motion")
         wire.gate.set()
     assert sink.dropped > 0
 
@@ -64,7 +64,7 @@ def test_a_later_motion_on_its_topic_is_not_cancelled() -> None:
         wire.wait_until(lambda: 0.2 in speeds(wire))
         told = sum(map(is_stop, wire.written))
         wire.wait_until(lambda: sum(map(is_stop, wire.written)) >= told + 3)
-        sink.acknowledge("1-stop_motion")
+        sink.acknowledge("run-1-stop_motion")
         found = speeds(wire)
     assert set(found[found.index(0.2) :]) == {0.2}
 
@@ -100,7 +100,7 @@ def test_an_acknowledged_stop_goes_on_for_the_base() -> None:
     wire = Wire()
     with TopicsSink(wire, messages(MAPPED)) as sink:
         sink.publish(a_record(1, actions=(Action("stop_motion"),)))
-        sink.acknowledge("1-stop_motion")
+        sink.acknowledge("run-1-stop_motion")
     assert sum(map(is_stop, wire.written)) == 1
     assert speeds(wire) == [0.0] * 11
 
@@ -131,8 +131,8 @@ def test_the_runtime_can_stop_the_body_more_than_once() -> None:
         sink.halt()
         sink.halt()
         ids = [one.message["id"] for one in wire.written]
-        sink.acknowledge("halt-2")
-    assert ids[0] == "halt-1" and ids[-1] == "halt-2"
+        sink.acknowledge("run-halt-2")
+    assert ids[0] == "run-halt-1" and ids[-1] == "run-halt-2"
     assert wire.written[0].message["header"]["stamp"] == stamp(NOW_NS)
 
 
