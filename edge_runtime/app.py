@@ -177,11 +177,11 @@ def device(
         # Files last: what cannot run leaves none behind.
         all_sinks: list[Sink] = [statistics, _health(config, senses, health, control, enter)]
         all_sinks += [*noted, *sinks]
-        if config.ros.dds:
-            all_sinks.append(_dds_topics(config, health, control, senses.realtime, enter))
         status = DeviceStatus(config.device.name, health, control)
-        if senses.realtime:
-            all_sinks += _at_home(config, senses, status, manifest, actions, enter)
+        bodies: list[TopicsSink] = []
+        if senses.realtime and not senses.staged:
+            bodies += [_dds_topics(config, health, control, enter)] if config.ros.dds else []
+            all_sinks += [*bodies, *_at_home(config, senses, status, manifest, actions, enter)]
         all_sinks += [enter(sink) for sink in _files(config, engine.identity, out, senses.realtime)]
         if senses.realtime:
             all_sinks += _watched(config, senses, status, all_sinks, enter)
@@ -209,6 +209,8 @@ def device(
             control=control,
         )
         loop = Loop(parts)
+        for body in bodies:
+            stack.callback(body.halt)  # before anything is released, which may take seconds
         yield Device(
             loop, statistics, health, control, senses.notes(), manifest, engine.identity, voice
         )
@@ -406,7 +408,6 @@ def _dds_topics(
     config: Config,
     health: HealthMonitor,
     control: RemoteControl,
-    realtime: bool,
     enter: Callable[[Any], Any],
 ) -> TopicsSink:
     """The ROS 2 topics where no ROS is installed."""
@@ -422,7 +423,6 @@ def _dds_topics(
     sink = TopicsSink(
         wire,
         TurnMessages(config.actions, chosen.frame_id, lambda: control.mode),
-        realtime,
         diagnose=lambda stamp_ns: diagnostics(name, health.snapshot(), stamp_ns),
     )
     enter(wire)

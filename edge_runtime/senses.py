@@ -49,6 +49,8 @@ class Senses:
     realtime: bool
     notes: Callable[[], Sequence[str]] = field(default=lambda: ())
     """Lines that say what was done with the inputs; known once they are open."""
+    staged: bool = False
+    """For show or for a measurement: what is decided moves no robot and switches no lamp."""
 
 
 def senses_for(

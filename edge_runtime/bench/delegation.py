@@ -151,7 +151,7 @@ def large_answers(config: Config, url: str, seconds: float, console: Console) ->
         arrived = 0
         with ExitStack() as stack:
             kept = Turns()
-            senses = Senses(Noise(), None, MonotonicClock(), realtime=True)
+            senses = Senses(Noise(), None, MonotonicClock(), realtime=True, staged=True)
             if name != "nothing":
                 fleet = stack.enter_context(_flooded(url))
             ready = stack.enter_context(device(config, senses, [kept]))

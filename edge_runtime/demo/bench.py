@@ -113,7 +113,7 @@ def run_bench(config: Config, hours: float, console: Console) -> dict[str, Any]:
     minutes = max(3, round(hours * 60))
     clock = VirtualClock()
     session = Session(clock, minutes * TURNS_PER_MINUTE)
-    senses = Senses(session, session, clock, realtime=False)
+    senses = Senses(session, session, clock, realtime=False, staged=True)
     with Progress(console=console, transient=True) as progress:
         kept = Minutes(progress, progress.add_task(f"{minutes} minutes of session", total=minutes))
         with device(config, senses, [kept]) as ready:

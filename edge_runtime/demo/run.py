@@ -46,7 +46,7 @@ def run_demo(
     view = LiveView(console, lambda: stage.current.name if stage.current else "")
     shown: list[Sink] = [_Keeper(log)]
     queued = [QueueSink(view, "view", 16), QueueSink(timeline, "timeline", 512)]
-    senses = Senses(person, person, clock, realtime)
+    senses = Senses(person, person, clock, realtime, staged=True)
     with device(config, senses, [*shown, *queued], out) as ready:
         for scene in stage.scenes:
             person.prepare(scene.texts)

@@ -156,7 +156,8 @@ def run_clip(config: Config, clip: Clip, text: str, seed: int, realtime: bool) -
     clock: Clock = MonotonicClock() if realtime else VirtualClock()
     world, kept, timeline = World(clip, seed, clock, realtime), Kept(), Timeline(clip.minutes * 60)
     speaks = {cue.start // TURN_SAMPLES for cue in clip.of("device")}
-    with device(config, Senses(world, world, clock, realtime), [kept, timeline]) as ready:
+    senses = Senses(world, world, clock, realtime, staged=True)
+    with device(config, senses, [kept, timeline]) as ready:
 
         def speak(index: int) -> None:
             if index in speaks:

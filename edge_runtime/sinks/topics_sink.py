@@ -29,20 +29,18 @@ class Wire(Protocol):
 
 
 class TopicsSink:
-    """A Sink over a wire. `wall_ns` is the time that stamps are in; without `realtime` the run's
-    own clock says nothing about it, and a record is stamped when it comes."""
+    """A Sink over a wire, of a run in real time. `wall_ns` is the time that stamps are in."""
 
     def __init__(
         self,
         wire: Wire,
         messages: TurnMessages,
-        realtime: bool = True,
         wall_ns: Callable[[], int] = time.time_ns,
         diagnose: Callable[[int], Publication] | None = None,
     ) -> None:
         """`diagnose` gives /diagnostics for a stamp; None: somebody else publishes it."""
         self._wire, self._messages = wire, messages
-        self._realtime, self._wall_ns, self._diagnose = realtime, wall_ns, diagnose
+        self._wall_ns, self._diagnose = wall_ns, diagnose
         self._repeater = Repeater(self._write)
         self._queue = QueueSink(_Others(self), "topics", QUEUE)
         self._halts = itertools.count(1)
@@ -103,8 +101,6 @@ class TopicsSink:
 
     def _stamp_ns(self, record: TurnRecord) -> int:
         """When the last sample of the record was captured."""
-        if not self._realtime:
-            return self._wall_ns()
         captured_ns = record.turn.deadline_ns - TURN_MS * 1_000_000
         return self._wall_ns() - (time.monotonic_ns() - captured_ns)
 

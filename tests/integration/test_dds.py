@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -13,7 +15,8 @@ from dds_peer import DOMAIN, LOOPBACK, Peer, listening, plain
 from program import edge, needs_espeak, spoken, written
 from turn_records import a_record
 
-from edge_runtime.config import ActionConfig
+from edge_runtime.app import device
+from edge_runtime.config import ActionConfig, Config
 from edge_runtime.errors import ConfigError
 from edge_runtime.health import LOOP, HealthMonitor, State
 from edge_runtime.micro_turn import (
@@ -27,6 +30,7 @@ from edge_runtime.micro_turn import (
     Utterance,
 )
 from edge_runtime.pacing import MonotonicClock, Pacer
+from edge_runtime.senses import Senses, senses_for
 from edge_runtime.sinks import topics
 from edge_runtime.sinks.dds import NODE_INFO, DdsWire
 from edge_runtime.sinks.diagnostics import diagnostics
@@ -243,3 +247,78 @@ def test_events_of_a_run_are_told_in_their_order(sink: TopicsSink) -> None:
             sink.publish(a_turn(index, events=(Event(kind),)))
         peer.wait_until(lambda: peer.counts()["delegation"] == 2)
     assert [one.state for one in peer.messages["delegation"]] == [6, 7]
+
+
+MOVES = f"""
+ros: {{dds: true, domain: {DOMAIN}, namespace: {NAMESPACE}}}
+actions:
+  come: {{ros_topic: cmd_vel, ros_type: geometry_msgs/Twist, forward_m_s: 0.25, for_s: 60}}
+"""
+CMD_VEL = action_topics({"come": ACTIONS["come"]})[0]
+
+
+@needs_espeak
+@pytest.mark.parametrize("by", ["a signal", "the end of the recording"])
+def test_a_run_that_ends_leaves_a_robot_that_stands(tmp_path: Path, by: str) -> None:
+    """In the middle of a motion, and `stop_motion` is mapped to nothing."""
+    config = written(tmp_path / "edge.yaml", MOVES)
+    sound = spoken(tmp_path / "talk.wav", seconds=60.0 if by == "a signal" else 10.0)
+    program = str(Path(__file__).parent / "coming_device.py")
+    with listening(CMD_VEL, topics.ACTION, namespace=NAMESPACE) as peer:
+        process = subprocess.Popen(
+            [
+                *(sys.executable, program, "run", "--config", str(config)),
+                *("--audio", str(sound), "--tail", "0"),
+            ],
+            stdout=subprocess.DEVNULL,
+            cwd=tmp_path,
+        )
+        try:
+            speeds = peer.messages["cmd_vel"]
+            peer.wait_until(lambda: any(one.linear.x == 0.25 for one in speeds))
+            if by == "a signal":
+                process.send_signal(signal.SIGTERM)
+            assert process.wait(60) == 0
+        finally:
+            process.kill()
+            process.wait()
+        peer.wait_until(lambda: not peer.has_writers())
+    assert [one.linear.x for one in speeds[-11:]] == [0.0] * 11
+    told = peer.messages["action"][-1]
+    assert (told.name, told.source) == ("stop_motion", 2)
+    assert "-halt-1" in told.id
+
+
+@needs_espeak
+@pytest.mark.parametrize("staged", [False, True])
+def test_what_is_not_now_or_not_here_moves_no_robot(tmp_path: Path, staged: bool) -> None:
+    """A recording on a virtual clock, and a device on a stage. What is entered later is seen, and
+    nothing of these."""
+    sound = spoken(tmp_path / "talk.wav")
+    config = Config.model_validate(
+        {"audio": {"source": str(sound)}, "ros": {"dds": True, "domain": DOMAIN}}
+    )
+    heard = senses_for(config, realtime=staged)
+    senses = Senses(heard.audio, heard.frames, heard.clock, heard.realtime, staged=staged)
+    later = DdsWire(DOMAIN, "/later", "edge")
+    with (
+        listening(topics.MICRO_TURN) as peer,
+        listening(topics.MICRO_TURN, namespace="/later") as other,
+        device(config, senses) as ready,
+    ):
+        ready.loop.run()
+        with later:
+            other.await_writers()
+            assert not peer.has_writers()
+    assert peer.counts() == {"micro_turn": 0}
+
+
+@needs_espeak
+def test_a_demonstration_moves_no_robot(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib", reason="the demo draws with matplotlib")
+    config = written(tmp_path / "edge.yaml", MOVES)
+    with listening(topics.MICRO_TURN, topics.ACTION, namespace=NAMESPACE) as peer:
+        result = edge("demo", "--config", config, "--seconds", "4", cwd=tmp_path)
+        assert result.returncode == 0, result.stderr
+        assert not peer.has_writers()
+    assert peer.counts() == {"micro_turn": 0, "action": 0}

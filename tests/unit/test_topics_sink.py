@@ -148,13 +148,6 @@ def test_a_record_is_stamped_with_the_end_of_its_sound() -> None:
     assert ago_ns <= age_ns < ago_ns + WAIT_S * 10**9
 
 
-def test_on_a_virtual_clock_a_record_is_stamped_when_it_comes() -> None:
-    wire = Wire()
-    with TopicsSink(wire, messages(), realtime=False, wall_ns=lambda: NOW_NS) as sink:
-        sink.publish(a_record(0, deadline_ns=200_000_000))
-    assert wire.written[0].message["header"]["stamp"] == stamp(NOW_NS)
-
-
 def test_diagnostics_come_once_a_second() -> None:
     wire = Wire()
     told = diagnostics("edge", Health(), NOW_NS)

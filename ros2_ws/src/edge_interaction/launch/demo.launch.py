@@ -50,6 +50,7 @@ def generate_launch_description():
         launch_arguments={
             "namespace": LaunchConfiguration("namespace"),
             "respawn": "false",
+            "config": "",  # nothing of a demonstration is mapped to the topics of a robot
         }.items(),
     )
     over = OnProcessExit(target_action=person, on_exit=_end)
