@@ -422,7 +422,7 @@ def _dds_topics(
     )
     sink = TopicsSink(
         wire,
-        TurnMessages(config.actions, chosen.frame_id, lambda: control.mode),
+        TurnMessages(config.actions, chosen.frame_id, lambda: control.mode, config.audio.gain),
         diagnose=lambda stamp_ns: diagnostics(name, health.snapshot(), stamp_ns),
     )
     enter(wire)

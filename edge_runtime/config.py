@@ -118,6 +118,11 @@ class Audio(_Section):
         "installed.",
     )
 
+    @property
+    def gain(self) -> float:
+        """Of all that is played: `volume`, or 0 while muted."""
+        return 0.0 if self.mute else self.volume
+
     @field_validator("echo", mode="before")
     @classmethod
     def _older_name(cls, echo: object) -> object:

@@ -91,17 +91,20 @@ def action_topics(actions: Mapping[str, ActionConfig]) -> list[topics.Topic]:
 class TurnMessages:
     """Makes the messages of one record after the other, and keeps what later ones need of earlier
     ones. `frame_id` is where bearings and sounds are measured from; in STANDBY, `mode` leaves only
-    stops of the actions. `run` is part of every id, so that none comes again after a restart; None:
-    a random one."""
+    stops of the actions. `gain` is that of the loudspeaker: whoever plays `speech_audio` turns
+    nothing down. `run` is part of every id, so that none comes again after a restart; None: a
+    random one."""
 
     def __init__(
         self,
         actions: Mapping[str, ActionConfig],
         frame_id: str,
         mode: Callable[[], Mode] = lambda: Mode.NORMAL,
+        gain: float = 1.0,
         run: str | None = None,
     ) -> None:
         self._actions, self._frame_id, self._mode = actions, frame_id, mode
+        self._gain = gain
         self._run = uuid.uuid4().hex[:8] if run is None else run
         self._bases = {
             chosen.speeds_on: chosen.ros_type
@@ -206,7 +209,7 @@ class TurnMessages:
             "utterance_id": voice.utterance_id or (said.id if said is not None else ""),
             "sample_rate_hz": SAMPLE_RATE_HZ,
             "channels": 1,
-            "data": pcm16(record.played),
+            "data": pcm16(record.played * self._gain),
         }
 
     def _utterances(self, record: TurnRecord, header: Message) -> Iterator[Publication]:

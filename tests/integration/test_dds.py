@@ -19,23 +19,26 @@ from edge_runtime.app import device
 from edge_runtime.config import ActionConfig, Config
 from edge_runtime.errors import ConfigError
 from edge_runtime.health import LOOP, HealthMonitor, State
+from edge_runtime.interfaces import NothingHeld
 from edge_runtime.micro_turn import (
     TURN_SAMPLES,
     Action,
     Delegation,
     Event,
     EventKind,
+    Pcm,
     Request,
     TurnRecord,
     Utterance,
 )
 from edge_runtime.pacing import MonotonicClock, Pacer
+from edge_runtime.remote_control import RemoteControl
 from edge_runtime.senses import Senses, senses_for
 from edge_runtime.sinks import topics
 from edge_runtime.sinks.dds import NODE_INFO, DdsWire
 from edge_runtime.sinks.diagnostics import diagnostics
 from edge_runtime.sinks.message_types import type_hash
-from edge_runtime.sinks.messages import TurnMessages, action_topics, stamp
+from edge_runtime.sinks.messages import TurnMessages, action_topics, pcm16, stamp
 from edge_runtime.sinks.topics_sink import TopicsSink
 
 ACTIONS = {
@@ -228,6 +231,46 @@ def test_a_device_is_on_the_topics_where_its_configuration_says_so(tmp_path: Pat
         peer.wait_until(lambda: all(peer.counts().values()))
     names = {status.name for one in peer.messages["/diagnostics"] for status in one.status}
     assert {"edge: loop", "edge: microphone"} <= names
+
+
+@needs_espeak
+@pytest.mark.parametrize(
+    ("audio", "gain"), [({"volume": 0.25}, 0.25), ({"mute": True, "volume": 0.25}, 0.0)]
+)
+def test_what_is_said_is_as_loud_as_the_loudspeaker_shall_be(
+    audio: dict[str, object], gain: float, tmp_path: Path
+) -> None:
+    sound = spoken(tmp_path / "talk.wav", seconds=4.0)
+    config = Config.model_validate(
+        {
+            "audio": {"source": str(sound), **audio},
+            "ros": {"dds": True, "domain": DOMAIN, "namespace": NAMESPACE},
+        }
+    )
+    control, kept = RemoteControl(), Kept()
+    control.say("The door is open.")
+    senses = senses_for(config, realtime=False)
+    with (
+        listening(topics.SPEECH_AUDIO, namespace=NAMESPACE) as peer,
+        device(config, senses, [kept], control=control) as ready,
+    ):
+        peer.await_writers()
+        ready.loop.run()
+        arrived = peer.messages["speech_audio"]
+        peer.wait_until(lambda: any(kept.played[one.index].any() for one in arrived))
+    for one in arrived:
+        np.testing.assert_array_equal(one.data, pcm16(kept.played[one.index] * gain))
+
+
+class Kept(NothingHeld):
+    """A sink that keeps what was given to the loudspeaker, by micro-turn."""
+
+    def __init__(self) -> None:
+        self.played: dict[int, Pcm] = {}
+
+    def publish(self, record: TurnRecord) -> None:
+        assert record.played is not None
+        self.played[record.turn.index] = record.played
 
 
 def test_after_it_is_left_nothing_is_written() -> None:

@@ -313,6 +313,14 @@ def test_speech_names_what_is_being_said() -> None:
     assert set(found[0]["data"].tolist()) == {16384}
 
 
+@pytest.mark.parametrize(("gain", "loudest"), [(1.0, 16384), (0.1, 1638), (0.0, 0)])
+def test_speech_is_as_loud_as_the_loudspeaker_shall_be(gain: float, loudest: int) -> None:
+    messages = TurnMessages(ACTIONS, "head", gain=gain)
+    record = a_record(played=np.full(TURN_SAMPLES, 0.5, np.float32))
+    (found,) = (one for one in everything(record, messages) if one.topic == "speech_audio")
+    assert set(found.message["data"].tolist()) == {loudest}
+
+
 def test_a_question_is_followed_to_its_answer() -> None:
     request = Request("request-1", np.zeros(4, np.float32), "WHAT TIME IS IT")
     asked = a_record(0, delegation=Delegation.DELEGATE, request=request)

@@ -163,7 +163,9 @@ class InteractionNode(LifecycleNode):
         self._wire = RosWire(self, [*TABLE, *action_topics(config.actions)])
         self._sink = TopicsSink(
             self._with_hri(self._wire, config.device.language),
-            TurnMessages(config.actions, config.ros.frame_id, lambda: control.mode),
+            TurnMessages(
+                config.actions, config.ros.frame_id, lambda: control.mode, config.audio.gain
+            ),
             wall_ns=now_ns,
         )
         self._runtime = Runtime(config, senses, [self._sink], control)

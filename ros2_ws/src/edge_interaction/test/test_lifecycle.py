@@ -127,6 +127,22 @@ def test_services_are_heeded_and_refuse_what_makes_no_sense(robot: Robot) -> Non
 
 
 @pytest.mark.launch(fixture=a_node)
+@pytest.mark.parametrize("mute", [False, True])
+def test_what_it_says_is_heard_unless_it_is_muted(robot: Robot, mute: bool) -> None:
+    assert robot.set(audio__mute=mute).successful
+    assert robot.change("configure")
+    said, sounds = robot.listen(topics.UTTERANCE), robot.listen(topics.SPEECH_AUDIO)
+    assert robot.change("activate")
+    assert robot.ask("Say", text="The door is open.", when=1).accepted
+    robot.wait_until(lambda: bool(said) and said[-1].state == said[-1].FINISHED, "its end")
+    assert robot.change("deactivate")
+    assert any(one.utterance_id for one in sounds)
+    assert any(any(one.data) for one in sounds) == (not mute)
+    assert robot.change("cleanup")
+    assert robot.set(audio__mute=False).successful
+
+
+@pytest.mark.launch(fixture=a_node)
 def test_leaving_the_active_state_stops_the_body_until_it_says_so(robot: Robot) -> None:
     actions = robot.listen(topics.ACTION)
     ack = topics.ACTION_ACK
