@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from edge_runtime.config import Config
+from edge_runtime.config import Audio, Config
 from edge_runtime.errors import ConfigError, SourceError
 from edge_runtime.health import CameraState
 from edge_runtime.interfaces import (
@@ -37,6 +37,15 @@ log = logging.getLogger(__name__)
 MICROPHONE = "microphone"
 TOPICS = "ros"
 """As a source: ROS topics, fed by the ROS node."""
+OF_DEVICES = (
+    "input_device",
+    "output_device",
+    "block_ms",
+    "streams",
+    "echo_delay_ms",
+    "echo_file",
+)
+"""Keys of `audio` that mean the sound devices of this machine."""
 
 
 @dataclass(frozen=True)
@@ -115,8 +124,9 @@ def camera_reopened(senses: Senses) -> Callable[[], int] | None:
     return (lambda: camera.reopened) if isinstance(camera, CameraSource) else None
 
 
-def front_end_for(config: Config) -> FrontEnd | None:
-    """Echo canceller and array as configured; None where there is neither. Raises ConfigError and
+def front_end_for(config: Config, channels: int | None = None) -> FrontEnd | None:
+    """Echo canceller and array as configured; None where there is neither. `channels`: as many are
+    heard where there is no array; default: those of the microphone. Raises ConfigError and
     SourceError."""
     chosen = config.audio
     cancels = chosen.echo == "speex" or (chosen.echo == "auto" and echo.available())
@@ -128,7 +138,7 @@ def front_end_for(config: Config) -> FrontEnd | None:
                 "audio.echo: hardware needs audio.array, which knows the channel that the device "
                 "gives without echo."
             )
-        return SoundFrontEnd(echo.EchoCanceller(chosen.channels)) if cancels else None
+        return SoundFrontEnd(echo.EchoCanceller(channels or chosen.channels)) if cancels else None
     geometry = load_geometry(chosen.array, chosen.channels)
     if chosen.echo == "hardware" and geometry.processed_channel is None:
         raise ConfigError(
@@ -157,7 +167,7 @@ def microphone_for(
     )
     return MicrophoneSource(
         wanted,
-        0.0 if chosen.mute else chosen.volume,
+        chosen.gain,
         front_end=_first_raw_microphone(config) if bare else front_end_for(config),
         extra_delay_samples=0 if bare else round(extra_delay_ms(config) * SAMPLE_RATE_HZ / 1000),
         follow_delay=not bare,
@@ -208,10 +218,41 @@ def topic_senses_for(config: Config, stamps: StampClock) -> Senses:
         raise SourceError(f"Pictures from topics go with sound from topics, not with {ear!r}.")
     if isinstance(eye, str) and eye != TOPICS and _is_there(eye):
         raise SourceError(f"Sound from topics goes with pictures from topics, not with {eye!r}.")
-    live = _live_senses(config, may_be_late=True)
-    audio = TopicMicrophone(config.ros.playback_latency_ms, stamps) if ear == TOPICS else live.audio
-    frames = TopicCamera(stamps) if eye == TOPICS else live.frames
-    return Senses(audio, frames, live.clock, True)
+    audio: AudioSource = (
+        _topic_microphone(config, stamps)
+        if ear == TOPICS
+        else microphone_for(config, may_be_late=True)
+    )
+    frames = TopicCamera(stamps) if eye == TOPICS else _camera(config, may_be_late=True)
+    return Senses(audio, frames, MonotonicClock(), True)
+
+
+def _topic_microphone(config: Config, stamps: StampClock) -> TopicMicrophone:
+    """With the front end of a microphone of this machine. Raises ConfigError and SourceError."""
+    chosen = config.audio
+    array_channels = None if chosen.array is None else chosen.channels
+    _warn_of_what_only_devices_have(config)
+    return TopicMicrophone(
+        config.ros.playback_latency_ms,
+        stamps,
+        chosen.gain,
+        front_end_for(config, channels=1),
+        array_channels,
+        _first_raw_channel(config),
+    )
+
+
+def _warn_of_what_only_devices_have(config: Config) -> None:
+    chosen = config.audio
+    names = [*OF_DEVICES, *([] if chosen.array else ["channels"])]
+    idle = [name for name in names if getattr(chosen, name) != Audio.model_fields[name].default]
+    if idle:
+        log.warning(
+            "%s: without effect on sound from topics. Leave out what is of this machine's devices; "
+            "ros.playback_latency_ms says how late the echo is, and messages and `audio_info` how "
+            "many channels there are",
+            ", ".join(f"audio.{name}" for name in idle),
+        )
 
 
 def dropped_samples_of(senses: Senses) -> Callable[[], int] | None:

@@ -20,11 +20,10 @@ from edge_runtime.micro_turn import (
     Channels,
     Pcm,
 )
-from edge_runtime.sources.played_sound import PlayedSound
+from edge_runtime.sources.played_sound import LONGEST_LATENCY_S, PlayedSound
 
 TURN_S = TURN_MS / 1e3
 TURN_NS = TURN_MS * 1_000_000
-LONGEST_LATENCY_S = 1.0
 AWAY_NS = 2_000_000_000
 """Who has not read for so long was not late, but did not run."""
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import numpy as np
 
 from edge_runtime.micro_turn import SAMPLE_RATE_HZ, TURN_SAMPLES, Pcm
+from edge_runtime.sources.played_sound import LONGEST_LATENCY_S
 
 WINDOW_TURNS = 8
 EVERY_TURNS = 5
 """Looked for once a second, while we speak."""
 LONGEST_S = 0.4
 """Either way."""
+LATEST = SAMPLE_RATE_HZ
+"""An echo before its sound, or more than a second after it, is none."""
 LEAD_SAMPLES = 8
 """By which the reference shall stand before its echo, 0.5 ms: an echo canceller looks back only."""
 CLEAR = 12.0
@@ -42,6 +45,13 @@ class EchoDelay:
     def reset(self) -> None:
         """The streams were opened anew: what was known is no longer so."""
         self._turns, self._before, self.found = 0, None, False
+
+    def follow(self, latency_samples: int, microphone: Pcm, reference: Pcm) -> int:
+        """As `hear`, of a reference that is delayed by `latency_samples`: by how many it shall be
+        from the next turn on."""
+        later = latency_samples + (self.hear(microphone, reference) or 0)
+        # An echo before its sound, or a second after, is none.
+        return later if 0 <= later <= LONGEST_LATENCY_S * SAMPLE_RATE_HZ else latency_samples
 
     def hear(self, microphone: Pcm, reference: Pcm) -> int | None:
         """Take a turn of both, float32 (3200,). Returns by how many samples the reference is to be

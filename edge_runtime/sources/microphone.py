@@ -11,7 +11,7 @@ from typing_extensions import Self
 from edge_runtime.interfaces import FrontEnd
 from edge_runtime.micro_turn import SAMPLE_RATE_HZ, TURN_SAMPLES, AudioReading, Pcm
 from edge_runtime.sound_status import SoundStatus
-from edge_runtime.sources.duplex_buffer import LONGEST_LATENCY_S, DuplexBuffer
+from edge_runtime.sources.duplex_buffer import DuplexBuffer
 from edge_runtime.sources.echo_delay import EchoDelay
 from edge_runtime.sources.sound_plan import Wanted
 from edge_runtime.sources.sound_streams import SoundStreams
@@ -119,7 +119,9 @@ class MicrophoneSource:
         if not self._on:
             microphones, lost = np.zeros_like(microphones), TURN_SAMPLES
         if self._delay is not None:
-            self._follow(self._delay, microphones[self._delay_channel], turn.reference)
+            self._buffer.latency_samples = self._delay.follow(
+                self._buffer.latency_samples, microphones[self._delay_channel], turn.reference
+            )
         heard: Pcm = microphones.mean(axis=0)
         direction_rad: float | None = None
         if self._front_end is not None:
@@ -145,10 +147,3 @@ class MicrophoneSource:
         self._buffer.latency_samples = latency + self._extra_delay
         if self._delay is not None:
             self._delay.reset()
-
-    def _follow(self, delay: EchoDelay, microphone: Pcm, reference: Pcm) -> None:
-        more = delay.hear(microphone, reference)
-        later = self._buffer.latency_samples + (more or 0)
-        # An echo before its sound, or a second after, is none.
-        if 0 <= later <= LONGEST_LATENCY_S * SAMPLE_RATE_HZ:
-            self._buffer.latency_samples = later

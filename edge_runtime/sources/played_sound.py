@@ -5,7 +5,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_runtime.micro_turn import Pcm
+from edge_runtime.micro_turn import SAMPLE_RATE_HZ, TURN_SAMPLES, Pcm
+
+LONGEST_LATENCY_S = 1.0
+"""From playing a sample to hearing it."""
 
 HALF_TAPS = 8
 """Of the interpolation, to either side: flat to 6 kHz within 0.1 dB at 16 kHz."""
@@ -57,3 +60,33 @@ class PlayedSound:
         weights = np.sinc(away) * np.cos(np.pi * away / (2 * HALF_TAPS + 2)) ** 2
         gathered = near[(whole - first)[:, None] + taps]
         return np.asarray((gathered * weights).sum(axis=1), np.float32)
+
+
+class PlayedTurns:
+    """What is played somewhere else, a block after each turn and one after the other: what of it is
+    heard in which turn.
+
+    A block that is given after a turn stands beside the next one, however long it took to compute:
+    where reference and echo move by a millisecond, a canceller begins anew.
+    """
+
+    def __init__(self, gain: float = 1.0) -> None:
+        self._gain = gain
+        self._waiting: Pcm = np.zeros(0, np.float32)
+        self._played = PlayedSound(round(LONGEST_LATENCY_S * SAMPLE_RATE_HZ) + TURN_SAMPLES)
+
+    def play(self, pcm: Pcm) -> None:
+        """Float32 (n,), -1..1, after what was given before."""
+        self._waiting = np.concatenate([self._waiting, np.clip(pcm * self._gain, -1.0, 1.0)])
+
+    def flush(self) -> int:
+        """Drop what was given since the last turn; returns how many samples that were."""
+        dropped, self._waiting = self._waiting.size, self._waiting[:0]
+        return dropped
+
+    def next_turn(self, latency_samples: int) -> Pcm:
+        """Float32 (3200,): what is heard in the next turn, `latency_samples` after its time."""
+        block, self._waiting = self._waiting[:TURN_SAMPLES], self._waiting[TURN_SAMPLES:]
+        self._played.append(np.pad(block, (0, TURN_SAMPLES - block.size)))
+        first = self._played.count - TURN_SAMPLES - latency_samples
+        return self._played.window(first, TURN_SAMPLES)

@@ -13,12 +13,15 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from types import TracebackType
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+from typing_extensions import Self
 
 from edge_runtime.errors import WireError
-from edge_runtime.interfaces import NothingHeld
+from edge_runtime.interfaces import FrontEnd, NothingHeld
 from edge_runtime.micro_turn import (
     SAMPLE_RATE_HZ,
     TURN_MS,
@@ -28,19 +31,28 @@ from edge_runtime.micro_turn import (
     Pcm,
 )
 from edge_runtime.sources.duplex_buffer import DuplexBuffer
+from edge_runtime.sources.echo_delay import EchoDelay
+from edge_runtime.sources.front_end import SoundFrontEnd
 from edge_runtime.sources.pictures import bounded
+from edge_runtime.sources.played_sound import PlayedTurns
 from edge_runtime.sources.ros_pictures import compressed_picture, picture
+from edge_runtime.sources.ros_sound import (
+    RATES_HZ,
+    RawSound,
+    Stream,
+    apart,
+    sound,
+)
 
 log = logging.getLogger(__name__)
 KEPT_FRAMES, APART_NS = 8, 50_000_000
 """But for the newest, pictures are kept so far apart: whatever their rate, some are old enough for
 sound that comes 300 ms late."""
-LONGEST_GAP_S = 1.0
-"""A longer gap is a new stream: nobody wants seconds of silence made up."""
+MOST_WARNINGS = 8
+"""Of blocks that are refused, each for another reason."""
 OLDEST_S, NEWEST_S = 5.0, 0.5
 """How far a stamp may be in the past and in the future; beyond, the time of arrival counts."""
 MAX_DRIFT_NS = 2_000_000
-RATES_HZ, CHANNELS = range(8_000, 192_001), range(1, 17)
 
 
 class StampClock:
@@ -82,23 +94,54 @@ class StampClock:
         return self._offset_ns
 
 
-class TopicMicrophone(NothingHeld):
+class TopicMicrophone:
     """An AudioSource fed with blocks of sound. They are its clock: a micro-turn is due when 3,200
     samples have arrived, and filled up with silence when they do not.
 
-    What it plays goes out on `speech_audio` by itself; here, it is what channel 1 is made of. It is
-    heard `playback_latency_ms` after the loop gave it, on the microphone's sample count.
+    What it plays goes out on `speech_audio` by itself; here, it is what channel 1 is made of.
+    Entering acquires the front end, and raises what that raises.
     """
 
-    def __init__(self, playback_latency_ms: float = 0.0, stamps: StampClock | None = None) -> None:
+    def __init__(
+        self,
+        playback_latency_ms: float = 0.0,
+        stamps: StampClock | None = None,
+        gain: float = 1.0,
+        front_end: FrontEnd | None = None,
+        array_channels: int | None = None,
+        delay_channel: int = 0,
+    ) -> None:
+        """`playback_latency_ms`: from the end of the turn in which a sound was decided, the stamp
+        of its message, to its echo in what is heard. It is corrected while the device speaks, by
+        what the microphone of `delay_channel` hears. `gain` is that of `speech_audio`.
+        `front_end` gets the `array_channels` apart, and other blocks are refused; None: the mean of
+        however many channels a block has, as one."""
         self.stamps = stamps or StampClock()
-        latency = round(playback_latency_ms * SAMPLE_RATE_HZ / 1e3)
-        self._buffer = DuplexBuffer(latency, cushion_ms=0.0)
-        self._stream: _Stream | None = None
+        self._channels = array_channels
+        self._buffer = DuplexBuffer(channels=array_channels or 1)
+        self._ours = PlayedTurns(gain)
+        self._latency = round(playback_latency_ms * SAMPLE_RATE_HZ / 1e3)
+        self._delay, self._delay_channel = EchoDelay(), delay_channel
+        self._front_end = front_end or SoundFrontEnd()
+        self._stream: Stream | None = None
         self._direction_rad: float | None = None
+        self._raw = RawSound()
+        self._told: set[str] = set()
         self.late_blocks = 0
         """Blocks or parts of them that came after what follows them, or twice; left out."""
         self.refused_blocks = 0
+
+    def __enter__(self) -> Self:
+        self._front_end.__enter__()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._front_end.__exit__(kind, error, trace)
 
     @property
     def lost_samples(self) -> int:
@@ -109,31 +152,40 @@ class TopicMicrophone(NothingHeld):
         return self._buffer.dropped_samples
 
     def read_turn(self) -> AudioReading:
-        reading = self._buffer.read_turn()
+        turn = self._buffer.take_turn()
+        reference = self._ours.next_turn(self._latency)
+        raw = turn.microphones[self._delay_channel]
+        self._latency = self._delay.follow(self._latency, raw, reference)
+        heard, bearing_rad = self._front_end.process(turn.microphones, reference)
+        told_rad = self._direction_rad
         return AudioReading(
-            reading.pcm, reading.lost_samples, reading.captured_ns, self._direction_rad
+            np.stack([heard, reference]),
+            turn.lost_samples,
+            turn.captured_ns,
+            bearing_rad if told_rad is None else told_rad,
         )
 
     def play(self, pcm: Pcm) -> None:
-        self._buffer.play(pcm)
+        self._ours.play(pcm)
 
     def flush(self, fade_ms: float) -> int:
-        return self._buffer.flush(fade_ms)
+        """What has gone out on `speech_audio` is not taken back: the mouth's own fade follows."""
+        return self._ours.flush()
 
     def feed(self, message: Any) -> None:
         """Take an AudioIn. A message that makes no sense is counted and left out."""
         try:
-            block = sound(message.data, message.channels)
-            stream = self._stream_for(message.sample_rate_hz, block.size)
+            block = self._by_channel(message.data, message.channels)
+            stream = self._stream_for(message.sample_rate_hz, len(block))
         except WireError as error:
             self._refuse(error)
             return
-        samples, expected = block.size, stream.expected
+        samples, expected = len(block), stream.expected
         missing = stream.take_position(message.position, samples)
         if missing < 0:
             self._late(message.position, expected)
             block = block[-missing:]
-        if not block.size:
+        if not len(block):
             return
         direction = message.direction_rad
         self._direction_rad = float(direction) if math.isfinite(direction) else None
@@ -141,29 +193,47 @@ class TopicMicrophone(NothingHeld):
         self._hear(stream, block, missing, self.stamps.monotonic(message.header.stamp, length_ns))
 
     def feed_raw(self, message: Any, rate_hz: int, channels: int) -> None:
-        """Take an AudioDataStamped of audio_common_msgs with S16LE samples: it has no position, so
-        that a gap goes unnoticed."""
+        """Take an AudioDataStamped of audio_common_msgs with S16LE samples, of so many channels at
+        this rate unless `audio_info` has told others: it has no position, so that a gap goes
+        unnoticed."""
         try:
-            data = bytes(message.audio.data)
-            if len(data) % 2:
-                raise WireError(f"{len(data)} bytes are no 16-bit samples")
-            block = sound(np.frombuffer(data, "<i2"), channels)
-            stream = self._stream_for(rate_hz, block.size)
+            data, rate_hz, channels = self._raw.read(bytes(message.audio.data), rate_hz, channels)
+            block = self._by_channel(data, channels)
+            stream = self._stream_for(rate_hz, len(block))
         except WireError as error:
             self._refuse(error)
             return
-        length_ns = block.size * 10**9 // stream.rate_hz
+        length_ns = len(block) * 10**9 // stream.rate_hz
         self._hear(stream, block, 0, self.stamps.monotonic(message.header.stamp, length_ns))
 
-    def _hear(self, stream: _Stream, block: Pcm, missing: int, until_ns: int) -> None:
+    def take_info(self, message: Any) -> None:
+        """Take an AudioInfo of audio_common_msgs: what follows on `audio_stamped` is so."""
+        self._raw.take_info(message)
+
+    def _by_channel(self, data: Any, channels: int) -> NDArray[np.float32]:
+        """float32 (n, channels) of the array, or (n, 1). Raises WireError."""
+        if self._channels is None:
+            return sound(data, channels)[:, None]
+        if channels != self._channels:
+            raise WireError(
+                f"a block of {channels} channels, and audio.array has {self._channels}: publish "
+                "all of them as one stream (of audio_stamped, audio_info or ros.audio_channels "
+                "tells how many they are), or leave audio.array out"
+            )
+        return apart(data, channels)
+
+    def _hear(
+        self, stream: Stream, block: NDArray[np.float32], missing: int, until_ns: int
+    ) -> None:
         heard = stream.to_16_khz(block)
         if missing > 0:
-            gap = np.full(missing * SAMPLE_RATE_HZ // stream.rate_hz, np.nan, np.float32)
-            heard = np.concatenate([gap, heard])
+            count = missing * SAMPLE_RATE_HZ // stream.rate_hz
+            gap = np.full((heard.shape[0], count), np.nan, np.float32)
+            heard = np.concatenate([gap, heard], axis=1)
         if heard.size:
-            self._buffer.callback(heard, until_ns)
+            self._buffer.capture(heard, until_ns)
 
-    def _stream_for(self, rate_hz: int, samples: int) -> _Stream:
+    def _stream_for(self, rate_hz: int, samples: int) -> Stream:
         if rate_hz not in RATES_HZ:
             raise WireError(
                 f"a sample rate of {rate_hz} Hz; {RATES_HZ[0]} to {RATES_HZ[-1]} will do"
@@ -174,7 +244,7 @@ class TopicMicrophone(NothingHeld):
                 "shorter ones"
             )
         if self._stream is None or self._stream.rate_hz != rate_hz:
-            self._stream = _Stream(rate_hz)
+            self._stream = Stream(rate_hz, self._channels or 1)
         return self._stream
 
     def _late(self, position: int, expected: int | None) -> None:
@@ -189,54 +259,13 @@ class TopicMicrophone(NothingHeld):
         )
 
     def _refuse(self, error: WireError) -> None:
-        level = logging.DEBUG if self.refused_blocks else logging.WARNING
         self.refused_blocks += 1
-        log.log(level, "a block of sound is left out: %s", error)
-
-
-class _Stream:
-    """One stream of sound: where it is, and its way to 16 kHz."""
-
-    def __init__(self, rate_hz: int) -> None:
-        self.rate_hz = rate_hz
-        self.expected: int | None = None
-        """The number of the sample that is to come next; None: any, the first block decides."""
-        self._resampler: Any = None
-        if rate_hz != SAMPLE_RATE_HZ:
-            import soxr
-
-            self._resampler = soxr.ResampleStream(rate_hz, SAMPLE_RATE_HZ, 1, quality="LQ")
-
-    def take_position(self, position: int, samples: int) -> int:
-        """How many samples are missing before this block; negative: how many of it are known.
-
-        A jump by more than LONGEST_GAP_S, either way, is the beginning of a new stream.
-        """
-        expected, jump = self.expected, self.rate_hz * LONGEST_GAP_S
-        missing = 0 if expected is None else position - expected
-        if abs(missing) > jump:
-            missing = 0
-        if missing >= 0:
-            self.expected = position + samples
-            return missing
-        assert expected is not None
-        self.expected = max(expected, position + samples)
-        return max(missing, -samples)
-
-    def to_16_khz(self, block: Pcm) -> Pcm:
-        if self._resampler is None:
-            return block
-        heard: Pcm = self._resampler.resample_chunk(block)
-        return heard
-
-
-def sound(data: Any, channels: int) -> Pcm:
-    """float32 (n,), -1..1: the mean of the channels of interleaved int16 samples."""
-    samples = np.asarray(data, np.int16)
-    if channels not in CHANNELS or samples.size % channels:
-        raise WireError(f"{samples.size} samples in {channels} channels")
-    mono: Pcm = samples.reshape(-1, channels).mean(axis=1, dtype=np.float32) / np.float32(32768)
-    return mono
+        reason = str(error)
+        new = reason not in self._told and len(self._told) < MOST_WARNINGS
+        if new:
+            self._told.add(reason)
+        level = logging.WARNING if new else logging.DEBUG
+        log.log(level, "a block of sound is left out: %s", reason)
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edge_runtime.micro_turn import SAMPLE_RATE_HZ
-from edge_runtime.sources.played_sound import PlayedSound
+from edge_runtime.micro_turn import SAMPLE_RATE_HZ, TURN_SAMPLES, Pcm
+from edge_runtime.sources.played_sound import PlayedSound, PlayedTurns
 
 
 @pytest.mark.parametrize("block", [1, 77, 1_000, 5_000])
@@ -43,3 +43,44 @@ def test_on_the_samples_it_is_the_samples() -> None:
     noise = np.random.default_rng(0).normal(0, 0.3, 500).astype(np.float32)
     played.append(noise)
     np.testing.assert_allclose(played.at(np.arange(100.0, 300.0)), noise[100:300], atol=1e-6)
+
+
+def turn_of(number: int) -> Pcm:
+    return np.full(TURN_SAMPLES, number / 16, np.float32)
+
+
+@pytest.mark.parametrize("latency", [0, 800, 3_200, 10_000, 16_000])
+def test_a_block_is_heard_in_the_turn_after_it_so_much_later(latency: int) -> None:
+    turns, heard = PlayedTurns(), []
+    for number in range(12):
+        heard.append(turns.next_turn(latency))
+        turns.play(turn_of(number + 1))
+    found = np.concatenate(heard)
+    said = np.concatenate([turn_of(number) for number in range(12)])
+    np.testing.assert_array_equal(found[latency:], said[: said.size - latency])
+    assert not found[:latency].any()
+
+
+def test_a_turn_without_a_block_is_silent_and_blocks_given_at_once_follow_each_other() -> None:
+    turns = PlayedTurns()
+    turns.play(turn_of(1))
+    turns.play(turn_of(2))
+    found = [turns.next_turn(0) for _ in range(3)]
+    assert [set(one.tolist()) for one in found] == [{0.0625}, {0.125}, {0.0}]
+
+
+def test_what_was_heard_is_not_taken_back() -> None:
+    turns = PlayedTurns()
+    turns.play(turn_of(1))
+    turns.next_turn(0)
+    turns.play(turn_of(2))
+    assert (turns.flush(), turns.flush()) == (TURN_SAMPLES, 0)
+    assert set(turns.next_turn(1_600)[:1_600].tolist()) == {0.0625}
+
+
+def test_it_is_played_as_loud_as_the_loudspeaker_is() -> None:
+    turns = PlayedTurns(gain=0.5)
+    turns.play(turn_of(8))
+    turns.play(turn_of(16) * 4)
+    assert set(turns.next_turn(0).tolist()) == {0.25}
+    assert set(turns.next_turn(0).tolist()) == {1.0}
