@@ -359,14 +359,18 @@ class RosConfig(_Section):
         True, description="Without ROS: be in node lists; false where ROS 2 Humble listens."
     )
     audio_rate_hz: int = Field(
-        16_000, ge=8_000, le=192_000, description="Of audio_common_msgs, which does not tell it."
+        16_000, ge=8_000, le=192_000, description="Of `audio_stamped`, until `audio_info` tells it."
     )
     audio_channels: int = Field(1, ge=1, le=16, description="The same.")
     frame_id: str = Field(
         "base_link", description="What bearings are measured from (REP-103); of TwistStamped too."
     )
     playback_latency_ms: float = Field(
-        0.0, ge=0, le=1000, description="From `speech_audio` to the sound in `audio_in`."
+        0.0,
+        ge=0,
+        le=1000,
+        description="From the stamp of `speech_audio` to that of its echo in `audio_in`; found by "
+        "itself once the device has spoken.",
     )
 
 

@@ -57,8 +57,9 @@ AUDIO_IN = Topic("audio_in", f"{PACKAGE}/AudioIn", SENSOR_DATA)
 IMAGE = Topic("image", "sensor_msgs/Image", SENSOR_DATA)
 COMPRESSED_IMAGE = Topic("image/compressed", "sensor_msgs/CompressedImage", SENSOR_DATA)
 AUDIO_STAMPED = Topic("audio_stamped", "audio_common_msgs/AudioDataStamped", SENSOR_DATA)
-"""The last three in ROS only; AUDIO_STAMPED where ros-drivers' audio_common_msgs is installed."""
-SUBSCRIBED = (ACTION_ACK, AUDIO_IN, IMAGE, COMPRESSED_IMAGE, AUDIO_STAMPED)
+AUDIO_INFO = Topic("audio_info", "audio_common_msgs/AudioInfo", SENSOR_DATA)
+"""The last four in ROS only; AUDIO_... where ros-drivers' audio_common_msgs is installed."""
+SUBSCRIBED = (ACTION_ACK, AUDIO_IN, IMAGE, COMPRESSED_IMAGE, AUDIO_STAMPED, AUDIO_INFO)
 
 SERVICES = {
     "say": f"{PACKAGE}/Say",

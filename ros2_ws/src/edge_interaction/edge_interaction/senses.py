@@ -29,8 +29,9 @@ class Subscriptions:
                 self._subscribe(
                     topics.AUDIO_STAMPED, lambda heard: ear.feed_raw(heard, rate_hz, channels)
                 )
-            except (ModuleNotFoundError, AttributeError):
-                node.get_logger().debug("audio_common_msgs (ros-drivers) is not installed")
+                self._subscribe(topics.AUDIO_INFO, ear.take_info)
+            except (ModuleNotFoundError, AttributeError) as error:
+                node.get_logger().debug(f"audio_common_msgs (ros-drivers) is not there: {error}")
         if isinstance(eye, TopicCamera):
             self._subscribe(topics.IMAGE, eye.feed)
             self._subscribe(topics.COMPRESSED_IMAGE, eye.feed_compressed)

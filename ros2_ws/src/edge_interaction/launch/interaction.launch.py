@@ -3,7 +3,8 @@
     ros2 launch edge_interaction interaction.launch.py namespace:=robot config:=device.yaml
 
 `params` is a ROS parameter file, `config` a YAML configuration of edge_runtime; topics that have
-other names on the robot are remapped with `audio_in:=`, `image:=` and `cmd_vel:=`.
+other names on the robot are remapped with `audio_in:=`, or `audio_stamped:=` and `audio_info:=`,
+`image:=` and `cmd_vel:=`.
 """
 
 from launch import LaunchDescription
@@ -21,10 +22,12 @@ ARGUMENTS = {
     "autostart": ("true", "Configure and activate; false: somebody else does."),
     "respawn": ("true", "Start again, 5 s after it failed."),
     "audio_in": ("audio_in", "The microphone's topic."),
+    "audio_stamped": ("audio_stamped", "The same of a driver of audio_common."),
+    "audio_info": ("audio_info", "Where that tells its rate, channels and coding."),
     "image": ("image", "The camera's topic."),
     "cmd_vel": ("cmd_vel", "Where the base takes its speeds."),
 }
-REMAPPED = ("audio_in", "image", "cmd_vel")
+REMAPPED = ("audio_in", "audio_stamped", "audio_info", "image", "cmd_vel")
 
 
 def generate_launch_description():

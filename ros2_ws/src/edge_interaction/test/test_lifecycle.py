@@ -95,7 +95,7 @@ def test_topics_are_as_the_table_says(robot: Robot) -> None:
             False: robot.node.get_subscriptions_info_by_topic}  # fmt: skip
     for published, table in ((True, topics.PUBLISHED), (False, topics.SUBSCRIBED)):
         for topic in table:
-            if topic is topics.AUDIO_STAMPED:  # where its package is installed
+            if topic.type.startswith("audio_common_msgs"):  # where that package is installed
                 continue
             name = topics.resolve("/", topic.name)
             robot.wait_until(lambda: bool(info[published](name)), topic.name)  # noqa: B023

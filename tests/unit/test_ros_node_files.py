@@ -1,0 +1,144 @@
+"""What the ROS node hears, and what its launch file remaps; a stub stands where ROS would."""
+
+from __future__ import annotations
+
+import importlib
+import runpy
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pytest
+
+from edge_runtime.config import Config
+from edge_runtime.senses import topic_senses_for
+from edge_runtime.sources.ros_topics import StampClock, TopicMicrophone
+
+NODE_MODULES = ("rclpy", "rclpy.node", "rclpy.qos", "rosidl_runtime_py.utilities")
+LAUNCH_MODULES = (
+    "launch",
+    "launch.actions",
+    "launch.substitutions",
+    "launch_ros.actions",
+    "launch_ros.parameter_descriptions",
+    "launch_ros.substitutions",
+)
+
+
+class Made(SimpleNamespace):
+    """Whatever a ROS class would make: what it was made with."""
+
+    def __init__(self, *given: Any, **named: Any) -> None:
+        super().__init__(given=given, **named)
+
+
+class Stub(ModuleType):
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return type(name, (Made,), {"__getattr__": lambda made, field: field})
+
+
+def stub(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
+    for name in names:
+        parent = name.partition(".")[0]
+        monkeypatch.setitem(sys.modules, parent, sys.modules.get(parent, Stub(parent)))
+        monkeypatch.setitem(sys.modules, name, Stub(name))
+
+
+class Node:
+    """Keeps what is subscribed to."""
+
+    def __init__(self) -> None:
+        self.subscribed: dict[str, Any] = {}
+        self.said: list[str] = []
+
+    def create_subscription(self, kind: Any, topic: str, take: Any, qos: Any) -> str:
+        self.subscribed[topic] = take
+        return topic
+
+    def destroy_subscription(self, topic: str) -> None:
+        del self.subscribed[topic]
+
+    def get_logger(self) -> Any:
+        return SimpleNamespace(debug=self.said.append)
+
+
+@pytest.fixture
+def node_senses(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    stub(monkeypatch, *NODE_MODULES)
+    for name in ("edge_interaction.wire", "edge_interaction.senses"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    yield importlib.import_module("edge_interaction.senses")
+    for name in ("edge_interaction.wire", "edge_interaction.senses"):
+        sys.modules.pop(name, None)
+
+
+def subscriptions(
+    node_senses: Any, monkeypatch: pytest.MonkeyPatch, missing: str = ""
+) -> tuple[Node, TopicMicrophone]:
+    """`missing`: a message type that is not installed."""
+
+    def message_class(name: str) -> str:
+        if name == missing:
+            raise AttributeError(f"there is no {name}")
+        return name
+
+    monkeypatch.setattr(node_senses, "message_class", message_class)
+    monkeypatch.setattr(node_senses, "qos_profile", lambda qos: qos)
+    config = Config.model_validate({"audio": {"source": "ros"}, "video": {"source": "ros"}})
+    senses, node = topic_senses_for(config, StampClock()), Node()
+    assert isinstance(senses.audio, TopicMicrophone)
+    held = node_senses.Subscriptions(node, config, senses, SimpleNamespace())
+    subscribed = dict(node.subscribed)
+    held.close()
+    assert not node.subscribed
+    assert {"audio_in", "image", "image/compressed", "action_ack"} <= set(subscribed)
+    node.subscribed = subscribed
+    return node, senses.audio
+
+
+def test_audio_info_says_what_audio_stamped_brings(
+    node_senses: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node, microphone = subscriptions(node_senses, monkeypatch)
+    told = SimpleNamespace(
+        channels=1, sample_rate=16_000, sample_format="S16LE", bitrate=192, coding_format="mp3"
+    )
+    stamp = SimpleNamespace(sec=0, nanosec=0)
+    block = SimpleNamespace(
+        header=SimpleNamespace(stamp=stamp), audio=SimpleNamespace(data=bytes(320))
+    )
+    node.subscribed["audio_stamped"](block)
+    assert microphone.refused_blocks == 0
+    node.subscribed["audio_info"](told)
+    node.subscribed["audio_stamped"](block)
+    assert microphone.refused_blocks == 1
+
+
+@pytest.mark.parametrize("missing", ["AudioDataStamped", "AudioInfo"])
+def test_what_is_not_installed_is_done_without(
+    missing: str, node_senses: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another package of that name has an AudioInfo too, of other fields."""
+    node, _ = subscriptions(node_senses, monkeypatch, f"audio_common_msgs/{missing}")
+    assert "audio_info" not in node.subscribed
+    assert ("audio_stamped" in node.subscribed) == (missing == "AudioInfo")
+    assert any(missing in words for words in node.said)
+
+
+def test_every_topic_that_a_driver_feeds_can_be_remapped(
+    monkeypatch: pytest.MonkeyPatch, repository: Path
+) -> None:
+    stub(monkeypatch, *LAUNCH_MODULES)
+    folder = repository / "ros2_ws" / "src" / "edge_interaction" / "launch"
+    launch = runpy.run_path(str(folder / "interaction.launch.py"))
+    *declared, node = launch["generate_launch_description"]().given[0]
+    arguments = {one.given[0]: one.default_value for one in declared}
+    remapped = {name: wanted for name, wanted in node.remappings if name != "image/compressed"}
+    assert {"audio_in", "audio_stamped", "audio_info", "image", "cmd_vel"} == set(remapped)
+    for name, wanted in remapped.items():
+        assert wanted.given == (name,), "the argument of the same name"
+        assert arguments[name] == name
