@@ -154,7 +154,7 @@ def governor(case: Case) -> list[Finding]:
     if slow:
         remedy = (
             "Micro-turns may come late. sudo cpupower frequency-set -g performance; on a Jetson "
-            "sudo nvpmodel -m 0 && sudo jetson_clocks."
+            "sudo nvpmodel -m with MAXN's number (nvpmodel -p --verbose) && sudo jetson_clocks."
         )
         return [warning("governor", text, remedy, governor=names)]
     return [ok("governor", text, governor=names)]

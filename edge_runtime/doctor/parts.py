@@ -95,7 +95,10 @@ def ros(case: Case) -> list[Finding]:
     """ROS 2, sourced; or its topics without it, where the configuration wants these."""
     config, found = case.config, []
     if config.ros.dds and find_spec("cyclonedds") is None:
-        remedy = "pip install 'edge-runtime[dds]', or ros.dds: false."
+        remedy = (
+            "pip install 'edge-runtime[dds]' (on arm64 after Cyclone DDS itself: Without ROS, in "
+            "ros2_ws/README.md), or ros.dds: false."
+        )
         found.append(failed("ros", "ros.dds needs cyclonedds, which is not installed", remedy))
     needed = TOPICS in (config.audio.source, config.video.source)
     if find_spec("rclpy") is not None:

@@ -62,7 +62,8 @@ class DdsWire:
             from cyclonedds.qos import Policy, Qos
         except ImportError as error:
             raise ConfigError(
-                f"ros.dds needs cyclonedds ({error}). Install it: pip install 'edge-runtime[dds]'"
+                f"ros.dds needs cyclonedds ({error}). Install it: pip install 'edge-runtime[dds]'; "
+                "on arm64 after Cyclone DDS itself (ros2_ws/README.md, Without ROS)."
             ) from error
         domain = self._domain if self._domain is not None else _domain_of_environment()
         try:
