@@ -152,9 +152,9 @@ def device(
 ) -> Iterator[Device]:
     """Acquire all parts in order, and release them in reverse.
 
-    With `out`, the run's recording and conversation are written there. Sinks given run as they are:
-    wrap a slow one in a QueueSink. `control` and `health` may be given where somebody outside needs
-    them before the device is ready.
+    With `out`, the run's recording and conversation are written there, and not into the configured
+    recording. Sinks given run as they are: wrap a slow one in a QueueSink. `control` and `health`
+    may be given where somebody outside needs them before the device is ready.
     """
     control = control or RemoteControl()
     health = health or HealthMonitor(senses.clock.now_ns)
@@ -429,25 +429,30 @@ def _dds_topics(
     return cast(TopicsSink, enter(sink))
 
 
+def _recording(
+    config: Config, identity: Mapping[str, Any], out: Path | None
+) -> Recorder | Rotation | None:
+    """Into `out` where it is given: the configured recording is the device's."""
+    notes = {
+        "engine": dict(identity),
+        "config": config.model_dump(mode="json"),
+        "version": __version__,
+    }
+    frames, path = config.recording.frames, config.recording.path
+    if out is not None:
+        return Recorder(out / "recording.mcap", notes, frames)
+    if path is None:
+        return None
+    return Rotation(lambda where: Recorder(where, notes, frames), path, _limits(config.recording))
+
+
 def _files(
     config: Config, identity: Mapping[str, Any], out: Path | None, realtime: bool
 ) -> list[Sink]:
     """Sinks that write files: behind a queue in real time, in line on a virtual clock."""
-    path = config.recording.path or (out / "recording.mcap" if out else None)
     files: list[tuple[Sink, str]] = []
-    if path is not None:
-        notes = {
-            "engine": dict(identity),
-            "config": config.model_dump(mode="json"),
-            "version": __version__,
-        }
-        frames = config.recording.frames
-        recorder: Sink = Recorder(path, notes, frames)
-        if config.recording.path is not None and realtime:
-            recorder = Rotation(
-                lambda where: Recorder(where, notes, frames), path, _limits(config.recording)
-            )
-        files.append((recorder, "recording"))
+    if (recording := _recording(config, identity, out)) is not None:
+        files.append((recording, "recording"))
     if out is not None:
         files.append((ConversationFile(out / "conversation.wav"), "conversation"))
     if not realtime:

@@ -453,6 +453,10 @@ class Config(_Section):
             raise ValueError(f"`{STOP_MOTION}` stops: take {', '.join(sorted(moving))} out of it")
         return actions
 
+    def unrecorded(self) -> Config:
+        """For a run that is no conversation: a measurement, an evaluation."""
+        return self.model_copy(update={"recording": Recording()})
+
     @property
     def actions_on_mqtt(self) -> list[str]:
         """The names of those that have an MQTT topic."""

@@ -154,7 +154,7 @@ def large_answers(config: Config, url: str, seconds: float, console: Console) ->
             senses = Senses(Noise(), None, MonotonicClock(), realtime=True, staged=True)
             if name != "nothing":
                 fleet = stack.enter_context(_flooded(url))
-            ready = stack.enter_context(device(config, senses, [kept]))
+            ready = stack.enter_context(device(config.unrecorded(), senses, [kept]))
             ready.loop.run(max_turns=int(seconds * 1000 / TURN_MS))
             if name != "nothing":
                 arrived = len(fleet.answers.latencies_ms)

@@ -109,7 +109,7 @@ def run_bench(config: Config, hours: float, console: Console) -> dict[str, Any]:
     The first minute warms the machine up; the second is what the last one is compared with.
     """
     background = config.background.model_copy(update={"recogniser": "none"})
-    config = config.model_copy(update={"background": background})
+    config = config.unrecorded().model_copy(update={"background": background})
     minutes = max(3, round(hours * 60))
     clock = VirtualClock()
     session = Session(clock, minutes * TURNS_PER_MINUTE)

@@ -157,7 +157,7 @@ def run_clip(config: Config, clip: Clip, text: str, seed: int, realtime: bool) -
     world, kept, timeline = World(clip, seed, clock, realtime), Kept(), Timeline(clip.minutes * 60)
     speaks = {cue.start // TURN_SAMPLES for cue in clip.of("device")}
     senses = Senses(world, world, clock, realtime, staged=True)
-    with device(config, senses, [kept, timeline]) as ready:
+    with device(config.unrecorded(), senses, [kept, timeline]) as ready:
 
         def speak(index: int) -> None:
             if index in speaks:

@@ -7,6 +7,7 @@ import logging
 import os
 from collections.abc import Mapping
 from contextlib import suppress
+from errno import ENOENT
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
@@ -16,7 +17,14 @@ from typing_extensions import Self
 
 from edge_runtime import recording_format as fmt
 from edge_runtime.micro_turn import Frame, TurnRecord
-from edge_runtime.sinks.recording_files import check_place, put_aside, unfinished, unwritable
+from edge_runtime.sinks.recording_files import (
+    check_place,
+    is_unfinished,
+    open_unfinished,
+    put_aside,
+    unfinished,
+    unwritable,
+)
 
 log = logging.getLogger(__name__)
 _OBJECT = {"type": "object"}
@@ -49,7 +57,8 @@ class Recorder:
     Pictures are kept losslessly (PNG), and only when they change. A write error (a full disk) ends
     the recording with a warning and leaves the loop alone. What was written until then is put aside
     under a name of its own, as is what a run that was killed has left: it reads up to its last
-    whole turns.
+    whole turns. Entering raises RecordingError where it cannot be written, or where another
+    process is writing it.
     """
 
     def __init__(self, path: Path, metadata: Mapping[str, Any], frames: bool = True) -> None:
@@ -66,9 +75,7 @@ class Recorder:
         check_place(self._path)
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            if (left := put_aside(unfinished(self._path), self._path)) is not None:
-                log.warning("an earlier run was cut off; its recording is %s", left)
-            self._file = unfinished(self._path).open("wb")
+            self._file = open_unfinished(self._path)
         except OSError as error:
             raise unwritable(self._path, error) from error
         self._writer = writer = Writer(self._file, compression=CompressionType.ZSTD)
@@ -90,14 +97,17 @@ class Recorder:
     ) -> None:
         if self._writer is None:
             return
+        assert self._file is not None
         try:
             self._writer.finish()
-            assert self._file is not None
-            self._file.close()
+            self._file.flush()
+            if not is_unfinished(self._file, self._path):
+                raise FileNotFoundError(ENOENT, "it was removed while it was written")
             if error is not None and self._empty:  # the run never began
                 unfinished(self._path).unlink()
             else:
                 os.replace(unfinished(self._path), self._path)
+            self._file.close()  # and with it the lock, now that nobody can mistake it for theirs
         except OSError as failure:
             self._give_up(failure)
         self._writer = None
@@ -133,15 +143,16 @@ class Recorder:
 
     def _give_up(self, error: OSError) -> None:
         self._writer = None
-        if self._file is not None:
-            with suppress(OSError):  # what it still holds does not fit either
-                self._file.close()
+        assert self._file is not None
         kept = None
         try:
-            kept = put_aside(unfinished(self._path), self._path)
-            unfinished(self._path).unlink(missing_ok=True)
+            if is_unfinished(self._file, self._path):
+                kept = put_aside(unfinished(self._path), self._path)
+                unfinished(self._path).unlink(missing_ok=True)
         except OSError as failure:
             log.debug("%s stays as it is: %s", unfinished(self._path), failure)
+        with suppress(OSError):  # what it still holds does not fit either
+            self._file.close()
         log.warning(
             "recording stopped, the run goes on: %s: %s%s",
             self._path,

@@ -1,14 +1,22 @@
-"""How recordings are named: the newest, the one that is still written, and earlier ones."""
+"""How recordings are named: the newest, the one that is still written, and earlier ones; and who
+may write."""
 
 from __future__ import annotations
 
+import fcntl
 import itertools
+import logging
 import os
+import re
 from collections.abc import Iterator
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import IO
 
 from edge_runtime.errors import RecordingError
+
+log = logging.getLogger(__name__)
+LOCKS = Path("/proc/locks")
 
 
 def check_place(path: Path) -> None:
@@ -34,6 +42,54 @@ def unfinished(path: Path) -> Path:
     return path.with_name(path.name + ".part")
 
 
+def open_unfinished(path: Path) -> IO[bytes]:
+    """The unfinished recording of `path`, empty, and locked for as long as it is open.
+
+    What a run that was cut off has left is put aside, with a warning. Raises RecordingError where
+    somebody else is writing it, and OSError.
+    """
+    while True:
+        file = unfinished(path).open("ab")  # not "wb": it may be somebody else's
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Its writer may have finished and renamed it between the two.
+            ours = is_unfinished(file, path)
+            left = put_aside(unfinished(path), path) if ours else None
+        except BlockingIOError as error:
+            with file:
+                raise RecordingError(
+                    f"{path} is being written by {_writer(file)}. Give this run a place of its own "
+                    "with --out, or another recording.path."
+                ) from error
+        except OSError:
+            file.close()
+            raise
+        if ours and left is None:
+            return file
+        file.close()
+        if left is not None:
+            log.warning("an earlier run was cut off; its recording is %s", left)
+
+
+def is_unfinished(file: IO[bytes], path: Path) -> bool:
+    """Whether this open file still is the unfinished recording of `path`: it may have been removed
+    or renamed."""
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), unfinished(path).stat())
+    except FileNotFoundError:
+        return False
+
+
+def _writer(file: IO[bytes]) -> str:
+    """Who holds the lock on it, as far as the kernel tells."""
+    inode = str(os.fstat(file.fileno()).st_ino)
+    lines = LOCKS.read_text().splitlines() if LOCKS.exists() else []
+    for _, kind, _, _, process, place, *_ in map(str.split, lines):
+        if kind == "FLOCK" and place.rpartition(":")[2] == inode:
+            return f"process {process}"
+    return "another process"
+
+
 def put_aside(written: Path, path: Path) -> Path | None:
     """Name `written` as an earlier recording of `path`, by the time at which it ended; returns the
     new name. None where there is nothing in it, or nothing at all. Raises OSError."""
@@ -49,5 +105,6 @@ def put_aside(written: Path, path: Path) -> Path | None:
 
 def earlier(path: Path) -> Iterator[Path]:
     """What was put aside for `path`."""
-    names = path.parent.glob(f"{path.stem}-[0-9]*T[0-9]*{path.suffix}")
-    return (name for name in names if name.is_file())
+    name = re.compile(rf"{re.escape(path.stem)}-\d{{8}}T\d{{6}}(-\d+)?{re.escape(path.suffix)}")
+    found = path.parent.iterdir() if path.parent.is_dir() else ()
+    return (one for one in found if name.fullmatch(one.name) and one.is_file())

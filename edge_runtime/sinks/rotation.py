@@ -58,11 +58,7 @@ class Rotation:
 
     def __enter__(self) -> Self:
         check_place(self._path)
-        try:
-            put_aside(self._path, self._path)
-            self._begin()
-        except OSError as error:
-            raise unwritable(self._path, error) from error
+        self._begin()
         return self
 
     def __exit__(
@@ -84,8 +80,14 @@ class Rotation:
             self._recorder.publish(record)
 
     def _begin(self) -> None:
-        self._recorder = self._make(self._path).__enter__()
-        self._begun_s = self._now_s()
+        """Raises RecordingError. What is there is touched only once nobody else can write here."""
+        recorder = self._make(self._path).__enter__()
+        try:
+            put_aside(self._path, self._path)
+        except OSError as error:
+            recorder.__exit__(OSError, error, None)
+            raise unwritable(self._path, error) from error
+        self._recorder, self._begun_s = recorder, self._now_s()
         self._remove_old()
 
     def _begin_another(self) -> None:
@@ -94,9 +96,8 @@ class Rotation:
             self._recorder.__exit__(None, None, None)
             self._recorder = None
         try:
-            put_aside(self._path, self._path)
             self._begin()
-        except (OSError, RecordingError) as error:
+        except RecordingError as error:
             log.warning("recording stopped, the run goes on: %s", error)
 
     def _full(self) -> bool:

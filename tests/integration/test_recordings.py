@@ -16,7 +16,9 @@ import pytest
 import soundfile
 from mcap.reader import make_reader
 from mcap.writer import Writer
-from program import assert_refused, edge, filmed, needs_espeak, spoken
+from program import assert_refused, edge, filmed, needs_espeak, spoken, written
+
+from edge_runtime.sinks.recorder import Recorder
 
 needs_ffmpeg = pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="ffmpeg is not installed")
 
@@ -232,3 +234,54 @@ class TestReplay:
     def test_no_such_recording(self, tmp_path: Path) -> None:
         result = edge("replay", "none.mcap", cwd=tmp_path)
         assert_refused(result, "none.mcap cannot be opened", "Give the path of a recording.mcap")
+
+
+@needs_espeak
+class TestTheDevicesRecording:
+    """What stands in the configuration, while something is run by hand."""
+
+    @pytest.fixture
+    def config(self, tmp_path: Path) -> Path:
+        spoken(tmp_path / "talk.wav")
+        (tmp_path / "rec").mkdir()
+        (tmp_path / "rec" / "last.mcap").write_bytes(b"of the service")
+        return written(tmp_path / "one.yaml", "recording: {path: rec/last.mcap}\n")
+
+    def run(self, config: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return edge("run", "--config", config, "--audio", "talk.wav", "--speed", "max",
+                    "--tail", "0.4", *arguments, cwd=config.parent)  # fmt: skip
+
+    def kept(self, config: Path) -> list[bytes]:
+        files = sorted((config.parent / "rec").iterdir())
+        return [file.read_bytes() for file in files if file.name != "last.mcap"]
+
+    def test_out_takes_all_files_of_the_run(self, config: Path) -> None:
+        assert self.run(config, "--out", "out").returncode == 0
+        out, rec = config.parent / "out", config.parent / "rec"
+        assert {file.name for file in out.iterdir()} == {"conversation.wav", "recording.mcap"}
+        assert [file.read_bytes() for file in rec.iterdir()] == [b"of the service"]
+        assert edge("replay", "out/recording.mcap", cwd=config.parent).returncode == 0
+
+    def test_the_demo_leaves_it_alone(self, config: Path) -> None:
+        pytest.importorskip("matplotlib")
+        done = edge("demo", "--config", config, "--speed", "max", "--seconds", "2",
+                    cwd=config.parent)  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        assert (config.parent / "demo-out" / "recording.mcap").exists()
+        rec = config.parent / "rec"
+        assert [file.read_bytes() for file in rec.iterdir()] == [b"of the service"]
+
+    def test_without_out_it_is_put_aside(self, config: Path) -> None:
+        assert self.run(config).returncode == 0
+        assert self.kept(config) == [b"of the service"]
+        assert edge("replay", "rec/last.mcap", cwd=config.parent).returncode == 0
+
+    def test_while_another_process_writes_it_a_run_is_refused_but_with_out(
+        self, config: Path
+    ) -> None:
+        path = config.parent / "rec" / "last.mcap"
+        with Recorder(path, {}):
+            assert_refused(self.run(config), "last.mcap is being written by process", "--out")
+            assert self.run(config, "--out", "out").returncode == 0
+            assert {file.name for file in path.parent.iterdir()} == {path.name, path.name + ".part"}
+            assert path.read_bytes() == b"of the service"

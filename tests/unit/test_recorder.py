@@ -267,6 +267,62 @@ def test_the_recording_of_a_run_that_was_killed_is_kept_beside_the_next(
     assert not list(tmp_path.glob("*.part"))
 
 
+WRITING = """
+import sys
+from pathlib import Path
+from test_recorder import NOTES, full_record
+from edge_runtime.sinks.recorder import Recorder
+with Recorder(Path(sys.argv[1]), NOTES) as recorder:
+    for index in range(60):
+        recorder.publish(full_record(index))
+    print("written", flush=True)
+    sys.stdin.read()
+"""
+
+
+def contents(folder: Path) -> dict[str, tuple[int, bytes]]:
+    return {file.name: (file.stat().st_ino, file.read_bytes()) for file in folder.iterdir()}
+
+
+def test_what_another_process_writes_is_left_to_it(tmp_path: Path) -> None:
+    path = tmp_path / "run.mcap"
+    path.write_bytes(b"the one before")
+    paths = os.pathsep.join([str(Path(__file__).parent), *sys.path])
+    with subprocess.Popen(
+        [sys.executable, "-c", WRITING, str(path)],
+        env={"PYTHONPATH": paths},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as writer:
+        assert writer.stdout is not None
+        assert writer.stdout.readline() == b"written\n"
+        before = contents(tmp_path)
+        for _ in range(2):
+            with pytest.raises(
+                RecordingError, match=rf"being written by process {writer.pid}\. .*--out"
+            ):
+                Recorder(path, NOTES).__enter__()
+        assert contents(tmp_path) == before
+        writer.communicate(timeout=60)
+    assert writer.returncode == 0
+    assert [one.turn.index for one in read(path)] == list(range(60))
+    assert [file.name for file in tmp_path.iterdir()] == ["run.mcap"]
+    recorded(path, [full_record(7)])
+
+
+def test_one_that_was_removed_while_it_was_written_takes_no_other_with_it(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "run.mcap"
+    part = tmp_path / "run.mcap.part"
+    with Recorder(path, NOTES) as recorder:
+        recorder.publish(full_record(0))
+        part.unlink()
+        part.write_bytes(b"of another process")
+    assert "it was removed while it was written" in caplog.text
+    assert [file.read_bytes() for file in tmp_path.iterdir()] == [b"of another process"]
+
+
 def test_flipped_bits_are_noticed(tmp_path: Path) -> None:
     path = recorded(tmp_path / "run.mcap", [full_record(index) for index in range(10)])
     content = bytearray(path.read_bytes())

@@ -101,6 +101,15 @@ def test_the_recording_of_the_run_before_is_kept_beside(tmp_path: Path, clock: C
     assert [len(list(read(path))) for path in found if path != recording(tmp_path)] == [1]
 
 
+def test_a_run_that_is_refused_puts_nothing_aside(tmp_path: Path, clock: Clock) -> None:
+    before = old(tmp_path, "last.mcap", DAY_S, 600, clock)
+    with Recorder(recording(tmp_path), {}) as other:
+        turns(other, 1)
+        with pytest.raises(RecordingError, match=rf"written by process {os.getpid()}\."):
+            rotation(tmp_path, KEEP_ALL, clock).__enter__()
+        assert recordings(tmp_path) == [before]
+
+
 def test_what_a_run_that_was_cut_off_left_counts_like_the_others(
     tmp_path: Path, clock: Clock
 ) -> None:
