@@ -149,12 +149,15 @@ def device(
     out: Path | None = None,
     control: RemoteControl | None = None,
     health: HealthMonitor | None = None,
+    must_record: bool = False,
 ) -> Iterator[Device]:
     """Acquire all parts in order, and release them in reverse.
 
     With `out`, the run's recording and conversation are written there, and not into the configured
     recording. Sinks given run as they are: wrap a slow one in a QueueSink. `control` and `health`
-    may be given where somebody outside needs them before the device is ready.
+    may be given where somebody outside needs them before the device is ready. Where the configured
+    recording cannot be begun the device goes on without it and tries again; with `must_record`
+    RecordingError is raised.
     """
     control = control or RemoteControl()
     health = health or HealthMonitor(senses.clock.now_ns)
@@ -182,7 +185,8 @@ def device(
         if senses.realtime and not senses.staged:
             bodies += [_dds_topics(config, health, control, enter)] if config.ros.dds else []
             all_sinks += [*bodies, *_at_home(config, senses, status, manifest, actions, enter)]
-        all_sinks += [enter(sink) for sink in _files(config, engine.identity, out, senses.realtime)]
+        recording = _recording(config, engine.identity, out, health, must_record)
+        all_sinks += [enter(sink) for sink in _files(recording, out, senses.realtime)]
         if senses.realtime:
             all_sinks += _watched(config, senses, status, all_sinks, enter)
         _connect_switches(senses, control)
@@ -430,7 +434,11 @@ def _dds_topics(
 
 
 def _recording(
-    config: Config, identity: Mapping[str, Any], out: Path | None
+    config: Config,
+    identity: Mapping[str, Any],
+    out: Path | None,
+    health: HealthMonitor,
+    must_record: bool,
 ) -> Recorder | Rotation | None:
     """Into `out` where it is given: the configured recording is the device's."""
     notes = {
@@ -443,15 +451,19 @@ def _recording(
         return Recorder(out / "recording.mcap", notes, frames)
     if path is None:
         return None
-    return Rotation(lambda where: Recorder(where, notes, frames), path, _limits(config.recording))
+    return Rotation(
+        lambda where: Recorder(where, notes, frames),
+        path,
+        _limits(config.recording),
+        health=health,
+        must_begin=must_record,
+    )
 
 
-def _files(
-    config: Config, identity: Mapping[str, Any], out: Path | None, realtime: bool
-) -> list[Sink]:
+def _files(recording: Sink | None, out: Path | None, realtime: bool) -> list[Sink]:
     """Sinks that write files: behind a queue in real time, in line on a virtual clock."""
     files: list[tuple[Sink, str]] = []
-    if (recording := _recording(config, identity, out)) is not None:
+    if recording is not None:
         files.append((recording, "recording"))
     if out is not None:
         files.append((ConversationFile(out / "conversation.wav"), "conversation"))

@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 LOOP, COMPUTE, ENGINE = "loop", "compute", "engine"
 MICROPHONE, LOUDSPEAKER, CAMERA = "microphone", "loudspeaker", "camera"
-LINK, DISK, TEMPERATURE = "link", "disk", "temperature"
+LINK, DISK, TEMPERATURE, RECORDING = "link", "disk", "temperature", "recording"
 
 Value = float | int | str
 

@@ -59,6 +59,9 @@ class Recorder:
     under a name of its own, as is what a run that was killed has left: it reads up to its last
     whole turns. Entering raises RecordingError where it cannot be written, or where another
     process is writing it.
+
+    `failure` is why it has ended early, `written_bytes` what is in the file. `quiet` is set by
+    whoever tells of failures: then the log does so at DEBUG.
     """
 
     def __init__(self, path: Path, metadata: Mapping[str, Any], frames: bool = True) -> None:
@@ -68,6 +71,10 @@ class Recorder:
         self._channels: dict[str, int] = {}
         self._last: Frame | None = None
         self._empty = True
+        self._head_bytes = 0
+        self.written_bytes = 0
+        self.failure: OSError | None = None
+        self.quiet = False
 
     def __enter__(self) -> Self:
         from mcap.writer import CompressionType, Writer
@@ -76,9 +83,15 @@ class Recorder:
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             self._file = open_unfinished(self._path)
+            self._begin(Writer(self._file, compression=CompressionType.ZSTD))
+            self._file.flush()
         except OSError as error:
+            self._leave_none()
             raise unwritable(self._path, error) from error
-        self._writer = writer = Writer(self._file, compression=CompressionType.ZSTD)
+        self._head_bytes = self.written_bytes = self._file.tell()
+        return self
+
+    def _begin(self, writer: Any) -> None:
         writer.start(profile="", library="edge_runtime")
         for topic, (name, schema) in _CHANNELS.items():
             schema_id = writer.register_schema(name, "jsonschema", json.dumps(schema).encode())
@@ -87,7 +100,7 @@ class Recorder:
         writer.add_metadata(
             "run", {"format": fmt.FORMAT, "frames": json.dumps(self._frames)} | notes
         )
-        return self
+        self._writer = writer
 
     def __exit__(
         self,
@@ -101,7 +114,8 @@ class Recorder:
         try:
             self._writer.finish()
             self._file.flush()
-            if not is_unfinished(self._file, self._path):
+            self.written_bytes = self._file.tell()
+            if not self.in_place:
                 raise FileNotFoundError(ENOENT, "it was removed while it was written")
             if error is not None and self._empty:  # the run never began
                 unfinished(self._path).unlink()
@@ -111,6 +125,18 @@ class Recorder:
         except OSError as failure:
             self._give_up(failure)
         self._writer = None
+
+    @property
+    def holds_turns(self) -> bool:
+        """Whether there is something that can be read, were it cut off now."""
+        return self.written_bytes > self._head_bytes
+
+    @property
+    def in_place(self) -> bool:
+        """Whether what is written is still where it was begun: nobody has removed it."""
+        with suppress(OSError):
+            return self._file is not None and is_unfinished(self._file, self._path)
+        return False
 
     def publish(self, record: TurnRecord) -> None:
         if self._writer is None:
@@ -132,6 +158,7 @@ class Recorder:
                 self._write(fmt.SPOKEN, fmt.utterance_to_dict(record.said), time_ns)
             assert self._file is not None
             self._file.flush()  # whole chunks: a run that is killed loses the last seconds only
+            self.written_bytes = self._file.tell()
         except OSError as error:
             self._give_up(error)
 
@@ -142,23 +169,31 @@ class Recorder:
         self._writer.add_message(self._channels[topic], time_ns, data, time_ns)
 
     def _give_up(self, error: OSError) -> None:
-        self._writer = None
-        assert self._file is not None
+        self.failure = error
         kept = None
-        try:
-            if is_unfinished(self._file, self._path):
+        if self.holds_turns and self.in_place:
+            with suppress(OSError):  # it stays as it is, and the next run puts it aside
                 kept = put_aside(unfinished(self._path), self._path)
-                unfinished(self._path).unlink(missing_ok=True)
-        except OSError as failure:
-            log.debug("%s stays as it is: %s", unfinished(self._path), failure)
-        with suppress(OSError):  # what it still holds does not fit either
-            self._file.close()
-        log.warning(
+        self._leave_none()
+        log.log(
+            logging.DEBUG if self.quiet else logging.WARNING,
             "recording stopped, the run goes on: %s: %s%s",
             self._path,
             error,
             f". Make room; what was written is {kept}" if kept is not None else "",
         )
+
+    def _leave_none(self) -> None:
+        """Close the file. What holds no turn is removed: tried again and again on a disk that is
+        full, it would leave a file each time."""
+        self._writer = None
+        if self._file is None:
+            return
+        if self.in_place and not self.holds_turns:
+            with suppress(OSError):
+                unfinished(self._path).unlink()
+        with suppress(OSError):  # what it still holds does not fit either
+            self._file.close()
 
 
 def _image(frame: Frame, time_ns: int) -> bytes:

@@ -12,18 +12,14 @@ from types import TracebackType
 from typing_extensions import Self
 
 from edge_runtime.errors import RecordingError
-from edge_runtime.interfaces import Sink
+from edge_runtime.health import RECORDING, HealthMonitor, State
 from edge_runtime.micro_turn import TURN_MS, TurnRecord
-from edge_runtime.sinks.recording_files import (
-    check_place,
-    earlier,
-    put_aside,
-    unfinished,
-    unwritable,
-)
+from edge_runtime.sinks.recorder import Recorder
+from edge_runtime.sinks.recording_files import check_place, earlier, put_aside, unwritable
 
 log = logging.getLogger(__name__)
 CHECK_EVERY_TURNS = 10_000 // TURN_MS
+RETRY_TURNS = 60_000 // TURN_MS
 
 
 @dataclass(frozen=True)
@@ -37,28 +33,45 @@ class Limits:
 
 
 class Rotation:
-    """A Sink before recorders: `make` gives one for a path. Behind a QueueSink, as a recorder is.
+    """A Sink of recorders: `make` gives one for a path. Behind a QueueSink, as a recorder is.
 
     The newest recording is at `path`; earlier ones beside it, named by the time at which they
     ended, those that were cut off among them. Only these are ever removed. Within one run, only the
     first file replays: a later one begins with a state of the model that it does not hold.
+
+    Where nothing can be written, `health` is told and it is tried again every minute. `must_begin`:
+    where it cannot even be begun, entering raises RecordingError. It always does where the path
+    itself is wrong.
     """
 
     def __init__(
         self,
-        make: Callable[[Path], Sink],
+        make: Callable[[Path], Recorder],
         path: Path,
         limits: Limits,
         now_s: Callable[[], float] = time.time,
+        health: HealthMonitor | None = None,
+        must_begin: bool = True,
     ) -> None:
         self._make, self._path, self._limits, self._now_s = make, path, limits, now_s
-        self._recorder: Sink | None = None
+        self._health, self._must_begin = health or HealthMonitor(), must_begin
+        self._recorder: Recorder | None = None
         self._begun_s = 0.0
         self._turns = 0
+        self._retry_turn = 0
+        self._counted_bytes = 0
+        self._ill = ""
+        """Why nothing is recorded, until something is again."""
+        self.written_bytes = 0
+        """Of all files, since the start."""
 
     def __enter__(self) -> Self:
         check_place(self._path)
-        self._begin()
+        if self._must_begin:
+            self._begin()
+        else:
+            self._try_to_begin()
+        self._report()
         return self
 
     def __exit__(
@@ -67,47 +80,94 @@ class Rotation:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._recorder is not None:
-            self._recorder.__exit__(kind, error, trace)
-            self._recorder = None
+        self._end(kind, error, trace)
         self._remove_old()
+
+    @property
+    def on(self) -> bool:
+        """Whether it records; a new try does once it has written something."""
+        return not self._ill
 
     def publish(self, record: TurnRecord) -> None:
         self._turns += 1
-        if self._turns % CHECK_EVERY_TURNS == 0 and self._full():
-            self._begin_another()
+        check = self._turns % CHECK_EVERY_TURNS == 0
+        due = self._turns >= self._retry_turn if self._recorder is None else check and self._full()
+        if due:
+            self._end()
+            self._try_to_begin()
         if self._recorder is not None:
             self._recorder.publish(record)
+            self._look_at(self._recorder)
+        if check:
+            self._report()
 
     def _begin(self) -> None:
         """Raises RecordingError. What is there is touched only once nobody else can write here."""
-        recorder = self._make(self._path).__enter__()
+        recorder = self._make(self._path)
+        recorder.quiet = not self.on
+        recorder.__enter__()
         try:
             put_aside(self._path, self._path)
         except OSError as error:
             recorder.__exit__(OSError, error, None)
             raise unwritable(self._path, error) from error
-        self._recorder, self._begun_s = recorder, self._now_s()
+        self._recorder, self._begun_s, self._counted_bytes = recorder, self._now_s(), 0
         self._remove_old()
 
-    def _begin_another(self) -> None:
-        """A disk that takes no other file ends the recording, and not the run."""
-        if self._recorder is not None:
-            self._recorder.__exit__(None, None, None)
-            self._recorder = None
+    def _try_to_begin(self) -> None:
+        """A disk that takes no file, or somebody else who writes this one, ends the recording, and
+        not the run."""
         try:
             self._begin()
         except RecordingError as error:
-            log.warning("recording stopped, the run goes on: %s", error)
+            level = logging.WARNING if self.on else logging.DEBUG
+            log.log(level, "recording stopped, the run goes on: %s", error)
+            self._stopped(str(error))
+
+    def _end(
+        self,
+        kind: type[BaseException] | None = None,
+        error: BaseException | None = None,
+        trace: TracebackType | None = None,
+    ) -> None:
+        if self._recorder is not None:
+            self._recorder.__exit__(kind, error, trace)
+            self._count(self._recorder)
+            self._ill = self._ill or _why(self._recorder)
+            self._recorder = None
+
+    def _look_at(self, recorder: Recorder) -> None:
+        """After each turn that it was given."""
+        self._count(recorder)
+        if why := _why(recorder):
+            self._stopped(why)
+        elif self._ill and recorder.holds_turns:
+            self._ill = ""
+            self._report()
+
+    def _stopped(self, why: str) -> None:
+        self._ill, self._recorder = why, None
+        self._retry_turn = self._turns + RETRY_TURNS
+        self._report()
+
+    def _report(self) -> None:
+        if self._ill:
+            reason = f"nothing is recorded, and it is tried again every minute: {self._ill}"
+            self._health.report(RECORDING, State.DEGRADED, reason)
+        else:
+            self._health.report(RECORDING, State.OK)
+
+    def _count(self, recorder: Recorder) -> None:
+        self.written_bytes += recorder.written_bytes - self._counted_bytes
+        self._counted_bytes = recorder.written_bytes
 
     def _full(self) -> bool:
-        if self._recorder is None:
-            return False
-        written = unfinished(self._path)
-        size = written.stat().st_size if written.exists() else 0
+        """Or gone: what was removed while it is written is nobody's recording."""
+        assert self._recorder is not None
         age_s = self._now_s() - self._begun_s
         # A clock that was set back begins a new file too: else there might never be one.
-        return size > self._limits.max_bytes or not 0 <= age_s <= self._limits.max_s
+        full = self._recorder.written_bytes > self._limits.max_bytes
+        return full or not 0 <= age_s <= self._limits.max_s or not self._recorder.in_place
 
     def _remove_old(self) -> None:
         kept_bytes = self._path.stat().st_size if self._path.exists() else 0
@@ -118,3 +178,9 @@ class Rotation:
             if old or kept_bytes > self._limits.keep_bytes:
                 log.info("the recording %s is removed", path)
                 path.unlink(missing_ok=True)
+
+
+def _why(recorder: Recorder) -> str:
+    """It has ended; empty where it has not."""
+    failure = recorder.failure
+    return "" if failure is None else failure.strerror or str(failure)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import resource
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 
@@ -11,6 +13,7 @@ import pytest
 from typing_extensions import Self
 
 from edge_runtime.errors import RecordingError
+from edge_runtime.health import HealthMonitor, State
 from edge_runtime.interfaces import Sink
 from edge_runtime.micro_turn import (
     TURN_SAMPLES,
@@ -22,7 +25,7 @@ from edge_runtime.micro_turn import (
 )
 from edge_runtime.replay import read
 from edge_runtime.sinks.recorder import Recorder
-from edge_runtime.sinks.rotation import CHECK_EVERY_TURNS, Limits, Rotation
+from edge_runtime.sinks.rotation import CHECK_EVERY_TURNS, RETRY_TURNS, Limits, Rotation
 
 DAY_S = 86_400.0
 KEEP_ALL = Limits(max_bytes=1e12, max_s=1e12, keep_bytes=1e12, keep_s=1e12)
@@ -54,6 +57,12 @@ def turns(sink: Sink, count: int, start: int = 0) -> None:
         turn = MicroTurn(index, index * 200_000_000, noise)
         output = EngineOutput(index, {"floor": np.zeros(5, np.float32)})
         sink.publish(TurnRecord(turn, output, Decision(index, "listen"), Timings()))
+
+
+def loud_turns(sink: Sink, count: int, start: int = 0) -> None:
+    """Each of another noise: nothing of it can be compressed, 25 kB a turn."""
+    for index in range(start, start + count):
+        turns(sink, 1, index)
 
 
 def recordings(folder: Path) -> list[Path]:
@@ -180,6 +189,76 @@ def test_a_recording_that_cannot_be_put_aside_is_an_input_error(
     sink = Rotation(lambda where: Recorder(where, {}), path, KEEP_ALL, clock)
     with pytest.raises(RecordingError, match=r"cannot be written: File name too long"):
         sink.__enter__()
+
+
+def file_limit(size: int | None) -> None:
+    """No file grows beyond it: writing fails halfway, as on a disk that is full."""
+    hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
+    resource.setrlimit(resource.RLIMIT_FSIZE, (hard if size is None else size, hard))
+
+
+@pytest.fixture
+def small_disk() -> Iterator[None]:
+    file_limit(100_000)
+    yield
+    file_limit(None)
+
+
+@pytest.mark.usefixtures("small_disk")
+def test_after_a_full_disk_it_records_again_and_health_tells(
+    tmp_path: Path, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    health = HealthMonitor()
+    sink = Rotation(lambda path: Recorder(path, {}), recording(tmp_path), KEEP_ALL, clock, health)
+    with sink:
+        assert sink.on and health.snapshot().state is State.OK
+        loud_turns(sink, 60)
+        assert not sink.on
+        loud_turns(sink, 3 * RETRY_TURNS, start=60)
+        assert not sink.on and health.snapshot().state is State.DEGRADED
+        assert "recording: nothing is recorded" in health.snapshot().line
+        assert "File too large" in health.snapshot().line
+        stopped = [one.levelname for one in caplog.records if "recording stopped" in one.message]
+        assert stopped == ["WARNING"], "the tries that follow are no news"
+        assert len(list(tmp_path.iterdir())) <= 1, "and leave no files"
+        before = sink.written_bytes
+
+        file_limit(None)
+        loud_turns(sink, RETRY_TURNS + 60, start=2000)
+        assert sink.on and health.snapshot().state is State.OK
+        assert sink.written_bytes > before + 500_000
+    assert list(read(recording(tmp_path)))[-1].turn.index == 2000 + RETRY_TURNS + 59
+    assert sink.written_bytes >= recording(tmp_path).stat().st_size
+
+
+def test_a_file_that_is_removed_while_it_is_written_is_followed_by_another(
+    tmp_path: Path, clock: Clock
+) -> None:
+    with rotation(tmp_path, KEEP_ALL, clock) as sink:
+        turns(sink, 5)
+        (tmp_path / "last.mcap.part").unlink()
+        turns(sink, 2 * CHECK_EVERY_TURNS, start=5)
+    assert len(list(read(recording(tmp_path)))) > CHECK_EVERY_TURNS
+
+
+def test_a_run_that_goes_on_without_its_recording_begins_it_when_the_other_process_ends(
+    tmp_path: Path, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    health = HealthMonitor()
+    sink = Rotation(
+        lambda path: Recorder(path, {}), recording(tmp_path), KEEP_ALL, clock, health, False
+    )
+    with Recorder(recording(tmp_path), {}) as other:
+        turns(other, 1)
+        with sink:
+            turns(sink, 1)
+            assert not sink.on
+            reason = f"last.mcap is being written by process {os.getpid()}"
+            assert reason in health.snapshot().line and reason in caplog.text
+            other.__exit__(None, None, None)
+            loud_turns(sink, RETRY_TURNS + 60)
+            assert sink.on
+    assert [len(list(read(path))) > 1 for path in recordings(tmp_path)] == [False, True]
 
 
 class Full:
