@@ -188,7 +188,7 @@ def device(
         recording = _recording(config, engine.identity, out, health, must_record)
         all_sinks += [enter(sink) for sink in _files(recording, out, senses.realtime)]
         if senses.realtime:
-            all_sinks += _watched(config, senses, status, all_sinks, enter)
+            all_sinks += _watched(config, senses, status, all_sinks, recording, enter)
         _connect_switches(senses, control)
         parts = Parts(
             audio=audio,
@@ -347,6 +347,7 @@ def _watched(
     senses: Senses,
     status: DeviceStatus,
     sinks: Sequence[Sink],
+    recording: Recorder | Rotation | None,
     enter: Callable[[Any], Any],
 ) -> list[Sink]:
     """Figures and health over HTTP, as far as the configuration wants them."""
@@ -357,7 +358,8 @@ def _watched(
         queues = [sink for sink in sinks if isinstance(sink, QueueSink)]
         sound, eye = sound_status_of(senses), camera_state(senses)
         again, fade_ms = camera_reopened(senses), config.loop.fade_ms
-        metrics = enter(Metrics(health, control, queues, sound, fade_ms, eye, again))
+        files = recording if isinstance(recording, Rotation) else None
+        metrics = enter(Metrics(health, control, queues, sound, fade_ms, eye, again, files))
         shown.append(metrics)
     if config.http.port is not None:
         pages = metrics.text if metrics is not None else None

@@ -18,6 +18,7 @@ from edge_runtime.interfaces import NothingHeld
 from edge_runtime.micro_turn import TURN_MS, Delegation, EventKind, TurnRecord
 from edge_runtime.remote_control import RemoteControl
 from edge_runtime.sinks.queue import QueueSink
+from edge_runtime.sinks.rotation import Rotation
 from edge_runtime.sound_status import DeviceState, SoundStatus
 
 if TYPE_CHECKING:
@@ -37,8 +38,8 @@ class Metrics(NothingHeld):
 
     `queues` are those whose depth shall be known; `sound` tells how microphone and loudspeaker are,
     where these are devices of this machine; `camera_state` tells what a camera is worth, and
-    `camera_reopened` how often it was opened again. Entering raises ConfigError without
-    prometheus_client.
+    `camera_reopened` how often it was opened again; `recording` is the configured one. Entering
+    raises ConfigError without prometheus_client.
     """
 
     def __init__(
@@ -50,10 +51,12 @@ class Metrics(NothingHeld):
         fade_ms: float = 20.0,
         camera_state: Callable[[], CameraState] | None = None,
         camera_reopened: Callable[[], int] | None = None,
+        recording: Rotation | None = None,
     ) -> None:
         self._health, self._control = health, control
         self._queues, self._sound, self._fade_s = queues, sound, fade_ms / 1000
         self._camera_state, self._camera_reopened = camera_state, camera_reopened
+        self._recording = recording
         self._registry: Any = None
         self._heard_s: float | None = None
         """How long ago the person was last heard (in the model's own transcript)."""
@@ -123,6 +126,11 @@ class Metrics(NothingHeld):
                 "Attempts to open it again.",
                 self._camera_reopened(),
             )
+        if self._recording is not None:
+            text = "1: records; 0: nothing can be written."
+            yield GaugeMetricFamily("edge_recording_on", text, self._recording.on)
+            written = self._recording.written_bytes
+            yield CounterMetricFamily("edge_recording_bytes", "Written to the disk.", written)
         depth = GaugeMetricFamily("edge_queue_depth", "Micro-turns that wait.", labels=["queue"])
         lost = CounterMetricFamily("edge_queue_dropped", "Micro-turns dropped.", labels=["queue"])
         for queue in self._queues:

@@ -112,6 +112,7 @@ class Rotation:
             recorder.__exit__(OSError, error, None)
             raise unwritable(self._path, error) from error
         self._recorder, self._begun_s, self._counted_bytes = recorder, self._now_s(), 0
+        self._count(recorder)
         self._remove_old()
 
     def _try_to_begin(self) -> None:

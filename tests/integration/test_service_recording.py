@@ -42,6 +42,7 @@ def test_while_another_process_writes_it_a_service_runs_without_and_says_so(tmp_
         assert f"last.mcap is being written by process {os.getpid()}" in reason
         figures = service.page("/metrics")
         assert 'edge_health_state{part="recording"} 1.0' in figures
+        assert "\nedge_recording_on 0.0" in figures and "\nedge_recording_bytes_total 0" in figures
         process.send_signal(signal.SIGTERM)
         output, _ = process.communicate(timeout=30)
         assert process.returncode == 0

@@ -32,6 +32,8 @@ from edge_runtime.micro_turn import (
 from edge_runtime.remote_control import RemoteControl
 from edge_runtime.sinks.metrics import Metrics
 from edge_runtime.sinks.queue import QueueSink
+from edge_runtime.sinks.recorder import Recorder
+from edge_runtime.sinks.rotation import Limits, Rotation
 from edge_runtime.sinks.statistics import Statistics
 from edge_runtime.sound_status import DeviceState, End, SoundStatus
 
@@ -105,13 +107,16 @@ def health() -> HealthMonitor:
 
 
 @pytest.fixture
-def run(health: HealthMonitor) -> Iterator[Run]:
+def run(health: HealthMonitor, tmp_path: Path) -> Iterator[Run]:
     control = RemoteControl()
     control.connect(microphone=lambda on: None, camera=lambda on: None)
     control.switch_camera(False)
     queues = [QueueSink(Statistics(), "recording")]
     camera = {"camera_state": lambda: CameraState.FROZEN, "camera_reopened": lambda: 3}
-    with Metrics(health, control, queues, sound, **camera) as sink:
+    limits = Limits(max_bytes=1e9, max_s=1e9, keep_bytes=1e9, keep_s=1e9)
+    recording = Rotation(lambda path: Recorder(path, {}), tmp_path / "last.mcap", limits)
+    metrics = Metrics(health, control, queues, sound, **camera, recording=recording)
+    with recording, metrics as sink:
         yield Run(sink)
 
 
@@ -138,6 +143,8 @@ def test_what_is_asked_for_at_the_moment_of_reading(run: Run, health: HealthMoni
     assert found["edge_health_state{part=device}"] == 1
     assert found["edge_capture_on{what=camera}"] == 0
     assert found["edge_capture_on{what=microphone}"] == 1
+    assert found["edge_recording_on"] == 1
+    assert found["edge_recording_bytes_total"] > 0
     for state in CameraState:
         is_it = state is CameraState.FROZEN
         assert found[f"edge_camera_state{{state={state.value}}}"] == is_it
