@@ -379,10 +379,18 @@ class Recording(_Section):
         None, strict=False, description="Write an MCAP recording of the run here."
     )
     frames: bool = Field(True, description="Keep the pictures in it.")
-    max_mb: float = Field(1000.0, gt=0, description="Then a new file is begun.")
-    max_hours: float = Field(24.0, gt=0, description="Then a new file is begun.")
-    keep_mb: float = Field(5000.0, ge=0, description="Of all: beyond it the oldest are removed.")
-    keep_days: float = Field(7.0, ge=0, description="Older ones are removed.")
+    max_mb: float = Field(
+        1000.0, gt=0, description="Then a new file is begun; at the latest at keep_mb / 4."
+    )
+    max_hours: float = Field(
+        24.0, gt=0, description="Then a new file is begun; at the latest after keep_days / 4."
+    )
+    keep_mb: float = Field(
+        5000.0, ge=10, description="Of all together: beyond it the oldest are removed."
+    )
+    keep_days: float = Field(
+        7.0, ge=0.001, description="Nothing older is kept: a file goes when its beginning is."
+    )
 
 
 class HttpConfig(_Section):

@@ -52,8 +52,8 @@ def _kept(config: Config) -> tuple[str, ...]:
         what = "sound, pictures and words" if recording.frames else "sound and words"
         lines = [
             f"Recordings with {what} in {recording.path.parent}: at most "
-            f"{recording.keep_mb:.0f} MB of finished ones, for at most {recording.keep_days:g} "
-            "days."
+            f"{recording.keep_mb:.0f} MB, for at most {recording.keep_days:g} days; what is older "
+            "is removed while the device runs."
         ]
     if config.delegation.broker is not None and config.delegation.outbox is not None:
         lines.append(

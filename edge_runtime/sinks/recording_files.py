@@ -8,7 +8,8 @@ import itertools
 import logging
 import os
 import re
-from collections.abc import Iterator
+import stat
+from contextlib import suppress
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import IO
@@ -103,8 +104,13 @@ def put_aside(written: Path, path: Path) -> Path | None:
     return aside
 
 
-def earlier(path: Path) -> Iterator[Path]:
-    """What was put aside for `path`."""
-    name = re.compile(rf"{re.escape(path.stem)}-\d{{8}}T\d{{6}}(-\d+)?{re.escape(path.suffix)}")
-    found = path.parent.iterdir() if path.parent.is_dir() else ()
-    return (one for one in found if name.fullmatch(one.name) and one.is_file())
+def finished(path: Path) -> list[tuple[Path, os.stat_result]]:
+    """The recording at `path` and what was put aside for it, the newest first. Raises OSError."""
+    name = re.compile(rf"{re.escape(path.stem)}(-\d{{8}}T\d{{6}}(-\d+)?)?{re.escape(path.suffix)}")
+    found = []
+    for one in path.parent.iterdir():
+        if name.fullmatch(one.name):
+            with suppress(FileNotFoundError):  # somebody else has just removed it
+                found.append((one, one.stat()))
+    files = [(one, status) for one, status in found if stat.S_ISREG(status.st_mode)]
+    return sorted(files, key=lambda file: file[1].st_mtime_ns, reverse=True)

@@ -15,7 +15,7 @@ from edge_runtime.errors import RecordingError
 from edge_runtime.health import RECORDING, HealthMonitor, State
 from edge_runtime.micro_turn import TURN_MS, TurnRecord
 from edge_runtime.sinks.recorder import Recorder
-from edge_runtime.sinks.recording_files import check_place, earlier, put_aside, unwritable
+from edge_runtime.sinks.recording_files import check_place, finished, put_aside, unwritable
 
 log = logging.getLogger(__name__)
 CHECK_EVERY_TURNS = 10_000 // TURN_MS
@@ -24,20 +24,31 @@ RETRY_TURNS = 60_000 // TURN_MS
 
 @dataclass(frozen=True)
 class Limits:
-    """When a file is full, and what is kept of all."""
+    """When a file is full, and what is kept of all, the one that is written among them."""
 
     max_bytes: float
     max_s: float
     keep_bytes: float
     keep_s: float
 
+    @property
+    def file_bytes(self) -> float:
+        """Files are removed whole: with fewer than four of them most of what may be kept would not
+        be."""
+        return min(self.max_bytes, self.keep_bytes / 4)
+
+    @property
+    def file_s(self) -> float:
+        return min(self.max_s, self.keep_s / 4)
+
 
 class Rotation:
     """A Sink of recorders: `make` gives one for a path. Behind a QueueSink, as a recorder is.
 
     The newest recording is at `path`; earlier ones beside it, named by the time at which they
-    ended, those that were cut off among them. Only these are ever removed. Within one run, only the
-    first file replays: a later one begins with a state of the model that it does not hold.
+    ended, those that were cut off among them. Only these are ever removed, while it is entered: by
+    size the oldest first, by age what may have begun too long ago. Within one run, only the first
+    file replays: a later one begins with a state of the model that it does not hold.
 
     Where nothing can be written, `health` is told and it is tried again every minute. `must_begin`:
     where it cannot even be begun, entering raises RecordingError. It always does where the path
@@ -62,6 +73,9 @@ class Rotation:
         self._counted_bytes = 0
         self._ill = ""
         """Why nothing is recorded, until something is again."""
+        self._unremoved = ""
+        """Why something old is still there."""
+        self._finished_bytes = 0
         self.written_bytes = 0
         """Of all files, since the start."""
 
@@ -71,6 +85,7 @@ class Rotation:
             self._begin()
         else:
             self._try_to_begin()
+        self._remove_old()
         self._report()
         return self
 
@@ -90,15 +105,16 @@ class Rotation:
 
     def publish(self, record: TurnRecord) -> None:
         self._turns += 1
-        check = self._turns % CHECK_EVERY_TURNS == 0
-        due = self._turns >= self._retry_turn if self._recorder is None else check and self._full()
+        due = self._turns >= self._retry_turn if self._recorder is None else self._full()
         if due:
             self._end()
             self._try_to_begin()
+            self._remove_old()
         if self._recorder is not None:
             self._recorder.publish(record)
             self._look_at(self._recorder)
-        if check:
+        if self._turns % CHECK_EVERY_TURNS == 0 or self._too_much():
+            self._remove_old()
             self._report()
 
     def _begin(self) -> None:
@@ -113,7 +129,6 @@ class Rotation:
             raise unwritable(self._path, error) from error
         self._recorder, self._begun_s, self._counted_bytes = recorder, self._now_s(), 0
         self._count(recorder)
-        self._remove_old()
 
     def _try_to_begin(self) -> None:
         """A disk that takes no file, or somebody else who writes this one, ends the recording, and
@@ -155,8 +170,12 @@ class Rotation:
         if self._ill:
             reason = f"nothing is recorded, and it is tried again every minute: {self._ill}"
             self._health.report(RECORDING, State.DEGRADED, reason)
+        elif self._unremoved:
+            reason = f"what is too old cannot be removed: {self._unremoved}"
+            self._health.report(RECORDING, State.DEGRADED, reason)
         else:
-            self._health.report(RECORDING, State.OK)
+            kept = {"kept_mb": round((self._finished_bytes + self._current_bytes) / 1e6)}
+            self._health.report(RECORDING, State.OK, values=kept)
 
     def _count(self, recorder: Recorder) -> None:
         self.written_bytes += recorder.written_bytes - self._counted_bytes
@@ -167,18 +186,40 @@ class Rotation:
         assert self._recorder is not None
         age_s = self._now_s() - self._begun_s
         # A clock that was set back begins a new file too: else there might never be one.
-        full = self._recorder.written_bytes > self._limits.max_bytes
-        return full or not 0 <= age_s <= self._limits.max_s or not self._recorder.in_place
+        full = self._recorder.holds_turns and self._current_bytes > self._limits.file_bytes
+        return full or not 0 <= age_s <= self._limits.file_s or not self._recorder.in_place
+
+    @property
+    def _current_bytes(self) -> int:
+        return 0 if self._recorder is None else self._recorder.written_bytes
+
+    def _too_much(self) -> bool:
+        return self._finished_bytes + self._current_bytes > self._limits.keep_bytes
 
     def _remove_old(self) -> None:
-        kept_bytes = self._path.stat().st_size if self._path.exists() else 0
-        for path in sorted(earlier(self._path), reverse=True):
-            status = path.stat()
+        """Never the newest for its size alone."""
+        limits, now_s, kept_bytes = self._limits, self._now_s(), self._current_bytes
+        self._unremoved, self._finished_bytes = "", 0
+        try:
+            found = finished(self._path)
+        except OSError as error:
+            self._unremoved = str(error)
+            return
+        for number, (path, status) in enumerate(found):
             kept_bytes += status.st_size
-            old = self._now_s() - status.st_mtime > self._limits.keep_s
-            if old or kept_bytes > self._limits.keep_bytes:
-                log.info("the recording %s is removed", path)
-                path.unlink(missing_ok=True)
+            # When it began nobody knows, but that no file is longer than `file_s`.
+            old = now_s - status.st_mtime > limits.keep_s - limits.file_s
+            if old or (number > 0 and kept_bytes > limits.keep_bytes):
+                self._remove(path)
+            else:
+                self._finished_bytes += status.st_size
+
+    def _remove(self, path: Path) -> None:
+        try:
+            path.unlink(missing_ok=True)
+            log.info("the recording %s is removed", path)
+        except OSError as error:
+            self._unremoved = str(error)
 
 
 def _why(recorder: Recorder) -> str:

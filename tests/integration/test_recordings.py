@@ -276,6 +276,14 @@ class TestTheDevicesRecording:
         assert self.kept(config) == [b"of the service"]
         assert edge("replay", "rec/last.mcap", cwd=config.parent).returncode == 0
 
+    def test_what_is_kept_is_kept_although_a_file_could_be_larger(self, config: Path) -> None:
+        written(config, "recording: {path: rec/last.mcap, keep_mb: 10}\n")
+        noise = 0.01 * np.random.default_rng(0).standard_normal(120 * 16_000)
+        soundfile.write(config.parent / "talk.wav", noise, 16_000)
+        assert self.run(config).returncode == 0
+        sizes = [file.stat().st_size for file in (config.parent / "rec").iterdir()]
+        assert len(sizes) > 2 and 5e6 < sum(sizes) <= 10e6
+
     def test_while_another_process_writes_it_a_run_is_refused_but_with_out(
         self, config: Path
     ) -> None:

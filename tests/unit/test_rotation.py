@@ -10,8 +10,10 @@ from types import TracebackType
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 from typing_extensions import Self
 
+from edge_runtime.config import Recording as RecordingConfig
 from edge_runtime.errors import RecordingError
 from edge_runtime.health import HealthMonitor, State
 from edge_runtime.interfaces import Sink
@@ -152,8 +154,90 @@ def test_old_ones_go_by_size_the_oldest_first(tmp_path: Path, clock: Clock) -> N
         assert second.exists() and not first.exists()
 
 
+def size(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.iterdir())
+
+
+def test_what_is_kept_holds_for_all_files_together_and_is_used(
+    tmp_path: Path, clock: Clock
+) -> None:
+    limits = Limits(max_bytes=1e9, max_s=1e12, keep_bytes=8e6, keep_s=1e12)
+    with rotation(tmp_path, limits, clock) as sink:
+        for index in range(600):
+            loud_turns(sink, 1, index)
+            assert size(tmp_path) <= 8e6
+    assert size(tmp_path) > 5e6
+    assert [one.turn.index for one in read(recording(tmp_path))][-1] == 599
+
+
+def test_the_newest_does_not_go_for_its_size_alone(tmp_path: Path, clock: Clock) -> None:
+    large = old(tmp_path, "last.mcap", DAY_S, 5000, clock)
+    with rotation(tmp_path, Limits(1e12, 1e12, keep_bytes=1000, keep_s=1e12), clock):
+        (kept,) = recordings(tmp_path)
+        assert kept != large and kept.stat().st_size == 5000
+
+
+def test_none_stays_that_may_have_begun_too_long_ago(tmp_path: Path, clock: Clock) -> None:
+    """Ended within seven days, a file of a day may hold what is older than them."""
+    ended = old(tmp_path, "last-20231108T000000.mcap", 6.1 * DAY_S, 10, clock)
+    fresh = old(tmp_path, "last-20231109T000000.mcap", 5.9 * DAY_S, 10, clock)
+    with rotation(tmp_path, Limits(1e12, DAY_S, keep_bytes=1e12, keep_s=7 * DAY_S), clock) as sink:
+        assert fresh.exists() and not ended.exists()
+        clock.now_s += DAY_S / 2  # no new file is due
+        turns(sink, CHECK_EVERY_TURNS)
+        assert not recordings(tmp_path)
+
+
+def test_a_file_is_no_longer_than_a_quarter_of_what_is_kept(tmp_path: Path, clock: Clock) -> None:
+    with rotation(tmp_path, Limits(1e12, 1e12, keep_bytes=1e12, keep_s=DAY_S), clock) as sink:
+        turns(sink, 5)
+        clock.now_s += DAY_S / 4 + 1
+        turns(sink, 1, start=5)
+        assert len(recordings(tmp_path)) == 1
+
+
+def test_old_ones_go_also_while_nothing_can_be_recorded(tmp_path: Path, clock: Clock) -> None:
+    kept = old(tmp_path, "last-20231114T000000.mcap", DAY_S, 10, clock)
+    limits = Limits(1e12, 1e12, keep_bytes=1e12, keep_s=7 * DAY_S)
+    full = Rotation(lambda path: Full(), recording(tmp_path), limits, clock, must_begin=False)
+    with full as sink:
+        assert kept.exists()
+        clock.now_s += 6 * DAY_S
+        turns(sink, CHECK_EVERY_TURNS)
+        assert not kept.exists()
+
+
+def test_what_cannot_be_removed_is_told(
+    tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ancient = old(tmp_path, "last-20200101T000000.mcap", 8 * DAY_S, 10, clock)
+
+    def refuse(path: Path, missing_ok: bool = False) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    health = HealthMonitor()
+    limits = Limits(1e12, 1e12, keep_bytes=1e12, keep_s=7 * DAY_S)
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", refuse)
+        with Rotation(lambda path: Recorder(path, {}), recording(tmp_path), limits, clock, health):
+            assert "too old cannot be removed: [Errno 13]" in health.snapshot().line
+            assert str(ancient) in health.snapshot().line
+
+
+@pytest.mark.parametrize("limits", [{"keep_mb": 0.1}, {"keep_days": 0.0}])
+def test_less_than_a_recording_needs_is_refused(limits: dict[str, float]) -> None:
+    with pytest.raises(ValidationError, match="greater than or equal"):
+        RecordingConfig(**limits)
+
+
 def test_what_is_not_a_recording_of_ours_stays(tmp_path: Path, clock: Clock) -> None:
-    names = ("holiday.mcap", "last-notes.mcap", "last.txt", "other-20200101T000000.mcap")
+    names = (
+        "holiday.mcap",
+        "last-notes.mcap",
+        "last-2T2.mcap",
+        "last.txt",
+        "other-20200101T000000.mcap",
+    )
     files = [old(tmp_path, name, 99 * DAY_S, 10, clock) for name in names]
     with rotation(tmp_path, Limits(1e12, 1e12, keep_bytes=0, keep_s=0), clock):
         assert all(path.exists() for path in files)
