@@ -189,6 +189,7 @@ def device(
         all_sinks += [enter(sink) for sink in _files(recording, out, senses.realtime)]
         if senses.realtime:
             all_sinks += _watched(config, senses, status, all_sinks, recording, enter)
+        stack.callback(control.disconnect)
         _connect_switches(senses, control)
         parts = Parts(
             audio=audio,

@@ -69,16 +69,17 @@ Switch = Callable[[bool], None]
 
 
 class RemoteControl:
-    """An inbox that any thread may fill and the loop empties."""
+    """An inbox that any thread may fill and the loop empties. It may outlive a device: mode and
+    switches then hold for the next one."""
 
-    def __init__(self) -> None:
+    def __init__(self, mode: Mode = Mode.NORMAL) -> None:
         self._lock = threading.Lock()
         self._stop = self._cancel = False
         self._say: deque[str] = deque()
         self._deliver: deque[str] = deque()
         self._held = 0
         """Texts that the loop has taken and the device has not said yet."""
-        self._mode = Mode.NORMAL
+        self._mode = mode
         self._on = {"microphone": True, "camera": True}
         self._switches: dict[str, list[Switch]] = {"microphone": [], "camera": []}
         self._switching = threading.RLock()
@@ -123,7 +124,7 @@ class RemoteControl:
             (self._say if moment is Moment.NOW else self._deliver).append(text)
 
     def set_mode(self, mode: Mode) -> None:
-        """In any other than NORMAL the device falls silent at once."""
+        """In any other than NORMAL the device falls silent at once, and `stop_motion` goes out."""
         with self._lock:
             self._mode = mode
             if mode is not Mode.NORMAL:
@@ -167,6 +168,14 @@ class RemoteControl:
                 if switch is not None:
                     self._switches[name].append(switch)
                     switch(self._on[name])
+
+    def disconnect(self) -> None:
+        """The device is released: nobody captures any more, and what waits is forgotten."""
+        with self._switching:
+            for switches in self._switches.values():
+                switches.clear()
+        self.cancel()
+        self.take()
 
     def take(self, held: int = 0) -> Orders:
         """What has come since the last call. For the loop, which says how many texts it `held`

@@ -104,6 +104,30 @@ def test_what_is_not_there_cannot_be_switched_and_is_not_said_to_be_off(
     assert control.capture == {"microphone": True}
 
 
+def test_what_was_set_outlives_a_device_and_what_waits_does_not(control: RemoteControl) -> None:
+    told: list[bool] = []
+    control.connect(microphone=told.append)
+    control.switch_microphone(False)
+    for number in range(MAX_WAITING):
+        control.say(f"text {number}")
+    control.stop()
+    control.say("at last")
+    control.disconnect()
+    assert control.take() == Orders() and control.capture == {}
+    with pytest.raises(InputError, match="no microphone"):
+        control.switch_microphone(True)
+    of_the_next: list[bool] = []
+    control.connect(microphone=of_the_next.append)
+    assert (told, of_the_next) == ([True, False], [False])
+    for number in range(MAX_WAITING):
+        control.say(f"text {number}")
+
+
+def test_a_first_mode_is_nothing_to_stop_for() -> None:
+    control = RemoteControl(Mode.STANDBY)
+    assert control.take() == Orders(mode=Mode.STANDBY)
+
+
 def test_many_may_ask_at_the_same_time(control: RemoteControl) -> None:
     start = threading.Barrier(5)
     stops = 0
