@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import sys
 import threading
@@ -17,6 +18,10 @@ from rclpy.signals import SignalHandlerOptions
 
 POLL_S = 0.2
 """How long a signal may wait: rclpy's own wait is not interrupted by one."""
+LEAVE_S = 8.0
+"""For stopping and releasing; launch kills after ten seconds. What takes longer cannot be ended: a
+plan that is being built, a GPU that hangs."""
+log = logging.getLogger(__name__)
 
 
 class RosLog(logging.Handler):
@@ -59,6 +64,22 @@ def spin(node: Node, until: Callable[[], bool]) -> None:
         executor.shutdown()
 
 
+def run(node: Any, stop: threading.Event) -> None:
+    """Until `stop`, or until the node has failed; leaves nothing behind that can be released."""
+    try:
+        try:
+            node.start_by_itself(stop.is_set)
+            spin(node, lambda: stop.is_set() or node.failed)
+        finally:
+            node.leave()
+    except Exception:
+        log.exception("the node has failed")
+        node.failed = True
+    finally:
+        node.destroy_node()
+        rclpy.try_shutdown()
+
+
 def main(args: Sequence[str] | None = None) -> int:
     from edge_interaction.node import InteractionNode
 
@@ -68,13 +89,16 @@ def main(args: Sequence[str] | None = None) -> int:
     logging.basicConfig(
         level=logging.INFO, format="%(name)s: %(message)s", handlers=[RosLog(node.get_logger())]
     )
-    try:
-        node.start_by_itself()
-        spin(node, lambda: stop.is_set() or node.failed)
-        node.leave()
-    finally:
-        node.destroy_node()
-        rclpy.try_shutdown()
+    # Signals are handled in this thread, also while the other one is in a call that takes minutes.
+    work = threading.Thread(target=run, args=(node, stop), name="executor", daemon=True)
+    work.start()
+    while work.is_alive() and not (stop.is_set() or node.failed):
+        work.join(POLL_S)
+    work.join(LEAVE_S)
+    if work.is_alive() or node.hung:
+        sys.stderr.write("edge_interaction: something hangs; the process ends without it\n")
+        sys.stderr.flush()
+        os._exit(1)
     return int(node.failed)
 
 

@@ -3,8 +3,6 @@ cleanup, and stops safely on error."""
 
 from __future__ import annotations
 
-import functools
-import traceback
 from collections.abc import Callable
 from typing import Any
 
@@ -18,11 +16,12 @@ from edge_interaction.hri import HriWire
 from edge_interaction.runtime import Runtime
 from edge_interaction.senses import Subscriptions
 from edge_interaction.services import Services
+from edge_interaction.transitions import logged, refuse_impossible_ones
 from edge_interaction.wire import RosWire
 from edge_runtime.config import Config
 from edge_runtime.errors import EdgeRuntimeError
 from edge_runtime.health import Health, Part, State
-from edge_runtime.remote_control import RemoteControl
+from edge_runtime.remote_control import Mode, RemoteControl
 from edge_runtime.senses import topic_senses_for
 from edge_runtime.sinks import topics
 from edge_runtime.sinks.diagnostics import diagnostics
@@ -34,30 +33,18 @@ SUCCESS = TransitionCallbackReturn.SUCCESS
 FAILURE = TransitionCallbackReturn.FAILURE
 ERROR = TransitionCallbackReturn.ERROR
 AUTOSTART = "autostart"
+UNCONFIGURED, INACTIVE = "unconfigured", "inactive"
+ACTIVE, DEACTIVATING, FINALIZED = "active", "deactivating", "finalized"
 TABLE = [topic for topic in topics.PUBLISHED if topic is not topics.DIAGNOSTICS]
-Transition = Callable[["InteractionNode", LifecycleState], TransitionCallbackReturn]
-
-
-def _logged(transition: Transition) -> Transition:
-    """rclpy turns an exception of a transition into ERROR, and says nothing about it."""
-
-    @functools.wraps(transition)
-    def logged(node: InteractionNode, state: LifecycleState) -> TransitionCallbackReturn:
-        try:
-            return transition(node, state)
-        except Exception:
-            node.get_logger().error(f"{transition.__name__} failed:\n{traceback.format_exc()}")
-            raise
-
-    return logged
 
 
 class InteractionNode(LifecycleNode):
-    """Hosts the runtime. Its executor never waits for the loop, but for the micro-turn that is
-    under way when it is deactivated; the loop never waits for the executor."""
+    """Hosts the runtime. Its executor never waits for the loop, but for two seconds at most when it
+    is deactivated; the loop never waits for the executor."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__("edge_interaction", **options)
+        refuse_impossible_ones(self)
         self.declare_parameter(
             AUTOSTART,
             False,
@@ -73,6 +60,7 @@ class InteractionNode(LifecycleNode):
         self._diagnostics = RosWire(self, [topics.DIAGNOSTICS])
         # Steady, so that /diagnostics goes on while a simulation pauses.
         self.create_timer(1.0, self._on_second, clock=Clock(clock_type=ClockType.STEADY_TIME))
+        self._state = UNCONFIGURED
         self._config: Config | None = None
         self._wire: RosWire | None = None
         self._hri: HriWire | None = None
@@ -80,13 +68,14 @@ class InteractionNode(LifecycleNode):
         self._runtime: Runtime | None = None
         self._heard_topics: Subscriptions | None = None
         self._offered_services: Services | None = None
-        self._active = False
         self.failed = False
         """It was to run by itself, and cannot: the process shall end, for somebody to restart."""
+        self.hung = False
+        """A loop that hangs could not be released: the process must not wait for it at its end."""
 
     # -- transitions ----------------------------------------------------------------------
 
-    @_logged
+    @logged
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         try:
             self._config = parameters.configuration(self._values())
@@ -95,56 +84,60 @@ class InteractionNode(LifecycleNode):
             self.get_logger().error(str(error))
             self._release()
             return FAILURE
+        self._state = INACTIVE
         return SUCCESS
 
-    @_logged
+    @logged
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         assert self._runtime is not None
+        self._state = ACTIVE
         self._runtime.start()
-        self._active = True
         return super().on_activate(state)
 
-    @_logged
+    @logged
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        assert self._runtime is not None
-        self._active = False
-        self._runtime.stop()
-        self._halt()
-        if self._runtime.error is not None:
+        if not self._stop():
             return ERROR
+        self._state = INACTIVE
         return super().on_deactivate(state)
 
-    @_logged
+    @logged
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
         self._release()
         return SUCCESS
 
-    @_logged
+    @logged
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
-        self._halt()
+        self._stop()
         self._release()
+        self._state = FINALIZED
         return SUCCESS
 
-    @_logged
+    @logged
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """The body has been told to stop; nothing is held any more, and one may configure again."""
-        self._halt()
+        """The body has been told to stop; nothing is held any more, and one may configure again.
+        Where the loop hangs, the node is finalized: only a new process is rid of it."""
+        self._stop()
         self._release()
+        if self.hung:
+            self._state = FINALIZED
+            return FAILURE
         return SUCCESS
 
     # -- for the process ------------------------------------------------------------------
 
-    def start_by_itself(self) -> None:
-        """Configure and activate, where the parameter `autostart` says so."""
+    def start_by_itself(self, stop: Callable[[], bool]) -> None:
+        """Configure and activate, where the parameter `autostart` says so, until `stop` does."""
         if not self.get_parameter(AUTOSTART).value:
             return
-        if self.trigger_configure() == SUCCESS and self.trigger_activate() == SUCCESS:
-            return
-        self.failed = True
+        for transition in (self.trigger_configure, self.trigger_activate):
+            if not stop() and transition() != SUCCESS:
+                self.failed = True
+                return
 
     def leave(self) -> None:
         """Stop and release whatever the state; the process ends."""
-        if self._active:
+        if self._is_active():
             self.trigger_deactivate()
         self._release()
 
@@ -164,14 +157,17 @@ class InteractionNode(LifecycleNode):
         self._sink = TopicsSink(
             self._with_hri(self._wire, config.device.language),
             TurnMessages(
-                config.actions, config.ros.frame_id, lambda: control.mode, config.audio.gain
+                config.actions,
+                config.ros.frame_id,
+                lambda: self._mode_of_acting(control),
+                config.audio.gain,
             ),
             wall_ns=now_ns,
         )
         self._runtime = Runtime(config, senses, [self._sink], control)
         self._runtime.acquire()
         self._heard_topics = Subscriptions(self, config, senses, self._sink)
-        self._offered_services = Services(self, control, lambda: self._active)
+        self._offered_services = Services(self, control, self._is_active)
 
     def _with_hri(self, wire: RosWire, language: str) -> Wire:
         try:
@@ -183,21 +179,37 @@ class InteractionNode(LifecycleNode):
 
     def _release(self) -> None:
         """Everything that configure acquired, and nothing twice."""
-        self._active = False
+        self._state = UNCONFIGURED
         for held in (self._offered_services, self._heard_topics):
             if held is not None:
                 held.close()
         if self._runtime is not None:
             self._runtime.release()
+            self.hung = self._runtime.hung
         for wire in (self._hri, self._wire):
             if wire is not None:
                 wire.close()
         self._offered_services = self._heard_topics = self._runtime = None
         self._hri = self._wire = self._sink = self._config = None
 
-    def _halt(self) -> None:
-        if self._sink is not None:
+    def _stop(self) -> bool:
+        """The body, then the loop; whatever the loop is at, the last word to the body is a stop.
+        Returns whether the loop has ended well."""
+        if self._runtime is None or self._sink is None:
+            return True
+        self._state = DEACTIVATING
+        self._sink.halt()
+        self._runtime.stop()
+        if not self._sink.stopping:
             self._sink.halt()
+        return self._runtime.error is None
+
+    def _is_active(self) -> bool:
+        return self._state == ACTIVE
+
+    def _mode_of_acting(self, control: RemoteControl) -> Mode:
+        """A loop that is to end, or hangs and comes back, moves nothing any more."""
+        return control.mode if self._is_active() else Mode.STANDBY
 
     def _values(self) -> dict[str, Any]:
         names = [parameters.CONFIG_FILE, *parameters.config_keys()]
@@ -209,22 +221,22 @@ class InteractionNode(LifecycleNode):
         return SetParametersResult(successful=reason is None, reason=reason or "")
 
     def _on_second(self) -> None:
-        """Tell how it is, and notice when the loop has ended by itself."""
+        """Tell how it is, and notice when the loop has ended by itself, or hangs."""
         name = self.get_name() if self._config is None else self._config.device.name
         now_ns = int(self.get_clock().now().nanoseconds)
         self._diagnostics.write(diagnostics(name, self._health(), now_ns))
-        if self._active and self._runtime is not None and self._runtime.over:
-            self._end()
+        if self._is_active() and self._runtime is not None:
+            self._runtime.watch()
+            if self._runtime.over:
+                self._end(self._runtime.error)
 
     def _health(self) -> Health:
-        if self._runtime is not None and self._active:
+        if self._runtime is not None and self._is_active():
             return self._runtime.device.health.snapshot()
-        state = "unconfigured" if self._runtime is None else "inactive"
-        return Health((Part("node", State.OK, state),))
+        return Health((Part("node", State.OK, self._state),))
 
-    def _end(self) -> None:
-        assert self._runtime is not None
-        if self._runtime.error is None:
+    def _end(self, error: Exception | None) -> None:
+        if error is None:
             self.get_logger().info("the sound has ended")
-        self.failed = self._runtime.error is not None and self.get_parameter(AUTOSTART).value
+        self.failed = error is not None and self.get_parameter(AUTOSTART).value
         self.trigger_deactivate()

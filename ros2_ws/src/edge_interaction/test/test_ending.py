@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -112,6 +113,45 @@ def test_a_loop_that_fails_stops_the_body_and_may_be_configured_again() -> None:
     finally:
         node.destroy_node()
         rclpy.shutdown(context=context)
+
+
+HANGS = """
+import sys, time
+from edge_interaction import main
+from edge_runtime.inference.onnx import OnnxEngine
+step = OnnxEngine.step
+def hang(engine, turn):
+    if turn.index >= 3:
+        time.sleep(1000)
+    return step(engine, turn)
+OnnxEngine.step = hang
+sys.exit(main.main())
+"""
+
+
+@contextmanager
+def running(script: str) -> Iterator[subprocess.Popen[bytes]]:
+    process = subprocess.Popen(
+        [
+            *(sys.executable, "-c", script, "--ros-args"),
+            *("-p", "autostart:=true", "-p", "audio.source:=ros"),
+        ]
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_a_loop_that_hangs_stops_the_body_and_ends_the_process() -> None:
+    with Robot() as robot:
+        actions, turns = robot.listen(topics.ACTION), robot.listen(topics.MICRO_TURN)
+        with running(HANGS) as process:
+            robot.wait_until(lambda: bool(turns), "a micro-turn")
+            assert process.wait(PATIENCE_S) == 1
+        robot.wait_until(lambda: bool(actions), "a stop")
+        assert {one.name for one in actions} == {"stop_motion"}
 
 
 def test_a_node_that_cannot_start_by_itself_ends_with_an_error(tmp_path: Path) -> None:

@@ -60,6 +60,15 @@ def test_the_node_goes_through_every_transition(robot: Robot) -> None:
 
 
 @pytest.mark.launch(fixture=a_node)
+def test_a_transition_that_is_impossible_is_refused_and_does_no_harm(robot: Robot) -> None:
+    assert not robot.change("cleanup")
+    assert robot.state == "unconfigured"
+    assert robot.change("configure")
+    assert not robot.change("configure")
+    assert robot.change("cleanup")
+
+
+@pytest.mark.launch(fixture=a_node)
 def test_a_bad_parameter_is_refused_with_a_message(robot: Robot) -> None:
     result = robot.set(voice__rate_wpm=9999)
     assert not result.successful

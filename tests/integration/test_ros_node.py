@@ -1,0 +1,257 @@
+"""The lifecycle node with a stand-in for rclpy; ros2_ws has the tests with ROS itself."""
+
+from __future__ import annotations
+
+import importlib
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import ros_stand_in
+from broker import PATIENCE_S, wait_until
+from program import needs_espeak
+from ros_stand_in import Result
+
+from edge_interaction import runtime
+from edge_runtime.micro_turn import Action
+
+pytestmark = needs_espeak
+WITH_ROS = ("hri", "main", "node", "senses", "services", "transitions", "wire")
+"""Our modules that import rclpy."""
+MAIN = """
+import sys, time
+sys.path[:0] = {paths!r}
+import ros_stand_in
+sys.modules.update(ros_stand_in.modules())
+from edge_interaction import main, runtime
+main.LEAVE_S = 1.0
+parameters = {{"autostart": True, "audio.source": "ros", "background.recogniser": "none"}}
+from edge_interaction.node import InteractionNode as Node
+import edge_interaction.node
+edge_interaction.node.InteractionNode = lambda: Node(overrides=parameters)
+{more}
+sys.exit(main.main())
+"""
+
+
+@pytest.fixture
+def node_class(monkeypatch: pytest.MonkeyPatch) -> Iterator[type]:
+    for name, module in ros_stand_in.modules().items():
+        monkeypatch.setitem(sys.modules, name, module)
+    names = [f"edge_interaction.{name}" for name in WITH_ROS]
+    for name in names:
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    yield importlib.import_module("edge_interaction.node").InteractionNode
+    for name in names:
+        sys.modules.pop(name, None)
+
+
+NewNode = Callable[..., Any]
+
+
+@pytest.fixture
+def a_node(node_class: type, repository: Path) -> Iterator[NewNode]:
+    """Makes a node with its own configuration and further parameters, and lets go of it."""
+    made: list[Any] = []
+    config = repository / "ros2_ws/src/edge_interaction/config/device.yaml"
+
+    def new(**parameters: Any) -> Any:
+        chosen = {"audio.source": "ros", "background.recogniser": "none"}
+        chosen |= {"config_file": str(config), "device.name": "kiosk"}
+        chosen |= {name.replace("__", "."): value for name, value in parameters.items()}
+        made.append(node_class(overrides=chosen))
+        return made[-1]
+
+    yield new
+    for node in made:
+        node.leave()
+
+
+def activate(node: Any) -> None:
+    """Returns when micro-turns are done."""
+    assert node.trigger_configure() is Result.SUCCESS
+    assert node.trigger_activate() is Result.SUCCESS
+    wait_until(lambda: bool(node.sent("micro_turn")))
+
+
+def parts(node: Any) -> Any:
+    return node._runtime.device.loop._parts
+
+
+class Stuck:
+    """A call that does not come back until it is told to."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, of: Any, name: str) -> None:
+        self._free, self.entered = threading.Event(), threading.Event()
+        self._inner = getattr(of, name)
+        monkeypatch.setattr(of, name, self._call)
+
+    def _call(self, *arguments: Any) -> Any:
+        self.entered.set()
+        self._free.wait(PATIENCE_S)
+        return self._inner(*arguments)
+
+    def free(self) -> None:
+        self._free.set()
+
+
+def always_come(monkeypatch: pytest.MonkeyPatch, node: Any) -> None:
+    """Each micro-turn decides to drive."""
+    decider = parts(node).decider
+    decide = decider.decide
+
+    def drives(*arguments: Any) -> Any:
+        return replace(decide(*arguments), actions=(Action("come"),))
+
+    monkeypatch.setattr(decider, "decide", drives)
+
+
+def names(node: Any) -> list[str]:
+    return [action.name for action in node.sent("action")]
+
+
+def speeds(node: Any) -> list[float]:
+    return [twist.linear.x for twist in node.sent("cmd_vel")]
+
+
+def a_second_passes(node: Any) -> None:
+    for timer in node.timers:
+        timer()
+
+
+# -- stopping -----------------------------------------------------------------------------
+
+
+def test_a_loop_that_hangs_is_noticed_and_the_body_told(
+    a_node: NewNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = a_node(autostart=True)
+    activate(node)
+    monkeypatch.setattr(runtime, "SILENT_S", 1.0, raising=False)
+    monkeypatch.setattr(runtime, "STOP_S", 0.1, raising=False)
+    engine = Stuck(monkeypatch, parts(node).engine, "step")
+    closed: list[object] = []
+    monkeypatch.setattr(parts(node).engine, "__exit__", closed.append, raising=False)
+    loop = node._runtime._thread
+    assert engine.entered.wait(PATIENCE_S)
+
+    def over() -> bool:
+        a_second_passes(node)
+        return node.state != "active"
+
+    wait_until(over)
+    assert node.state == "finalized" and node.failed and node.hung
+    assert names(node)[0] == "stop_motion" and speeds(node)[-1] == 0.0
+    assert not closed, "a model that runs must not be freed"
+    engine.free()
+    loop.join(PATIENCE_S)
+
+
+def test_deactivating_does_not_wait_for_a_loop_that_hangs(
+    a_node: NewNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = a_node()
+    activate(node)
+    monkeypatch.setattr(runtime, "STOP_S", 0.1, raising=False)
+    always_come(monkeypatch, node)
+    engine = Stuck(monkeypatch, parts(node).engine, "step")
+    loop = node._runtime._thread
+    assert engine.entered.wait(PATIENCE_S)
+    assert node.trigger_deactivate() is Result.ERROR
+    assert node.state == "finalized" and not node.answers
+    driven = speeds(node)
+    assert driven[-1] == 0.0
+    engine.free()  # what it has decided in the meantime is not done any more
+    loop.join(PATIENCE_S)
+    assert not loop.is_alive() and set(speeds(node)[len(driven) :]) <= {0.0}
+
+
+@pytest.mark.parametrize("transition", ["deactivate", "shutdown"])
+def test_what_the_last_micro_turn_decides_does_not_move_the_body(
+    a_node: NewNode, monkeypatch: pytest.MonkeyPatch, transition: str
+) -> None:
+    node = a_node()
+    activate(node)
+    always_come(monkeypatch, node)
+    wait_until(lambda: speeds(node)[-1:] == [0.2])
+    engine = Stuck(monkeypatch, parts(node).engine, "step")
+    assert engine.entered.wait(PATIENCE_S)
+    before = len(names(node))
+    leaving = threading.Thread(target=getattr(node, f"trigger_{transition}"))
+    leaving.start()
+    wait_until(lambda: "stop_motion" in names(node)[before:])
+    engine.free()
+    leaving.join(PATIENCE_S)
+    node.leave()
+    assert node.state in ("inactive", "finalized")
+    assert speeds(node)[-1] == 0.0 and set(names(node)[before:]) == {"stop_motion"}
+
+
+# -- the process --------------------------------------------------------------------------
+
+
+@pytest.fixture
+def started(repository: Path) -> Iterator[Callable[[str], subprocess.Popen[str]]]:
+    processes: list[subprocess.Popen[str]] = []
+
+    def start(more: str) -> subprocess.Popen[str]:
+        """Returns when it has said that it is where it is wanted."""
+        paths = [str(repository / name) for name in ("tests", "ros2_ws/src/edge_interaction")]
+        script = MAIN.format(paths=paths, more=more)
+        process = subprocess.Popen([sys.executable, "-c", script], stdout=-1, stderr=-1, text=True)
+        processes.append(process)
+        assert process.stdout is not None
+        assert process.stdout.readline() == "there\n"
+        return process
+
+    yield start
+    for process in processes:
+        process.kill()
+        process.communicate()
+
+
+BUILDING = """
+def building(*arguments, **options):
+    print("there", flush=True)
+    time.sleep(1000)
+runtime.app.device = building
+"""
+HANGING = """
+from edge_runtime.inference.onnx import OnnxEngine
+runtime.SILENT_S, runtime.STOP_S = 0.5, 0.1
+def hang(*arguments):
+    print("there", flush=True)
+    time.sleep(1000)
+OnnxEngine.step = hang
+"""
+
+
+def test_a_signal_ends_it_while_it_is_configured(
+    started: Callable[[str], subprocess.Popen[str]],
+) -> None:
+    process = started(BUILDING)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(PATIENCE_S) == 1
+
+
+def test_a_loop_that_hangs_ends_the_process_for_somebody_to_restart(
+    started: Callable[[str], subprocess.Popen[str]],
+) -> None:
+    process = started(HANGING)
+    assert process.wait(PATIENCE_S) == 1
+    _, errors = process.communicate()
+    assert "the loop has given no sign" in errors and "in hang" in errors
+
+
+def test_a_signal_ends_it_while_its_loop_hangs(
+    started: Callable[[str], subprocess.Popen[str]],
+) -> None:
+    process = started(HANGING + "runtime.SILENT_S = 1000.0")
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(PATIENCE_S) == 1
