@@ -8,8 +8,10 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,11 +21,13 @@ from program import needs_espeak
 from ros_stand_in import Result
 
 from edge_interaction import runtime
+from edge_runtime.health import ENGINE, State
 from edge_runtime.micro_turn import Action
 
 pytestmark = needs_espeak
 WITH_ROS = ("hri", "main", "node", "senses", "services", "transitions", "wire")
 """Our modules that import rclpy."""
+OK, WARN, ERROR = range(3)
 MAIN = """
 import sys, time
 sys.path[:0] = {paths!r}
@@ -125,6 +129,12 @@ def a_second_passes(node: Any) -> None:
         timer()
 
 
+def told(node: Any) -> dict[str, Any]:
+    """The newest status of each part, by its name."""
+    a_second_passes(node)
+    return {one.name: one for one in node.sent("/diagnostics")[-1].status}
+
+
 # -- stopping -----------------------------------------------------------------------------
 
 
@@ -148,6 +158,9 @@ def test_a_loop_that_hangs_is_noticed_and_the_body_told(
     wait_until(over)
     assert node.state == "finalized" and node.failed and node.hung
     assert names(node)[0] == "stop_motion" and speeds(node)[-1] == 0.0
+    mine = told(node)["robot/edge_interaction: node"]
+    assert mine.level == bytes([ERROR])
+    assert mine.message == "finalized: the loop has given no sign for 1 s"
     assert not closed, "a model that runs must not be freed"
     engine.free()
     loop.join(PATIENCE_S)
@@ -191,6 +204,68 @@ def test_what_the_last_micro_turn_decides_does_not_move_the_body(
     node.leave()
     assert node.state in ("inactive", "finalized")
     assert speeds(node)[-1] == 0.0 and set(names(node)[before:]) == {"stop_motion"}
+
+
+# -- diagnostics --------------------------------------------------------------------------
+
+
+def test_every_part_is_told_of_from_its_first_word_on(a_node: NewNode) -> None:
+    node = a_node()
+    assert list(told(node)) == ["robot/edge_interaction: node"]
+    activate(node)
+    wait_until(lambda: "robot/edge_interaction: compute" in told(node))
+    active = told(node)
+    assert active["robot/edge_interaction: node"].message == "active"
+    assert active["robot/edge_interaction: loop"].message == "ok"
+    assert {one.hardware_id for one in active.values()} == {"kiosk"}
+    assert node.trigger_deactivate() is Result.SUCCESS
+    inactive = told(node)
+    assert list(inactive) == list(active)
+    assert {one.message for one in inactive.values()} == {"inactive"}
+    assert {one.level for one in inactive.values()} == {bytes([OK])}
+    assert node.trigger_cleanup() is Result.SUCCESS
+    assert list(told(node)) == list(active)
+    assert told(node)["robot/edge_interaction: node"].message == "unconfigured"
+
+
+def test_what_the_loop_said_when_it_ran_before_is_past(
+    a_node: NewNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edge_runtime.sinks.turn_health.HOLDS_S", 0.0)
+    node = a_node()
+    activate(node)
+    assert node.trigger_deactivate() is Result.SUCCESS
+    engine = Stuck(monkeypatch, parts(node).engine, "step")
+    assert node.trigger_activate() is Result.SUCCESS
+    loop = told(node)["robot/edge_interaction: loop"]
+    assert (loop.level, loop.message) == (bytes([WARN]), "no micro-turn yet")
+    engine.free()
+
+
+def test_it_tells_of_itself_while_it_is_configured(
+    a_node: NewNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = a_node()
+    device = runtime.app.device
+    words = "it builds its plan, which can take minutes"
+
+    def seen() -> bool:
+        newest = {one.name: one for one in node.sent("/diagnostics")[-1].status}
+        engine = newest.get("robot/edge_interaction: engine", SimpleNamespace(message=""))
+        return engine.message == words
+
+    @contextmanager
+    def slow(*arguments: Any, health: Any, **options: Any) -> Iterator[Any]:
+        wait_until(lambda: bool(node.sent("/diagnostics")))
+        health.report(ENGINE, State.DEGRADED, words)
+        wait_until(seen)
+        with device(*arguments, health=health, **options) as ready:
+            yield ready
+
+    monkeypatch.setattr(runtime.app, "device", slow)
+    assert node.trigger_configure() is Result.SUCCESS
+    configuring = node.sent("/diagnostics")[-1].status[0]
+    assert configuring.message == "configuring"
 
 
 # -- the process --------------------------------------------------------------------------

@@ -19,6 +19,7 @@ from typing_extensions import Self
 from edge_interaction.runtime import Runtime
 from edge_runtime.config import load_config
 from edge_runtime.errors import EngineError, ManifestError, SourceError
+from edge_runtime.health import HealthMonitor
 from edge_runtime.micro_turn import TURN_SAMPLES, TurnRecord
 from edge_runtime.remote_control import RemoteControl
 from edge_runtime.senses import senses_for, topic_senses_for
@@ -73,7 +74,8 @@ class Hosted:
         assert isinstance(senses.frames, TopicCamera)
         self.microphone = senses.audio
         self.keeper, self.control = Keeper(), RemoteControl()
-        self.runtime = Runtime(config, senses, [self.keeper], self.control)
+        self.health = HealthMonitor()
+        self.runtime = Runtime(config, senses, [self.keeper], self.control, self.health)
         self._position = 0
 
     def hear(self, turns: int) -> None:

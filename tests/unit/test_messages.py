@@ -88,6 +88,13 @@ def test_diagnostics_fit_their_type(name: str, values: dict[str, Any], stamp_ns:
     assert [one["message"] for one in message["status"]] == ["ok", "degraded", "failed"]
 
 
+def test_a_node_that_tells_of_a_device_is_named_first() -> None:
+    health = Health((Part("loop", State.OK),))
+    (status,) = diagnostics("kiosk", health, 0, "robot/edge_interaction").message["status"]
+    assert status["name"] == "robot/edge_interaction: loop"
+    assert status["hardware_id"] == "kiosk"
+
+
 @given(STAMPS)
 def test_a_stamp_holds_every_nanosecond(ns: int) -> None:
     parts = stamp(ns)

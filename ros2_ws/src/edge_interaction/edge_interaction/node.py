@@ -16,11 +16,13 @@ from edge_interaction.hri import HriWire
 from edge_interaction.runtime import Runtime
 from edge_interaction.senses import Subscriptions
 from edge_interaction.services import Services
+from edge_interaction.status import Status, node_part
 from edge_interaction.transitions import logged, refuse_impossible_ones
 from edge_interaction.wire import RosWire
 from edge_runtime.config import Config
 from edge_runtime.errors import EdgeRuntimeError
-from edge_runtime.health import Health, Part, State
+from edge_runtime.every import Every
+from edge_runtime.health import Health, HealthMonitor
 from edge_runtime.remote_control import Mode, RemoteControl
 from edge_runtime.senses import topic_senses_for
 from edge_runtime.sinks import topics
@@ -33,7 +35,9 @@ SUCCESS = TransitionCallbackReturn.SUCCESS
 FAILURE = TransitionCallbackReturn.FAILURE
 ERROR = TransitionCallbackReturn.ERROR
 AUTOSTART = "autostart"
-UNCONFIGURED, INACTIVE = "unconfigured", "inactive"
+TELL_EVERY_S = 1.0
+"""REP-107: /diagnostics at 1 Hz."""
+UNCONFIGURED, CONFIGURING, INACTIVE = "unconfigured", "configuring", "inactive"
 ACTIVE, DEACTIVATING, FINALIZED = "active", "deactivating", "finalized"
 TABLE = [topic for topic in topics.PUBLISHED if topic is not topics.DIAGNOSTICS]
 
@@ -57,10 +61,13 @@ class InteractionNode(LifecycleNode):
                 key, None, ParameterDescriptor(description=text, dynamic_typing=True)
             )
         self.add_on_set_parameters_callback(self._on_parameters)
-        self._diagnostics = RosWire(self, [topics.DIAGNOSTICS])
+        self._told = RosWire(self, [topics.DIAGNOSTICS])
         # Steady, so that /diagnostics goes on while a simulation pauses.
-        self.create_timer(1.0, self._on_second, clock=Clock(clock_type=ClockType.STEADY_TIME))
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self.create_timer(TELL_EVERY_S, self._on_second, clock=steady)
         self._state = UNCONFIGURED
+        self._status, self._health = Status(), HealthMonitor()
+        self._device_name = self.get_name()
         self._config: Config | None = None
         self._wire: RosWire | None = None
         self._hri: HriWire | None = None
@@ -68,6 +75,8 @@ class InteractionNode(LifecycleNode):
         self._runtime: Runtime | None = None
         self._heard_topics: Subscriptions | None = None
         self._offered_services: Services | None = None
+        self.trouble = ""
+        """What has failed since it was configured."""
         self.failed = False
         """It was to run by itself, and cannot: the process shall end, for somebody to restart."""
         self.hung = False
@@ -77,13 +86,18 @@ class InteractionNode(LifecycleNode):
 
     @logged
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
-        try:
-            self._config = parameters.configuration(self._values())
-            self._acquire(self._config)
-        except EdgeRuntimeError as error:
-            self.get_logger().error(str(error))
-            self._release()
-            return FAILURE
+        self._state, self.trouble = CONFIGURING, ""
+        self._health = HealthMonitor()
+        # From a thread: the executor waits for this one, for minutes where a plan is built.
+        with Every(TELL_EVERY_S, self._tell, "diagnostics"):
+            try:
+                self._config = parameters.configuration(self._values())
+                self._acquire(self._config)
+            except EdgeRuntimeError as error:
+                self.get_logger().error(str(error))
+                self.trouble = str(error)
+                self._release()
+                return FAILURE
         self._state = INACTIVE
         return SUCCESS
 
@@ -153,6 +167,7 @@ class InteractionNode(LifecycleNode):
         stamps = StampClock(now_ns)
         senses = topic_senses_for(config, stamps)
         control = RemoteControl()
+        self._device_name = config.device.name
         self._wire = RosWire(self, [*TABLE, *action_topics(config.actions)])
         self._sink = TopicsSink(
             self._with_hri(self._wire, config.device.language),
@@ -164,7 +179,7 @@ class InteractionNode(LifecycleNode):
             ),
             wall_ns=now_ns,
         )
-        self._runtime = Runtime(config, senses, [self._sink], control)
+        self._runtime = Runtime(config, senses, [self._sink], control, self._health)
         self._runtime.acquire()
         self._heard_topics = Subscriptions(self, config, senses, self._sink)
         self._offered_services = Services(self, control, self._is_active)
@@ -202,7 +217,10 @@ class InteractionNode(LifecycleNode):
         self._runtime.stop()
         if not self._sink.stopping:
             self._sink.halt()
-        return self._runtime.error is None
+        error = self._runtime.error
+        if error is not None:
+            self.trouble = str(error) or repr(error)
+        return error is None
 
     def _is_active(self) -> bool:
         return self._state == ACTIVE
@@ -222,18 +240,20 @@ class InteractionNode(LifecycleNode):
 
     def _on_second(self) -> None:
         """Tell how it is, and notice when the loop has ended by itself, or hangs."""
-        name = self.get_name() if self._config is None else self._config.device.name
-        now_ns = int(self.get_clock().now().nanoseconds)
-        self._diagnostics.write(diagnostics(name, self._health(), now_ns))
+        self._tell()
         if self._is_active() and self._runtime is not None:
             self._runtime.watch()
             if self._runtime.over:
                 self._end(self._runtime.error)
 
-    def _health(self) -> Health:
-        if self._runtime is not None and self._is_active():
-            return self._runtime.device.health.snapshot()
-        return Health((Part("node", State.OK, self._state),))
+    def _tell(self) -> None:
+        """On /diagnostics; from any thread."""
+        node = node_part(self._state, self.trouble)
+        at_work = self._state in (CONFIGURING, ACTIVE)
+        told = self._status.of(node, self._health.snapshot() if at_work else Health())
+        name = self.get_fully_qualified_name().lstrip("/")  # as diagnostic_updater's
+        now_ns = int(self.get_clock().now().nanoseconds)
+        self._told.write(diagnostics(self._device_name, told, now_ns, name))
 
     def _end(self, error: Exception | None) -> None:
         if error is None:

@@ -11,6 +11,7 @@ from contextlib import ExitStack
 
 from edge_runtime import app
 from edge_runtime.config import Config
+from edge_runtime.health import LOOP, HealthMonitor, State
 from edge_runtime.interfaces import NothingHeld, Sink
 from edge_runtime.micro_turn import TurnRecord
 from edge_runtime.remote_control import RemoteControl
@@ -32,9 +33,10 @@ class Runtime:
         senses: Senses,
         sinks: Sequence[Sink],
         control: RemoteControl,
+        health: HealthMonitor,
     ) -> None:
         self._config, self._senses, self._sinks = config, senses, sinks
-        self._control = control
+        self._control, self._health = control, health
         self._acquired = ExitStack()
         self._parts = ExitStack()
         """What the loop uses; within `_acquired`."""
@@ -67,13 +69,17 @@ class Runtime:
                 stack.enter_context(sink)
             self._parts = stack.enter_context(ExitStack())
             sinks = [*self._sinks, self._pulse]
-            ready = app.device(self._config, self._senses, sinks, control=self._control)
+            ready = app.device(
+                self._config, self._senses, sinks, control=self._control, health=self._health
+            )
             self._device = self._parts.enter_context(ready)
             self._acquired = stack.pop_all()
 
     def start(self) -> None:
         self._stop.clear()
         self._pulse.beat()
+        # What it said when it ran before is long past.
+        self._health.report(LOOP, State.DEGRADED, "no micro-turn yet")
         self._thread = threading.Thread(target=self._run, name="loop", daemon=True)
         self._thread.start()
 

@@ -14,14 +14,16 @@ Transition = Callable[[Any, LifecycleState], TransitionCallbackReturn]
 
 
 def logged(transition: Transition) -> Transition:
-    """rclpy turns an exception of a transition into ERROR, and says nothing about it."""
+    """rclpy turns an exception of a transition into ERROR, and says nothing about it. It becomes
+    the node's `trouble`."""
 
     @functools.wraps(transition)
     def with_log(node: Any, state: LifecycleState) -> TransitionCallbackReturn:
         try:
             return transition(node, state)
-        except Exception:
+        except Exception as error:
             node.get_logger().error(f"{transition.__name__} failed:\n{traceback.format_exc()}")
+            node.trouble = f"{transition.__name__} failed: {error}"
             raise
 
     return with_log

@@ -127,6 +127,12 @@ def hang(engine, turn):
 OnnxEngine.step = hang
 sys.exit(main.main())
 """
+BUILDS = """
+import sys, time
+from edge_interaction import main, runtime
+runtime.app.device = lambda *arguments, **options: time.sleep(1000)
+sys.exit(main.main())
+"""
 
 
 @contextmanager
@@ -152,6 +158,19 @@ def test_a_loop_that_hangs_stops_the_body_and_ends_the_process() -> None:
             assert process.wait(PATIENCE_S) == 1
         robot.wait_until(lambda: bool(actions), "a stop")
         assert {one.name for one in actions} == {"stop_motion"}
+
+
+def test_a_signal_ends_it_while_it_is_configured() -> None:
+    with Robot() as robot:
+        told = robot.listen(topics.DIAGNOSTICS)
+
+        def configuring() -> bool:
+            return bool(told) and told[-1].status[0].message == "configuring"
+
+        with running(BUILDS) as process:
+            robot.wait_until(configuring, "word of what it does")
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(PATIENCE_S) == 1
 
 
 def test_a_node_that_cannot_start_by_itself_ends_with_an_error(tmp_path: Path) -> None:

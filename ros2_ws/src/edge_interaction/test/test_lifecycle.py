@@ -152,6 +152,28 @@ def test_what_it_says_is_heard_unless_it_is_muted(robot: Robot, mute: bool) -> N
 
 
 @pytest.mark.launch(fixture=a_node)
+def test_no_part_is_ever_missing_from_diagnostics_again(robot: Robot) -> None:
+    told = robot.listen(topics.DIAGNOSTICS)
+
+    def newest() -> dict[str, str]:
+        return {one.name: one.message for one in told[-1].status} if told else {}
+
+    def tells(state: str) -> bool:
+        return newest().get("edge_interaction: node") == state
+
+    assert robot.change("configure")
+    assert robot.change("activate")
+    robot.wait_until(lambda: "edge_interaction: compute" in newest(), "all parts")
+    names = list(newest())
+    assert robot.change("deactivate")
+    robot.wait_until(lambda: tells("inactive"), "its new state")
+    assert list(newest()) == names and set(newest().values()) == {"inactive"}
+    assert robot.change("cleanup")
+    robot.wait_until(lambda: tells("unconfigured"), "its new state")
+    assert list(newest()) == names
+
+
+@pytest.mark.launch(fixture=a_node)
 def test_leaving_the_active_state_stops_the_body_until_it_says_so(robot: Robot) -> None:
     actions = robot.listen(topics.ACTION)
     ack = topics.ACTION_ACK
