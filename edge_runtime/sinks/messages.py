@@ -73,7 +73,8 @@ def action_topics(actions: Mapping[str, ActionConfig]) -> list[topics.Topic]:
 
     Raises ConfigError where one is taken already, or is to carry two types.
     """
-    known = {topic.name: topic.type for topic in (*topics.PUBLISHED, *topics.SUBSCRIBED)}
+    table = (*topics.PUBLISHED, topics.MODE, *topics.SUBSCRIBED)
+    known = {topic.name: topic.type for topic in table}
     wanted: dict[str, str] = {}
     for action, chosen in actions.items():
         name, kind = chosen.ros_topic, chosen.ros_type

@@ -51,6 +51,8 @@ PUBLISHED = (
     DELEGATION,
     DIAGNOSTICS,
 )
+MODE = Topic("mode", "std_msgs/String", STATE)
+"""In ROS only."""
 
 ACTION_ACK = Topic("action_ack", f"{PACKAGE}/ActionAck", EVENTS)
 AUDIO_IN = Topic("audio_in", f"{PACKAGE}/AudioIn", SENSOR_DATA)
@@ -65,6 +67,7 @@ SERVICES = {
     "say": f"{PACKAGE}/Say",
     "set_mode": f"{PACKAGE}/SetMode",
     "cancel": f"{PACKAGE}/Cancel",
+    "stop": "std_srvs/Trigger",
 }
 """In ROS only."""
 

@@ -135,6 +135,10 @@ def told(node: Any) -> dict[str, Any]:
     return {one.name: one for one in node.sent("/diagnostics")[-1].status}
 
 
+def values(status: Any) -> dict[str, str]:
+    return {one.key: one.value for one in status.values}
+
+
 # -- stopping -----------------------------------------------------------------------------
 
 
@@ -204,6 +208,64 @@ def test_what_the_last_micro_turn_decides_does_not_move_the_body(
     node.leave()
     assert node.state in ("inactive", "finalized")
     assert speeds(node)[-1] == 0.0 and set(names(node)[before:]) == {"stop_motion"}
+
+
+def test_a_stop_service_waits_for_nothing(a_node: NewNode, monkeypatch: pytest.MonkeyPatch) -> None:
+    node = a_node()
+    assert node.trigger_configure() is Result.SUCCESS
+    assert node.call("stop").success and names(node)[0] == "stop_motion"
+    assert node.trigger_activate() is Result.SUCCESS
+    assert node.call("say", text="The door is open.", when=1).accepted
+    wait_until(lambda: any(one.state == 1 for one in node.sent("utterance")))
+    engine = Stuck(monkeypatch, parts(node).engine, "step")
+    assert engine.entered.wait(PATIENCE_S)
+    before = len(names(node))
+    assert node.call("stop").success
+    assert "stop_motion" in names(node)[before:]
+    engine.free()
+    wait_until(lambda: any(one.unsaid for one in node.sent("utterance")))
+
+
+# -- the mode -----------------------------------------------------------------------------
+
+
+def test_a_mode_outlives_the_configuration_and_is_shown(a_node: NewNode) -> None:
+    node = a_node()
+    activate(node)
+    a_second_passes(node)
+    assert [one.data for one in node.sent("mode")] == ["normal"]
+    assert node.call("set_mode", mode=1).accepted
+    assert node.trigger_deactivate() is Result.SUCCESS
+    assert node.trigger_cleanup() is Result.SUCCESS
+    assert not node.answers
+    activate(node)
+    assert "quiet" in node.call("say", text="Hello", when=1).message
+    assert values(told(node)["robot/edge_interaction: node"]) == {
+        "lifecycle_state": "active",
+        "mode": "quiet",
+    }
+    assert [one.data for one in node.sent("mode")] == ["normal", "quiet"]
+
+
+def test_it_starts_in_the_mode_it_is_given_and_moves_nobody(
+    a_node: NewNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = a_node(initial_mode="standby")
+    assert node.trigger_configure() is Result.SUCCESS
+    always_come(monkeypatch, node)
+    assert node.trigger_activate() is Result.SUCCESS
+    wait_until(lambda: len(node.sent("micro_turn")) >= 2)
+    assert names(node) == []
+    assert node.call("set_mode", mode=0).accepted
+    wait_until(lambda: "come" in names(node))
+
+
+def test_a_mode_that_is_none_is_refused(a_node: NewNode) -> None:
+    node = a_node(initial_mode="loud")
+    assert node.trigger_configure() is Result.FAILURE
+    assert node.state == "unconfigured"
+    message = told(node)["robot/edge_interaction: node"].message
+    assert "'loud'" in message and "normal, quiet, standby" in message
 
 
 # -- diagnostics --------------------------------------------------------------------------

@@ -289,6 +289,7 @@ def test_the_topics_of_actions_are_known_beforehand() -> None:
     [
         ("utterance", "std_msgs/String", "edge_interaction_msgs/Utterance"),
         ("cmd_vel", "std_msgs/String", "geometry_msgs/Twist"),
+        ("mode", "std_msgs/String", "std_msgs/String"),
     ],
 )
 def test_a_topic_carries_one_type(topic: str, kind: Any, taken: str) -> None:

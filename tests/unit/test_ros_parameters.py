@@ -10,6 +10,7 @@ import pytest
 from edge_interaction import parameters
 from edge_runtime.config import Config, load_config
 from edge_runtime.errors import ConfigError
+from edge_runtime.remote_control import Mode
 from edge_runtime.sinks.messages import TurnMessages, action_topics
 
 
@@ -76,3 +77,13 @@ def test_while_it_is_configured_nothing_of_the_configuration_changes() -> None:
 @pytest.mark.parametrize("name", ["use_sim_time", "autostart"])
 def test_what_is_not_ours_is_left_alone(name: str) -> None:
     assert parameters.refusal(unset(), {name: True}, configured=True) is None
+
+
+@pytest.mark.parametrize("mode", list(Mode))
+def test_every_mode_may_be_the_first(mode: Mode) -> None:
+    assert parameters.initial_mode({"initial_mode": mode.value}) is mode
+
+
+def test_a_first_mode_that_is_none_is_refused() -> None:
+    with pytest.raises(ConfigError, match="'loud' is no mode; give one of normal, quiet, standby"):
+        parameters.initial_mode({"initial_mode": "loud"})

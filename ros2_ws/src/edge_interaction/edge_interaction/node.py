@@ -27,7 +27,7 @@ from edge_runtime.remote_control import Mode, RemoteControl
 from edge_runtime.senses import topic_senses_for
 from edge_runtime.sinks import topics
 from edge_runtime.sinks.diagnostics import diagnostics
-from edge_runtime.sinks.messages import TurnMessages, action_topics
+from edge_runtime.sinks.messages import Publication, TurnMessages, action_topics
 from edge_runtime.sinks.topics_sink import TopicsSink, Wire
 from edge_runtime.sources.ros_topics import StampClock
 
@@ -54,6 +54,14 @@ class InteractionNode(LifecycleNode):
             False,
             ParameterDescriptor(description="Configure and activate without being told to."),
         )
+        self.declare_parameter(
+            parameters.INITIAL_MODE,
+            Mode.NORMAL.value,
+            ParameterDescriptor(
+                description="The mode to start in, until set_mode: normal, quiet or standby.",
+                read_only=True,
+            ),
+        )
         about = "A YAML configuration; parameters that are set stand above it."
         self.declare_parameter(parameters.CONFIG_FILE, "", ParameterDescriptor(description=about))
         for key, text in parameters.config_keys().items():
@@ -61,13 +69,16 @@ class InteractionNode(LifecycleNode):
                 key, None, ParameterDescriptor(description=text, dynamic_typing=True)
             )
         self.add_on_set_parameters_callback(self._on_parameters)
-        self._told = RosWire(self, [topics.DIAGNOSTICS])
+        self._told = RosWire(self, [topics.DIAGNOSTICS, topics.MODE])
         # Steady, so that /diagnostics goes on while a simulation pauses.
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self.create_timer(TELL_EVERY_S, self._on_second, clock=steady)
         self._state = UNCONFIGURED
         self._status, self._health = Status(), HealthMonitor()
         self._device_name = self.get_name()
+        self._control: RemoteControl | None = None
+        """From the first configure on, and for good: a mode outlives what it was set for."""
+        self._told_mode: Mode | None = None
         self._config: Config | None = None
         self._wire: RosWire | None = None
         self._hri: HriWire | None = None
@@ -166,23 +177,21 @@ class InteractionNode(LifecycleNode):
 
         stamps = StampClock(now_ns)
         senses = topic_senses_for(config, stamps)
-        control = RemoteControl()
+        if self._control is None:
+            self._control = RemoteControl(parameters.initial_mode(self._values()))
         self._device_name = config.device.name
         self._wire = RosWire(self, [*TABLE, *action_topics(config.actions)])
         self._sink = TopicsSink(
             self._with_hri(self._wire, config.device.language),
             TurnMessages(
-                config.actions,
-                config.ros.frame_id,
-                lambda: self._mode_of_acting(control),
-                config.audio.gain,
+                config.actions, config.ros.frame_id, self._mode_of_acting, config.audio.gain
             ),
             wall_ns=now_ns,
         )
-        self._runtime = Runtime(config, senses, [self._sink], control, self._health)
+        self._runtime = Runtime(config, senses, [self._sink], self._control, self._health)
         self._runtime.acquire()
         self._heard_topics = Subscriptions(self, config, senses, self._sink)
-        self._offered_services = Services(self, control, self._is_active)
+        self._offered_services = Services(self, self._control, self._is_active, self._sink.halt)
 
     def _with_hri(self, wire: RosWire, language: str) -> Wire:
         try:
@@ -225,12 +234,14 @@ class InteractionNode(LifecycleNode):
     def _is_active(self) -> bool:
         return self._state == ACTIVE
 
-    def _mode_of_acting(self, control: RemoteControl) -> Mode:
+    def _mode_of_acting(self) -> Mode:
         """A loop that is to end, or hangs and comes back, moves nothing any more."""
-        return control.mode if self._is_active() else Mode.STANDBY
+        if self._control is None or not self._is_active():
+            return Mode.STANDBY
+        return self._control.mode
 
     def _values(self) -> dict[str, Any]:
-        names = [parameters.CONFIG_FILE, *parameters.config_keys()]
+        names = [parameters.CONFIG_FILE, parameters.INITIAL_MODE, *parameters.config_keys()]
         return {name: self.get_parameter(name).value for name in names}
 
     def _on_parameters(self, changes: list[Parameter]) -> SetParametersResult:
@@ -247,13 +258,17 @@ class InteractionNode(LifecycleNode):
                 self._end(self._runtime.error)
 
     def _tell(self) -> None:
-        """On /diagnostics; from any thread."""
-        node = node_part(self._state, self.trouble)
+        """On /diagnostics, and on `mode` when it has changed. From any thread."""
+        mode = None if self._control is None else self._control.mode
+        node = node_part(self._state, "" if mode is None else mode.value, self.trouble)
         at_work = self._state in (CONFIGURING, ACTIVE)
         told = self._status.of(node, self._health.snapshot() if at_work else Health())
         name = self.get_fully_qualified_name().lstrip("/")  # as diagnostic_updater's
         now_ns = int(self.get_clock().now().nanoseconds)
         self._told.write(diagnostics(self._device_name, told, now_ns, name))
+        if mode is not None and mode is not self._told_mode:
+            self._told_mode = mode
+            self._told.write(Publication(topics.MODE.name, topics.MODE.type, {"data": mode.value}))
 
     def _end(self, error: Exception | None) -> None:
         if error is None:

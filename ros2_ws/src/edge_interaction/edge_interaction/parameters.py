@@ -10,8 +10,10 @@ from pydantic import BaseModel
 
 from edge_runtime.config import Config, load_config
 from edge_runtime.errors import ConfigError
+from edge_runtime.remote_control import Mode
 
 CONFIG_FILE = "config_file"
+INITIAL_MODE = "initial_mode"
 NOT_HERE = frozenset({"ros.dds", "ros.domain", "ros.namespace", "ros.node_name", "ros.show_node"})
 """Keys that only mean something without ROS."""
 
@@ -42,6 +44,17 @@ def configuration(values: Mapping[str, Any]) -> Config:
         key: value for key, value in values.items() if key in known and value not in (None, "")
     }
     return load_config(Path(path) if path else None, chosen)
+
+
+def initial_mode(values: Mapping[str, Any]) -> Mode:
+    """In which mode the node starts. Raises ConfigError."""
+    try:
+        return Mode(values[INITIAL_MODE])
+    except ValueError:
+        known = ", ".join(mode.value for mode in Mode)
+        raise ConfigError(
+            f"{INITIAL_MODE}: {values[INITIAL_MODE]!r} is no mode; give one of {known}."
+        ) from None
 
 
 def refusal(values: Mapping[str, Any], changes: Mapping[str, Any], configured: bool) -> str | None:

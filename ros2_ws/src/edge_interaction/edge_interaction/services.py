@@ -1,5 +1,5 @@
-"""The node's services: say, set_mode, cancel. Each answers at once; the loop heeds it in its next
-micro-turn."""
+"""The node's services: say, set_mode, cancel, stop. Each answers at once; the loop heeds it in its
+next micro-turn."""
 
 from __future__ import annotations
 
@@ -15,11 +15,23 @@ from edge_runtime.sinks.topics import SERVICES
 
 
 class Services:
-    def __init__(self, node: Node, control: RemoteControl, active: Callable[[], bool]) -> None:
-        self._node, self._control, self._active = node, control, active
-        handlers = {"say": self._say, "set_mode": self._set_mode, "cancel": self._cancel}
+    def __init__(
+        self,
+        node: Node,
+        control: RemoteControl,
+        active: Callable[[], bool],
+        halt: Callable[[], None],
+    ) -> None:
+        """`halt` tells the body to stop, whatever the loop is at."""
+        self._node, self._control, self._active, self._halt = node, control, active, halt
+        answers = {
+            "say": self._answering(self._say),
+            "set_mode": self._answering(self._set_mode),
+            "cancel": self._answering(self._cancel),
+            "stop": self._stop,
+        }
         self._services = [
-            node.create_service(service_class(kind), name, self._answering(handlers[name]))
+            node.create_service(service_class(kind), name, answers[name])
             for name, kind in SERVICES.items()
         ]
 
@@ -39,6 +51,14 @@ class Services:
             return response
 
         return answer
+
+    def _stop(self, request: Any, response: Any) -> Any:
+        """Is never refused, and waits for no micro-turn."""
+        self._halt()
+        if self._active():
+            self._control.stop()
+        response.success = True
+        return response
 
     def _say(self, request: Any) -> None:
         moments = {request.WHEN_FITTING: Moment.FITTING, request.NOW: Moment.NOW}

@@ -22,9 +22,9 @@ class Status:
         return Health(tuple(told.get(part.name, part) for part in inactive))
 
 
-def node_part(state: str, trouble: str) -> Part:
+def node_part(state: str, mode: str, trouble: str) -> Part:
     """`state`: of the lifecycle. `trouble`: why it is in it, where something has failed."""
-    values = {"lifecycle_state": state}
+    values = {"lifecycle_state": state, "mode": mode}
     if trouble:
         return Part(NODE, State.FAILED, f"{state}: {trouble}", values)
     return Part(NODE, State.OK, state, values)

@@ -14,7 +14,7 @@ from launch import LaunchDescription  # noqa: E402
 from launch_ros.actions import LifecycleNode  # noqa: E402
 from robot import Robot  # noqa: E402
 
-from edge_interaction.wire import qos_profile, to_ros  # noqa: E402
+from edge_interaction.wire import qos_profile, service_class, to_ros  # noqa: E402
 from edge_runtime.sinks import topics  # noqa: E402
 from edge_runtime.sinks.messages import stamp  # noqa: E402
 
@@ -149,6 +149,45 @@ def test_what_it_says_is_heard_unless_it_is_muted(robot: Robot, mute: bool) -> N
     assert any(any(one.data) for one in sounds) == (not mute)
     assert robot.change("cleanup")
     assert robot.set(audio__mute=False).successful
+
+
+@pytest.mark.launch(fixture=a_node)
+def test_a_stop_is_heeded_in_every_state_that_has_a_body(robot: Robot) -> None:
+    kind = service_class("std_srvs/Trigger")
+    actions = robot.listen(topics.ACTION)
+    assert robot.change("configure")
+    assert robot.call(kind, "/stop", kind.Request()).success
+    robot.wait_until(lambda: bool(actions), "a stop")
+    assert robot.change("activate")
+    assert robot.ask("SetMode", mode=0).accepted
+    assert robot.ask("Say", text="The door is open.", when=1).accepted
+    said = robot.listen(topics.UTTERANCE)
+    robot.wait_until(lambda: bool(said) and said[-1].state == said[-1].STARTED, "speech")
+    assert robot.call(kind, "/stop", kind.Request()).success
+    robot.wait_until(lambda: said[-1].state == said[-1].INTERRUPTED, "its end")
+    assert {one.name for one in actions} == {"stop_motion"}
+    assert robot.change("deactivate")
+    assert robot.change("cleanup")
+
+
+@pytest.mark.launch(fixture=a_node)
+def test_the_mode_is_shown_and_outlives_the_configuration(robot: Robot) -> None:
+    modes = robot.listen(topics.MODE)
+    for _ in range(2):
+        assert robot.change("configure")
+        assert robot.change("activate")
+        assert robot.ask("SetMode", mode=1).accepted
+        robot.wait_until(lambda: bool(modes) and modes[-1].data == "quiet", "the mode")
+        assert robot.change("deactivate")
+        assert robot.change("cleanup")
+    assert [one.data for one in modes if one.data != "normal"] == ["quiet"]
+    assert robot.change("configure")
+    assert robot.change("activate")
+    assert "mode quiet" in robot.ask("Say", text="Hello").message
+    assert robot.ask("SetMode", mode=0).accepted
+    robot.wait_until(lambda: modes[-1].data == "normal", "the mode")
+    assert robot.change("deactivate")
+    assert robot.change("cleanup")
 
 
 @pytest.mark.launch(fixture=a_node)
