@@ -35,6 +35,8 @@ SHORT_LIVED = 3
 """Connections in a row that do not: somebody else may have our name."""
 LARGEST_PACKET = 4 * 1024 * 1024
 """Told to the broker, which then drops what is larger instead of sending it."""
+NOBODY_LISTENS = 0x10
+"""The broker's word (MQTT 5) that it has taken a message which no one is there for."""
 
 
 class ConnectionState(Enum):
@@ -62,7 +64,6 @@ class Outgoing:
 
     topic: str
     payload: bytes
-    qos: int = 1
     retain: bool = False
     expiry_s: float | None = None
     """The broker drops it if it could not deliver it by then."""
@@ -71,6 +72,9 @@ class Outgoing:
     again: bool = False
     """Once more over the next connection, if this one ends before the broker has acknowledged it.
     What is meant for now is not: a lamp must not go on when a link comes back."""
+    told: Callable[[str], None] | None = None
+    """Hears, once it was sent, what has become of it: nothing if the broker had somebody to hand it
+    to, or else why not. On a thread of the connection's: it must neither block nor publish."""
 
 
 Handler = Callable[[Arrival], None]
@@ -104,9 +108,12 @@ class MqttConnection:
         self._failures = self._short_lived = 0
         self._connected_s = 0.0
         self._told_of_failure = False
-        self._in_flight: dict[int, tuple[Outgoing, float, Any]] = {}
-        """By packet: what the broker has not acknowledged, until when it is worth sending, and
-        paho's word on it."""
+        self._in_flight: dict[int, tuple[Outgoing, float]] = {}
+        """By packet: what the broker has not acknowledged, and until when it is worth sending."""
+        self._early: dict[int, Any] = {}
+        """By packet: what the broker said of one before paho had told us its number."""
+        self._numbering = threading.Lock()
+        """Guards these two. Nothing of paho's is called under it."""
         self._owed: list[tuple[Outgoing, float]] = []
         """The same of earlier connections."""
         self._asked: dict[int, str] = {}
@@ -240,6 +247,7 @@ class MqttConnection:
                 self._client.loop_start()
                 self._lost.wait()
                 self._client.loop_stop()
+                self._settle()
             if self._closing.is_set():
                 return
             self._set_state(ConnectionState.WAITING)
@@ -252,12 +260,17 @@ class MqttConnection:
         which may be others by now."""
         with self._changing:
             self._client = self._make_client()
-            self._owed += [
-                (message, until_s)
-                for message, until_s, info in self._in_flight.values()
-                if message.again and not info.is_published()
-            ]
-            self._in_flight, self._asked = {}, {}
+            self._settle()
+            self._asked = {}
+
+    def _settle(self) -> None:
+        """The connection has ended: what the broker has not acknowledged is owed, or lost."""
+        with self._numbering:
+            ended, self._in_flight, self._early = self._in_flight, {}, {}
+        self._owed += [one for one in ended.values() if one[0].again]
+        for message, _ in ended.values():
+            if not message.again:
+                self._tell(message, "the connection ended before the broker acknowledged it")
 
     def _connect(self) -> None:
         properties = _properties("CONNECT")
@@ -336,11 +349,29 @@ class MqttConnection:
 
     def _published(self, client: Any, data: Any, number: int, reason: Any, properties: Any) -> None:
         self._liveness.heard()
-        # paho's locks are held here: to wait for one of ours could last for ever.
-        known = self._in_flight.pop(number, None)
+        # paho's locks are held here: to wait for `_changing` could last for ever.
+        with self._numbering:
+            known = self._in_flight.pop(number, None)
+            if known is None:
+                self._early[number] = reason
+        if known is not None:
+            self._acknowledged(known[0], reason)
+
+    def _acknowledged(self, message: Outgoing, reason: Any) -> None:
         if reason.is_failure:
-            topic = "a topic" if known is None else known[0].topic
-            self._tell_refused(f"what is published on {topic}", reason, "write")
+            self._tell_refused(f"what is published on {message.topic}", reason, "write")
+            self._tell(message, f"the broker refuses it: {reason}")
+        else:
+            self._tell(message, "nobody listens there" if reason.value == NOBODY_LISTENS else "")
+
+    def _tell(self, message: Outgoing, why_not: str) -> None:
+        if message.told is None:
+            return
+        try:
+            message.told(why_not)
+        except Exception:
+            self.handler_errors += 1
+            log.exception("what has become of %s could not be told", message.topic)
 
     def _subscribed(
         self, client: Any, data: Any, number: int, reasons: Any, properties: Any
@@ -395,15 +426,24 @@ class MqttConnection:
         with self._changing:
             try:
                 info = self._client.publish(
-                    message.topic, message.payload, message.qos, message.retain, properties
+                    message.topic, message.payload, 1, message.retain, properties
                 )
             except ValueError as error:  # too long, or the queue is full
                 log.warning("%s could not be sent: %s", message.topic, error)
                 return False
-            if message.qos:
-                left_s = math.inf if message.expiry_s is None else message.expiry_s
-                self._in_flight[info.mid] = message, time.monotonic() + left_s, info
-        return int(info.rc) == 0
+            sent = int(info.rc) == 0
+            if sent or message.again:
+                self._await(info.mid, message)
+        return sent
+
+    def _await(self, number: int, message: Outgoing) -> None:
+        left_s = math.inf if message.expiry_s is None else message.expiry_s
+        with self._numbering:
+            reason = self._early.pop(number, None)
+            if reason is None:
+                self._in_flight[number] = message, time.monotonic() + left_s
+        if reason is not None:
+            self._acknowledged(message, reason)
 
 
 def backoff_s(failures: int) -> float:

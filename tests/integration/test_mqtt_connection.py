@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -65,6 +66,26 @@ def test_what_is_meant_for_now_does_not_wait_for_the_next_connection(broker: Bro
             assert [(one.topic, one.payload) for one in house.messages[:-1]] == [
                 ("house/said", b"yes")
             ]
+
+
+def test_what_has_become_of_a_message_is_told_once(broker: Broker) -> None:
+    told: list[str] = []
+    lamp = Outgoing("house/lamp", b"on", told=told.append)
+    connection = MqttConnection(BrokerSettings(broker.url), "kiosk")
+    with Device(broker, "house", patterns=("house/lamp",)), connection:
+        assert not connection.publish(lamp) and told == [], "there is no connection yet"
+        wait_until(lambda: connection.connected)
+        for _ in range(200):
+            assert connection.publish(lamp)
+        wait_until(lambda: told == 200 * [""])
+        assert connection.publish(replace(lamp, topic="garden/lamp"))
+        wait_until(lambda: told[200:] == ["nobody listens there"])
+        broker.send_signal(signal.SIGSTOP)
+        assert connection.publish(lamp)
+        broker.kill()
+        broker.start()
+        wait_until(lambda: connection.connects == 2)
+    assert told[201:] == ["the connection ended before the broker acknowledged it"]
 
 
 def test_two_with_one_name_are_told_so(broker: Broker, caplog: pytest.LogCaptureFixture) -> None:
