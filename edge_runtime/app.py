@@ -24,6 +24,7 @@ from edge_runtime.background.transcribe import (
 from edge_runtime.config import Config, Recording
 from edge_runtime.decide import FloorDecider, states
 from edge_runtime.delegation.broker import BrokerSettings
+from edge_runtime.delegation.confirmed import UNREACHABLE_WORDS, ConfirmedBackground
 from edge_runtime.delegation.context import Heard
 from edge_runtime.delegation.fallback import FallbackBackground
 from edge_runtime.delegation.keep_words import KeepWords
@@ -166,7 +167,9 @@ def device(
         enter = stack.enter_context
         engine = enter(engine_for(config, lambda phase: _tell(health, phase)))
         manifest = engine.manifest
-        phrases = phrases_for(config, manifest, [KEPT_WORDS] if keeps else [])
+        acts = _mqtt_actions(config, senses, control)
+        more = [KEPT_WORDS] * keeps + [UNREACHABLE_WORDS] * (acts is not None)
+        phrases = phrases_for(config, manifest, more)
         voice = enter(Mouth(synthesizer_for(config), block=not senses.realtime))
         abilities = abilities_of(config, manifest)
         actions = tuple(one.name for one in abilities)
@@ -185,6 +188,15 @@ def device(
         if senses.realtime and not senses.staged:
             bodies += [_dds_topics(config, health, control, enter)] if config.ros.dds else []
             all_sinks += [*bodies, *_at_home(config, senses, status, manifest, actions, enter)]
+        if acts is not None:
+            all_sinks.append(enter(QueueSink(acts, "mqtt-actions")))
+            background = ConfirmedBackground(
+                background,
+                acts,
+                lambda: phrases.words(UNREACHABLE_WORDS),
+                senses.clock,
+                config.delegation.patience_s,
+            )
         recording = _recording(config, engine.identity, out, health, must_record)
         all_sinks += [enter(sink) for sink in _files(recording, out, senses.realtime)]
         if senses.realtime:
@@ -368,6 +380,21 @@ def _watched(
     return shown
 
 
+def _mqtt_actions(config: Config, senses: Senses, control: RemoteControl) -> MqttActions | None:
+    """Not yet acquired; None where none goes out over the broker. Raises ConfigError where there is
+    no broker."""
+    told = config.actions_on_mqtt
+    if not told or not senses.realtime or senses.staged:
+        return None
+    return MqttActions(
+        broker_for(config, f"actions.{told[0]}.mqtt_topic"),
+        config.device.name,
+        config.actions,
+        lambda: control.mode,
+        config.delegation.patience_s,
+    )
+
+
 def _at_home(
     config: Config,
     senses: Senses,
@@ -379,10 +406,6 @@ def _at_home(
     """What a smart home is told over the broker. Raises ConfigError where there is none."""
     shown: list[Sink] = []
     health, control = status.health, status.control
-    if told := config.actions_on_mqtt:
-        broker = broker_for(config, f"actions.{told[0]}.mqtt_topic")
-        acts = MqttActions(broker, config.device.name, config.actions, lambda: control.mode)
-        shown.append(enter(QueueSink(acts, "mqtt-actions")))
     if config.home_assistant.enabled:
         chosen = config.home_assistant
         settings = HomeSettings(

@@ -46,6 +46,8 @@ class EventKind(str, Enum):
     """More of an answer that has begun; what begins it is a RESULT."""
     ACTION = "action"
     """The background model asks for an action; `text` is its name."""
+    UNDONE = "undone"
+    """An action of the request did not go out, `text` says why; the RESULT after it tells so."""
     KEPT = "kept"
     """A request waits in the outbox until it can be answered. For the dialogue: the model is given
     a RESULT with the words for it."""

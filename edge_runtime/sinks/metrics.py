@@ -170,15 +170,17 @@ class Metrics(NothingHeld):
         )
 
     def _count_delegations(self, record: TurnRecord) -> None:
-        """One that is kept counts as kept, and later as answered too."""
+        """One that is kept counts as kept, and later as answered too. One whose action was not
+        done has failed, whatever is said of it."""
         turn = record.turn
+        undone = {event.id for event in turn.events if event.kind is EventKind.UNDONE}
         for event in turn.events:
             if not event.id.startswith((REQUEST, KEPT)):
                 continue
-            if event.kind is EventKind.RESULT:
+            if event.kind is EventKind.RESULT and event.id not in undone:
                 kept = event.id.endswith(NOTICE)
                 self._delegations.labels("kept" if kept else "answered").inc()
-            elif event.kind is EventKind.FAILED:
+            elif event.kind in (EventKind.FAILED, EventKind.UNDONE):
                 self._delegations.labels("failed").inc()
         if record.request is not None:
             self._asked.inc()

@@ -23,6 +23,7 @@ from edge_runtime.background.commands import NONE, Commands
 from edge_runtime.background.local import LocalBackground
 from edge_runtime.background.transcribe import Transcript
 from edge_runtime.delegation.broker import BrokerSettings
+from edge_runtime.delegation.confirmed import UNREACHABLE_WORDS, ConfirmedBackground
 from edge_runtime.delegation.fallback import FallbackBackground
 from edge_runtime.delegation.kept import Spoken
 from edge_runtime.delegation.outbox import Outbox
@@ -30,7 +31,7 @@ from edge_runtime.delegation.packing import Abilities
 from edge_runtime.delegation.remote import MqttBackground
 from edge_runtime.delegation.wire import Ability
 from edge_runtime.dialogue import DELIVER, Dialogue
-from edge_runtime.interfaces import Sink
+from edge_runtime.interfaces import Background, Sink
 from edge_runtime.loop import Loop, Parts
 from edge_runtime.micro_turn import (
     TURN_SAMPLES,
@@ -46,9 +47,12 @@ from edge_runtime.micro_turn import (
     TurnRecord,
 )
 from edge_runtime.pacing import MonotonicClock, Pacer
+from edge_runtime.sinks.mqtt_actions import MqttActions
 from edge_runtime.voice.mouth import Mouth
 
 PATIENCE_IN_TESTS_S = 0.5
+ACTION_PATIENCE_S = 3.0
+"""For the broker to take an action: a busy machine may be slow."""
 SECOND = 5
 """Micro-turns."""
 
@@ -251,10 +255,12 @@ def talking(
     abilities: Sequence[Ability] = (),
     sinks: Sequence[Sink] = (),
     words: int = 2,
+    house: MqttActions | None = None,
 ) -> Iterator[TalkingDevice]:
     """A device that runs until the end of the block, and is not held up by anything in it.
 
-    It speaks for so many `words` at most: most tests have nothing to wait for.
+    It speaks for so many `words` at most: most tests have nothing to wait for. What it does goes
+    out to the `house`, which the caller acquires.
     """
     clock, stop = MonotonicClock(), threading.Event()
     settings, known = BrokerSettings(url), Abilities("kiosk", tuple(abilities))
@@ -265,7 +271,13 @@ def talking(
         MqttBackground(settings, known, clock, PATIENCE_IN_TESTS_S, outbox) as remote,
         Mouth(Beep(words)) as voice,
     ):
-        background = Noted(remote, local)
+        noted = Noted(remote, local)
+        background: Background = noted
+        if house is not None:
+            background = ConfirmedBackground(
+                noted, house, lambda: UNREACHABLE_WORDS, clock, ACTION_PATIENCE_S
+            )
+            sinks = [*sinks, house]
         dialogue = Dialogue(background, str, actions=actions, keep=keep)
         parts = Parts(
             audio=Room(),
@@ -279,7 +291,7 @@ def talking(
         )
         thread = threading.Thread(target=Loop(parts).run, args=(stop.is_set,))
         thread.start()
-        device = TalkingDevice(remote, model, records, background.asked)
+        device = TalkingDevice(remote, model, records, noted.asked)
         try:
             yield device
             assert_hardly_missed(device.missed, device.now)

@@ -2,35 +2,43 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 
 import numpy as np
 import pytest
 from broker import Broker, Device, needs_mosquitto, running_broker, wait_until
 from chat_server import Call, ChatServer
-from talking_device import Written, talking
+from program import needs_espeak
+from talking_device import ACTION_PATIENCE_S, SECOND, Room, TalkingDevice, Written, talking
 
+from edge_runtime import app
 from edge_runtime.background.answerer import Ears, SkillsAnswerer
 from edge_runtime.background.worker import Worker
-from edge_runtime.config import ActionConfig
+from edge_runtime.config import ActionConfig, Config
 from edge_runtime.delegation.broker import BrokerSettings
+from edge_runtime.delegation.confirmed import UNREACHABLE_WORDS
 from edge_runtime.delegation.wire import Ability
 from edge_runtime.micro_turn import (
     TURN_SAMPLES,
     Action,
     Decision,
+    Delegation,
     EngineOutput,
+    EventKind,
     MicroTurn,
     Timings,
     TurnRecord,
 )
+from edge_runtime.pacing import MonotonicClock
 from edge_runtime.remote_control import Mode
+from edge_runtime.senses import Senses
 from edge_runtime.sinks.mqtt_actions import MqttActions
 
 pytestmark = needs_mosquitto
-LAMP = "zigbee2mqtt/kitchen_lamp/set"
+LAMP, ON = "zigbee2mqtt/kitchen_lamp/set", "The lamp is on."
 ACTIONS = {
     "wave": ActionConfig(mqtt_topic="robot/arm"),
     "stop_motion": ActionConfig(mqtt_topic="robot/base", text="halt"),
@@ -42,6 +50,16 @@ ACTIONS = {
 TOPICS = ("robot/#", "zigbee2mqtt/#")
 
 
+class _JealousBroker(Broker):
+    """It lets a device publish on its own topics only."""
+
+    def settings_text(self) -> str:
+        rights = self._folder / "acl"
+        rights.write_text("topic readwrite edge/#\ntopic read #\n")
+        rights.chmod(0o644)
+        return f"{super().settings_text()}acl_file {rights}\nuser root\n"
+
+
 @pytest.fixture
 def broker(tmp_path: Path) -> Iterator[Broker]:
     with running_broker(tmp_path) as running:
@@ -49,7 +67,8 @@ def broker(tmp_path: Path) -> Iterator[Broker]:
 
 
 def actions_at(broker: Broker, mode: Mode = Mode.NORMAL) -> MqttActions:
-    return MqttActions(BrokerSettings(broker.url), "kiosk", ACTIONS, lambda: mode)
+    settings = BrokerSettings(broker.url)
+    return MqttActions(settings, "kiosk", ACTIONS, lambda: mode, ACTION_PATIENCE_S)
 
 
 def turn(*model: str, asked: tuple[str, ...] = ()) -> TurnRecord:
@@ -113,6 +132,37 @@ def test_an_action_without_a_connection_is_counted_and_not_made_up_for(
             actions.publish(turn(asked=("lamp_on",)))
             client.await_any(lambda: bool(client.messages))
             assert told(client) == [(LAMP, b'{"state": "ON"}')]
+    assert caplog.text.count("wave was not published") == 2, "the second is told at the end"
+
+
+def test_an_action_that_is_not_acknowledged_is_told_and_counted(
+    broker: Broker, caplog: pytest.LogCaptureFixture
+) -> None:
+    actions = actions_at(broker)
+    with actions:
+        wait_until(lambda: actions.connected)
+        broker.send_signal(signal.SIGSTOP)
+        actions.publish(turn(asked=("lamp_on",)))
+        assert actions.outcome("lamp_on", 0) is None
+
+        def given_up() -> bool:
+            actions.publish(turn())  # five times a second, and it watches the connection
+            return not actions.connected
+
+        wait_until(given_up)
+        wait_until(lambda: actions.unsent == 1)
+        assert "ended before the broker acknowledged it" in str(actions.outcome("lamp_on", 0))
+    assert f"lamp_on was not published on {LAMP}" in caplog.text
+
+
+def test_an_action_that_nobody_listens_for_is_told(
+    broker: Broker, caplog: pytest.LogCaptureFixture
+) -> None:
+    with actions_at(broker) as actions:
+        wait_until(lambda: actions.connected)
+        actions.publish(turn("wave"))
+        wait_until(lambda: actions.unsent == 1)
+    assert "wave was not published on robot/arm: nobody listens there" in caplog.text
 
 
 @pytest.mark.parametrize("with_worker", [False, True])
@@ -123,7 +173,7 @@ def test_a_phrase_needs_no_language_model_and_no_worker(broker: Broker, with_wor
         ExitStack() as stack,
         Device(broker, patterns=TOPICS) as house,
         actions,
-        talking(broker.url, abilities=[lamp], sinks=[actions]) as device,
+        talking(broker.url, abilities=[lamp], house=actions) as device,
     ):
         wait_until(lambda: actions.connected)
         if with_worker:
@@ -134,6 +184,147 @@ def test_a_phrase_needs_no_language_model_and_no_worker(broker: Broker, with_wor
         house.await_any(lambda: bool(house.messages))
         device.await_said("There you are.")
         assert told(house) == [(LAMP, b'{"state": "ON"}')]
+
+
+def lamp_of(broker: Broker) -> tuple[MqttActions, AbstractContextManager[TalkingDevice]]:
+    """Where its actions go out, and a device that knows the lamp by a phrase."""
+    lamp = Ability(name="lamp_on", phrases=("turn on the lamp",), answer=ON)
+    actions = actions_at(broker)
+    return actions, talking(broker.url, abilities=[lamp], house=actions)
+
+
+@pytest.mark.parametrize("with_worker", [False, True])
+def test_a_lamp_that_nobody_answers_for_is_not_said_to_be_on(
+    broker: Broker, with_worker: bool
+) -> None:
+    actions, talk = lamp_of(broker)
+    with ExitStack() as stack, actions, talk as device:
+        wait_until(lambda: actions.connected)
+        if with_worker:
+            skills = SkillsAnswerer(Ears(Written))
+            stack.enter_context(Worker(BrokerSettings(broker.url), "w", skills, grace_s=0.1))
+            wait_until(lambda: device.remote.available)
+        request = device.ask("turn on the lamp")
+        device.await_said(UNREACHABLE_WORDS)
+        assert device.texts() == [UNREACHABLE_WORDS]
+        assert ("undone", request) in device.events()
+        with Device(broker, patterns=TOPICS) as house:
+            device.ask("turn on the lamp")
+            house.await_any(lambda: bool(house.messages))
+            device.await_said(ON)
+
+
+def test_without_a_broker_the_lamp_is_said_to_be_out_of_reach_each_time(
+    broker: Broker, caplog: pytest.LogCaptureFixture
+) -> None:
+    actions, talk = lamp_of(broker)
+    with actions, talk as device:
+        wait_until(lambda: actions.connected)
+        broker.kill()
+        wait_until(lambda: not actions.connected)
+        for count in (1, 2):
+            device.ask("turn on the lamp")
+            wait_until(lambda count=count: device.texts() == count * [UNREACHABLE_WORDS])
+        assert actions.unsent == 2
+    assert caplog.text.count(f"lamp_on was not published on {LAMP}: no connection") == 2
+
+
+def test_a_lamp_that_the_device_may_not_switch_is_said_to_be_out_of_reach(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    broker = _JealousBroker(tmp_path)
+    broker.start()
+    try:
+        actions, talk = lamp_of(broker)
+        with actions, talk as device:
+            wait_until(lambda: actions.connected)
+            device.ask("turn on the lamp")
+            device.await_said(UNREACHABLE_WORDS)
+            assert device.texts() == [UNREACHABLE_WORDS]
+    finally:
+        broker.kill()
+    assert f"lamp_on was not published on {LAMP}: the broker refuses it: Not auth" in caplog.text
+
+
+def test_a_lamp_behind_a_dead_link_is_not_said_to_be_on(
+    broker: Broker, caplog: pytest.LogCaptureFixture
+) -> None:
+    actions, talk = lamp_of(broker)
+    with actions, talk as device:
+        wait_until(lambda: actions.connected)
+        broker.send_signal(signal.SIGSTOP)  # the connection stays open
+        device.ask("turn on the lamp")
+        device.await_said(UNREACHABLE_WORDS)
+        broker.kill()
+        broker.start()
+        with Device(broker, patterns=TOPICS) as house:
+            wait_until(lambda: actions.connected)
+            house.send("robot/end", b"")
+            house.await_any(lambda: bool(house.messages))
+            assert told(house) == [("robot/end", b"")]
+        assert device.texts() == [UNREACHABLE_WORDS]
+    assert f"lamp_on was not published on {LAMP}" in caplog.text
+
+
+def test_what_goes_out_another_way_too_is_not_waited_for(broker: Broker) -> None:
+    both = {"come": ActionConfig(mqtt_topic="robot/come", ros_topic="come")}
+    actions = MqttActions(BrokerSettings(broker.url), "kiosk", both, patience_s=ACTION_PATIENCE_S)
+    come = Ability(name="come", phrases=("come over here",), answer="I am coming.")
+    with actions, talking(broker.url, abilities=[come], house=actions) as device:
+        broker.kill()
+        device.ask("come over here")
+        device.await_said("I am coming.")
+        wait_until(lambda: actions.unsent == 1)
+
+
+@needs_espeak
+def test_a_configured_device_does_not_say_that_a_lamp_is_on_before_it_was_told_to(
+    broker: Broker,
+) -> None:
+    """As it is put together: but for the loop, so that nothing goes out."""
+    config = Config.model_validate(
+        {
+            "delegation": {"broker": broker.url},
+            "background": {"recogniser": "none"},
+            "actions": {
+                "lamp_on": {"mqtt_topic": LAMP, "phrases": ["turn on the lamp"], "answer": ON}
+            },
+        }
+    )
+    senses = Senses(Room(), None, MonotonicClock(), realtime=True)
+    with app.device(config, senses) as ready:
+        dialogue = ready.loop._parts.dialogue
+        silence = turn().turn
+        dialogue.listen(silence, Decision(0, "listen", heard="turn on the lamp"))
+        dialogue.delegate(Decision(0, "listen", delegation=Delegation.DELEGATE), silence)
+        said: list[str] = []
+
+        def answered() -> bool:
+            said.extend(one.text for one in dialogue.poll() if one.kind is EventKind.RESULT)
+            return bool(said)
+
+        wait_until(answered)
+    assert said[0].startswith(("I cannot reach", "That did not work"))
+
+
+def test_an_agent_does_not_say_done_of_a_lamp_that_was_not_reached(broker: Broker) -> None:
+    pytest.importorskip("pydantic_ai", reason="the agent needs its extra")
+    from edge_runtime.background.agent import AgentAnswerer
+    from edge_runtime.background.agent_config import AgentConfig
+
+    actions, talk = lamp_of(broker)
+    with (
+        ChatServer([Call("lamp_on")], [ON]) as server,
+        AgentAnswerer(AgentConfig(model="tiny", base_url=server.url)) as agent,
+        Worker(BrokerSettings(broker.url), "w", agent, grace_s=0.1),
+        actions,
+        talk as device,
+    ):
+        wait_until(lambda: device.remote.available and actions.connected)
+        device.ask("put the kitchen lamp on")
+        device.await_said(UNREACHABLE_WORDS)
+        device.await_turns(SECOND)
+        assert device.texts() == [UNREACHABLE_WORDS]
 
 
 def test_an_agent_switches_the_lamp_that_the_configuration_describes(broker: Broker) -> None:
@@ -151,7 +342,7 @@ def test_an_agent_switches_the_lamp_that_the_configuration_describes(broker: Bro
         Worker(BrokerSettings(broker.url), "w", agent, grace_s=0.1),
         Device(broker, patterns=TOPICS) as house,
         actions,
-        talking(broker.url, abilities=known, sinks=[actions]) as device,
+        talking(broker.url, abilities=known, house=actions) as device,
     ):
         wait_until(lambda: device.remote.available and actions.connected)
         device.ask("put the kitchen lamp on")

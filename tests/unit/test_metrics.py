@@ -183,6 +183,15 @@ def test_delegations_by_their_end(run: Run) -> None:
     assert run.figures()["edge_delegations_total{outcome=answered}"] == 2
 
 
+def test_a_question_whose_action_was_not_done_has_failed_though_that_is_told(run: Run) -> None:
+    run.turn(asks="request-1")
+    undone = Event(EventKind.UNDONE, "request-1", "no connection")
+    run.turn(events=(undone, Event(EventKind.RESULT, "request-1", "I cannot reach that.")))
+    found = run.figures()
+    assert found["edge_delegations_total{outcome=failed}"] == 1
+    assert found["edge_delegations_total{outcome=answered}"] == 0
+
+
 def test_a_response_is_timed_from_the_last_word(run: Run) -> None:
     run.turn(heard="what time")
     run.turn()
