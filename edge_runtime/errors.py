@@ -47,5 +47,9 @@ class BackgroundError(EdgeRuntimeError):
     """A delegated request could not be taken."""
 
 
+class NotKnownError(BackgroundError):
+    """Whoever was asked does not know it; somebody else may."""
+
+
 class WireError(EdgeRuntimeError):
     """A payload or a topic from outside does not follow the protocol; it is counted and ignored."""

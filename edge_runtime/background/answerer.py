@@ -13,10 +13,11 @@ from typing import Protocol
 from typing_extensions import Self
 
 from edge_runtime.background.commands import NONE, Commands
-from edge_runtime.background.skills import TIMER, Skills
+from edge_runtime.background.skills import TIMER, UNKNOWN, Skills
 from edge_runtime.background.timers import Timers
 from edge_runtime.background.transcribe import Transcriber, Transcript
 from edge_runtime.delegation.wire import ReplyKind, RequestMessage, unpack_letters
+from edge_runtime.errors import NotKnownError
 from edge_runtime.interfaces import NothingHeld
 from edge_runtime.micro_turn import Letters, Pcm
 
@@ -36,9 +37,10 @@ class Answerer(Protocol):
         """Answer one request; called on several threads at once.
 
         `pcm` is the request's sound, float32 (n,), 16 kHz, empty without one. The answer ends with
-        one RESULT, FAILED or YOURS; an exception counts as FAILED. Once `cancelled` is set no one
-        waits any more: return soon, and do nothing that lasts. `request.device` is who really asks,
-        and `request.deadline_s` what is left of the time.
+        one RESULT, FAILED or YOURS; an exception counts as FAILED, and NotKnownError tells that
+        this worker need not be asked again. Once `cancelled` is set no one waits any more: return
+        soon, and do nothing that lasts. `request.device` is who really asks, and
+        `request.deadline_s` what is left of the time.
         """
         ...
 
@@ -105,6 +107,8 @@ class SkillsAnswerer(NothingHeld):
         if said.skill == TIMER:
             reply(ReplyKind.YOURS, heard)
             return
+        if request.keep and said.skill == UNKNOWN:  # "I do not know" would end it
+            raise NotKnownError("no skill here knows what is to be kept")
         if said.action:
             reply(ReplyKind.ACTION, action=said.action)
         reply(ReplyKind.RESULT, said.text)

@@ -66,11 +66,19 @@ def encode_reply(
     worker: str,
     action: str | None = None,
     again: bool = False,
+    unknown: bool = False,
 ) -> bytes:
     """Raises BackgroundError: too long, or not what the wire format allows."""
     try:
         message = wire.ReplyMessage(
-            id=name, seq=seq, kind=kind, text=text, action=action, worker=worker, again=again
+            id=name,
+            seq=seq,
+            kind=kind,
+            text=text,
+            action=action,
+            worker=worker,
+            again=again,
+            unknown=unknown,
         )
     except ValidationError as error:
         raise BackgroundError(f"not a reply: {error.errors()[0]['msg']}") from None

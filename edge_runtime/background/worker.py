@@ -23,7 +23,7 @@ from edge_runtime.delegation import wire
 from edge_runtime.delegation.broker import BrokerSettings
 from edge_runtime.delegation.mqtt import Arrival, ConnectionState, MqttConnection, Outgoing
 from edge_runtime.delegation.wire import ReplyKind
-from edge_runtime.errors import BackgroundError, ConfigError, WireError
+from edge_runtime.errors import BackgroundError, ConfigError, NotKnownError, WireError
 
 log = logging.getLogger(__name__)
 SLOTS, WAITING = 4, 8
@@ -194,13 +194,21 @@ class Worker:
 
     # -- replies ---------------------------------------------------------------
 
-    def _tell(self, job: Job, kind: ReplyKind, text: str = "", action: str | None = None) -> None:
+    def _tell(
+        self,
+        job: Job,
+        kind: ReplyKind,
+        text: str = "",
+        action: str | None = None,
+        unknown: bool = False,
+    ) -> None:
         """The next reply, unless the job has ended. Raises BackgroundError if it is too long."""
         with self._changed:
             if job.request is None:
                 return
-            again = kind is ReplyKind.FAILED and text == STOPPING
-            payload = encode_reply(job.id, len(job.replies), kind, text, self.name, action, again)
+            again = unknown or (kind is ReplyKind.FAILED and text == STOPPING)
+            seq = len(job.replies)
+            payload = encode_reply(job.id, seq, kind, text, self.name, action, again, unknown)
             job.replies.append(payload)
             job.failed = kind is ReplyKind.FAILED
             if kind in LAST:
@@ -269,6 +277,8 @@ class Worker:
         except WireError as error:
             self._count_bad(f"edge/{job.address.device}/requests", error)
             self._tell(job, ReplyKind.FAILED, f"the request was not understood: {error}")
+        except NotKnownError as error:
+            self._tell(job, ReplyKind.FAILED, str(error), unknown=True)
         except Exception as error:
             log.warning("request %s of %s failed", job.id, job.address.device, exc_info=True)
             self._tell(job, ReplyKind.FAILED, (str(error) or repr(error))[:500])

@@ -18,7 +18,7 @@ from edge_runtime.micro_turn import Event, EventKind, TurnRecord
 
 log = logging.getLogger(__name__)
 RETRY_NS = 30_000_000_000
-"""After a worker has failed. A link that comes back is worth trying at once."""
+"""After a worker has failed. One that comes is worth trying at once."""
 MAX_OUT = 4
 """Kept requests at a worker at the same time: there may be people who wait for theirs."""
 
@@ -32,6 +32,8 @@ class _Entry:
     acted: bool = False
     next_ns: int = 0
     pieces: list[str] = field(default_factory=list)
+    unknown_to: set[str] = field(default_factory=set)
+    """Workers that do not know the answer."""
 
 
 class Kept:
@@ -89,20 +91,34 @@ class Kept:
         entry.promised, entry.out = True, False
         return True
 
-    def due(self, now_ns: int) -> list[str]:
-        """Those to be sent now; each counts as out until `settle` sees its end."""
+    def due(self, now_ns: int, workers: set[str]) -> list[str]:
+        """Those to be sent now, while these `workers` are there; each counts as out until `settle`
+        sees its end."""
         out = sum(entry.out for entry in self._entries.values())
         found: list[str] = []
         for id, entry in self._entries.items():
             waits = entry.promised and not entry.out and not entry.answered
-            if waits and entry.next_ns <= now_ns and out + len(found) < MAX_OUT:
+            may_go = entry.next_ns <= now_ns and self.askable(id, workers)
+            if waits and may_go and out + len(found) < MAX_OUT:
                 entry.out = True
                 found.append(id)
         return found
 
-    def link_up(self) -> None:
+    def came(self, worker: str) -> None:
+        """It was not there before, or was another one of this name."""
         for entry in self._entries.values():
+            entry.unknown_to.discard(worker)
             entry.next_ns = 0
+
+    def unknown_to(self, id: str, worker: str) -> None:
+        """The worker does not know the answer."""
+        if (entry := self._entries.get(id)) is not None:
+            entry.unknown_to.add(worker)
+
+    def askable(self, id: str, workers: set[str]) -> set[str]:
+        """Those of the `workers` that may know the answer."""
+        entry = self._entries.get(id)
+        return workers if entry is None else workers - entry.unknown_to
 
     def message(self, id: str) -> tuple[bytes, float] | None:
         """On the outbox's thread: what `write` was given, and its age in seconds."""

@@ -203,7 +203,7 @@ class MqttBackground:
     def _send_due(self, now_ns: int) -> None:
         if self._kept is None or not self.available:
             return
-        for name in self._kept.due(now_ns):
+        for name in self._kept.due(now_ns, self._workers):
             out = _Out(DelegatedRequest(name, now_ns + KEPT_DEADLINE_NS))
             self._open[name] = out
             self._tasks.put(partial(self._send_kept, name, out))
@@ -319,6 +319,8 @@ class MqttBackground:
                 log.debug("a late or unknown reply: %s", reply.id)
                 return
             out.accept_by_ns = None
+            if reply.unknown and self._kept is not None:
+                self._kept.unknown_to(out.state.id, reply.worker)
             if reply.kind is wire.ReplyKind.FAILED and reply.again:
                 self._lose(reply.id, out, reply.text)
             else:
@@ -339,6 +341,8 @@ class MqttBackground:
             self._count_bad(arrival.topic, error)
         online = status is not None and status.state == "online"
         with self._lock:
+            if online and worker not in self._workers and self._kept is not None:
+                self._kept.came(worker)
             (self._workers.add if online else self._workers.discard)(worker)
             self._tell_link()
             if status is None or status.state == "offline":
@@ -362,8 +366,6 @@ class MqttBackground:
         self._told_link = self.available
         self._events.append(Event(EventKind.LINK_UP if self._told_link else EventKind.LINK_DOWN))
         if self._told_link:
-            if self._kept is not None:
-                self._kept.link_up()
             self._tasks.put(self._cancel_abandoned)
 
     def _cancel_abandoned(self) -> None:
@@ -377,6 +379,8 @@ class MqttBackground:
         or it has failed."""
         out.accept_by_ns = None
         request, others = out.request, self._workers - {out.state.worker}
+        if self._kept is not None:
+            others = self._kept.askable(out.state.id, others)
         if not out.state.worker:
             others = self._workers if len(self._workers) > 1 else set()
         may_ask = bool(others) and out.tries < TRIES

@@ -136,6 +136,9 @@ class ReplyMessage(_Payload):
     worker: str = Field("", max_length=128)
     again: bool = False
     """With `failed`: nothing is wrong with the request, and another worker may answer it."""
+    unknown: bool = False
+    """With `failed`: this worker does not know the answer to what is to be kept, and need not be
+    asked again."""
 
 
 class CancelMessage(_Payload):

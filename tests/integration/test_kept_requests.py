@@ -13,14 +13,17 @@ from pathlib import Path
 import pytest
 from asker import Asker, asking, working
 from broker import PATIENCE_S, Broker, needs_mosquitto, wait_until
+from broker import Device as House
 from echo_worker import HOLD, Echo
+from talking_device import Written
 
-from edge_runtime.background.commands import NONE, Commands
+from edge_runtime.background.answerer import Ears, SkillsAnswerer
 from edge_runtime.background.local import LocalBackground
-from edge_runtime.background.transcribe import Transcript
+from edge_runtime.background.worker import Worker
+from edge_runtime.delegation.broker import BrokerSettings
 from edge_runtime.delegation.outbox import Outbox, Row
 from edge_runtime.delegation.remote import MAX_UNSENT
-from edge_runtime.micro_turn import EventKind, Letters, Pcm
+from edge_runtime.micro_turn import EventKind
 from edge_runtime.pacing import MonotonicClock, VirtualClock
 
 pytestmark = needs_mosquitto
@@ -199,20 +202,6 @@ def test_a_link_lost_in_the_middle_costs_nothing_and_the_work_is_done_once(
 
 
 def test_what_the_device_can_do_itself_needs_no_worker(broker: Broker, path: Path) -> None:
-    class Written:
-        """A recogniser that believes the interaction model's spelling."""
-
-        def load(self) -> None: ...
-
-        def transcribe(
-            self,
-            pcm: Pcm,
-            rough: str = "",
-            commands: Commands = NONE,
-            letters: Letters | None = None,
-        ) -> Transcript:
-            return Transcript(rough, True, 1.0)
-
     clock = MonotonicClock()
     with LocalBackground(Written(), clock) as local, keeping(broker, path) as device:
         here = Asker(device.remote, local)
@@ -282,6 +271,90 @@ def test_a_worker_that_fails_is_asked_again_after_a_while(broker: Broker, path: 
         clock.sleep_until(62_000_000_000)
         assert device.await_kind("kept-1", RESULT).text == "kiosk said raise"
     assert device.kinds("kept-1").count("result") == 1
+
+
+EMMA = "remind me to call emma in six"
+NOT_KNOWN = b'"unknown":true'
+
+
+@contextmanager
+def unlearned(broker: Broker) -> Iterator[None]:
+    """A worker without a language model."""
+    with Worker(BrokerSettings(broker.url), "skills", SkillsAnswerer(Ears(Written)), grace_s=0.1):
+        yield
+
+
+def not_known(house: House) -> int:
+    """How often a worker has said that it does not know."""
+    return sum(NOT_KNOWN in one.payload for one in house.messages)
+
+
+def test_what_a_worker_does_not_know_is_kept_for_one_that_does(broker: Broker, path: Path) -> None:
+    clock = VirtualClock()
+    with keeping(broker, path, clock) as device:
+        device.ask("kept-1", EMMA, keep=True)
+        device.await_kind("kept-1", KEPT)
+
+        def out() -> bool:
+            """It is at a worker."""
+            assert device.remote._kept is not None
+            return device.remote._kept._entries["kept-1"].out
+
+        broker.start()
+        with House(broker) as house, unlearned(broker):
+            wait_until(lambda: device.kinds("kept-1") == ["kept"] and not_known(house) == 1)
+            wait_until(lambda: not out())
+            for minutes in range(1, 4):
+                clock.sleep_until(minutes * 60_000_000_000)
+                device.ask(f"request-{minutes}", "what is two plus two")
+                device.await_kind(f"request-{minutes}", RESULT)
+            assert not_known(house) == 1, "it need not be asked again"
+            assert rows(path) == [Row("kept-1", EMMA, None)]
+            with working(broker):
+
+                def answered() -> bool:
+                    if not out():  # the other one was asked again
+                        clock.sleep_until(clock.now_ns() + 31_000_000_000)
+                    return "result" in device.kinds("kept-1")
+
+                wait_until(answered)
+                assert device.kinds("kept-1") == ["kept", "result"]
+                assert device.await_kind("kept-1", RESULT).text == f"kiosk said {EMMA}"
+
+
+def test_what_a_worker_that_is_there_does_not_know_is_kept(broker: Broker, path: Path) -> None:
+    broker.start()
+    with (
+        LocalBackground(Written(), MonotonicClock()) as here,
+        asking(broker, Outbox(path, HOUR_S), local=here) as device,
+        House(broker) as house,
+    ):
+        with unlearned(broker):
+            wait_until(lambda: device.remote.available)
+            device.ask("kept-1", EMMA, keep=True)
+            device.await_kind("kept-1", KEPT)
+            assert "result" not in device.kinds("kept-1") and not_known(house) == 1
+        wait_until(lambda: not device.remote.available)
+        with working(broker, "skills"):  # the same name, and another head
+            assert device.await_kind("kept-1", RESULT).text == f"kiosk said {EMMA}"
+
+
+def test_of_two_workers_the_one_that_knows_answers(broker: Broker, path: Path) -> None:
+    broker.start()
+    with keeping(broker, path) as device, unlearned(broker), working(broker):
+        wait_until(lambda: device.remote.workers == 2)
+        for number in range(4):
+            name = f"kept-{number}"
+            device.ask(name, f"{EMMA} {number}", keep=True)
+            assert device.await_kind(name, RESULT).text == f"kiosk said {EMMA} {number}"
+
+
+def test_what_need_not_be_kept_is_told_not_to_be_known(broker: Broker, path: Path) -> None:
+    broker.start()
+    with keeping(broker, path) as device, unlearned(broker):
+        wait_until(lambda: device.remote.available)
+        device.ask("request-1", EMMA)
+        assert "I do not know" in device.await_kind("request-1", RESULT).text
 
 
 def test_a_full_disk_is_no_reason_to_stay_silent(broker: Broker, path: Path) -> None:
