@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+import re
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -25,6 +26,7 @@ from edge_runtime.micro_turn import TURN_MS, TurnRecord
 from edge_runtime.remote_control import Mode, Moment, RemoteControl
 from edge_runtime.sinks import home_assistant_discovery as home
 from edge_runtime.sinks.acts import acts
+from edge_runtime.sparing_log import SparingLog
 
 log = logging.getLogger(__name__)
 LONGEST_COMMAND = 4_000
@@ -39,6 +41,19 @@ PAUSE_TURNS = 2_000 // TURN_MS
 """What is heard after such a pause begins anew."""
 STEP_DEG = 15
 """A bearing is rounded to this, or it would never rest."""
+_SWITCH = (home.ON, home.OFF)
+PAYLOADS: Mapping[str, tuple[str, ...]] = {
+    home.STOP: (home.PRESS,),
+    home.TEXT: (),
+    home.NOTIFY: (),
+    home.QUIET: _SWITCH,
+    home.MICROPHONE: _SWITCH,
+    home.CAMERA: _SWITCH,
+}
+"""By command: what it may be given; nothing stands for any text."""
+_WORD = re.compile(r"[\w-]{1,16}", re.ASCII)
+_FIGURES = re.compile(r"'[^']*'|\d+")
+"""Differs from one warning to the next of the same reason."""
 PATIENCE_S = 10.0
 EVENT_EXPIRY_S = 5.0
 
@@ -102,6 +117,7 @@ class HomeAssistant:
         """Micro-turns since a word was heard."""
         self._published: dict[str, Any] = {}
         self._published_s = -math.inf
+        self._warnings = SparingLog(log)
         self.bad_commands = 0
 
     def __enter__(self) -> Self:
@@ -115,12 +131,14 @@ class HomeAssistant:
         trace: TracebackType | None,
     ) -> None:
         self._connection.__exit__(kind, error, trace)
+        self._warnings.tell(at_end=True)
 
     def publish(self, record: TurnRecord) -> None:
         self._tell_actions(record)
         with self._lock:
             self._note(record)
         self._show(at_once=record.decision.stop)
+        self._warnings.tell()
 
     def _tell_actions(self, record: TurnRecord) -> None:
         """Events are for those who listen when they happen: not retained, and not kept."""
@@ -230,27 +248,32 @@ class HomeAssistant:
             self._obey(name, _text(arrival.payload))
         except (InputError, WireError) as error:
             self.bad_commands += 1
-            level = logging.WARNING if self.bad_commands == 1 else logging.DEBUG
-            log.log(level, "the command %r was not obeyed: %s", name, error)
+            reason = str(error)
+            kind = f"{name if name in PAYLOADS else ''} {_FIGURES.sub('', reason)}"
+            self._warnings.warn(kind, f"the command {_shown(name)} was not obeyed: {reason}")
         self._show(at_once=True)
 
     def _obey(self, name: str, text: str) -> None:
         """Raises InputError or WireError, and then nothing was done."""
-        control = self._control
-        if name == home.STOP and text == home.PRESS:
+        if name not in PAYLOADS:
+            known = ", ".join(sorted(PAYLOADS))
+            raise WireError(f"there is no such command, but there are {known}")
+        if PAYLOADS[name] and text not in PAYLOADS[name]:
+            wanted = " or ".join(PAYLOADS[name])
+            raise WireError(f"its payload must be {wanted}; it is {_shown(text)}")
+        control, on = self._control, text == home.ON
+        if name == home.STOP:
             control.stop()
         elif name == home.TEXT:
             control.say(text)
         elif name == home.NOTIFY:
             control.say(text, Moment.FITTING)
-        elif name == home.QUIET and text in (home.ON, home.OFF):
-            control.set_mode(Mode.QUIET if text == home.ON else Mode.NORMAL)
-        elif name == home.MICROPHONE and text in (home.ON, home.OFF):
-            control.switch_microphone(text == home.ON)
-        elif name == home.CAMERA and text in (home.ON, home.OFF):
-            control.switch_camera(text == home.ON)
-        else:
-            raise WireError("it is not known, or its payload is not")
+        elif name == home.QUIET:
+            control.set_mode(Mode.QUIET if on else Mode.NORMAL)
+        elif name == home.MICROPHONE:
+            control.switch_microphone(on)
+        elif name == home.CAMERA:
+            control.switch_camera(on)
 
 
 def forget(broker: BrokerSettings, device: str, prefix: str) -> None:
@@ -300,8 +323,15 @@ def _topics(device: str, prefix: str) -> home.HomeTopics:
 
 def _text(payload: bytes) -> str:
     if len(payload) > LONGEST_COMMAND:
-        raise WireError(f"{len(payload)} bytes, and at most {LONGEST_COMMAND} are taken")
+        raise WireError(
+            f"its payload has {len(payload)} bytes, and at most {LONGEST_COMMAND} are taken"
+        )
     try:
         return payload.decode()
-    except UnicodeDecodeError as error:
-        raise WireError(f"not UTF-8: {error}") from None
+    except UnicodeDecodeError:
+        raise WireError(f"its payload of {len(payload)} bytes is not UTF-8") from None
+
+
+def _shown(text: str) -> str:
+    """For the log, which must not hold what was to be said: no more than a word."""
+    return repr(text) if _WORD.fullmatch(text) else f"of {len(text)} characters"

@@ -269,6 +269,49 @@ def test_a_bad_command_is_counted_and_ignored(broker: Broker, case: str) -> None
         await_state(client, quiet="ON")
 
 
+WHY = [
+    (
+        "quiet",
+        b"on",
+        "'quiet' was not obeyed: its payload must be ON or OFF; it is 'on'",
+    ),
+    ("stop", b"halt at once", "its payload must be PRESS; it is of 12 characters"),
+    ("say", b"my secret", "The device is in mode quiet and says nothing: set the mode to normal"),
+    ("say", b"secret \xff", "'say' was not obeyed: its payload of 8 bytes is not UTF-8"),
+    ("say", b"secret" * 500_000, "its payload has 3000000 bytes, and at most 4000 are taken"),
+    ("microphone", b"OFF", "This device has no microphone that can be switched"),
+    (
+        "bogus",
+        b"OFF",
+        "'bogus' was not obeyed: there is no such command, but there are camera,",
+    ),
+]
+
+
+def test_each_command_that_is_not_obeyed_is_told_with_the_reason_and_not_what_was_to_be_said(
+    broker: Broker, caplog: pytest.LogCaptureFixture
+) -> None:
+    house = House(broker)
+    house.control.set_mode(Mode.QUIET)
+    with Device(broker, patterns=ALL) as client, house.home:
+        client.await_any(lambda: newest(client, STATE))
+        for again in (1, 2, 3):
+            for name, payload, _ in WHY:
+                order(client, name, payload)
+            wait_until(lambda again=again: house.home.bad_commands == again * len(WHY))
+        told = [text for text in caplog.messages if "was not obeyed" in text]
+        assert len(told) == len(WHY), "each once a minute"
+        for _, _, why in WHY:
+            assert any(why in text for text in told), (why, told)
+        order(client, "say", b"x" * 1001)
+        order(client, "say", b"x" * 1002)
+        wait_until(lambda: house.home.bad_commands == 3 * len(WHY) + 2)
+    told = [text for text in caplog.messages if "was not obeyed" in text]
+    assert sum("(2 times since it was last told)" in text for text in told) == len(WHY)
+    assert sum("not 1001: shorten it" in text for text in told) == 1, "the same reason"
+    assert "secret" not in caplog.text
+
+
 def test_a_retained_command_is_not_obeyed_at_every_start(broker: Broker) -> None:
     house = House(broker)
     with Device(broker, patterns=ALL) as client:
