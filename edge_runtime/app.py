@@ -68,7 +68,12 @@ from edge_runtime.sinks.dds import DdsWire
 from edge_runtime.sinks.diagnostics import diagnostics
 from edge_runtime.sinks.home_assistant import PRESENT, HomeAssistant, HomeSettings
 from edge_runtime.sinks.messages import TurnMessages, action_topics
-from edge_runtime.sinks.metrics import Metrics
+from edge_runtime.sinks.metrics import (
+    ACTIONS_LOST,
+    COMMANDS_REFUSED,
+    PAYLOADS_IGNORED,
+    Metrics,
+)
 from edge_runtime.sinks.mqtt_actions import MqttActions
 from edge_runtime.sinks.queue import QueueSink
 from edge_runtime.sinks.recorder import Recorder
@@ -86,6 +91,8 @@ from edge_runtime.voice.piper import PiperSynthesizer
 log = logging.getLogger(__name__)
 RECORDER_QUEUE = 256
 """Turns that may wait for the disk: 51 s."""
+Tallies = dict[str, Callable[[], int]]
+"""What is counted, for the metrics: each part adds its own."""
 
 
 def engine_for(config: Config, on_phase: Callable[[Phase], None] | None = None) -> ModelEngine:
@@ -173,7 +180,8 @@ def device(
         voice = enter(Mouth(synthesizer_for(config), block=not senses.realtime))
         abilities = abilities_of(config, manifest)
         actions = tuple(one.name for one in abilities)
-        background, noted = _background(config, senses, abilities, enter)
+        tallies: Tallies = {}
+        background, noted = _background(config, senses, abilities, tallies, enter)
         statistics = enter(Statistics())
         # The camera first: it takes a second, and the sound of that second would be lost.
         one_source: object = senses.audio
@@ -187,9 +195,11 @@ def device(
         bodies: list[TopicsSink] = []
         if senses.realtime and not senses.staged:
             bodies += [_dds_topics(config, health, control, enter)] if config.ros.dds else []
-            all_sinks += [*bodies, *_at_home(config, senses, status, manifest, actions, enter)]
+            shown = _at_home(config, senses, status, manifest, actions, tallies, enter)
+            all_sinks += [*bodies, *shown]
         if acts is not None:
             all_sinks.append(enter(QueueSink(acts, "mqtt-actions")))
+            tallies[ACTIONS_LOST] = lambda: acts.unsent
             background = ConfirmedBackground(
                 background,
                 acts,
@@ -200,7 +210,7 @@ def device(
         recording = _recording(config, engine.identity, out, health, must_record)
         all_sinks += [enter(sink) for sink in _files(recording, out, senses.realtime)]
         if senses.realtime:
-            all_sinks += _watched(config, senses, status, all_sinks, recording, enter)
+            all_sinks += _watched(config, senses, status, all_sinks, recording, tallies, enter)
         stack.callback(control.disconnect)
         _connect_switches(senses, control)
         parts = Parts(
@@ -294,7 +304,11 @@ def abilities_of(config: Config, manifest: Manifest) -> tuple[Ability, ...]:
 
 
 def _background(
-    config: Config, senses: Senses, abilities: Sequence[Ability], enter: Callable[[Any], Any]
+    config: Config,
+    senses: Senses,
+    abilities: Sequence[Ability],
+    tallies: Tallies,
+    enter: Callable[[Any], Any],
 ) -> tuple[Background, list[Sink]]:
     """The device's own skills, behind the workers of a broker where one is configured; and the
     sinks that go with them."""
@@ -320,6 +334,7 @@ def _background(
     remote = enter(
         MqttBackground(broker_for(config), known, senses.clock, chosen.patience_s, outbox=outbox)
     )
+    tallies[PAYLOADS_IGNORED] = lambda: remote.bad_payloads
     return FallbackBackground(remote, local), [Spoken(remote.spoken)]
 
 
@@ -361,6 +376,7 @@ def _watched(
     status: DeviceStatus,
     sinks: Sequence[Sink],
     recording: Recorder | Rotation | None,
+    tallies: Tallies,
     enter: Callable[[Any], Any],
 ) -> list[Sink]:
     """Figures and health over HTTP, as far as the configuration wants them."""
@@ -372,7 +388,9 @@ def _watched(
         sound, eye = sound_status_of(senses), camera_state(senses)
         again, fade_ms = camera_reopened(senses), config.loop.fade_ms
         files = recording if isinstance(recording, Rotation) else None
-        metrics = enter(Metrics(health, control, queues, sound, fade_ms, eye, again, files))
+        metrics = enter(
+            Metrics(health, control, queues, sound, fade_ms, eye, again, files, tallies)
+        )
         shown.append(metrics)
     if config.http.port is not None:
         pages = metrics.text if metrics is not None else None
@@ -401,6 +419,7 @@ def _at_home(
     status: DeviceStatus,
     manifest: Manifest,
     actions: tuple[str, ...],
+    tallies: Tallies,
     enter: Callable[[Any], Any],
 ) -> list[Sink]:
     """What a smart home is told over the broker. Raises ConfigError where there is none."""
@@ -422,6 +441,7 @@ def _at_home(
         broker = broker_for(config, "home_assistant.enabled")
         home = HomeAssistant(broker, settings, control, health)
         shown.append(enter(QueueSink(home, "home-assistant")))
+        tallies[COMMANDS_REFUSED] = lambda: home.bad_commands
     return shown
 
 

@@ -5,7 +5,8 @@ Names follow https://prometheus.io/docs/practices/naming/: base units, `_total` 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from typing_extensions import Self
@@ -31,6 +32,14 @@ RESPONSE_S = (0.2, 0.4, 0.6, 0.8, 1.0, 1.4, 2.0, 3.0, 5.0, 10.0)
 STOP_S = (0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0, 1.5, 2.0)
 FORGET_S = 10.0
 """What was heard longer ago is not what is answered now."""
+ACTIONS_LOST, COMMANDS_REFUSED = "edge_actions_lost", "edge_commands_refused"
+PAYLOADS_IGNORED = "edge_payloads_ignored"
+TALLIES = {
+    ACTIONS_LOST: "Actions that reached nobody over MQTT.",
+    COMMANDS_REFUSED: "Commands over MQTT that were not obeyed.",
+    PAYLOADS_IGNORED: "Messages of workers that were none.",
+}
+"""What others count."""
 
 
 class Metrics(NothingHeld):
@@ -38,8 +47,9 @@ class Metrics(NothingHeld):
 
     `queues` are those whose depth shall be known; `sound` tells how microphone and loudspeaker are,
     where these are devices of this machine; `camera_state` tells what a camera is worth, and
-    `camera_reopened` how often it was opened again; `recording` is the configured one. Entering
-    raises ConfigError without prometheus_client.
+    `camera_reopened` how often it was opened again; `recording` is the configured one; `tallies`
+    are those of TALLIES that are counted here. Entering raises ConfigError without
+    prometheus_client.
     """
 
     def __init__(
@@ -52,11 +62,13 @@ class Metrics(NothingHeld):
         camera_state: Callable[[], CameraState] | None = None,
         camera_reopened: Callable[[], int] | None = None,
         recording: Rotation | None = None,
+        tallies: Mapping[str, Callable[[], int]] = MappingProxyType({}),
     ) -> None:
         self._health, self._control = health, control
         self._queues, self._sound, self._fade_s = queues, sound, fade_ms / 1000
         self._camera_state, self._camera_reopened = camera_state, camera_reopened
         self._recording = recording
+        self._tallies = tallies
         self._registry: Any = None
         self._heard_s: float | None = None
         """How long ago the person was last heard (in the model's own transcript)."""
@@ -138,6 +150,8 @@ class Metrics(NothingHeld):
             lost.add_metric([queue.name], queue.dropped)
         yield depth
         yield lost
+        for name, count in self._tallies.items():
+            yield CounterMetricFamily(name, TALLIES[name], count())
         if self._sound is not None:
             yield from _sound_figures(self._sound())
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import signal
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack
+from importlib.util import find_spec
 from pathlib import Path
+from urllib.request import urlopen
 
 import numpy as np
 import pytest
-from broker import Broker, Device, needs_mosquitto, running_broker, wait_until
+from broker import Broker, Device, free_port, needs_mosquitto, running_broker, wait_until
 from chat_server import Call, ChatServer
 from program import needs_espeak
 from talking_device import ACTION_PATIENCE_S, SECOND, Room, TalkingDevice, Written, talking
@@ -278,6 +280,7 @@ def test_what_goes_out_another_way_too_is_not_waited_for(broker: Broker) -> None
 
 
 @needs_espeak
+@pytest.mark.skipif(find_spec("prometheus_client") is None, reason="the metrics need their extra")
 def test_a_configured_device_does_not_say_that_a_lamp_is_on_before_it_was_told_to(
     broker: Broker,
 ) -> None:
@@ -286,6 +289,8 @@ def test_a_configured_device_does_not_say_that_a_lamp_is_on_before_it_was_told_t
         {
             "delegation": {"broker": broker.url},
             "background": {"recogniser": "none"},
+            "home_assistant": {"enabled": True},
+            "http": {"port": free_port(), "metrics": True},
             "actions": {
                 "lamp_on": {"mqtt_topic": LAMP, "phrases": ["turn on the lamp"], "answer": ON}
             },
@@ -304,6 +309,10 @@ def test_a_configured_device_does_not_say_that_a_lamp_is_on_before_it_was_told_t
             return bool(said)
 
         wait_until(answered)
+        with urlopen(f"http://127.0.0.1:{config.http.port}/metrics", timeout=30) as page:
+            figures = page.read().decode()
+    for name in ("actions_lost", "commands_refused", "payloads_ignored"):
+        assert f"edge_{name}_total 0.0" in figures
     assert said[0].startswith(("I cannot reach", "That did not work"))
 
 

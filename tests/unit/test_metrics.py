@@ -30,7 +30,7 @@ from edge_runtime.micro_turn import (
     VoiceState,
 )
 from edge_runtime.remote_control import RemoteControl
-from edge_runtime.sinks.metrics import Metrics
+from edge_runtime.sinks.metrics import TALLIES, Metrics
 from edge_runtime.sinks.queue import QueueSink
 from edge_runtime.sinks.recorder import Recorder
 from edge_runtime.sinks.rotation import Limits, Rotation
@@ -181,6 +181,17 @@ def test_delegations_by_their_end(run: Run) -> None:
         assert found[f"edge_delegations_total{{outcome={outcome}}}"] == 1
     run.turn(events=(Event(EventKind.RESULT, "kept-4"),))
     assert run.figures()["edge_delegations_total{outcome=answered}"] == 2
+
+
+def test_what_others_count_is_read_when_it_is_asked_for(health: HealthMonitor) -> None:
+    count = 2
+    tallies = {name: lambda: count for name in TALLIES}
+    with Metrics(health, RemoteControl(), tallies=tallies) as sink:
+        run = Run(sink)
+        count = 3
+        found = run.figures()
+    for name in ("edge_actions_lost", "edge_commands_refused", "edge_payloads_ignored"):
+        assert found[f"{name}_total"] == 3
 
 
 def test_a_question_whose_action_was_not_done_has_failed_though_that_is_told(run: Run) -> None:
