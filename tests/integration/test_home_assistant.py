@@ -312,6 +312,18 @@ def test_each_command_that_is_not_obeyed_is_told_with_the_reason_and_not_what_wa
     assert "secret" not in caplog.text
 
 
+def test_every_command_and_every_value_is_documented(broker: Broker, repository: Path) -> None:
+    text = (repository / "docs" / "home-assistant.md").read_text(encoding="utf-8")
+    for name, payloads in home_assistant.PAYLOADS.items():
+        given = ", ".join(f"`{payload}`" for payload in payloads) or "a text"
+        assert f"| `edge/<name>/home/{name}/set` | {given} |" in text
+    house = House(broker, tell_heard=True, sees=True)
+    with Device(broker, patterns=ALL) as client, house.home:
+        state = client.await_any(lambda: shown(client))
+    rows = [line.split("|")[1] for line in text.splitlines() if line.startswith("|")]
+    assert set(state) <= {key.strip(" `") for row in rows for key in row.split(",")}
+
+
 def test_a_retained_command_is_not_obeyed_at_every_start(broker: Broker) -> None:
     house = House(broker)
     with Device(broker, patterns=ALL) as client:
