@@ -183,6 +183,8 @@ def device(
         tallies: Tallies = {}
         background, noted = _background(config, senses, abilities, tallies, enter)
         statistics = enter(Statistics())
+        stack.callback(control.disconnect)
+        _connect_switches(senses, control)  # before they are opened: what is off stays closed
         # The camera first: it takes a second, and the sound of that second would be lost.
         one_source: object = senses.audio
         if senses.frames is not None and senses.frames is not one_source:
@@ -211,8 +213,6 @@ def device(
         all_sinks += [enter(sink) for sink in _files(recording, out, senses.realtime)]
         if senses.realtime:
             all_sinks += _watched(config, senses, status, all_sinks, recording, tallies, enter)
-        stack.callback(control.disconnect)
-        _connect_switches(senses, control)
         parts = Parts(
             audio=audio,
             assembler=Assembler(senses.frames, config.video.max_age_ms),

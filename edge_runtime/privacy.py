@@ -39,7 +39,8 @@ def _taken_in(config: Config) -> tuple[str, ...]:
     if live or eye is not None:
         lines.append(
             "Microphone and camera can be switched off, from the smart home or by a program: then "
-            "they are closed, and status, health and smart home say so."
+            "they are closed, and status, health and smart home say so. As a service it keeps "
+            "that, and mute, over a restart."
         )
     return tuple(lines)
 
@@ -60,6 +61,7 @@ def _kept(config: Config) -> tuple[str, ...]:
             f"Questions that must not get lost, with their sound, in {config.delegation.outbox}: "
             f"until they are answered, for at most {config.delegation.keep_hours:g} hours."
         )
+    lines.append("As a service: what of microphone and camera is switched off, and mute.")
     lines.append(
         "In memory, until it ends: the conversation, and the sound since the person began."
     )

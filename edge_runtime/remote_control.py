@@ -1,8 +1,8 @@
 """What is asked of the device from outside of the conversation: by a button, a smart home, a robot.
 
 Whoever stands outside (an MQTT command, a ROS service) calls the methods of one `RemoteControl`
-from a thread of its own; none of them blocks. The loop takes what has come once a micro-turn, right
-after the model has decided:
+from a thread of its own; none of them waits for the device. The loop takes what has come once a
+micro-turn, right after the model has decided:
 
     control = RemoteControl()
     with device(config, senses, control=control) as ready: ...      # the loop heeds it
@@ -14,6 +14,7 @@ after the model has decided:
     control.switch_microphone(False)    # nothing is captured any more; `microphone_on` tells
 
 A stop is a flag and no entry of a queue: it is never dropped and never waits for anything else.
+Mode and switches hold until they are set anew; who keeps them over restarts is told of each change.
 What the model decided stays as it decided it: a recording replays the same, whoever pressed what.
 """
 
@@ -72,7 +73,15 @@ class RemoteControl:
     """An inbox that any thread may fill and the loop empties. It may outlive a device: mode and
     switches then hold for the next one."""
 
-    def __init__(self, mode: Mode = Mode.NORMAL) -> None:
+    def __init__(
+        self,
+        mode: Mode = Mode.NORMAL,
+        microphone_on: bool = True,
+        camera_on: bool = True,
+        on_change: Callable[[RemoteControl], None] = lambda control: None,
+    ) -> None:
+        """How it begins; `on_change` is told of every new mode and switch, in the caller's
+        thread."""
         self._lock = threading.Lock()
         self._stop = self._cancel = False
         self._say: deque[str] = deque()
@@ -80,7 +89,8 @@ class RemoteControl:
         self._held = 0
         """Texts that the loop has taken and the device has not said yet."""
         self._mode = mode
-        self._on = {"microphone": True, "camera": True}
+        self._on = {"microphone": microphone_on, "camera": camera_on}
+        self._on_change = on_change
         self._switches: dict[str, list[Switch]] = {"microphone": [], "camera": []}
         self._switching = threading.RLock()
         """Two that switch at the same time leave the device as the later one wants it."""
@@ -132,6 +142,7 @@ class RemoteControl:
                 self._held = 0
                 self._say.clear()
                 self._deliver.clear()
+        self._on_change(self)
 
     def switch_microphone(self, on: bool) -> None:
         """Off: nothing is captured any more; the device still speaks. Raises InputError where no
@@ -197,3 +208,4 @@ class RemoteControl:
             self._on[name] = on
             for switch in self._switches[name]:
                 switch(on)
+        self._on_change(self)

@@ -20,7 +20,6 @@ from edge_runtime.config import load_config
 from edge_runtime.device_status import DeviceStatus, StatusFile, running, status_path
 from edge_runtime.errors import EdgeRuntimeError
 from edge_runtime.health import HealthMonitor, State
-from edge_runtime.remote_control import RemoteControl
 from edge_runtime.scheduling import ask_for_realtime, lock_memory
 from edge_runtime.service_files import (
     CONFIGS,
@@ -45,13 +44,15 @@ Worker = Annotated[bool, typer.Option("--background", help="The worker, not the 
 def serve(config: ConfigOption = None) -> None:
     """Run as a service: silent, watched by systemd, with what the configuration opens."""
     from edge_runtime.app import device
+    from edge_runtime.kept_control import KeptControl, kept_path
     from edge_runtime.senses import senses_for
     from edge_runtime.sinks.service_notify import ServiceNotifier
 
     faulthandler.enable()  # the watchdog's SIGABRT leaves a trace of every thread in the journal
     settings = load_config(config)
     stop = stop_on_signals()
-    control, health = RemoteControl(), HealthMonitor()
+    health = HealthMonitor()
+    control = KeptControl(kept_path(settings.device.name), health).load()
     with ExitStack() as stack:
         notifier = stack.enter_context(ServiceNotifier(health.snapshot))
         if (path := status_path()) is not None:

@@ -7,8 +7,10 @@ import os
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
+from functools import partial
 from types import TracebackType
 
 from typing_extensions import Self
@@ -41,9 +43,9 @@ class CameraSource:
     The device is what `find_camera` understands. Entering waits for the first picture; it raises
     SourceError, with a remedy, when the camera is missing, busy or mute, or does not open within
     `FIRST_OPENING_TIMEOUT_S`; one that `may_be_late` is lost instead, and opened once it is there.
-    Switched off, the camera is closed. A frozen picture is not handed
-    out; a black one is, for it may be the night. Leaving takes at most `LEAVE_S`: a driver that
-    hangs is left behind in its thread.
+    Switched off, the camera is closed, and before it is entered it is not even opened. A frozen
+    picture is not handed out; a black one is, for it may be the night. Leaving takes at most
+    `LEAVE_S`: a driver that hangs is left behind in its thread.
     """
 
     def __init__(
@@ -81,11 +83,11 @@ class CameraSource:
         if (lasting := lasting_name(self._device)) is not None:
             log.info("camera %s may get another number; %s stays its own", self._device, lasting)
         self._watch.forget()
+        if not self._on:
+            self._begin(partial(self._run, None))
+            return self
         opened: Future[None] = Future()
-        self._thread = threading.Thread(
-            target=self._open_and_run, args=(opened,), name="camera", daemon=True
-        )
-        self._thread.start()
+        self._begin(partial(self._open_and_run, opened))
         try:
             self._await_a_picture(opened)
         except SourceError as error:
@@ -126,6 +128,10 @@ class CameraSource:
             self._frames.clear()
             self._watch.forget()
             self._changed.notify_all()
+
+    def _begin(self, work: Callable[[], None]) -> None:
+        self._thread = threading.Thread(target=work, name="camera", daemon=True)
+        self._thread.start()
 
     def _waits_for(self, error: Exception) -> bool:
         return self._may_be_late and isinstance(error, MissingDeviceError)

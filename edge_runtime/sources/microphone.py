@@ -32,7 +32,8 @@ class MicrophoneSource:
     that is so from the start for one that is not there yet, or is busy.
 
     Switched off, the stream is closed, and one that only plays takes its place: the microphone is
-    not open any more, and the device still speaks.
+    not open any more, and the device still speaks. Switched off before it is entered, it is not
+    opened at all.
     """
 
     def __init__(

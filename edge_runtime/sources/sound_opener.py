@@ -52,14 +52,14 @@ class SoundOpener:
     may_share: bool = True
     """One stream for both ends, where they are one device."""
 
-    def first(self, may_be_late: bool = False) -> Opened:
-        """Both ends, with blocks as small as they run without a gap. Raises SourceError; with
-        `may_be_late` not for what is missing, but the rest is opened."""
+    def first(self, may_be_late: bool = False, deaf: bool = False) -> Opened:
+        """Both ends, with blocks as small as they run without a gap; `deaf`: the loudspeaker only.
+        Raises SourceError; with `may_be_late` not for what is missing, but the rest is opened."""
         fixed = self.wanted.block_ms
         sizes = BLOCKS_MS if fixed is None else (fixed,)
         for block_ms in sizes:
             self.block_ms = block_ms
-            opened = self.open(deaf=False)
+            opened = self.open(deaf)
             streams = opened.streams
             for problem in opened.problems.values():
                 if not (may_be_late and isinstance(problem, MissingDeviceError)):

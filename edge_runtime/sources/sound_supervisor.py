@@ -54,7 +54,8 @@ class _Watch:
 
 class SoundSupervisor:
     """Entering opens both ends and raises SourceError, with a remedy, when it cannot. An end that
-    `may_be_late` is lost instead, and sought.
+    `may_be_late` is lost instead, and sought; a microphone that was switched off before is left
+    alone.
 
     From then on nothing here raises: what is lost is sought with growing pauses, and the other end
     works alone meanwhile. Only its thread opens and closes streams; `switch` waits for nothing.
@@ -91,8 +92,10 @@ class SoundSupervisor:
             acquired.enter_context(self._portaudio)
             self._opener.leaving.clear()
             self._note_listing()
-            self._take(self._opener.first(self._may_be_late))
+            self._take(self._opener.first(self._may_be_late, deaf=not self._on))
             acquired.callback(self._close)
+            if not self._on:
+                self._set("microphone", DeviceState.OFF)
             keeper = threading.Thread(target=self._keep, name="sound-devices", daemon=True)
             keeper.start()
             acquired.callback(self._leave, keeper)

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from broker import free_port, wait_until
+from broker import Device, free_port, needs_mosquitto, running_broker, wait_until
 from program import assert_refused, edge, needs_espeak, written
 
 from edge_runtime import device_status
@@ -49,6 +49,7 @@ class Service:
             **os.environ,
             "NOTIFY_SOCKET": str(self.folder / "notify"),
             "RUNTIME_DIRECTORY": str(self.run),
+            "STATE_DIRECTORY": str(self.folder),
         }
         return subprocess.Popen(
             [sys.executable, "-m", "edge_runtime.cli", "serve", "--config", str(self.config)],
@@ -143,6 +144,50 @@ def test_without_its_microphone_and_camera_it_is_up_and_says_so(tmp_path: Path) 
     assert process.returncode == 0
     assert "There is no camera 'no such device'" in told and "Connect one" in told
     assert "the microphone is lost" in told
+
+
+@needs_espeak
+@needs_mosquitto
+def test_what_was_switched_off_stays_off_when_it_is_killed_and_started_again(
+    tmp_path: Path,
+) -> None:
+    pytest.importorskip("pyaudio")
+    none = "no such device"
+
+    def capture(process: subprocess.Popen[bytes]) -> tuple[str, str]:
+        """The mode, and whether the microphone is on, as this process says."""
+        wait_until(lambda: (service.run / "status.json").exists())
+        wait_until(lambda: device_status.running(tmp_path)[0]["pid"] == process.pid)
+        one = device_status.running(tmp_path)[0]
+        return one["mode"], one["capture"].get("microphone", "")
+
+    with running_broker(tmp_path) as broker, Device(broker, patterns=("edge/#",)) as home:
+        service = Service(
+            tmp_path,
+            f"audio: {{input_device: {none}, output_device: {none}, echo: none}}\n"
+            f"delegation: {{broker: '{broker.url}'}}\nhome_assistant: {{enabled: true}}",
+        )
+        with running(service) as process:
+            service.await_told("READY=1")
+            home.await_any(lambda: [one for one in home.messages if b"reasons" in one.payload])
+            home.send("edge/kiosk/home/microphone/set", b"OFF")
+            home.send("edge/kiosk/home/quiet/set", b"ON")
+            wait_until(lambda: capture(process) == ("quiet", "off"))
+            process.kill()
+            process.wait()
+            again = service.start()
+            try:
+                service.await_told("READY=1")
+                wait_until(lambda: capture(again)[1] != "")
+                assert capture(again) == ("quiet", "off")
+                again.send_signal(signal.SIGTERM)
+                output, _ = again.communicate(timeout=30)
+            finally:
+                again.kill()
+                again.communicate()
+    told = " ".join(output.decode().split())
+    assert "the microphone is off, the mode is quiet, as before the restart" in told
+    assert "the microphone is lost" not in told, "it was looked for"
 
 
 def test_a_status_that_is_not_renewed_is_of_no_running_service(

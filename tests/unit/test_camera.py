@@ -17,7 +17,7 @@ from edge_runtime.health import CameraState
 from edge_runtime.micro_turn import FrameReading
 from edge_runtime.sources import camera as camera_module
 from edge_runtime.sources.camera import CameraSource
-from edge_runtime.sources.camera_capture import open_capture
+from edge_runtime.sources.camera_capture import Capture, open_capture
 from edge_runtime.sources.camera_devices import (
     CameraDevice,
     cameras,
@@ -445,6 +445,28 @@ def test_a_camera_that_is_off_can_be_left(video: Path) -> None:
         thread = source._thread
         assert thread is not None
     assert not thread.is_alive()
+
+
+def test_a_camera_that_is_off_before_it_is_entered_is_not_opened(
+    video: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(camera_module, "FIRST_BACKOFF_S", 0.001)
+    openings: list[object] = []
+    really_open = CameraSource._open
+
+    def noted(source: CameraSource) -> Capture:
+        openings.append(source)
+        return really_open(source)
+
+    monkeypatch.setattr(CameraSource, "_open", noted)
+    source = CameraSource(str(video))
+    source.switch(False)
+    with source:
+        assert source.state() is CameraState.OFF
+        assert source.latest(10**18) is None and not openings
+        source.switch(True)
+        wait_for(source, 3)
+    assert openings
 
 
 @pytest.fixture

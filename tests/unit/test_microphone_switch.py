@@ -11,6 +11,7 @@ import pytest
 from played_hardware import Card, Hardware, Stream
 
 from edge_runtime.micro_turn import TURN_SAMPLES
+from edge_runtime.sound_status import DeviceState
 from edge_runtime.sources.microphone import MicrophoneSource
 from edge_runtime.sources.sound_plan import Wanted
 
@@ -89,3 +90,19 @@ def test_it_can_be_left_while_it_is_off(hardware: Hardware) -> None:
         source.switch(False)
         hardware.await_stream(input=False)
     assert threading.active_count() == before
+
+
+def test_off_before_it_is_entered_the_microphone_is_not_opened(hardware: Hardware) -> None:
+    source = microphone_source()
+    source.switch(False)
+    with source:
+        deaf = hardware.await_stream(input=False)
+        assert not any(stream.input for stream in hardware.streams)
+        assert source.status().microphone.state is DeviceState.OFF
+        source.play(np.full(2 * TURN_SAMPLES, 0.5, np.float32))
+        assert np.frombuffer(deaf.pass_a_turn(), np.float32)[-1] == 0.5
+        source.switch(True)
+        hearing = hardware.await_stream(input=True)
+        for _ in range(2):
+            hearing.pass_a_turn()
+        assert source.read_turn().pcm[0].any()

@@ -22,6 +22,12 @@ def test_by_default_nothing_is_kept_and_nothing_leaves() -> None:
     assert "listens on no port" in answers["Who can look at it or command it"]
 
 
+def test_what_is_switched_off_is_kept_by_a_service() -> None:
+    answers = said()
+    assert "As a service it keeps that, and mute, over a restart" in answers["What it takes in"]
+    assert "is switched off, and mute" in answers["What it keeps"]
+
+
 def test_a_broker_gets_the_sound_of_a_question_and_a_picture_only_where_allowed() -> None:
     plain = said(delegation={"broker": "mqtt://10.0.0.2"})["What leaves this device"]
     assert "the sound since the person began, the conversation" in plain
