@@ -354,11 +354,10 @@ def _delegates(config: Config, senses: Senses) -> bool:
     return config.delegation.broker is not None and senses.realtime
 
 
-def broker_for(config: Config, what: str = "This") -> BrokerSettings:
-    """Raises ConfigError where none is configured, and names `what` needs one."""
+def broker_for(config: Config) -> BrokerSettings:
+    """Of a configuration with a broker."""
     chosen = config.delegation
-    if chosen.broker is None:
-        raise ConfigError(f"{what} needs a broker: give delegation.broker, mqtt://HOST.")
+    assert chosen.broker is not None, "config.py refuses what needs one and has none"
     return BrokerSettings.configured(chosen, chosen.broker)
 
 
@@ -405,7 +404,7 @@ def _mqtt_actions(config: Config, senses: Senses, control: RemoteControl) -> Mqt
     if not told or not senses.realtime or senses.staged:
         return None
     return MqttActions(
-        broker_for(config, f"actions.{told[0]}.mqtt_topic"),
+        broker_for(config),
         config.device.name,
         config.actions,
         lambda: control.mode,
@@ -422,7 +421,7 @@ def _at_home(
     tallies: Tallies,
     enter: Callable[[Any], Any],
 ) -> list[Sink]:
-    """What a smart home is told over the broker. Raises ConfigError where there is none."""
+    """What a smart home is told over the broker."""
     shown: list[Sink] = []
     health, control = status.health, status.control
     if config.home_assistant.enabled:
@@ -438,8 +437,7 @@ def _at_home(
             sees=PRESENT in manifest.vocabularies.seen and senses.frames is not None,
             actions=actions,
         )
-        broker = broker_for(config, "home_assistant.enabled")
-        home = HomeAssistant(broker, settings, control, health)
+        home = HomeAssistant(broker_for(config), settings, control, health)
         shown.append(enter(QueueSink(home, "home-assistant")))
         tallies[COMMANDS_REFUSED] = lambda: home.bad_commands
     return shown

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import logging
+import re
 import reprlib
 import stat
 import types
@@ -18,6 +19,7 @@ from pydantic import (
     ConfigDict,
     Field,
     ValidationError,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
@@ -36,6 +38,7 @@ _SHORT = reprlib.Repr()
 """How what was given is shown: a few lines with anchors can stand for more than fits into the
 memory."""
 _SHORT.maxlevel, _SHORT.maxstring, _SHORT.maxother = 2, 120, 120
+_NAME_AT_HOME = r"[A-Za-z0-9_-]{1,64}"
 _ROS_NAME = r"^/?[A-Za-z_][A-Za-z0-9_]*(/[A-Za-z_][A-Za-z0-9_]*)*$"
 
 
@@ -265,6 +268,12 @@ class DelegationConfig(_Section):
         24.0, gt=0, le=24 * 30, description="How long a kept question matters."
     )
 
+    @model_validator(mode="after")
+    def _a_password_is_somebody_s(self) -> Self:
+        if self.password_file is not None and self.user is None:
+            raise ValueError("`password_file` needs `user`: no password is sent without one")
+        return self
+
 
 SPEED_TYPES = ("geometry_msgs/Twist", "geometry_msgs/TwistStamped")
 """What a base takes its speeds as."""
@@ -461,6 +470,32 @@ class Config(_Section):
             raise ValueError(f"`{STOP_MOTION}` stops: take {', '.join(sorted(moving))} out of it")
         return actions
 
+    @field_validator("actions")
+    @classmethod
+    def _topics_have_a_broker(
+        cls, actions: dict[str, ActionConfig], info: ValidationInfo
+    ) -> dict[str, ActionConfig]:
+        for name, chosen in actions.items():
+            if chosen.mqtt_topic is not None:
+                _needs_a_broker(f"actions.{name}.mqtt_topic", info)
+        return actions
+
+    @field_validator("home_assistant")
+    @classmethod
+    def _home_assistant_can_know_it(
+        cls, home: HomeAssistantConfig, info: ValidationInfo
+    ) -> HomeAssistantConfig:
+        if not home.enabled:
+            return home
+        _needs_a_broker("home_assistant.enabled", info)
+        device = info.data.get("device")
+        if device is not None and not re.fullmatch(_NAME_AT_HOME, device.name):
+            raise ValueError(
+                f"device.name {device.name!r} cannot be in Home Assistant's topics: use 1 to 64 "
+                "letters, digits, `_` and `-`, and the same name as the user at the broker"
+            )
+        return home
+
     def unrecorded(self) -> Config:
         """For a run that is no conversation: a measurement, an evaluation."""
         return self.model_copy(update={"recording": Recording()})
@@ -469,6 +504,13 @@ class Config(_Section):
     def actions_on_mqtt(self) -> list[str]:
         """The names of those that have an MQTT topic."""
         return [name for name, chosen in self.actions.items() if chosen.mqtt_topic is not None]
+
+
+def _needs_a_broker(what: str, info: ValidationInfo) -> None:
+    """Raises ValueError. A `delegation` that is wrong itself is not there: that is told already."""
+    delegation = info.data.get("delegation")
+    if delegation is not None and delegation.broker is None:
+        raise ValueError(f"{what} needs a broker: give delegation.broker, mqtt://HOST")
 
 
 def load_config(path: Path | None, overrides: Mapping[str, Any] | None = None) -> Config:

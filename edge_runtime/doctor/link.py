@@ -1,16 +1,19 @@
-"""The broker: can it be reached as this device, and who answers there."""
+"""The broker: can it be reached as this device, and who answers there; and the outbox."""
 
 from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Sequence
 from dataclasses import replace
 
 from edge_runtime.app import broker_for
+from edge_runtime.config import Config
 from edge_runtime.delegation import wire
 from edge_runtime.delegation.mqtt import Arrival, ConnectionState, MqttConnection, Outgoing
-from edge_runtime.doctor.finding import Case, Finding, absent, failed, ok, warning
+from edge_runtime.doctor.finding import Case, Finding, absent, failed, may_open, ok, warning
 from edge_runtime.errors import EdgeRuntimeError, WireError
+from edge_runtime.sinks.home_assistant_discovery import HomeTopics
 
 CONNECT_S = 8.0
 WORKERS_S = 1.0
@@ -25,6 +28,40 @@ def broker(case: Case) -> list[Finding]:
         return [_connected(case)]
     except EdgeRuntimeError as error:
         return [failed("broker", str(error))]
+
+
+def outbox(case: Case) -> list[Finding]:
+    """Whether questions can be kept, as far as the rights tell: nothing is written."""
+    chosen = case.config.delegation
+    if chosen.broker is None or chosen.outbox is None:
+        return []
+    path = chosen.outbox.absolute()
+    if not path.parent.is_dir():
+        remedy = f"Make it (mkdir -p {path.parent}), or choose another delegation.outbox."
+        return [failed("outbox", f"there is no folder {path.parent}", remedy)]
+    place = path if path.exists() else path.parent
+    # SQLite has files of its own beside it.
+    if not (may_open(place) and may_open(path.parent, os.W_OK | os.X_OK)):
+        remedy = "Give it to this user (sudo chown), or choose another delegation.outbox."
+        return [failed("outbox", f"this user may not write {place}", remedy)]
+    return [ok("outbox", f"questions that must not get lost are kept in {path}")]
+
+
+def rights(config: Config) -> str:
+    """What the device's user at the broker must be allowed."""
+    own = wire.Topics(config.device.name)
+    write = [own.status, own.requests, own.cancel, own.probe]
+    read = [own.replies, wire.ALL_WORKERS]
+    if config.home_assistant.enabled:
+        home = HomeTopics(config.device.name, config.home_assistant.prefix)
+        write += [home.discovery, home.all]
+        read += [home.discovery, home.all, home.birth]
+    write += [one.mqtt_topic for one in config.actions.values() if one.mqtt_topic is not None]
+    return f"its user there needs the right to write {_listed(write)}, and to read {_listed(read)}"
+
+
+def _listed(topics: Sequence[str]) -> str:
+    return ", ".join(dict.fromkeys(topics))
 
 
 class _Seen:
@@ -75,13 +112,13 @@ def _connected(case: Case) -> Finding:
         settings, f"edge-{device}-doctor-{os.getpid()}", nothing, b"", b"", seen.on_state
     )
     connection.subscribe(wire.ALL_WORKERS, seen.on_worker)
-    place = f"{host}:{port}{' with TLS' if tls else ''}"
+    place, needed = f"{host}:{port}{' with TLS' if tls else ''}", rights(case.config)
     with connection:
         if not seen.await_connection():
             reason = connection.failure or f"no answer in {CONNECT_S:.0f} s"
             remedy = (
                 "Does the broker run, and may this device speak to it? See delegation.broker, "
-                "user, password_file and ca_file, a firewall, and the broker's log."
+                f"user, password_file and ca_file, a firewall, and the broker's log; {needed}."
             )
             return failed("broker", f"no connection to {place}: {reason}", remedy)
         online = seen.await_workers()
@@ -89,6 +126,8 @@ def _connected(case: Case) -> Finding:
         remedy = (
             "Start one: edge-runtime background --broker URL. Until then the own skills answer."
         )
-        return warning("broker", f"connected to {place}; no worker is online", remedy, workers=0)
+        text = f"connected to {place}; no worker is online; {needed}"
+        return warning("broker", text, remedy, workers=0)
     named = ", ".join(f"{name} ({seen.workers[name].model})" for name in sorted(online))
-    return ok("broker", f"connected to {place}; online: {named}", workers=len(online))
+    text = f"connected to {place}; online: {named}; {needed}"
+    return ok("broker", text, workers=len(online))

@@ -40,6 +40,7 @@ class HomeTopics:
         self.state, self.availability = f"{root}/state", f"{root}/availability"
         self.action = f"{root}/action"
         self.commands = f"{root}/+/set"
+        self.all = f"{root}/#"
         self._root = root
         identifier = f"edge_{device}"
         self.identifier = identifier

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from broker import Broker, Device, free_port, needs_mosquitto, running_broker
 from echo_worker import Echo
-from program import edge, needs_espeak, spoken, written
+from program import assert_refused, edge, needs_espeak, spoken, written
 from virtual_sound import VirtualSound, needs_virtual_sound, virtual_sound
 
 from edge_runtime.background.worker import Worker
@@ -72,6 +72,24 @@ class TestBroker:
         assert finding.verdict is Verdict.OK
         assert "house (echo)" in finding.text
         assert finding.values["workers"] == 1
+
+    @needs_mosquitto
+    def test_the_rights_that_this_configuration_needs_are_named(self, mosquitto: Broker) -> None:
+        own = "edge/kiosk/status, edge/kiosk/requests, edge/kiosk/cancel, edge/kiosk/probe"
+        answers = "edge/kiosk/replies, background/+/status"
+        (finding,) = broker(at(mosquitto.url))
+        assert f"the right to write {own}, and to read {answers}" in finding.text
+        home = "homeassistant/device/edge_kiosk/config, edge/kiosk/home/#"
+        lamps = {"on": {"mqtt_topic": "lamp/set"}, "off": {"mqtt_topic": "lamp/set"}}
+        config = Config.model_validate(
+            at(mosquitto.url).config.model_dump()
+            | {"home_assistant": {"enabled": True}, "actions": lamps}
+        )
+        (finding,) = broker(Case(config, configured=True))
+        assert f"to write {own}, {home}, lamp/set, and" in finding.text
+        assert f"to read {answers}, {home}, homeassistant/status" in finding.text
+        (finding,) = broker(at(f"mqtt://127.0.0.1:{free_port()}"))
+        assert f"the right to write {own}, and to read {answers}" in finding.remedy
 
     @needs_mosquitto
     def test_a_device_that_runs_is_left_alone_and_nothing_stays(self, mosquitto: Broker) -> None:
@@ -171,6 +189,15 @@ class TestProgram:
         ran = edge("doctor", "--config", config, "--out", config / "o", cwd=tmp_path)
         assert ran.returncode == 2
         assert "Give --out another path" in " ".join(ran.stderr.split())
+
+    def test_what_run_refuses_is_refused_here_too(self, tmp_path: Path) -> None:
+        config = written(tmp_path / "edge.yaml", "home_assistant: {enabled: true}")
+        why = "home_assistant.enabled needs a broker"
+        ran = edge("doctor", "--config", config, "--json", cwd=tmp_path)
+        assert ran.returncode == 1
+        assert why in json.loads(ran.stdout)["findings"][0]["text"]
+        for command in ("privacy", "run"):
+            assert_refused(edge(command, "--config", config, cwd=tmp_path), why)
 
     def test_a_bad_configuration_is_a_line_and_the_rest_is_examined(self, tmp_path: Path) -> None:
         config = written(tmp_path / "edge.yaml", "delegation: {pasword: hunter2}")

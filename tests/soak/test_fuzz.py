@@ -67,7 +67,7 @@ def samples(tmp_path: Path) -> dict[str, list[bytes]]:
     return {
         "config": [
             b"device: {name: kiosk}\nvideo: {source: 0}\nrecording: {path: /x/y.mcap}\n",
-            b"delegation: {broker: 'mqtt://h', password_file: x}\nhttp: {port: 1}\n",
+            b"delegation: {broker: 'mqtt://h', user: u, password_file: x}\nhttp: {port: 1}\n",
         ],
         "message": [
             json.dumps(request).encode(),

@@ -23,7 +23,7 @@ def manifest() -> Manifest:
 
 
 def with_actions(**actions: Any) -> Config:
-    return Config.model_validate({"actions": actions})
+    return Config.model_validate({"delegation": {"broker": "mqtt://lan"}, "actions": actions})
 
 
 def test_the_actions_of_the_model_and_of_the_configuration(manifest: Manifest) -> None:

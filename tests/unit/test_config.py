@@ -44,6 +44,7 @@ class TestReading:
             video: {source: 2}
             engine: {folder: models/mine, threads: 2}
             decision: {eagerness: -0.5}
+            delegation: {broker: "mqtt://lan"}
             actions:
               wave: {ros_topic: /arm/wave, mqtt_topic: robot/wave}
               nod: {}
@@ -300,7 +301,7 @@ class TestSecrets:
         secret = tmp_path / "password"
         secret.write_text("geheim")
         secret.chmod(mode)
-        (tmp_path / "edge.yaml").write_text(f"delegation: {{password_file: {secret}}}")
+        (tmp_path / "edge.yaml").write_text(f"delegation: {{user: kiosk, password_file: {secret}}}")
         load_config(tmp_path / "edge.yaml")
         assert ("chmod 600" in caplog.text) == warned
         assert "geheim" not in caplog.text
@@ -311,6 +312,47 @@ class TestSecrets:
         path.chmod(0o646)
         with pytest.raises(ConfigError, match="chmod o-w"):
             load_config(path)
+
+
+class TestBroker:
+    @pytest.mark.parametrize(
+        ("text", "said"),
+        [
+            ("home_assistant: {enabled: true}", "home_assistant.enabled needs a broker"),
+            ("actions: {lamp: {mqtt_topic: l/set}}", "actions.lamp.mqtt_topic needs a broker"),
+            ("delegation: {password_file: secret}", "`password_file` needs `user`"),
+            *(
+                (
+                    f"device: {{name: {name}}}\ndelegation: {{broker: 'mqtt://lan'}}\n"
+                    "home_assistant: {enabled: true}",
+                    f"device.name '{name}' cannot be in Home Assistant's topics: use 1 to 64",
+                )
+                for name in ("a.b", "a/b", "Küche", "x" * 65)
+            ),
+        ],
+    )
+    def test_what_cannot_run_is_refused_when_it_is_read(
+        self, tmp_path: Path, text: str, said: str
+    ) -> None:
+        assert said in refusal(written(tmp_path, text))
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "delegation: {broker: 'mqtt://lan'}\nactions: {lamp: {mqtt_topic: l/set}}",
+            "home_assistant: {enabled: true}\ndelegation: {broker: 'mqtt://lan'}",
+            "device: {name: a.b}\nhome_assistant: {enabled: false}",
+            "device: {name: Küche}\nactions: {wave: {ros_topic: arm}}",
+        ],
+    )
+    def test_what_can_run_is_read(self, tmp_path: Path, text: str) -> None:
+        load_config(written(tmp_path, text))
+
+    def test_a_broker_that_is_wrong_itself_is_told_once(self, tmp_path: Path) -> None:
+        said = refusal(
+            written(tmp_path, "delegation: {broker: 7}\nhome_assistant: {enabled: true}")
+        )
+        assert "delegation.broker" in said and "needs a broker" not in said
 
 
 class TestOverrides:

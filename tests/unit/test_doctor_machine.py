@@ -1,4 +1,4 @@
-"""What the machine is like, from files that stand for the kernel's."""
+"""What the machine is like, from files that stand for the kernel's; and the outbox's folder."""
 
 from __future__ import annotations
 
@@ -10,8 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from edge_runtime.config import Config, EngineConfig, HealthConfig, Recording, Video
+from edge_runtime.config import (
+    Config,
+    DelegationConfig,
+    EngineConfig,
+    HealthConfig,
+    Recording,
+    Video,
+)
 from edge_runtime.doctor.finding import Case, Finding, Verdict, failed
+from edge_runtime.doctor.link import outbox
 from edge_runtime.doctor.machine import (
     clock,
     clock_error_us,
@@ -66,7 +74,8 @@ class TestConfiguration:
         password.write_text("hunter2")
         password.chmod(0o644)
         path = tmp_path / "edge.yaml"
-        path.write_text(f"delegation: {{broker: 'mqtt://lan', password_file: {password}}}")
+        secret = f"user: kiosk, password_file: {password}"
+        path.write_text(f"delegation: {{broker: 'mqtt://lan', {secret}}}")
         _, finding = configuration(path)
         assert finding.verdict is Verdict.WARNING
         assert "everybody on this machine can read the secret" in finding.text
@@ -249,3 +258,31 @@ class TestMasking:
     def test_the_rest_stays(self) -> None:
         found = failed("x", "edge-runtime@left: at mqtt://lan", "sudo systemctl start edge@left")
         assert found.masked() == found
+
+
+class TestOutbox:
+    @staticmethod
+    def kept_in(path: Path | None) -> list[Finding]:
+        return outbox(Case(Config(delegation=DelegationConfig(broker="mqtt://lan", outbox=path))))
+
+    def test_none_is_configured(self) -> None:
+        assert self.kept_in(None) == []
+        assert outbox(Case()) == []
+
+    def test_a_folder_that_is_not_there(self, tmp_path: Path) -> None:
+        (finding,) = self.kept_in(tmp_path / "none" / "outbox.db")
+        assert finding.verdict is Verdict.FAILED
+        assert f"there is no folder {tmp_path / 'none'}" in finding.text
+        assert f"mkdir -p {tmp_path / 'none'}" in finding.remedy
+
+    def test_what_another_user_owns(self, as_nobody: Path) -> None:
+        (finding,) = self.kept_in(as_nobody / "outbox.db")
+        assert finding.verdict is Verdict.FAILED
+        assert finding.text == f"this user may not write {as_nobody}"
+        (finding,) = self.kept_in(as_nobody / "dev" / "video0")
+        assert finding.text == f"this user may not write {as_nobody / 'dev' / 'video0'}"
+
+    def test_one_that_can_be_used_and_stays_as_it_is(self, tmp_path: Path) -> None:
+        (finding,) = self.kept_in(tmp_path / "outbox.db")
+        assert finding.verdict is Verdict.OK
+        assert not list(tmp_path.iterdir())
