@@ -89,10 +89,10 @@ from edge_runtime.voice.phrases import Phrases
 from edge_runtime.voice.piper import PiperSynthesizer
 
 log = logging.getLogger(__name__)
+AtBroker = MqttBackground | MqttActions | HomeAssistant
+"""Each with a connection of its own."""
 RECORDER_QUEUE = 256
 """Turns that may wait for the disk: 51 s."""
-Tallies = dict[str, Callable[[], int]]
-"""What is counted, for the metrics: each part adds its own."""
 
 
 def engine_for(config: Config, on_phase: Callable[[Phase], None] | None = None) -> ModelEngine:
@@ -180,8 +180,8 @@ def device(
         voice = enter(Mouth(synthesizer_for(config), block=not senses.realtime))
         abilities = abilities_of(config, manifest)
         actions = tuple(one.name for one in abilities)
-        tallies: Tallies = {}
-        background, noted = _background(config, senses, abilities, tallies, enter)
+        at_broker: list[AtBroker] = []
+        background, noted = _background(config, senses, abilities, at_broker, enter)
         statistics = enter(Statistics())
         stack.callback(control.disconnect)
         _connect_switches(senses, control)  # before they are opened: what is off stays closed
@@ -191,17 +191,17 @@ def device(
             enter(senses.frames)
         audio = enter(senses.audio)
         # Files last: what cannot run leaves none behind.
-        all_sinks: list[Sink] = [statistics, _health(config, senses, health, control, enter)]
-        all_sinks += [*noted, *sinks]
+        judge = _health(config, senses, health, control, at_broker, enter)
+        all_sinks: list[Sink] = [statistics, judge, *noted, *sinks]
         status = DeviceStatus(config.device.name, health, control)
         bodies: list[TopicsSink] = []
         if senses.realtime and not senses.staged:
             bodies += [_dds_topics(config, health, control, enter)] if config.ros.dds else []
-            shown = _at_home(config, senses, status, manifest, actions, tallies, enter)
+            shown = _at_home(config, senses, status, manifest, actions, at_broker, enter)
             all_sinks += [*bodies, *shown]
         if acts is not None:
+            at_broker.append(acts)
             all_sinks.append(enter(QueueSink(acts, "mqtt-actions")))
-            tallies[ACTIONS_LOST] = lambda: acts.unsent
             background = ConfirmedBackground(
                 background,
                 acts,
@@ -212,7 +212,7 @@ def device(
         recording = _recording(config, engine.identity, out, health, must_record)
         all_sinks += [enter(sink) for sink in _files(recording, out, senses.realtime)]
         if senses.realtime:
-            all_sinks += _watched(config, senses, status, all_sinks, recording, tallies, enter)
+            all_sinks += _watched(config, senses, status, all_sinks, recording, at_broker, enter)
         parts = Parts(
             audio=audio,
             assembler=Assembler(senses.frames, config.video.max_age_ms),
@@ -258,18 +258,21 @@ def _health(
     senses: Senses,
     health: HealthMonitor,
     control: RemoteControl,
+    at_broker: Sequence[AtBroker],
     enter: Callable[[Any], Any],
 ) -> Sink:
     """What judges the device; the machine below it, and whether it is fast enough, only in real
     time: a virtual clock waits."""
     limits = config.health
+    links = config.delegation.broker is not None and senses.realtime
     if senses.realtime:
         writes = config.recording.path.parent if config.recording.path else Path.cwd()
         enter(MachineHealth(health, writes, limits.min_free_mb, limits.max_temperature_c))
     watched = Watched(
         live_microphone=isinstance(senses.audio, MicrophoneSource),
         camera=senses.frames is not None,
-        workers=config.delegation.broker is not None and senses.realtime,
+        workers=_delegates(config, senses),
+        broker=(lambda: _trouble(at_broker)) if links else None,
         compute_p99_ms=limits.compute_p99_ms if senses.realtime else math.inf,
         missed_per_minute=limits.missed_per_minute,
         sound=sound_status_of(senses),
@@ -279,6 +282,11 @@ def _health(
         TurnHealth(health, control, watched, senses.clock.now_ns, camera_state(senses))
     )
     return judge
+
+
+def _trouble(at_broker: Sequence[AtBroker]) -> str:
+    """Of the first that has no connection; empty where all have one."""
+    return next((trouble for one in at_broker if (trouble := one.trouble)), "")
 
 
 def abilities_of(config: Config, manifest: Manifest) -> tuple[Ability, ...]:
@@ -307,7 +315,7 @@ def _background(
     config: Config,
     senses: Senses,
     abilities: Sequence[Ability],
-    tallies: Tallies,
+    at_broker: list[AtBroker],
     enter: Callable[[Any], Any],
 ) -> tuple[Background, list[Sink]]:
     """The device's own skills, behind the workers of a broker where one is configured; and the
@@ -327,14 +335,14 @@ def _background(
         )
     )
     chosen = config.delegation
-    if chosen.broker is None or not _delegates(config, senses):
+    if not _delegates(config, senses):
         return local, []
     known = Abilities(config.device.name, tuple(abilities))
     outbox = None if chosen.outbox is None else Outbox(chosen.outbox, chosen.keep_hours * 3600)
     remote = enter(
         MqttBackground(broker_for(config), known, senses.clock, chosen.patience_s, outbox=outbox)
     )
-    tallies[PAYLOADS_IGNORED] = lambda: remote.bad_payloads
+    at_broker.append(remote)
     return FallbackBackground(remote, local), [Spoken(remote.spoken)]
 
 
@@ -351,7 +359,7 @@ def _heard(
 
 def _delegates(config: Config, senses: Senses) -> bool:
     """On a virtual clock nothing is: what a network does is not repeatable."""
-    return config.delegation.broker is not None and senses.realtime
+    return config.asks_workers and senses.realtime
 
 
 def broker_for(config: Config) -> BrokerSettings:
@@ -375,7 +383,7 @@ def _watched(
     status: DeviceStatus,
     sinks: Sequence[Sink],
     recording: Recorder | Rotation | None,
-    tallies: Tallies,
+    at_broker: Sequence[AtBroker],
     enter: Callable[[Any], Any],
 ) -> list[Sink]:
     """Figures and health over HTTP, as far as the configuration wants them."""
@@ -387,14 +395,28 @@ def _watched(
         sound, eye = sound_status_of(senses), camera_state(senses)
         again, fade_ms = camera_reopened(senses), config.loop.fade_ms
         files = recording if isinstance(recording, Rotation) else None
+        counted = _counted(at_broker)
         metrics = enter(
-            Metrics(health, control, queues, sound, fade_ms, eye, again, files, tallies)
+            Metrics(health, control, queues, sound, fade_ms, eye, again, files, counted)
         )
         shown.append(metrics)
     if config.http.port is not None:
         pages = metrics.text if metrics is not None else None
         enter(WebServer(config.http.address, config.http.port, status.as_dict, pages))
     return shown
+
+
+def _counted(at_broker: Sequence[AtBroker]) -> dict[str, Callable[[], int]]:
+    """What goes wrong on the broker, for the metrics."""
+    found: dict[str, Callable[[], int]] = {}
+    for one in at_broker:
+        if isinstance(one, MqttActions):
+            found[ACTIONS_LOST] = lambda acts=one: acts.unsent
+        elif isinstance(one, HomeAssistant):
+            found[COMMANDS_REFUSED] = lambda home=one: home.bad_commands
+        else:
+            found[PAYLOADS_IGNORED] = lambda remote=one: remote.bad_payloads
+    return found
 
 
 def _mqtt_actions(config: Config, senses: Senses, control: RemoteControl) -> MqttActions | None:
@@ -418,7 +440,7 @@ def _at_home(
     status: DeviceStatus,
     manifest: Manifest,
     actions: tuple[str, ...],
-    tallies: Tallies,
+    at_broker: list[AtBroker],
     enter: Callable[[Any], Any],
 ) -> list[Sink]:
     """What a smart home is told over the broker."""
@@ -438,8 +460,8 @@ def _at_home(
             actions=actions,
         )
         home = HomeAssistant(broker_for(config), settings, control, health)
+        at_broker.append(home)
         shown.append(enter(QueueSink(home, "home-assistant")))
-        tallies[COMMANDS_REFUSED] = lambda: home.bad_commands
     return shown
 
 

@@ -240,6 +240,11 @@ class DelegationConfig(_Section):
     broker: str | None = Field(
         None, description="mqtt://HOST[:PORT], or mqtts:// for TLS; without it all stays here."
     )
+    workers: bool = Field(
+        True,
+        description="Hand questions to the workers there; false: it is for Home Assistant and "
+        "actions alone, and no question leaves the device.",
+    )
     user: str | None = Field(None, description="Of the broker.")
     password_file: SecretFile | None = Field(
         None, strict=False, description="Its password is read here."
@@ -499,6 +504,11 @@ class Config(_Section):
     def unrecorded(self) -> Config:
         """For a run that is no conversation: a measurement, an evaluation."""
         return self.model_copy(update={"recording": Recording()})
+
+    @property
+    def asks_workers(self) -> bool:
+        """Questions go to the workers of a broker."""
+        return self.delegation.broker is not None and self.delegation.workers
 
     @property
     def actions_on_mqtt(self) -> list[str]:

@@ -56,7 +56,7 @@ def _kept(config: Config) -> tuple[str, ...]:
             f"{recording.keep_mb:.0f} MB, for at most {recording.keep_days:g} days; what is older "
             "is removed while the device runs."
         ]
-    if config.delegation.broker is not None and config.delegation.outbox is not None:
+    if config.asks_workers and config.delegation.outbox is not None:
         lines.append(
             f"Questions that must not get lost, with their sound, in {config.delegation.outbox}: "
             f"until they are answered, for at most {config.delegation.keep_hours:g} hours."
@@ -83,8 +83,11 @@ def _handed_on(config: Config) -> tuple[str, ...]:
             "With every question, while a worker can be reached: the sound since the "
             f"person began, {picture}the conversation so far and the time, to the workers at "
             f"{delegation.broker} ({secret}). What they do with it is up to them."
+            if delegation.workers
+            else f"No question and no sound goes to {delegation.broker} ({secret})."
         )
-        lines.append(f"That the device is on or off, to {delegation.broker}.")
+        if delegation.workers or config.home_assistant.enabled:
+            lines.append(f"That the device is on or off, to {delegation.broker}.")
     if told_acts := config.actions_on_mqtt:
         lines.append(
             "Over the same broker, to whoever reads the topics: "
@@ -119,7 +122,7 @@ def _open_to(config: Config) -> tuple[str, ...]:
             else f"EVERYBODY who reaches {http.address}"
         )
         lines.append(f"{who} can read {pages} (port {http.port}): figures, and no words.")
-    if config.delegation.broker is not None:
+    if config.asks_workers:
         lines.append(
             f"Whoever may publish on edge/{config.device.name}/replies at the broker can make it "
             "speak and act: the broker's access list decides who."

@@ -136,6 +136,14 @@ class MqttConnection:
     def connected(self) -> bool:
         return self._state is ConnectionState.CONNECTED
 
+    @property
+    def trouble(self) -> str:
+        """Why there is no connection now, for people; empty while there is one."""
+        if self.connected:
+            return ""
+        host, port, _ = self._address
+        return f"no connection to {host}:{port}: {self.failure or 'not yet'}"
+
     def subscribe(self, pattern: str, handler: Handler) -> None:
         """Before entering; `$share/...` patterns are shared between the subscribers."""
         self._subscriptions[pattern] = handler

@@ -130,6 +130,11 @@ class MqttBackground:
         return self._connection.connected and bool(self._workers)
 
     @property
+    def trouble(self) -> str:
+        """Of the connection to the broker; empty where there is one."""
+        return self._connection.trouble
+
+    @property
     def workers(self) -> int:
         """Those that say they are online."""
         return len(self._workers)

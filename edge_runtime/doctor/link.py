@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Sequence
 from dataclasses import replace
 
 from edge_runtime.app import broker_for
 from edge_runtime.config import Config
 from edge_runtime.delegation import wire
-from edge_runtime.delegation.mqtt import Arrival, ConnectionState, MqttConnection, Outgoing
+from edge_runtime.delegation.mqtt import Arrival, ConnectionState, MqttConnection
 from edge_runtime.doctor.finding import Case, Finding, absent, failed, may_open, ok, warning
 from edge_runtime.errors import EdgeRuntimeError, WireError
 from edge_runtime.sinks.home_assistant_discovery import HomeTopics
@@ -32,10 +31,10 @@ def broker(case: Case) -> list[Finding]:
 
 def outbox(case: Case) -> list[Finding]:
     """Whether questions can be kept, as far as the rights tell: nothing is written."""
-    chosen = case.config.delegation
-    if chosen.broker is None or chosen.outbox is None:
+    chosen = case.config.delegation.outbox
+    if chosen is None or not case.config.asks_workers:
         return []
-    path = chosen.outbox.absolute()
+    path = chosen.absolute()
     if not path.parent.is_dir():
         remedy = f"Make it (mkdir -p {path.parent}), or choose another delegation.outbox."
         return [failed("outbox", f"there is no folder {path.parent}", remedy)]
@@ -49,19 +48,22 @@ def outbox(case: Case) -> list[Finding]:
 
 def rights(config: Config) -> str:
     """What the device's user at the broker must be allowed."""
-    own = wire.Topics(config.device.name)
-    write = [own.status, own.requests, own.cancel, own.probe]
-    read = [own.replies, wire.ALL_WORKERS]
+    write, read = [], []
+    if config.asks_workers:
+        own = wire.Topics(config.device.name)
+        write += [own.status, own.requests, own.cancel, own.probe]
+        read += [own.replies, wire.ALL_WORKERS]
     if config.home_assistant.enabled:
         home = HomeTopics(config.device.name, config.home_assistant.prefix)
         write += [home.discovery, home.all]
         read += [home.discovery, home.all, home.birth]
     write += [one.mqtt_topic for one in config.actions.values() if one.mqtt_topic is not None]
-    return f"its user there needs the right to write {_listed(write)}, and to read {_listed(read)}"
-
-
-def _listed(topics: Sequence[str]) -> str:
-    return ", ".join(dict.fromkeys(topics))
+    wanted = [
+        f"to {verb} {', '.join(dict.fromkeys(topics))}"
+        for verb, topics in (("write", write), ("read", read))
+        if topics
+    ]
+    return f"its user there needs the right {', and '.join(wanted) or 'to nothing'}"
 
 
 class _Seen:
@@ -104,14 +106,11 @@ def _connected(case: Case) -> Finding:
     """Raises ConfigError: the address, a password or a certificate cannot be used."""
     settings = replace(broker_for(case.config), session_expiry_s=0)
     host, port, tls = settings.address()
-    device = case.config.device.name
-    # An empty retained message is none, and every device may write its probe.
-    nothing = Outgoing(wire.Topics(device).probe, b"", retain=True)
-    seen = _Seen()
-    connection = MqttConnection(
-        settings, f"edge-{device}-doctor-{os.getpid()}", nothing, b"", b"", seen.on_state
-    )
-    connection.subscribe(wire.ALL_WORKERS, seen.on_worker)
+    name = f"edge-{case.config.device.name}-doctor-{os.getpid()}"
+    seen, asks = _Seen(), case.config.asks_workers
+    connection = MqttConnection(settings, name, on_state=seen.on_state)
+    if asks:
+        connection.subscribe(wire.ALL_WORKERS, seen.on_worker)
     place, needed = f"{host}:{port}{' with TLS' if tls else ''}", rights(case.config)
     with connection:
         if not seen.await_connection():
@@ -121,7 +120,9 @@ def _connected(case: Case) -> Finding:
                 f"user, password_file and ca_file, a firewall, and the broker's log; {needed}."
             )
             return failed("broker", f"no connection to {place}: {reason}", remedy)
-        online = seen.await_workers()
+        online = seen.await_workers() if asks else []
+    if not asks:
+        return ok("broker", f"connected to {place}; no worker is asked; {needed}")
     if not online:
         remedy = (
             "Start one: edge-runtime background --broker URL. Until then the own skills answer."

@@ -120,6 +120,11 @@ class HomeAssistant:
         self._warnings = SparingLog(log)
         self.bad_commands = 0
 
+    @property
+    def trouble(self) -> str:
+        """Of the connection to the broker; empty where there is one."""
+        return self._connection.trouble
+
     def __enter__(self) -> Self:
         self._connection.__enter__()
         return self

@@ -67,6 +67,11 @@ class MqttActions:
     def connected(self) -> bool:
         return self._connection.connected
 
+    @property
+    def trouble(self) -> str:
+        """Of the connection to the broker; empty where there is one."""
+        return self._connection.trouble
+
     def tries(self, name: str) -> int:
         """How often it was to go out so far."""
         return self._tries[name]

@@ -57,7 +57,9 @@ class Watched:
     """Exact zeros for ten seconds mean that it is dead; a recording may hold them."""
     camera: bool = False
     workers: bool = False
-    """A broker is configured: without a worker there, the device is less able than it should be."""
+    """Questions go to workers: without one, the device is less able than it should be."""
+    broker: Callable[[], str] | None = None
+    """Why the broker cannot be reached, where there is one; empty while it can."""
     compute_p99_ms: float = 120.0
     missed_per_minute: int = 5
     sound: Callable[[], SoundStatus] | None = None
@@ -136,10 +138,8 @@ class TurnHealth(NothingHeld):
             self._report_microphone(*self._microphone())
         if self._watched.camera and self._camera_state is None:
             self._judge_camera(record)
-        if self._watched.workers:
-            up = record.turn.background.link_up
-            reason = "" if up else "no worker can be reached; the device answers by itself"
-            self._monitor.report(LINK, State.OK if up else State.DEGRADED, reason)
+        if self._watched.workers or self._watched.broker is not None:
+            self._judge_link(record)
 
     def _judge_loop(self) -> None:
         watched = self._watched
@@ -160,6 +160,13 @@ class TurnHealth(NothingHeld):
             f"p99 is {p99:.0f} ms; at most {watched.compute_p99_ms:.0f} are well" if slow else "",
             {"p50_ms": round(float(p50), 2), "p99_ms": round(float(p99), 2)},
         )
+
+    def _judge_link(self, record: TurnRecord) -> None:
+        watched = self._watched
+        reason = "" if watched.broker is None else watched.broker()
+        if not reason and watched.workers and not record.turn.background.link_up:
+            reason = "no worker can be reached; the device answers by itself"
+        self._monitor.report(LINK, State.DEGRADED if reason else State.OK, reason)
 
     def _judge_sound(self, sound: SoundStatus) -> None:
         """Every turn: what the devices' own watch says, and for the rest what was heard."""

@@ -92,6 +92,21 @@ class TestBroker:
         assert f"the right to write {own}, and to read {answers}" in finding.remedy
 
     @needs_mosquitto
+    def test_where_no_worker_is_asked_none_is_missing(self, mosquitto: Broker) -> None:
+        config = Config.model_validate(
+            {
+                "device": {"name": "kiosk"},
+                "delegation": {"broker": mosquitto.url, "workers": False},
+                "actions": {"on": {"mqtt_topic": "lamp/set"}},
+            }
+        )
+        (finding,) = broker(Case(config, configured=True))
+        assert finding.verdict is Verdict.OK
+        assert finding.text.endswith(
+            "no worker is asked; its user there needs the right to write lamp/set"
+        )
+
+    @needs_mosquitto
     def test_a_device_that_runs_is_left_alone_and_nothing_stays(self, mosquitto: Broker) -> None:
         with Device(mosquitto, patterns=("edge/#",)) as running:
             running.send("edge/kiosk/status", b"online", retain=True)

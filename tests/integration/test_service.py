@@ -190,6 +190,37 @@ def test_what_was_switched_off_stays_off_when_it_is_killed_and_started_again(
     assert "the microphone is lost" not in told, "it was looked for"
 
 
+@needs_espeak
+@needs_mosquitto
+def test_a_broker_for_the_home_alone_is_well_without_a_worker_and_says_when_it_is_gone(
+    tmp_path: Path,
+) -> None:
+    with running_broker(tmp_path) as broker:
+        port = broker.port
+        service = Service(
+            tmp_path,
+            f"audio: {{source: {tmp_path / 'noise.wav'}}}\n"
+            f"delegation: {{broker: '{broker.url}', workers: false}}\n"
+            "home_assistant: {enabled: true}\nactions: {wave: {mqtt_topic: arm/wave}}",
+        )
+
+        def link() -> tuple[str, str]:
+            part = json.loads(service.page("/health"))["parts"].get("link", {})
+            return part.get("state", ""), part.get("reason", "")
+
+        with running(service), Device(broker, patterns=("edge/#",)) as home:
+            service.await_told("READY=1")
+            wait_until(lambda: link() == ("ok", ""))
+            home.await_any(lambda: [one for one in home.messages if b"online" in one.payload])
+            topics = {one.topic for one in home.messages}
+            assert all(topic.startswith("edge/kiosk/home/") for topic in topics), topics
+            broker.kill()
+            wait_until(lambda: link()[0] == "degraded")
+            assert f"no connection to 127.0.0.1:{port}: " in link()[1]
+            broker.start()
+            wait_until(lambda: link() == ("ok", ""))
+
+
 def test_a_status_that_is_not_renewed_is_of_no_running_service(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -40,6 +40,16 @@ def test_a_broker_gets_the_sound_of_a_question_and_a_picture_only_where_allowed(
     assert "(encrypted)" in secret["What leaves this device"]
 
 
+def test_without_workers_no_question_leaves_and_nobody_answers() -> None:
+    alone = {"broker": "mqtt://b.lan", "workers": False, "outbox": Path("/var/lib/x/o.db")}
+    answers = said(delegation=alone, home_assistant={"enabled": True})
+    leaves = answers["What leaves this device"]
+    assert "No question and no sound goes to mqtt://b.lan (NOT encrypted" in leaves
+    assert "to the workers" not in leaves and "To Home Assistant" in leaves
+    assert "Questions that must not get lost" not in answers["What it keeps"]
+    assert "replies" not in answers["Who can look at it or command it"]
+
+
 def test_the_smart_home_hears_what_it_is_told() -> None:
     broker = {"broker": "mqtt://10.0.0.2"}
     default = said(delegation=broker, home_assistant={"enabled": True})

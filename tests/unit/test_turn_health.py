@@ -157,6 +157,20 @@ def test_what_is_wrong_is_named_and_what_is_well_again_is_ok(device: Device, cas
     assert device.monitor.snapshot().line == "ok"
 
 
+def test_a_broker_that_cannot_be_reached_is_told_from_one_without_a_worker() -> None:
+    trouble = ["no connection to lan:1883: refused"]
+    for workers in (True, False):
+        device = Device(Watched(workers=workers, broker=lambda: trouble[0]))
+        trouble[0] = "no connection to lan:1883: refused"
+        device.turns(5, link_up=False)
+        assert (device.part(LINK).state, device.part(LINK).reason) == (State.DEGRADED, trouble[0])
+        trouble[0] = ""
+        device.turns(5, link_up=False)
+        part = device.part(LINK)
+        assert part.state is (State.DEGRADED if workers else State.OK)
+        assert ("no worker can be reached" in part.reason) is workers
+
+
 def test_one_late_turn_is_no_illness(device: Device) -> None:
     device.turns(100)
     device.turns(1, compute_ms=400, skipped=2)
