@@ -8,6 +8,8 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, cast
 
@@ -91,6 +93,11 @@ from edge_runtime.voice.piper import PiperSynthesizer
 log = logging.getLogger(__name__)
 AtBroker = MqttBackground | MqttActions | HomeAssistant
 """Each with a connection of its own."""
+_MISHAPS: dict[type[AtBroker], tuple[str, Callable[[Any], int]]] = {
+    MqttActions: (ACTIONS_LOST, attrgetter("unsent")),
+    HomeAssistant: (COMMANDS_REFUSED, attrgetter("bad_commands")),
+    MqttBackground: (PAYLOADS_IGNORED, attrgetter("bad_payloads")),
+}
 RECORDER_QUEUE = 256
 """Turns that may wait for the disk: 51 s."""
 
@@ -238,9 +245,8 @@ def device(
         loop = Loop(parts)
         for body in bodies:
             stack.callback(body.halt)  # before anything is released, which may take seconds
-        yield Device(
-            loop, statistics, health, control, senses.notes(), manifest, engine.identity, voice
-        )
+        notes = [*senses.notes(), *([] if senses.realtime else _kept_in(config))]
+        yield Device(loop, statistics, health, control, notes, manifest, engine.identity, voice)
 
 
 def _tell(health: HealthMonitor, phase: Phase) -> None:
@@ -362,6 +368,20 @@ def _delegates(config: Config, senses: Senses) -> bool:
     return config.asks_workers and senses.realtime
 
 
+def _kept_in(config: Config) -> list[str]:
+    """A line where a run on a virtual clock leaves out what the configuration wants sent."""
+    told = config.actions_on_mqtt
+    parts = [
+        *(["no question to a worker"] if config.asks_workers else []),
+        *([f"no action over MQTT ({', '.join(told)})"] if told else []),
+        *(["no word to Home Assistant"] if config.home_assistant.enabled else []),
+        *(["nothing over DDS"] if config.ros.dds else []),
+    ]
+    if not parts:
+        return []
+    return [f"with --speed max nothing is sent: {', '.join(parts)}. To try it, leave --speed out."]
+
+
 def broker_for(config: Config) -> BrokerSettings:
     """Of a configuration with a broker."""
     chosen = config.delegation
@@ -408,15 +428,7 @@ def _watched(
 
 def _counted(at_broker: Sequence[AtBroker]) -> dict[str, Callable[[], int]]:
     """What goes wrong on the broker, for the metrics."""
-    found: dict[str, Callable[[], int]] = {}
-    for one in at_broker:
-        if isinstance(one, MqttActions):
-            found[ACTIONS_LOST] = lambda acts=one: acts.unsent
-        elif isinstance(one, HomeAssistant):
-            found[COMMANDS_REFUSED] = lambda home=one: home.bad_commands
-        else:
-            found[PAYLOADS_IGNORED] = lambda remote=one: remote.bad_payloads
-    return found
+    return {name: partial(read, one) for one in at_broker for name, read in [_MISHAPS[type(one)]]}
 
 
 def _mqtt_actions(config: Config, senses: Senses, control: RemoteControl) -> MqttActions | None:

@@ -77,7 +77,11 @@ def run(
         str | None, typer.Option(help="A video, a folder of frames, or a camera.")
     ] = None,
     speed: Annotated[
-        Speed, typer.Option(help="Recordings: in real time, or as fast as it can.")
+        Speed,
+        typer.Option(
+            help="Recordings: in real time, or as fast as it can; then nothing goes to a broker, "
+            "Home Assistant or DDS."
+        ),
     ] = Speed.REAL,
     engine: Annotated[Optional[Path], typer.Option(help="A model folder.")] = None,  # noqa: UP045
     out: OutOption = None,

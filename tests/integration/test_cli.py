@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from broker import free_port
 from program import assert_refused, edge, needs_espeak, spoken, written
 
 from edge_runtime import __version__
@@ -141,6 +142,30 @@ def test_a_bad_input_leaves_the_files_of_the_run_before_alone(tmp_path: Path) ->
     names = sorted(path.name for path in (tmp_path / "out").iterdir())
     assert names == ["conversation.wav", "recording.mcap"]
     assert {path.read_text() for path in (tmp_path / "out").iterdir()} == {"precious"}
+
+
+@needs_espeak
+def test_what_a_fast_run_does_not_send_is_told_and_a_real_one_says_nothing_of_it(
+    tmp_path: Path,
+) -> None:
+    sound = spoken(tmp_path / "good.wav", seconds=0.4)
+    home = written(
+        tmp_path / "home.yaml",
+        f"delegation: {{broker: 'mqtt://127.0.0.1:{free_port()}', outbox: {tmp_path / 'o.db'}}}\n"
+        "home_assistant: {enabled: true}\nros: {dds: true}\n"
+        "actions: {lamp_on: {mqtt_topic: lamp/set}, dock: {ros_topic: dock}}",
+    )
+    run = ("run", "--audio", sound, "--tail", "0", "--speed")
+    told = edge(*run, "max", "--config", home, cwd=tmp_path).stdout
+    assert (
+        "with --speed max nothing is sent: no question to a worker, no action over MQTT (lamp_on), "
+        "no word to Home Assistant, nothing over DDS. To try it, leave --speed out." in told
+    )
+    assert not (tmp_path / "o.db").exists()
+    plain = written(tmp_path / "plain.yaml", "actions: {dock: {ros_topic: dock}}")
+    assert "--speed" not in edge(*run, "max", "--config", plain, cwd=tmp_path).stdout
+    real = written(tmp_path / "real.yaml", home.read_text().replace("dds: true", "dds: false"))
+    assert "--speed" not in edge(*run, "real", "--config", real, cwd=tmp_path).stdout
 
 
 @needs_espeak
