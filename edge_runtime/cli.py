@@ -25,6 +25,7 @@ from edge_runtime.commands.common import (
     console,
     errors,
     stop_on_signals,
+    tell_doubts,
     with_engine_folder,
 )
 from edge_runtime.commands.doctor import doctor
@@ -95,6 +96,7 @@ def run(
     from edge_runtime.sinks.transcript import TranscriptPrinter
 
     settings = with_inputs(load_config(config), audio, video, engine)
+    tell_doubts(settings)
     tail_turns = 0 if math.isnan(tail) else int(tail * 5)
     senses = senses_for(settings, speed is Speed.REAL, tail_turns)
     stop = stop_on_signals()

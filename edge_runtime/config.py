@@ -28,7 +28,7 @@ from typing_extensions import Self
 from edge_runtime import strict_yaml
 from edge_runtime.credentials import located
 from edge_runtime.errors import ConfigError
-from edge_runtime.jsgf import Phrase
+from edge_runtime.jsgf import Phrase, shared
 from edge_runtime.micro_turn import ACTION_NAME, STOP_MOTION
 
 log = logging.getLogger(__name__)
@@ -483,6 +483,18 @@ class Config(_Section):
         for name, chosen in actions.items():
             if chosen.mqtt_topic is not None:
                 _needs_a_broker(f"actions.{name}.mqtt_topic", info)
+        return actions
+
+    @field_validator("actions")
+    @classmethod
+    def _phrases_differ(cls, actions: dict[str, ActionConfig]) -> dict[str, ActionConfig]:
+        found = shared({name: chosen.phrases for name, chosen in actions.items()})
+        if found is not None:
+            sentence, names = found
+            raise ValueError(
+                f'"{sentence}" asks for {" and for ".join(names)}, and one of them would never '
+                "happen: give it to one alone"
+            )
         return actions
 
     @field_validator("home_assistant")

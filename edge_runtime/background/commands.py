@@ -11,9 +11,6 @@ from edge_runtime.background.nearest import Rules
 from edge_runtime.delegation.wire import Ability
 from edge_runtime.jsgf import words_of
 
-EXACT = 0.02
-"""Edits a letter: a space more or less. What is merely alike may be the opposite: on, off."""
-
 _PAIRS = (
     "on off, up down, open close, start stop, raise lower, lock unlock, left right, in out, "
     "more less, enable disable, forward backward, louder quieter, brighter darker, "
@@ -57,12 +54,14 @@ class Commands:
         return Commands((*found, Command("", others, "")) if others else tuple(found))
 
     def find(self, text: str) -> Command | None:
-        """The command that these words are, whatever their case and punctuation."""
-        plain = " ".join(re.sub(r"[^a-z' ]+", " ", text.lower()).split()).removesuffix(" please")
-        for command in filter(lambda one: one.action, self.all):
-            near = _rules(command).nearest(plain)
-            if near is not None and near.cost <= EXACT:
-                return command
+        """The command that these words are, whatever their case, spaces and punctuation. What is
+        merely alike may be the opposite: on, off."""
+        plain = " ".join(re.sub(r"[^a-z' ]+", " ", text.lower()).split())
+        for said in dict.fromkeys((plain, plain.removesuffix(" please"))):
+            for command in filter(lambda one: one.action, self.all):
+                near = _rules(command).nearest(said)
+                if near is not None and _letters(near.text) == _letters(said):
+                    return command
         return None
 
     def rules(self) -> dict[str, str]:
@@ -91,6 +90,10 @@ def _opposites(phrase: str) -> Iterator[str]:
         yield phrase[: word.start()] + OPPOSITES[word[0]] + phrase[word.end() :]
     if len(places) > 1:
         yield re.sub(r"[a-z']+", lambda word: OPPOSITES.get(word[0], word[0]), phrase)
+
+
+def _letters(text: str) -> str:
+    return text.replace(" ", "")
 
 
 def _either(command: Command) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import signal
 import threading
 from enum import Enum
@@ -15,6 +16,7 @@ from rich.console import Console
 from edge_runtime.config import Config
 from edge_runtime.errors import ConfigError
 
+log = logging.getLogger(__name__)
 console = Console(highlight=False)
 errors = Console(stderr=True, highlight=False)
 
@@ -51,6 +53,14 @@ def stop_on_signals() -> threading.Event:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
     return stop
+
+
+def tell_doubts(config: Config) -> None:
+    """What people may say to this device in vain, in the log."""
+    from edge_runtime.background.doubts import doubts
+
+    for doubt in doubts(config):
+        log.warning("%s", doubt)
 
 
 def write_json(path: Path, content: object, option: str = "--json") -> None:

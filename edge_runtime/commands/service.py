@@ -15,7 +15,7 @@ from typing import Annotated, Optional
 import typer
 from rich.markup import escape
 
-from edge_runtime.commands.common import ConfigOption, console, stop_on_signals
+from edge_runtime.commands.common import ConfigOption, console, stop_on_signals, tell_doubts
 from edge_runtime.config import load_config
 from edge_runtime.device_status import DeviceStatus, StatusFile, running, status_path
 from edge_runtime.errors import EdgeRuntimeError
@@ -50,6 +50,7 @@ def serve(config: ConfigOption = None) -> None:
 
     faulthandler.enable()  # the watchdog's SIGABRT leaves a trace of every thread in the journal
     settings = load_config(config)
+    tell_doubts(settings)
     stop = stop_on_signals()
     health = HealthMonitor()
     control = KeptControl(kept_path(settings.device.name), health).load()

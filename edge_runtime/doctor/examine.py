@@ -21,6 +21,7 @@ CHECKS: tuple[tuple[str, Check], ...] = (
     ("cameras", seeing.cameras),
     ("voice", parts.voice),
     ("model", parts.model),
+    ("actions", parts.actions),
     ("gpu", accelerator.gpu),
     ("tensorrt", accelerator.tensorrt),
     ("broker", link.broker),

@@ -1,4 +1,4 @@
-"""What the runtime is made of: voice, words, model, ROS."""
+"""What the runtime is made of: voice, words, model, actions, ROS."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from importlib.util import find_spec
 import numpy as np
 
 from edge_runtime.app import engine_for, phrases_for, synthesizer_for
+from edge_runtime.background.doubts import doubts
 from edge_runtime.doctor.finding import Case, Finding, Value, absent, failed, ok, warning
 from edge_runtime.errors import EdgeRuntimeError
 from edge_runtime.interfaces import Engine
@@ -89,6 +90,14 @@ def _step_ms(engine: Engine, index: int) -> float:
     begun_ns = time.perf_counter_ns()
     engine.step(MicroTurn(index, 0, pcm, frame=frame, frame_age_ms=0.0))
     return (time.perf_counter_ns() - begun_ns) / 1e6
+
+
+def actions(case: Case) -> list[Finding]:
+    """Phrases that lead nowhere. In the ROS node every action goes out by itself."""
+    config = case.config
+    if TOPICS in (config.audio.source, config.video.source):
+        return []
+    return [warning("actions", doubt) for doubt in doubts(config)]
 
 
 def ros(case: Case) -> list[Finding]:

@@ -169,6 +169,18 @@ def test_what_a_fast_run_does_not_send_is_told_and_a_real_one_says_nothing_of_it
 
 
 @needs_espeak
+def test_a_phrase_that_leads_nowhere_is_a_warning(tmp_path: Path) -> None:
+    sound = spoken(tmp_path / "good.wav", seconds=0.4)
+    config = written(tmp_path / "home.yaml", "actions: {lamp_on: {phrases: [lamp on now]}}")
+    run = edge(
+        *("run", "--audio", sound, "--tail", "0", "--speed", "max", "--config", config),
+        cwd=tmp_path,
+    )
+    assert run.returncode == 0
+    assert "actions.lamp_on: what it answers to its phrases is said" in " ".join(run.stderr.split())
+
+
+@needs_espeak
 @pytest.mark.parametrize("out", ["file", "file/deeper", "taken"])
 def test_a_place_that_cannot_be_written_is_refused_and_left_as_it_was(
     tmp_path: Path, out: str

@@ -20,6 +20,7 @@ from edge_runtime.background.timers import Timers
 from edge_runtime.background.transcribe import PocketSphinxTranscriber, SpellingTranscriber
 from edge_runtime.config import Config
 from edge_runtime.delegation.wire import Ability
+from edge_runtime.jsgf import sentences
 from edge_runtime.micro_turn import TURN_SAMPLES
 
 LAMP = Command(
@@ -50,6 +51,23 @@ SILENCE = np.zeros(TURN_SAMPLES, np.float32)
 def test_a_command_is_found_by_its_words_and_by_no_others(said: str, action: str | None) -> None:
     found = OWN.find(said)
     assert (found and found.action) == action
+
+
+@pytest.mark.parametrize(
+    "phrase",
+    [
+        "what time is it",
+        "turn it on now",
+        "so it is as it is",
+        "(turn | switch) it (on | off) [in [the] hall] [now]",
+        "lights please",
+    ],
+)
+def test_every_sentence_of_a_phrase_is_found_also_where_its_words_are_short(phrase: str) -> None:
+    own = Commands.of([Ability(name="it", phrases=(phrase,))])
+    for said in sentences(phrase):
+        assert own.find(said) and own.find(f"{said} please"), said
+        assert Skills(Timers(lambda: 0), commands=own).reply(said).action == "it"
 
 
 def test_words_of_address_before_a_command_are_none_of_it() -> None:

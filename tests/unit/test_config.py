@@ -355,6 +355,38 @@ class TestBroker:
         assert "delegation.broker" in said and "needs a broker" not in said
 
 
+class TestPhrases:
+    @pytest.mark.parametrize(
+        ("phrases", "sentence"),
+        [
+            (("turn on the lamp", "turn on the lamp"), "turn on the lamp"),
+            (("Turn on the [kitchen] lamp", "(turn | switch) on the lamp"), "turn on the lamp"),
+        ],
+    )
+    def test_a_sentence_of_two_actions_is_refused_with_both(
+        self, tmp_path: Path, phrases: tuple[str, str], sentence: str
+    ) -> None:
+        one, other = phrases
+        said = refusal(
+            written(
+                tmp_path,
+                f"actions:\n  first: {{phrases: ['{one}']}}\n  between: {{phrases: [hello]}}\n"
+                f"  last: {{phrases: [goodbye, '{other}']}}",
+            )
+        )
+        assert f'"{sentence}" asks for first and for last' in said
+
+    def test_what_one_action_has_twice_and_what_is_merely_alike_is_read(
+        self, tmp_path: Path
+    ) -> None:
+        text = """actions:
+            lamp_on: {phrases: ["turn on the lamp", "(turn | switch) on the lamp"]}
+            lamp_off: {phrases: ["turn off the lamp", "turn on"]}
+            dock: {}
+        """
+        load_config(written(tmp_path, text))
+
+
 class TestOverrides:
     def test_they_stand_above_the_file(self, tmp_path: Path) -> None:
         path = written(tmp_path, "voice: {rate_wpm: 150, pitch: 40}\ndevice: {name: kiosk}")

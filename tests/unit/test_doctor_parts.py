@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from edge_runtime.config import (
+    ActionConfig,
     Audio,
     Config,
     Device,
@@ -33,6 +34,7 @@ from edge_runtime.service_files import Service, plan_install
 needs_espeak = pytest.mark.skipif(
     shutil.which("espeak-ng") is None, reason="espeak-ng is not installed"
 )
+LAMP = {"lamp": ActionConfig(phrases=["lamp on"])}
 ON_TENSORRT = Config(engine=EngineConfig(backend="tensorrt"))
 
 
@@ -100,6 +102,20 @@ class TestModel:
         (finding,) = parts.model(Case(Config(voice=voice)))
         assert finding.verdict is Verdict.FAILED
         assert "Cannot read the phrases" in finding.text
+
+
+class TestActions:
+    def test_phrases_that_lead_nowhere(self) -> None:
+        (finding,) = parts.actions(Case(Config(actions=LAMP)))
+        assert finding.verdict is Verdict.WARNING
+        assert "actions.lamp" in finding.text and "nothing is done" in finding.text
+
+    def test_where_nothing_is_wrong_nothing_is_said(self) -> None:
+        assert parts.actions(Case()) == []
+        assert parts.actions(Case(Config(actions=LAMP, ros=RosConfig(dds=True)))) == []
+
+    def test_in_the_ros_node_every_action_goes_out(self) -> None:
+        assert parts.actions(Case(Config(actions=LAMP, audio=Audio(source="ros")))) == []
 
 
 class TestGpu:

@@ -1,0 +1,44 @@
+"""What a configuration lets people say in vain: phrases that lead nowhere, or somewhere else."""
+
+from __future__ import annotations
+
+from itertools import chain, islice
+
+from edge_runtime.background.skills import RESUME, Skills
+from edge_runtime.background.timers import Timers
+from edge_runtime.config import ActionConfig, Config
+from edge_runtime.jsgf import sentences
+
+MOST_SENTENCES = 200
+"""Of an action: its phrases can have millions."""
+
+
+def doubts(config: Config) -> list[str]:
+    """A line for each. What people say for two actions is refused when it is read."""
+    found = []
+    for name, chosen in config.actions.items():
+        if chosen.phrases and not _has_a_way_out(config, chosen):
+            found.append(
+                f"actions.{name}: what it answers to its phrases is said, and nothing is done. "
+                "Give it mqtt_topic or ros_topic, or switch on home_assistant or ros.dds"
+            )
+        if taken := _going_on(chosen):
+            found.append(
+                f'actions.{name}: "{taken}" asks the device to go on with its last answer, and not '
+                "for this. Choose another phrase"
+            )
+    return found
+
+
+def _has_a_way_out(config: Config, chosen: ActionConfig) -> bool:
+    """Home Assistant and DDS are told of every action."""
+    own = chosen.mqtt_topic is not None or chosen.ros_topic is not None
+    return own or config.home_assistant.enabled or config.ros.dds
+
+
+def _going_on(chosen: ActionConfig) -> str:
+    """The first of its sentences that a skill of the device takes before any command; empty where
+    there is none."""
+    skills = Skills(Timers(lambda: 0))
+    said = islice(chain.from_iterable(map(sentences, chosen.phrases)), MOST_SENTENCES)
+    return next((one for one in said if skills.reply(one).skill == RESUME), "")

@@ -1,0 +1,42 @@
+"""What people may say in vain is told."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from edge_runtime.background.doubts import doubts
+from edge_runtime.config import Config
+
+
+def of(action: dict[str, Any], **sections: Any) -> list[str]:
+    broker = {"delegation": {"broker": "mqtt://lan"}}
+    return doubts(Config.model_validate(broker | {"actions": {"it": action}} | sections))
+
+
+@pytest.mark.parametrize(
+    "said", ["go on", "well go on", "[please] continue", "(hush | Tell me more)"]
+)
+def test_what_goes_on_with_an_answer_is_no_command(said: str) -> None:
+    (doubt,) = of({"phrases": [said], "mqtt_topic": "it"})
+    assert doubt.startswith('actions.it: "') and "go on with its last answer" in doubt
+
+
+def test_what_the_device_knows_itself_may_be_a_command_too() -> None:
+    """An owner's own word counts more."""
+    assert of({"phrases": ["what time is it", "set a timer"], "mqtt_topic": "it"}) == []
+
+
+def test_an_action_that_is_asked_for_and_goes_nowhere() -> None:
+    asked = {"phrases": ["lamp on"], "answer": "It is on."}
+    (doubt,) = of(asked)
+    assert "actions.it" in doubt and "nothing is done" in doubt
+    for way in ({"mqtt_topic": "it"}, {"ros_topic": "it"}):
+        assert of(asked | way) == []
+    assert of(asked, home_assistant={"enabled": True}) == of(asked, ros={"dds": True}) == []
+    assert of({"description": "for a language model"}) == []
+
+
+def test_phrases_that_are_millions_of_sentences_cost_nothing() -> None:
+    assert of({"phrases": ["(a | b) " * 22 + "x"], "mqtt_topic": "it"}) == []
