@@ -16,12 +16,14 @@ from typing_extensions import Self
 from edge_runtime import __version__
 from edge_runtime.errors import InputError
 from edge_runtime.every import Every
-from edge_runtime.health import HealthMonitor
+from edge_runtime.health import HealthMonitor, State
 from edge_runtime.remote_control import RemoteControl
+from edge_runtime.systemd_units import show_units
 
 FILE = "status.json"
 RUN = Path("/run")
 """Where the units' runtime folders are: edge-runtime, and edge-runtime@NAME for instances."""
+DEVICES = ("edge-runtime.service", "edge-runtime@*.service")
 EVERY_S = 1.0
 STALE_S = 5.0
 """A running service writes every second."""
@@ -86,6 +88,27 @@ def running(run: Path = RUN) -> list[dict[str, Any]]:
     One that has not been written for five seconds is not of a running service and says `failed`.
     Raises InputError where there is none, or where it cannot be read.
     """
+    return _some(_told(run), run)
+
+
+def services(run: Path = RUN) -> list[dict[str, Any]]:
+    """What `running` gives; and each service that systemd shall run and does not, as `failed`, with
+    its `unit`. Raises InputError where there is neither."""
+    return _some([*_told(run), *_down(run)], run)
+
+
+def _some(found: list[dict[str, Any]], run: Path) -> list[dict[str, Any]]:
+    if not found:
+        raise InputError(
+            f"No service of edge-runtime is running here (nothing in {run / 'edge-runtime'}). "
+            "Start it: sudo systemctl start edge-runtime; install it: sudo edge-runtime "
+            "install-service --apply."
+        )
+    return found
+
+
+def _told(run: Path) -> list[dict[str, Any]]:
+    """What services keep in their runtime folders."""
     found = []
     for path in sorted(run.glob(f"edge-runtime*/{FILE}")):
         try:
@@ -99,10 +122,33 @@ def running(run: Path = RUN) -> list[dict[str, Any]]:
             reason = f"it has given no sign for {age_s:.0f} s"
             content |= {"state": "failed", "reasons": [f"service: {reason}"]}
         found.append(content | {"age_s": round(age_s, 1)})
-    if not found:
-        raise InputError(
-            f"No service of edge-runtime is running here (nothing in {run / 'edge-runtime'}). "
-            "Start it: sudo systemctl start edge-runtime; install it: sudo edge-runtime "
-            "install-service --apply."
-        )
     return found
+
+
+def _down(run: Path) -> list[dict[str, Any]]:
+    """Services that have no status, since systemd removes the folder of one that has ended."""
+    try:
+        units = show_units(DEVICES)
+    except InputError:  # no systemd: there is nobody to ask
+        return []
+    found = []
+    for unit in units:
+        name = unit["Id"].removesuffix(".service")
+        reason = _why_down(unit)
+        if reason and not (run / name / FILE).exists():
+            device = name.partition("@")[2] or name
+            down = {"device": device, "unit": name, "state": State.FAILED.value}
+            found.append(down | {"reasons": [f"service: {reason}"], "parts": {}})
+    return found
+
+
+def _why_down(unit: Mapping[str, str]) -> str:
+    """Of one without a status; empty: it is not meant to be up."""
+    state, sub = unit["ActiveState"], unit["SubState"]
+    if state == "inactive":
+        return "stopped" if unit["UnitFileState"] == "enabled" else ""
+    if state == "failed":
+        return unit["Result"]
+    if sub == "auto-restart":
+        return f"{unit['Result']}, it starts again"
+    return f"{sub}, no status yet"

@@ -19,6 +19,17 @@ class ConfigError(InputError):
     """A key of the configuration is unknown, of the wrong type or out of range."""
 
 
+class UnavailableError(ConfigError):
+    """What the configuration names cannot be used now; a later start may find it."""
+
+
+class MisconfiguredServiceError(ConfigError):
+    """A service cannot start before somebody changes something: systemd is not to try it again."""
+
+    exit_code = 78
+    """EX_CONFIG of sysexits.h: the units' RestartPreventExitStatus."""
+
+
 class SourceError(InputError):
     """A microphone, camera or recording cannot be used."""
 

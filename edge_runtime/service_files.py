@@ -104,6 +104,10 @@ def plan_install(
     default = (source / f"{service.value}.yaml").read_text(encoding="utf-8")
     if instance is not None:  # two of one name would throw each other off the broker
         default = default.replace("device: {name: edge}", f"device: {{name: {instance}}}")
+        for command in ("restart", "reset-failed"):
+            default = default.replace(
+                f"{command} edge-runtime", f"{command} edge-runtime@{instance}"
+            )
     files = [
         *(
             FileStep(_at(root, UNITS / unit), _unit(source / unit, executable, root, systemd))

@@ -17,8 +17,14 @@ from rich.markup import escape
 
 from edge_runtime.commands.common import ConfigOption, console, stop_on_signals, tell_doubts
 from edge_runtime.config import load_config
-from edge_runtime.device_status import DeviceStatus, StatusFile, running, status_path
-from edge_runtime.errors import EdgeRuntimeError
+from edge_runtime.device_status import DeviceStatus, StatusFile, services, status_path
+from edge_runtime.errors import (
+    ConfigError,
+    EdgeRuntimeError,
+    ManifestError,
+    MisconfiguredServiceError,
+    UnavailableError,
+)
 from edge_runtime.health import HealthMonitor, State
 from edge_runtime.scheduling import ask_for_realtime, lock_memory
 from edge_runtime.service_files import (
@@ -42,7 +48,17 @@ Worker = Annotated[bool, typer.Option("--background", help="The worker, not the 
 
 
 def serve(config: ConfigOption = None) -> None:
-    """Run as a service: silent, watched by systemd, with what the configuration opens."""
+    """Run as a service: silent, watched by systemd, with what the configuration opens. Exit 78:
+    its configuration cannot be, and no other start will help."""
+    try:
+        _serve(config)
+    except UnavailableError:
+        raise
+    except (ConfigError, ManifestError) as error:
+        raise MisconfiguredServiceError(str(error)) from error
+
+
+def _serve(config: Path | None) -> None:
     from edge_runtime.app import device
     from edge_runtime.kept_control import KeptControl, kept_path
     from edge_runtime.senses import senses_for
@@ -73,14 +89,20 @@ def serve(config: ConfigOption = None) -> None:
 def status(
     as_json: Annotated[bool, typer.Option("--json", help="As JSON, with all figures.")] = False,
 ) -> None:
-    """How the running service is; exit 1 unless all is ok or degraded."""
-    found = running()
+    """How the services here are; exit 1 unless all are ok or degraded, 2 where there are none."""
+    found = services()
     if as_json:
         console.print_json(json.dumps(found))
     colours = {"ok": "green", "degraded": "yellow", "failed": "red"}
     for one in [] if as_json else found:
         colour = colours[one["state"]]
-        console.print(f"[bold]{escape(one['device'])}[/bold] [{colour}]{one['state']}[/{colour}]")
+        title = f"[bold]{escape(one['device'])}[/bold] [{colour}]{one['state']}[/{colour}]"
+        if "unit" in one:
+            why = "; ".join(one["reasons"]).removeprefix("service: ")
+            console.print(f"{title} ({escape(why)})")
+            console.print(f"  journalctl -u {escape(one['unit'])} -e")
+            continue
+        console.print(title)
         for name, part in one["parts"].items():
             values = ", ".join(f"{key} {value}" for key, value in part["values"].items())
             said = "; ".join(text for text in (part["reason"], values) if text)

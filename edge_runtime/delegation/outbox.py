@@ -19,7 +19,7 @@ from types import TracebackType
 
 from typing_extensions import Self
 
-from edge_runtime.errors import ConfigError
+from edge_runtime.errors import UnavailableError
 
 log = logging.getLogger(__name__)
 MAX_KEPT = 100
@@ -52,7 +52,7 @@ class Outbox:
         self._file: sqlite3.Connection | None = None
 
     def __enter__(self) -> Self:
-        """Raises ConfigError where the file can be neither read nor made."""
+        """Raises UnavailableError where the file can be neither read nor made."""
         try:
             try:
                 self._open()
@@ -63,7 +63,7 @@ class Outbox:
                 self._open()
         except (OSError, sqlite3.Error) as error:
             self.__exit__(None, None, None)
-            raise ConfigError(
+            raise UnavailableError(
                 f"The outbox {self._path} cannot be used: {error}. Check that its folder exists "
                 "and that this user may write there, or leave out delegation.outbox."
             ) from error

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,9 +11,8 @@ from edge_runtime.doctor.finding import Case, Finding, Verdict, absent, failed, 
 from edge_runtime.errors import InputError
 from edge_runtime.health import State
 from edge_runtime.service_files import CONFIGS, UNITS, Service
+from edge_runtime.systemd_units import parsed, show_units
 
-PROPERTIES = "Id,ActiveState,SubState,Result,NRestarts,UnitFileState"
-TIMEOUT_S = 20.0
 _VERDICTS = {
     State.OK.value: Verdict.OK,
     State.DEGRADED.value: Verdict.WARNING,
@@ -32,26 +30,16 @@ def service(case: Case) -> list[Finding]:
         return found or [absent("service", text, "sudo edge-runtime install-service --apply")]
     if not case.here or shutil.which("systemctl") is None:
         return [*found, ok("service", f"installed: {', '.join(installed)}")]
-    asked = subprocess.run(
-        ["systemctl", "show", f"--property={PROPERTIES}", *_patterns(installed)],
-        capture_output=True,
-        text=True,
-        timeout=TIMEOUT_S,
-        check=False,
-    )
-    if asked.returncode:
-        return [*found, warning("service", f"systemd does not answer: {asked.stderr.strip()}")]
-    return [*found, *unit_findings(asked.stdout)]
+    try:
+        shown = show_units(_patterns(installed))
+    except InputError as error:
+        return [*found, warning("service", str(error))]
+    return [*found, *map(_unit, shown)]
 
 
 def unit_findings(shown: str) -> list[Finding]:
-    """From what `systemctl show` prints: blocks of KEY=VALUE, one a unit."""
-    found = []
-    for block in shown.strip().split("\n\n"):
-        unit = dict(line.split("=", 1) for line in block.splitlines() if "=" in line)
-        if unit.get("Id"):
-            found.append(_unit(unit))
-    return found
+    """From what `systemctl show` prints."""
+    return [_unit(unit) for unit in parsed(shown)]
 
 
 def told_by_service(case: Case, kinds: Sequence[str]) -> list[Finding]:
@@ -100,7 +88,12 @@ def _unit(unit: dict[str, str]) -> Finding:
     text = f"{name} is {state}, {restarts} restarts"
     if unit.get("ActiveState") == "failed":
         text += f": {unit.get('Result', '')}"
-        return failed("service", text, f"journalctl -u {name} -e; then sudo systemctl start {name}")
+        # Without reset-failed, one that was started too often is refused for ten minutes.
+        remedy = (
+            f"journalctl -u {name} -e says why; then sudo systemctl reset-failed {name}; sudo "
+            f"systemctl restart {name}"
+        )
+        return failed("service", text, remedy)
     if unit.get("ActiveState") != "active":
         settings = CONFIGS / f"{name.partition('@')[2] or name}.yaml"
         remedy = f"sudo systemctl start {name}; its configuration is {settings}"

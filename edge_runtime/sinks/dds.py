@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from typing_extensions import Self
 
-from edge_runtime.errors import ConfigError
+from edge_runtime.errors import ConfigError, UnavailableError
 from edge_runtime.sinks import topics
 from edge_runtime.sinks.message_types import Field, message_type, type_hash
 from edge_runtime.sinks.messages import Message, Publication
@@ -70,7 +70,7 @@ class DdsWire:
             participant = DomainParticipant(domain, qos=Qos(Policy.Userdata(b"enclave=/;")))
             self._open(participant)
         except DDSException as error:
-            raise ConfigError(
+            raise UnavailableError(
                 f"DDS does not start in domain {domain}: {error}. Look at CYCLONEDDS_URI and at "
                 "the network interfaces."
             ) from error

@@ -56,10 +56,10 @@ def written(path: Path, text: str) -> Path:
     return path
 
 
-def assert_refused(result: subprocess.CompletedProcess[str], *words: str) -> None:
-    """Exit code 2, nothing on standard output, and one message with these words on the other."""
+def assert_refused(result: subprocess.CompletedProcess[str], *words: str, code: int = 2) -> None:
+    """This exit code, nothing on standard output, and one message with these words on the other."""
     said = " ".join(result.stderr.split())
-    assert result.returncode == 2, said
+    assert result.returncode == code, said
     assert "Traceback" not in said
     assert result.stdout == ""
     assert len(re.findall(r"(?im)^error: |─ error ─", result.stderr)) == 1, said

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,12 +18,16 @@ import numpy as np
 import pytest
 import soundfile
 from broker import Device, free_port, needs_mosquitto, running_broker, wait_until
-from program import assert_refused, edge, needs_espeak, written
+from program import assert_refused, edge, needs_espeak, spoken, written
 
 from edge_runtime import device_status
 from edge_runtime.errors import InputError
 
 pytest.importorskip("prometheus_client")
+no_service_here = pytest.mark.skipif(
+    any(Path("/run").glob("edge-runtime*/status.json")),
+    reason="a service is running on this machine",
+)
 
 
 class Service:
@@ -237,15 +242,124 @@ def test_a_status_that_is_damaged_is_named(tmp_path: Path) -> None:
         device_status.running(tmp_path)
 
 
+@no_service_here
 def test_without_a_service_the_status_says_how_to_get_one(tmp_path: Path) -> None:
-    if any(Path("/run").glob("edge-runtime*/status.json")):
-        pytest.skip("a service is running on this machine")
     assert_refused(edge("status", cwd=tmp_path), "No service", "install-service --apply")
 
 
-def test_a_bad_configuration_ends_it_with_one_message(tmp_path: Path) -> None:
-    config = written(tmp_path / "edge.yaml", "audoi: {}")
-    assert_refused(edge("serve", "--config", config, cwd=tmp_path), "Did you mean `audio`?")
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("audoi: {}", "Did you mean `audio`?"),
+        ("audio: {source: t.wav}\nvoice: {phrases: none.yaml}", "none.yaml"),
+        ("audio: {source: t.wav}\nengine: {folder: none}", "is not a model folder"),
+    ],
+)
+def test_a_bad_configuration_ends_it_for_good_with_one_message(
+    tmp_path: Path, text: str, said: str
+) -> None:
+    """The units' RestartPreventExitStatus."""
+    spoken(tmp_path / "t.wav")
+    config = written(tmp_path / "edge.yaml", text)
+    assert_refused(edge("serve", "--config", config, cwd=tmp_path), said, code=78)
+    assert_refused(edge("run", "--config", config, cwd=tmp_path), said)
+
+
+def test_what_a_later_start_may_find_is_tried_again(tmp_path: Path) -> None:
+    spoken(tmp_path / "t.wav")
+    gone = "delegation: {broker: 'mqtt://127.0.0.1', outbox: none/there.db}"
+    config = written(tmp_path / "edge.yaml", f"audio: {{source: t.wav}}\n{gone}")
+    assert_refused(edge("serve", "--config", config, cwd=tmp_path), "outbox", code=2)
+
+
+SHOWN = """
+Id=edge-runtime.service
+ActiveState=inactive
+SubState=dead
+Result=success
+UnitFileState=disabled
+
+Id=edge-runtime@left.service
+ActiveState=failed
+SubState=failed
+Result=exit-code
+UnitFileState=enabled
+
+Id=edge-runtime@right.service
+ActiveState=active
+SubState=running
+Result=success
+UnitFileState=enabled
+
+Id=edge-runtime@hall.service
+ActiveState=inactive
+SubState=dead
+Result=success
+UnitFileState=enabled
+
+Id=edge-runtime@door.service
+ActiveState=activating
+SubState=auto-restart
+Result=watchdog
+UnitFileState=enabled
+
+Id=edge-runtime@roof.service
+ActiveState=activating
+SubState=start
+Result=success
+UnitFileState=enabled
+"""
+
+
+@pytest.fixture
+def systemd(tmp_path: Path) -> Path:
+    """A folder for PATH with a program that stands for systemctl, and says what is in `shown`."""
+    folder = tmp_path / "bin"
+    written(folder / "shown", SHOWN)
+    written(folder / "systemctl", f"#!/bin/sh\n/bin/cat {folder / 'shown'}\n").chmod(0o755)
+    return folder
+
+
+def test_a_device_that_systemd_shall_run_and_does_not_is_a_failure(
+    tmp_path: Path, systemd: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(systemd))
+    content = {
+        "device": "r",
+        "state": "ok",
+        "reasons": [],
+        "parts": {},
+        "written_at_s": time.time(),
+    }
+    written(tmp_path / "run" / "edge-runtime@right" / "status.json", json.dumps(content))
+    found = device_status.services(tmp_path / "run")
+    assert [(one["device"], one["state"], one["reasons"]) for one in found] == [
+        ("r", "ok", []),
+        ("left", "failed", ["service: exit-code"]),
+        ("hall", "failed", ["service: stopped"]),
+        ("door", "failed", ["service: watchdog, it starts again"]),
+        ("roof", "failed", ["service: start, no status yet"]),
+    ]
+    assert [one["device"] for one in device_status.running(tmp_path / "run")] == ["r"]
+
+
+@no_service_here
+def test_status_says_what_failed_and_where_to_read_why(tmp_path: Path, systemd: Path) -> None:
+    environment = {"PATH": str(systemd)}
+    told = edge("status", cwd=tmp_path, environment=environment)
+    assert told.returncode == 1
+    assert "left failed (exit-code)\n  journalctl -u edge-runtime@left -e\n" in told.stdout
+    as_json = edge("status", "--json", cwd=tmp_path, environment=environment)
+    assert as_json.returncode == 1
+    left = json.loads(as_json.stdout)[0]
+    assert (left["unit"], left["state"], left["parts"]) == ("edge-runtime@left", "failed", {})
+
+
+@no_service_here
+def test_a_systemd_that_does_not_answer_is_none(tmp_path: Path, systemd: Path) -> None:
+    written(systemd / "systemctl", "#!/bin/sh\necho 'not booted with systemd' >&2; exit 1\n")
+    told = edge("status", cwd=tmp_path, environment={"PATH": str(systemd)})
+    assert_refused(told, "No service", "install-service --apply")
 
 
 def test_installing_is_shown_first_and_removing_too(tmp_path: Path) -> None:

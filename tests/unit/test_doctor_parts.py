@@ -292,6 +292,9 @@ class TestService:
         assert failed.verdict is Verdict.FAILED
         assert "edge-runtime@left" in failed.text and "watchdog" in failed.text
         assert "journalctl -u edge-runtime@left" in failed.remedy
+        assert "reset-failed edge-runtime@left; sudo systemctl restart edge-runtime@left" in (
+            failed.remedy
+        )
         assert stopped.verdict is Verdict.WARNING
         assert "/etc/edge-runtime/edge-background.yaml" in stopped.remedy
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_runtime.errors import InputError
+from edge_runtime.errors import InputError, MisconfiguredServiceError
 from edge_runtime.service_files import (
     Plan,
     Service,
@@ -125,7 +125,12 @@ def test_an_instance_has_a_configuration_of_its_own(tmp_path: Path) -> None:
     plan = install(tmp_path, instance="left")
     assert plan.files[-1].path == tmp_path / "etc/edge-runtime/left.yaml"
     assert plan.commands[-1][-1] == "edge-runtime@left.service"
-    assert "device: {name: left}\n" in plan.files[-1].content
+    content = plan.files[-1].content
+    assert "device: {name: left}\n" in content
+    assert "takes effect with: systemctl restart edge-runtime@left\n" in content
+    assert "? systemctl reset-failed edge-runtime@left; systemctl restart edge-runtime@left\n" in (
+        content
+    )
 
 
 @pytest.mark.parametrize("name", ["", "a/b", "../x", "a b", "ä", "x;y"])
@@ -226,6 +231,12 @@ def test_credentials_have_the_name_under_which_they_are_looked_for(unit: str) ->
     """`credentials.located` puts `edge_` before a name."""
     text = (service_files_folder() / unit).read_text()
     assert "LoadCredential=edge:/etc/edge-runtime/credentials\n" in text
+
+
+@pytest.mark.parametrize("unit", ("edge-runtime.service", "edge-runtime@.service"))
+def test_a_configuration_that_cannot_be_does_not_use_up_the_starts(unit: str) -> None:
+    text = (service_files_folder() / unit).read_text()
+    assert f"\nRestartPreventExitStatus={MisconfiguredServiceError.exit_code}\n" in text
 
 
 def test_a_template_is_the_unit_for_one_of_many() -> None:
