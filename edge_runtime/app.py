@@ -83,7 +83,7 @@ from edge_runtime.sinks.rotation import Limits, Rotation
 from edge_runtime.sinks.statistics import Statistics
 from edge_runtime.sinks.topics_sink import TopicsSink
 from edge_runtime.sinks.turn_health import TurnHealth, Watched
-from edge_runtime.sinks.web import WebServer
+from edge_runtime.sinks.web import PatientWebServer, WebServer
 from edge_runtime.sources.microphone import MicrophoneSource
 from edge_runtime.voice.espeak import EspeakSynthesizer
 from edge_runtime.voice.mouth import Mouth, Synthesizer
@@ -422,7 +422,8 @@ def _watched(
         shown.append(metrics)
     if config.http.port is not None:
         pages = metrics.text if metrics is not None else None
-        enter(WebServer(config.http.address, config.http.port, status.as_dict, pages))
+        server = WebServer(config.http.address, config.http.port, status.as_dict, pages)
+        enter(PatientWebServer(server, config.http.port, health))
     return shown
 
 

@@ -417,7 +417,7 @@ class HttpConfig(_Section):
     @model_validator(mode="after")
     def _metrics_have_a_port(self) -> Self:
         if self.metrics and self.port is None:
-            raise ValueError("`metrics` needs a `port`, such as 9100")
+            raise ValueError("`metrics` needs a `port`, such as 9464")
         return self
 
 

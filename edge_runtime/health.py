@@ -24,7 +24,8 @@ log = logging.getLogger(__name__)
 
 LOOP, COMPUTE, ENGINE = "loop", "compute", "engine"
 MICROPHONE, LOUDSPEAKER, CAMERA = "microphone", "loudspeaker", "camera"
-LINK, DISK, TEMPERATURE, RECORDING = "link", "disk", "temperature", "recording"
+LINK, DISK, TEMPERATURE = "link", "disk", "temperature"
+RECORDING, HTTP = "recording", "http"
 
 Value = float | int | str
 

@@ -15,11 +15,13 @@ from typing import Any
 from typing_extensions import Self
 
 from edge_runtime.errors import ConfigError
-from edge_runtime.health import State
+from edge_runtime.every import Every
+from edge_runtime.health import HTTP, HealthMonitor, State
 
 log = logging.getLogger(__name__)
 PATIENCE_S = 2.0
 """A client that says nothing for so long is hung up on: there is one at a time."""
+RETRY_S = 10.0
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 TEXT = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -56,19 +58,7 @@ class WebServer:
             page = staticmethod(pages)
             only_local = self._address in LOOPBACK
 
-        class Server(HTTPServer):
-            address_family = _family(self._address)
-
-            def handle_error(self, request: Any, client_address: Any) -> None:
-                log.debug("a client hung up or said nothing", exc_info=True)
-
-        try:
-            self._server = Server((self._address, self._wanted_port), Handler)
-        except OSError as error:
-            raise ConfigError(
-                f"Nobody can listen at {self._address}:{self._wanted_port}: {error.strerror}. "
-                "Choose another http.address or http.port."
-            ) from error
+        self._server = _listening(self._address, self._wanted_port, Handler)
         if self._address not in LOOPBACK:
             log.warning(
                 "health and metrics are open to the network at %s:%d", self._address, self.port
@@ -99,6 +89,67 @@ class WebServer:
         if path == "/metrics" and self._metrics is not None:
             return 200, TEXT, self._metrics()
         return 404, TEXT, b"There are /health and, where it is switched on, /metrics.\n"
+
+
+class PatientWebServer:
+    """A WebServer that a device can do without: while nobody may listen at the address, health says
+    so, and it is tried again every ten seconds."""
+
+    def __init__(self, server: WebServer, port: int, health: HealthMonitor) -> None:
+        self._server, self._port, self._health = server, port, health
+        self._listens = False
+        self._again = Every(RETRY_S, self._try, "web again", at_once=False)
+
+    def __enter__(self) -> Self:
+        self._try()
+        if not self._listens:
+            log.warning("there is no /health page yet; it is tried again every %g s", RETRY_S)
+            self._again.__enter__()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._again.__exit__(kind, error, trace)
+        self._server.__exit__(kind, error, trace)
+
+    def _try(self) -> None:
+        if self._listens:
+            return
+        values = {"port": self._port}
+        try:
+            self._server.__enter__()
+        except ConfigError as error:
+            self._health.report(HTTP, State.DEGRADED, str(error).rstrip("."), values)
+        else:
+            self._listens = True
+            self._health.report(HTTP, State.OK, values=values)
+
+
+def check_listening(address: str, port: int) -> None:
+    """Raises ConfigError where nobody may listen there, now."""
+    _listening(address, port, BaseHTTPRequestHandler).server_close()
+
+
+def _listening(address: str, port: int, handler: type[BaseHTTPRequestHandler]) -> HTTPServer:
+    """Raises ConfigError."""
+
+    class Server(HTTPServer):
+        address_family = _family(address)
+
+        def handle_error(self, request: Any, client_address: Any) -> None:
+            log.debug("a client hung up or said nothing", exc_info=True)
+
+    try:
+        return Server((address, port), handler)
+    except OSError as error:
+        raise ConfigError(
+            f"Nobody can listen at {address}:{port}: {error.strerror}. "
+            "Choose another http.address or http.port."
+        ) from error
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -152,6 +203,4 @@ def _names_loopback(host: str) -> bool:
 
 
 def _family(address: str) -> Any:
-    import socket
-
     return socket.AF_INET6 if ":" in address else socket.AF_INET

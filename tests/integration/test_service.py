@@ -226,6 +226,21 @@ def test_a_broker_for_the_home_alone_is_well_without_a_worker_and_says_when_it_i
             wait_until(lambda: link() == ("ok", ""))
 
 
+@needs_espeak
+def test_with_its_port_taken_it_is_up_and_says_so(tmp_path: Path) -> None:
+    service = Service(tmp_path)
+    with socket.create_server(("127.0.0.1", service.port)), running(service) as process:
+        service.await_told("READY=1")
+        wait_until(lambda: "http" in device_status.running(tmp_path)[0]["parts"])
+        part = device_status.running(tmp_path)[0]["parts"]["http"]
+        assert part["state"] == "degraded"
+        assert f"127.0.0.1:{service.port}: Address already in use" in part["reason"]
+        process.send_signal(signal.SIGTERM)
+        output, _ = process.communicate(timeout=30)
+    assert process.returncode == 0
+    assert "there is no /health page yet" in " ".join(output.decode().split())
+
+
 def test_a_status_that_is_not_renewed_is_of_no_running_service(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

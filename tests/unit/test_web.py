@@ -11,11 +11,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from virtual_sound import wait_until
 
 from edge_runtime.errors import ConfigError
-from edge_runtime.health import CAMERA, HealthMonitor, State
+from edge_runtime.health import CAMERA, HTTP, HealthMonitor, State
 from edge_runtime.sinks import web
-from edge_runtime.sinks.web import WebServer
+from edge_runtime.sinks.web import PatientWebServer, WebServer, check_listening
 
 
 @pytest.fixture
@@ -148,4 +149,51 @@ def test_it_leaves_no_thread_and_no_port(server: WebServer) -> None:
         thread, port = one._thread, one.port
     assert thread is not None and not thread.is_alive()
     with WebServer("127.0.0.1", port, dict):
+        pass
+
+
+class TestPatience:
+    def test_a_taken_port_is_a_matter_of_health_and_is_tried_again(
+        self,
+        server: WebServer,
+        health: HealthMonitor,
+        monkeypatch: pytest.MonkeyPatch,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        monkeypatch.setattr(web, "RETRY_S", 0.05)
+        port = server.port
+        late = WebServer("127.0.0.1", port, lambda: health.snapshot().as_dict())
+        with PatientWebServer(late, port, health):
+            part = health.snapshot().part(HTTP)
+            assert part is not None and part.state is State.DEGRADED
+            assert f"127.0.0.1:{port}: Address already in use" in part.reason
+            assert "http.port" in part.reason
+            assert [one.levelname for one in caplog.records if "again" in one.message] == [
+                "WARNING"
+            ]
+            server.__exit__(None, None, None)
+            wait_until(lambda: health.snapshot().state is State.OK)
+            assert get(late, "/health")[0] == 200
+        with WebServer("127.0.0.1", port, dict):
+            pass  # it was given back
+
+    def test_one_that_never_listened_ends_all_the_same(
+        self, server: WebServer, health: HealthMonitor
+    ) -> None:
+        late = PatientWebServer(WebServer("127.0.0.1", server.port, dict), server.port, health)
+        with late:
+            pass
+        assert get(server, "/metrics")[0] == 200
+
+    def test_an_address_of_another_machine(self, health: HealthMonitor) -> None:
+        with PatientWebServer(WebServer("192.0.2.7", 9464, dict), 9464, health):
+            assert "192.0.2.7:9464: Cannot assign" in health.snapshot().reasons[0]
+
+
+def test_whether_somebody_may_listen_is_asked_without_staying(server: WebServer) -> None:
+    with pytest.raises(ConfigError, match=r"Nobody can listen at 127\.0\.0\.1"):
+        check_listening("127.0.0.1", server.port)
+    server.__exit__(None, None, None)
+    check_listening("127.0.0.1", server.port)
+    with WebServer("127.0.0.1", server.port, dict):
         pass
