@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import logging
+import os
 import re
 import reprlib
 import stat
@@ -39,6 +40,8 @@ _SHORT = reprlib.Repr()
 memory."""
 _SHORT.maxlevel, _SHORT.maxstring, _SHORT.maxother = 2, 120, 120
 _NAME_AT_HOME = r"[A-Za-z0-9_-]{1,64}"
+FOLDER = "folder"
+"""Of the configuration file, in the context of a validation."""
 _ROS_NAME = r"^/?[A-Za-z_][A-Za-z0-9_]*(/[A-Za-z_][A-Za-z0-9_]*)*$"
 
 
@@ -57,8 +60,42 @@ def _for_its_owner(path: Path) -> Path:
     return path
 
 
+def _beside(path: Path, info: ValidationInfo) -> Path:
+    """A relative name is taken from the configuration's folder. Raises ValueError where only the
+    working folder has the file, as it was looked for there once."""
+    folder = (info.context or {}).get(FOLDER)
+    if folder is None or path.is_absolute():
+        return path
+    there: Path = folder / path
+    if not os.path.exists(there) and os.path.exists(path):
+        raise ValueError(
+            f"there is no {there}, only {path.absolute()}: a relative name is taken from the "
+            "configuration's folder. Move the file, or give its whole path"
+        )
+    return there
+
+
+def _credential_or_beside(path: Path, info: ValidationInfo) -> Path:
+    return path if located(path) != path else _beside(path, info)
+
+
+def _secret_beside(path: Path, info: ValidationInfo) -> Path:
+    """One that is nowhere keeps its name: its place may be among credentials."""
+    there = (info.context or {}).get(FOLDER, Path()) / path
+    return there if located(path) == path and os.path.exists(there) else path
+
+
+def _array_beside(name: str, info: ValidationInfo) -> str:
+    """Names of arrays that we know have no ending."""
+    is_file = "/" in name or Path(name).suffix
+    return str(_beside(Path(name), info)) if is_file else name
+
+
 ActionName = Annotated[str, Field(pattern=ACTION_NAME)]
-SecretFile = Annotated[Path, AfterValidator(_for_its_owner)]
+InputFile = Annotated[Path, AfterValidator(_beside)]
+"""What is read. What is written keeps its name, from the working folder."""
+CertificateFile = Annotated[Path, AfterValidator(_credential_or_beside)]
+SecretFile = Annotated[Path, AfterValidator(_secret_beside), AfterValidator(_for_its_owner)]
 
 
 class _Section(BaseModel):
@@ -97,13 +134,13 @@ class Audio(_Section):
         description="How much later than the devices say the loudspeaker is heard; found by "
         "itself once the device has spoken.",
     )
-    echo_file: Path | None = Field(
+    echo_file: InputFile | None = Field(
         None,
         strict=False,
         description="Of `edge-runtime calibrate echo`; what it measured is in place of "
         "echo_delay_ms.",
     )
-    array: str | None = Field(
+    array: Annotated[str, AfterValidator(_array_beside)] | None = Field(
         None,
         min_length=1,
         description="Where an array's microphones are: a name (respeaker_4, uma_8, ...) or a file.",
@@ -162,7 +199,7 @@ class Video(_Section):
 
 
 class EngineConfig(_Section):
-    folder: Path | None = Field(
+    folder: InputFile | None = Field(
         None, strict=False, description="A model folder; default: the reference model."
     )
     backend: Literal["onnx", "tensorrt"] = Field(
@@ -193,13 +230,13 @@ class DecisionConfig(_Section):
 class VoiceConfig(_Section):
     engine: Literal["espeak", "piper"] = Field("espeak", description="What speaks.")
     voice: str = Field("en-us+f2", description="An espeak-ng voice (`espeak-ng --voices`).")
-    model: Path | None = Field(
+    model: InputFile | None = Field(
         None, strict=False, description="A Piper voice's .onnx file, its .onnx.json beside it."
     )
     speaker: int | None = Field(None, ge=0, description="Of a Piper voice with several.")
     rate_wpm: int = Field(165, ge=80, le=450, description="Words a minute.")
     pitch: int = Field(50, ge=0, le=99, description="espeak-ng's pitch.")
-    phrases: Path | None = Field(
+    phrases: InputFile | None = Field(
         None, strict=False, description="A file of your own words for the acts."
     )
 
@@ -249,8 +286,12 @@ class DelegationConfig(_Section):
     password_file: SecretFile | None = Field(
         None, strict=False, description="Its password is read here."
     )
-    ca_file: Path | None = Field(None, strict=False, description="Signs the broker's certificate.")
-    cert_file: Path | None = Field(None, strict=False, description="The device's certificate.")
+    ca_file: CertificateFile | None = Field(
+        None, strict=False, description="Signs the broker's certificate."
+    )
+    cert_file: CertificateFile | None = Field(
+        None, strict=False, description="The device's certificate."
+    )
     key_file: SecretFile | None = Field(None, strict=False, description="The device's private key.")
     send_frame: bool = Field(False, description="Let a picture go with a question.")
     patience_s: float = Field(
@@ -549,12 +590,13 @@ def load_config(path: Path | None, overrides: Mapping[str, Any] | None = None) -
         kept = data.get(section) or {}
         if isinstance(kept, dict):  # anything else is refused as it is
             data[section] = {**kept, name: value}
-    return _validated(data, Config, "parameters" if path is None else f"{path} and parameters")
+    where = "parameters" if path is None else f"{path} and parameters"
+    return _validated(data, Config, where, path)
 
 
 def load(path: Path | None, kind: type[Settings]) -> Settings:
     """The configuration in `path`, or the defaults. Raises ConfigError with one clear message."""
-    return kind() if path is None else _validated(_read(path), kind, str(path))
+    return kind() if path is None else _validated(_read(path), kind, str(path), path)
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -577,9 +619,13 @@ def _read(path: Path) -> dict[str, Any]:
     return data
 
 
-def _validated(data: Mapping[str, Any], kind: type[Settings], where: str) -> Settings:
+def _validated(
+    data: Mapping[str, Any], kind: type[Settings], where: str, path: Path | None
+) -> Settings:
+    context = {} if path is None else {FOLDER: path.absolute().parent}
     try:
-        return kind.model_validate({k: v for k, v in data.items() if v is not None})
+        given = {k: v for k, v in data.items() if v is not None}
+        return kind.model_validate(given, context=context)
     except ValidationError as error:
         lines = dict.fromkeys(_explain(problem, kind) for problem in error.errors())
         raise ConfigError("\n".join([f"{where}:", *lines])) from None

@@ -9,7 +9,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from typing_extensions import Self
 
-from edge_runtime.config import SecretFile
+from edge_runtime.config import InputFile, SecretFile
 from edge_runtime.credentials import secret
 from edge_runtime.errors import ConfigError
 
@@ -78,7 +78,7 @@ class AgentConfig(_Section):
         description="The environment variable with the key; default: the provider's own, such as "
         "OPENAI_API_KEY, and no key for a `base_url`.",
     )
-    system_prompt: Path | None = Field(
+    system_prompt: InputFile | None = Field(
         None, strict=False, description="A file that says how to answer, instead of the built-in."
     )
     temperature: float | None = Field(
@@ -128,7 +128,9 @@ class AgentConfig(_Section):
         try:
             text = path.read_text(encoding="utf-8").strip()
         except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"The system prompt {path} cannot be read: {error}.") from error
+            raise ConfigError(
+                f"The system prompt {path} (agent.system_prompt) cannot be read: {error}."
+            ) from error
         if not text:
             raise ConfigError(f"The system prompt {path} is empty.")
         return text

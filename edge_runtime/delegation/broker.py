@@ -75,8 +75,13 @@ class BrokerSettings:
                 key_file = None if self.key_file is None else located(self.key_file)
                 context.load_cert_chain(located(self.cert_file), key_file)
         except (OSError, ssl.SSLError) as error:
+            named = ", ".join(
+                f"{key} {located(path).absolute()}"
+                for key in ("ca_file", "cert_file", "key_file")
+                if (path := getattr(self, key)) is not None
+            )
             raise ConfigError(
-                f"The TLS files of the broker cannot be used: {error}. Check ca_file, cert_file "
-                "and key_file, and that this user may read them."
+                f"The TLS files of the broker cannot be used: {error}. Check that they are there, "
+                f"and that this user may read them: {named}."
             ) from error
         return context

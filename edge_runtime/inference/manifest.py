@@ -254,8 +254,9 @@ def load_manifest(folder: Path) -> Manifest:
         data = strict_yaml.parse(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ManifestError(
-            f"{folder} is not a model folder: it has no {MANIFEST_FILE}. Give a folder that was "
-            "written by the factory's export (engines/reference is one)."
+            f"{folder.absolute()} is not a model folder: it has no {MANIFEST_FILE}. Give a folder "
+            "that was written by the factory's export (engines/reference is one), with "
+            "engine.folder or --engine."
         ) from None
     except (OSError, ValueError, yaml.YAMLError) as error:  # ValueError: not UTF-8
         raise ManifestError(f"{path} cannot be read: {error}. Export the model again.") from error

@@ -151,6 +151,11 @@ def load_echoes(path: Path) -> dict[str, KeptEcho]:
 
 def kept_delay_ms(path: Path, name: str) -> float:
     """Raises ConfigError where the file does not know these devices."""
+    if not path.exists():
+        raise ConfigError(
+            f"audio.echo_file: there is no {path.absolute()}. `edge-runtime calibrate echo` writes "
+            "it; or leave audio.echo_file out."
+        )
     kept = load_echoes(path)
     if name not in kept:
         known = ", ".join(kept) or "none"

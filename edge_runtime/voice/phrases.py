@@ -84,7 +84,10 @@ def _read(path: Path, known: frozenset[str]) -> Table:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"Cannot read the phrases in {path}: {error}") from error
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise ConfigError(
+            f"Cannot read the phrases in {path.absolute()} (voice.phrases): {reason}."
+        ) from error
     return _parse(text, str(path), known)
 
 

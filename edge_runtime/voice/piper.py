@@ -75,7 +75,8 @@ class PiperSynthesizer:
         for path in (self._model, description):
             if not path.is_file():
                 raise VoiceError(
-                    f"The Piper voice {self._model} needs the file {path}, which is not there. "
+                    f"The Piper voice {self._model} (voice.model) needs the file "
+                    f"{path.absolute()}, which is not there. "
                     "Voices are pairs of an .onnx and an .onnx.json file: python -m "
                     "piper.download_voices en_US-lessac-medium fetches one."
                 )

@@ -268,3 +268,31 @@ def test_help_names_every_command_and_each_has_help_of_its_own(tmp_path: Path) -
 
 def test_an_unknown_command_is_a_usage_error(tmp_path: Path) -> None:
     assert_refused(edge("dance", cwd=tmp_path), "No such command 'dance'")
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "named"),
+    [
+        ("voice: {phrases: mine}", "voice.phrases", "mine"),
+        ("engine: {folder: mine}", "engine.folder", "mine"),
+        ("delegation: {broker: 'mqtts://127.0.0.1', ca_file: ca.pem}", "ca_file", "ca.pem"),
+    ],
+)
+def test_a_relative_name_is_of_the_configuration_and_told_in_full(
+    tmp_path: Path, section: str, key: str, named: str
+) -> None:
+    work = tmp_path / "work"
+    work.mkdir()
+    sound = spoken(tmp_path / "talk.wav")
+    config = written(tmp_path / "etc" / "edge.yaml", section)
+    run = edge("run", "--config", "../etc/edge.yaml", "--audio", sound, cwd=work)
+    assert_refused(run, key, f"{config.parent.name}/{named}", str(tmp_path))
+
+
+@needs_espeak
+def test_words_beside_the_configuration_are_found_from_anywhere(tmp_path: Path) -> None:
+    sound = spoken(tmp_path / "talk.wav")
+    written(tmp_path / "etc" / "mine.yaml", "en: {greet: [Moin.]}")
+    config = written(tmp_path / "etc" / "edge.yaml", "voice: {phrases: mine.yaml}")
+    run = edge("run", "--config", config, "--audio", sound, "--speed", "max", cwd=tmp_path)
+    assert run.returncode == 0, run.stderr

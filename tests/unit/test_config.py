@@ -53,7 +53,7 @@ class TestReading:
         assert (config.device.name, config.device.language) == ("Küche", "de")
         assert (config.audio.source, config.audio.volume) == ("talk.wav", 0.25)
         assert config.video.source == 2
-        assert (config.engine.folder, config.engine.threads) == (Path("models/mine"), 2)
+        assert (config.engine.folder, config.engine.threads) == (tmp_path / "models/mine", 2)
         assert config.decision.eagerness == -0.5
         assert config.actions["wave"].ros_topic == "/arm/wave"
         assert config.actions["wave"].mqtt_topic == "robot/wave"
@@ -442,3 +442,89 @@ class TestVideo:
     )
     def test_what_cannot_be_seen_is_refused(self, tmp_path: Path, text: str, words: str) -> None:
         assert words in refusal(written(tmp_path, f"video: {{{text}}}"))
+
+
+NAMES = """
+audio: {echo_file: echo.yaml, array: shelf.yaml}
+engine: {folder: models/mine}
+voice: {engine: piper, model: amy.onnx, phrases: words.yaml}
+delegation: {ca_file: ca.pem, cert_file: device.pem, key_file: device.key, outbox: out.db}
+recording: {path: last.mcap}
+"""
+
+
+class TestRelativeNames:
+    @pytest.fixture(autouse=True)
+    def elsewhere(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+        """The working folder, which is not the configuration's."""
+        monkeypatch.delenv("CREDENTIALS_DIRECTORY", raising=False)
+        folder = tmp_path / "elsewhere"
+        folder.mkdir()
+        monkeypatch.chdir(folder)
+        return folder
+
+    def test_what_is_read_is_beside_the_configuration_and_what_is_written_is_not(
+        self, tmp_path: Path
+    ) -> None:
+        (tmp_path / "device.key").write_text("a key")
+        (tmp_path / "device.key").chmod(0o600)
+        config = load_config(written(tmp_path, NAMES))
+        assert config.audio.echo_file == tmp_path / "echo.yaml"
+        assert config.audio.array == str(tmp_path / "shelf.yaml")
+        assert config.engine.folder == tmp_path / "models/mine"
+        assert config.voice.model == tmp_path / "amy.onnx"
+        assert config.voice.phrases == tmp_path / "words.yaml"
+        assert config.delegation.ca_file == tmp_path / "ca.pem"
+        assert config.delegation.cert_file == tmp_path / "device.pem"
+        assert config.delegation.key_file == tmp_path / "device.key"
+        assert config.delegation.outbox == Path("out.db")
+        assert config.recording.path == Path("last.mcap")
+
+    def test_the_configuration_may_be_named_by_a_relative_path(self, tmp_path: Path) -> None:
+        written(tmp_path, "voice: {phrases: ../words.yaml}")
+        assert load_config(Path("../edge.yaml")).voice.phrases == (
+            Path("../edge.yaml").absolute().parent / "../words.yaml"
+        )
+
+    def test_an_array_that_we_know_keeps_its_name(self, tmp_path: Path) -> None:
+        config = load_config(written(tmp_path, "audio: {array: respeaker_4}"))
+        assert config.audio.array == "respeaker_4"
+
+    def test_whole_paths_and_names_without_a_configuration_stay(self, tmp_path: Path) -> None:
+        config = load_config(written(tmp_path, "voice: {phrases: /srv/words.yaml}"))
+        assert config.voice.phrases == Path("/srv/words.yaml")
+        assert load_config(None, {"voice.phrases": "words.yaml"}).voice.phrases == Path(
+            "words.yaml"
+        )
+
+    def test_parameters_beside_a_file_are_like_its_own(self, tmp_path: Path) -> None:
+        config = load_config(written(tmp_path, ""), {"voice.phrases": "words.yaml"})
+        assert config.voice.phrases == tmp_path / "words.yaml"
+
+    def test_one_in_the_working_folder_alone_is_refused_with_both_places(
+        self, tmp_path: Path, elsewhere: Path
+    ) -> None:
+        (elsewhere / "words.yaml").write_text("en: {}")
+        said = refusal(written(tmp_path, "voice: {phrases: words.yaml}"))
+        assert "voice.phrases: " in said
+        assert f"there is no {tmp_path / 'words.yaml'}, only {elsewhere / 'words.yaml'}" in said
+
+    def test_credentials_come_first_and_a_secret_that_is_nowhere_keeps_its_name(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        given = tmp_path / "credentials"
+        given.mkdir()
+        (given / "edge_ca.pem").write_text("ours")
+        monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(given))
+        text = "delegation: {ca_file: ca.pem, password_file: mqtt-password}"
+        delegation = load_config(written(tmp_path, text)).delegation
+        assert delegation.ca_file == Path("ca.pem")
+        assert delegation.password_file == Path("mqtt-password")
+
+    def test_a_secret_beside_the_configuration_is_looked_at_as_one(
+        self, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        (tmp_path / "password").write_text("geheim")
+        (tmp_path / "password").chmod(0o644)
+        load_config(written(tmp_path, "delegation: {password_file: password}"))
+        assert f"can read the secret {tmp_path / 'password'}: chmod 600 it" in caplog.text

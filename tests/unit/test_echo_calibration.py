@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from types import TracebackType
 
@@ -104,6 +105,12 @@ class TestKeeping:
         keep(path, "a / b", Echo(480, -10, False))
         config = Config.model_validate({"audio": {"echo_file": str(path)}})
         with pytest.raises(ConfigError, match=r"default / default.*a / b.*calibrate echo"):
+            microphone_for(config)
+
+    def test_one_that_is_not_there_is_told_with_its_key(self, tmp_path: Path) -> None:
+        config = Config.model_validate({"audio": {"echo_file": str(tmp_path / "echo.yaml")}})
+        there = re.escape(str(tmp_path / "echo.yaml"))
+        with pytest.raises(ConfigError, match=f"audio.echo_file: there is no {there}"):
             microphone_for(config)
 
     def test_a_broken_file_is_refused(self, tmp_path: Path) -> None:
