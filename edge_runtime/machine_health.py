@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -34,7 +35,8 @@ class MachineHealth(Every):
         self._look_at_the_temperature()
 
     def _look_at_the_disk(self) -> None:
-        there = next(path for path in (self._folder, *self._folder.parents) if path.exists())
+        above = (self._folder, *self._folder.parents)
+        there = next(path for path in above if os.path.exists(path))
         free_mb = shutil.disk_usage(there).free / 1e6
         low = free_mb < self._min_free_mb
         self._monitor.report(

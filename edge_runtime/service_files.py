@@ -72,6 +72,14 @@ def service_files_folder() -> Path:
     raise InputError("This installation has no unit files: install edge-runtime again.")
 
 
+def service_of(config: Path) -> str | None:
+    """The unit of the device that runs this configuration; None: no service does."""
+    if config.absolute().parent != CONFIGS or config.stem == Service.WORKER.value:
+        return None
+    device = Service.DEVICE.value
+    return device if config.stem == device else f"{device}@{config.stem}"
+
+
 def plan_install(
     root: Path,
     service: Service,

@@ -14,7 +14,7 @@ from rich.status import Status
 
 from edge_runtime.commands.common import ConfigOption, console, errors, write_json
 from edge_runtime.doctor.finding import Finding, Verdict
-from edge_runtime.service_files import CONFIGS
+from edge_runtime.service_files import CONFIGS, service_of
 
 QUIETEST_DBFS = -80.0
 BARS = 24
@@ -54,6 +54,7 @@ def doctor(
         case = Case(
             settings,
             configured=config is not None and about.verdict is not Verdict.FAILED,
+            service=None if config is None else service_of(config),
             out=out,
             tone=tone,
             on_level=lambda dbfs: status.update(f"microphone {meter(dbfs)}"),

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timezone
 from typing import Any
 
-from edge_runtime.doctor import accelerator, hearing, link, machine, parts, seeing, service
+from edge_runtime.doctor import accelerator, hearing, link, machine, parts, places, seeing, service
 from edge_runtime.doctor.finding import Case, Check, Finding, Verdict, failed
 
 log = logging.getLogger(__name__)
@@ -29,7 +29,9 @@ CHECKS: tuple[tuple[str, Check], ...] = (
     ("ros", parts.ros),
     ("clock", machine.clock),
     ("governor", machine.governor),
+    ("recording", places.recording),
     ("temperature and disk", machine.disk_and_temperature),
+    ("http", places.http),
     ("service", service.service),
 )
 

@@ -65,6 +65,8 @@ class Case:
     config: Config = field(default_factory=Config)
     configured: bool = False
     """The configuration was given: what it names must be there."""
+    service: str | None = None
+    """The unit whose configuration it is, without its ending: edge-runtime, edge-runtime@left."""
     root: Path = Path("/")
     """A folder that stands for /: of the kernel's files, of units and devices."""
     out: Path | None = None
@@ -82,6 +84,22 @@ class Case:
     def here(self) -> bool:
         """It is this machine, and no folder that stands for another."""
         return self.root == Path("/")
+
+    @property
+    def state(self) -> Path:
+        """StateDirectory and WorkingDirectory of the service."""
+        return Path("/var/lib") / str(self.service).replace("@", "/")
+
+    @property
+    def cache(self) -> Path:
+        """CacheDirectory of the service."""
+        return Path("/var/cache") / str(self.service).replace("@", "/")
+
+    @property
+    def recording(self) -> Path | None:
+        """Where recordings go, as a whole path; a relative one is of the working folder."""
+        path = self.config.recording.path
+        return None if path is None else (self.state if self.service else Path.cwd()) / path
 
     @property
     def on_gpu(self) -> bool:

@@ -3,6 +3,7 @@ may write."""
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import itertools
 import logging
@@ -32,10 +33,14 @@ def check_place(path: Path) -> None:
 
 def unwritable(path: Path, error: OSError) -> RecordingError:
     """What to say where the system refuses it."""
-    return RecordingError(
-        f"{path} cannot be written: {error.strerror}. Give another place with --out or "
-        "recording.path, or check its rights."
-    )
+    remedy = "Check its rights, or choose another recording.path (`run`: --out)."
+    if error.errno == errno.EROFS:
+        remedy = (
+            "Its file system is mounted read-only, or a service's sandbox keeps it so: sudo "
+            "systemctl edit edge-runtime, with the lines [Service] and ReadWritePaths=/mnt/usb. Or "
+            "choose another recording.path."
+        )
+    return RecordingError(f"{path.absolute()} cannot be written: {error.strerror}. {remedy}")
 
 
 def unfinished(path: Path) -> Path:

@@ -4,6 +4,7 @@ program."""
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -197,6 +198,19 @@ class TestProgram:
         )
         assert "-> Does the broker run" in lines[place + 1]
         assert "Traceback" not in ran.stderr
+
+    def test_places_that_serve_would_refuse(self, tmp_path: Path) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            config = written(
+                tmp_path / "edge.yaml",
+                f"audio: {{source: {spoken(tmp_path / 't.wav')}}}\n"
+                f"recording: {{path: {tmp_path}}}\nhttp: {{port: {server.getsockname()[1]}}}",
+            )
+            ran = edge("doctor", "--config", config, cwd=tmp_path)
+        assert ran.returncode == 1
+        wrong = {line.split()[1]: line for line in ran.stdout.splitlines() if "FAILED" in line}
+        assert "it is a folder" in wrong["recording"]
+        assert "Address already in use" in wrong["http"]
 
     def test_a_folder_that_cannot_be(self, tmp_path: Path) -> None:
         sound = f"audio: {{source: {spoken(tmp_path / 't.wav')}}}"

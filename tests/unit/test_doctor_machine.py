@@ -30,6 +30,7 @@ from edge_runtime.doctor.machine import (
     permissions,
     software,
 )
+from edge_runtime.doctor.places import recording
 
 NOW = datetime(2026, 11, 25, tzinfo=timezone.utc)
 NOBODY = 65534
@@ -239,9 +240,9 @@ class TestPermissions:
 
     def test_a_recording_that_cannot_be_written(self, as_nobody: Path) -> None:
         config = Config(recording=Recording(path=as_nobody / "last.mcap"))
-        disk, _ = disk_and_temperature(Case(config))
-        assert disk.verdict is Verdict.FAILED
-        assert str(as_nobody) in disk.text
+        (finding,) = recording(Case(config))
+        assert finding.verdict is Verdict.FAILED
+        assert str(as_nobody) in finding.text
 
 
 class TestMasking:
