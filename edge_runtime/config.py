@@ -27,9 +27,11 @@ from pydantic import (
 from typing_extensions import Self
 
 from edge_runtime import strict_yaml
+from edge_runtime.broker_url import broker_address
 from edge_runtime.credentials import located
 from edge_runtime.errors import ConfigError
 from edge_runtime.jsgf import Phrase, shared
+from edge_runtime.masking import masked
 from edge_runtime.micro_turn import ACTION_NAME, STOP_MOTION
 
 log = logging.getLogger(__name__)
@@ -313,6 +315,13 @@ class DelegationConfig(_Section):
     keep_hours: float = Field(
         24.0, gt=0, le=24 * 30, description="How long a kept question matters."
     )
+
+    @field_validator("broker")
+    @classmethod
+    def _can_be_reached(cls, broker: str | None) -> str | None:
+        if broker is not None:
+            broker_address(broker)
+        return broker
 
     @model_validator(mode="after")
     def _a_password_is_somebody_s(self) -> Self:
@@ -653,8 +662,14 @@ def _explain(problem: Any, kind: type[BaseModel]) -> str:
         hint = f" Did you mean `{near[0]}`?" if near else ""
         return f"  {key}: unknown key.{hint} Known here: {', '.join(known)}."
     if problem["loc"] != tuple(where):
-        return f"  {key}: a text or a number is wanted; given: {_SHORT.repr(problem['input'])}."
-    return f"  {key}: {problem['msg']}; given: {_SHORT.repr(problem['input'])}."
+        return f"  {key}: a text or a number is wanted; given: {_given(problem['input'])}."
+    return f"  {key}: {problem['msg']}; given: {_given(problem['input'])}."
+
+
+def _given(value: object) -> str:
+    """In short, and without what may be the password of an address."""
+    shown = _SHORT.repr(value)
+    return "***" if "@" in shown else masked(shown)
 
 
 def _keys(model: type[BaseModel], where: Sequence[Any]) -> list[str]:

@@ -82,12 +82,12 @@ def _handed_on(config: Config) -> tuple[str, ...]:
         lines.append(
             "With every question, while a worker can be reached: the sound since the "
             f"person began, {picture}the conversation so far and the time, to the workers at "
-            f"{delegation.broker} ({secret}). What they do with it is up to them."
+            f"{masked(delegation.broker)} ({secret}). What they do with it is up to them."
             if delegation.workers
-            else f"No question and no sound goes to {delegation.broker} ({secret})."
+            else f"No question and no sound goes to {masked(delegation.broker)} ({secret})."
         )
         if delegation.workers or config.home_assistant.enabled:
-            lines.append(f"That the device is on or off, to {delegation.broker}.")
+            lines.append(f"That the device is on or off, to {masked(delegation.broker)}.")
     if told_acts := config.actions_on_mqtt:
         lines.append(
             "Over the same broker, to whoever reads the topics: "

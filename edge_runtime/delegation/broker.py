@@ -5,15 +5,13 @@ from __future__ import annotations
 import ssl
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from typing_extensions import Self
 
+from edge_runtime.broker_url import broker_address
 from edge_runtime.config import DelegationConfig
 from edge_runtime.credentials import located, secret
 from edge_runtime.errors import ConfigError
-
-PORTS = {"mqtt": 1883, "mqtts": 8883}
 
 
 @dataclass(frozen=True)
@@ -46,21 +44,10 @@ class BrokerSettings:
 
     def address(self) -> tuple[str, int, bool]:
         """Host, port, TLS. Raises ConfigError."""
-        parts = urlsplit(self.url)
-        if parts.username or parts.password:
-            raise ConfigError(
-                "The broker's URL must not hold a user or password: others can read a command "
-                "line. Use `user` and `password_file`."
-            )
         try:
-            port = parts.port
-        except ValueError:
-            port = -1
-        if parts.scheme not in PORTS or not parts.hostname or port == -1:
-            raise ConfigError(
-                f"{self.url!r} is no broker: use mqtt://HOST[:PORT], or mqtts://HOST[:PORT] for TLS"
-            )
-        return parts.hostname, port or PORTS[parts.scheme], parts.scheme == "mqtts"
+            return broker_address(self.url)
+        except ValueError as error:
+            raise ConfigError(f"The broker's URL cannot be used: {error}.") from None
 
     def password(self) -> str | None:
         """Raises ConfigError."""

@@ -22,6 +22,7 @@ from edge_runtime.doctor.examine import any_failed, examine
 from edge_runtime.doctor.finding import Case, Finding, Verdict, failed, ok
 from edge_runtime.doctor.hearing import sound
 from edge_runtime.doctor.link import broker
+from edge_runtime.doctor.machine import configuration
 
 
 @pytest.fixture(scope="module")
@@ -51,9 +52,11 @@ class TestBroker:
         assert "refused" in finding.text
         assert "delegation.broker" in finding.remedy
 
-    def test_no_address(self) -> None:
-        (finding,) = broker(at("http://user:hunter2@lan"))
+    def test_no_address(self, tmp_path: Path) -> None:
+        text = "delegation: {broker: 'http://user:hunter2@lan'}"
+        _, finding = configuration(written(tmp_path / "edge.yaml", text))
         assert finding.verdict is Verdict.FAILED
+        assert "delegation.broker" in finding.text
         assert "hunter2" not in finding.text
 
     @needs_mosquitto

@@ -397,3 +397,22 @@ def test_privacy_is_told_from_the_configuration(tmp_path: Path) -> None:
     told = edge("privacy", "--config", config, cwd=tmp_path)
     assert told.returncode == 0
     assert "to the workers at mqtt://10.0.0.2 (NOT encrypted" in " ".join(told.stdout.split())
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("mqtt://u:hunter2@192.168.1.10", "it must not hold a user or password"),
+        ("u:hunter2@192.168.1.10", "it must not hold a user or password"),
+        ("192.168.1.10", "it is no broker: use mqtt://HOST[:PORT]"),
+    ],
+)
+def test_a_broker_that_cannot_be_is_refused_alike_and_its_password_not_told(
+    tmp_path: Path, url: str, said: str
+) -> None:
+    config = written(tmp_path / "edge.yaml", f"delegation: {{broker: '{url}'}}")
+    for command, code in (("serve", 78), ("run", 2), ("privacy", 2), ("background", 2)):
+        told = edge(command, "--config", config, cwd=tmp_path)
+        assert_refused(told, f"{config}: delegation.broker: Value error, {said}", code=code)
+        assert "hunter2" not in told.stderr
+        assert "command line" not in told.stderr

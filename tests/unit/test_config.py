@@ -528,3 +528,23 @@ class TestRelativeNames:
         (tmp_path / "password").chmod(0o644)
         load_config(written(tmp_path, "delegation: {password_file: password}"))
         assert f"can read the secret {tmp_path / 'password'}: chmod 600 it" in caplog.text
+
+
+class TestAddressOfTheBroker:
+    @pytest.mark.parametrize("url", ["mqtt://lan", "mqtts://lan:8883", "mqtt://[::1]:1883"])
+    def test_one_that_can_be(self, url: str) -> None:
+        assert load_config(None, {"delegation.broker": url}).delegation.broker == url
+
+    @pytest.mark.parametrize(
+        "url", ["lan", "http://lan", "mqtt://", "mqtt://lan:x", "mqtt://lan:99999", "mqtt://[::1"]
+    )
+    def test_one_that_cannot(self, tmp_path: Path, url: str) -> None:
+        said = refusal(written(tmp_path, f"delegation: {{broker: '{url}'}}"))
+        assert "delegation.broker: Value error, it is no broker: use mqtt://HOST" in said
+        assert f"given: '{url}'" in said
+
+    @pytest.mark.parametrize("key", ["delegation.broker", "audio.volume"])
+    def test_what_may_hold_a_password_is_not_shown(self, key: str) -> None:
+        with pytest.raises(ConfigError) as told:
+            load_config(None, {key: "mqtt://u:hunter2@lan"})
+        assert "hunter2" not in str(told.value)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from edge_runtime.config import Config
+from edge_runtime.config import Config, DelegationConfig
 from edge_runtime.privacy import privacy
 
 
@@ -48,6 +48,12 @@ def test_without_workers_no_question_leaves_and_nobody_answers() -> None:
     assert "to the workers" not in leaves and "To Home Assistant" in leaves
     assert "Questions that must not get lost" not in answers["What it keeps"]
     assert "replies" not in answers["Who can look at it or command it"]
+
+
+def test_the_password_of_a_broker_is_masked_however_it_came_here() -> None:
+    delegation = DelegationConfig().model_copy(update={"broker": "mqtt://u:hunter2@lan"})
+    told = str(privacy(Config(delegation=delegation)))
+    assert "mqtt://***@lan" in told and "hunter2" not in told
 
 
 def test_the_smart_home_hears_what_it_is_told() -> None:
