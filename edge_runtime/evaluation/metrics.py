@@ -20,6 +20,9 @@ from edge_runtime.evaluation.gaps import Gap, turn_figures
 from edge_runtime.evaluation.sentences import Sentence, edits, told_apart
 from edge_runtime.micro_turn import SAMPLE_RATE_HZ, Letters
 
+Span = tuple[int, int]
+"""First sample, end sample."""
+MINUTE = 60 * SAMPLE_RATE_HZ
 TAKEN_WITHIN = 2 * SAMPLE_RATE_HZ
 ANSWERED_WITHIN = 8 * SAMPLE_RATE_HZ
 """Who has not been answered by then will ask again, or leave."""
@@ -28,6 +31,10 @@ AFTERMATH = SAMPLE_RATE_HZ * 6 // 10
 """So long after a backchannel or a noise, stopping is still taken for an answer to it."""
 SPEAKS_FOR = 3 * SAMPLE_RATE_HZ
 """Who has taken the floor cannot take it again for so long."""
+MURMURS_FOR = SAMPLE_RATE_HZ * 6 // 10
+"""And "mhm" takes so long."""
+EDGE = SAMPLE_RATE_HZ * 2 // 10
+"""Who begins so soon before the person falls silent does not cut in."""
 JUST_BEFORE = SAMPLE_RATE_HZ * 4 // 10
 """Who is falling silent already when an interruption comes does not do so for it: no latency."""
 LONG_PAUSE = SAMPLE_RATE_HZ
@@ -41,7 +48,8 @@ SHARES = (
     "vision_stops_for_wave", "delegation_precision",
     "delegation_recall", "premature_delegation_rate", "act_accuracy", "action_accuracy",
     "wrong_action_rate", "open_delegation_rate",
-    "asks_again_rate", "drowned_delegated_rate", "asks_needlessly_rate",
+    "asks_again_rate", "drowned_delegated_rate", "drowned_backchannel_rate",
+    "asks_needlessly_rate",
     "weave_violation_rate", "weave_delivered_rate", "weave_delivered_late_rate",
     "stale_delivery_rate", "delivery_after_cancel_rate", "cancel_recall",
     "follow_up_answered", "asked_on_answered", "asked_on_delegated",
@@ -49,7 +57,9 @@ SHARES = (
 RATES = (
     "side_talk_answers_per_min", "side_talk_delegations_per_min", "noise_answers_per_min",
     "self_answers_per_min", "self_interruptions_per_min", "speech_cut_ins_per_min",
-    "backchannels_per_min", "vision_false_per_hour",
+    "side_talk_backchannels_per_min", "noise_backchannels_per_min", "self_backchannels_per_min",
+    "speech_backchannels_per_min", "backchannels_per_min", "vision_false_per_hour",
+    "vision_backchannels_per_hour",
 )  # fmt: skip
 PERCENTILES = {
     "response_latency_ms": (50, 90),
@@ -91,6 +101,18 @@ class Tally:
     def _value(self, name: str, value: float) -> None:
         self.values[name].append(value)
         self.whose[name].append(self._said)
+
+    def _often(
+        self,
+        name: str,
+        moments: Sequence[int],
+        span: Span,
+        lasts: int = SPEAKS_FOR,
+        unit: int = MINUTE,
+    ) -> None:
+        """How often something that `lasts` began in a span, and how long that is."""
+        self.units[name] += (span[1] - span[0]) / unit
+        self.counts[name] += spells(moments, *span, lasts)
 
     def add(self, clip: Clip, trace: Trace) -> None:
         self._said = clip.text, clip.voice_name
@@ -152,6 +174,8 @@ class Tally:
         self._share("asks_again_rate", asks)
         given = _first_named(trace.delegations, "delegate", cue.start, cue.end)
         self._share("drowned_delegated_rate", given is not None)
+        murmured = first(trace.backchannels, cue.start, cue.end)
+        self._share("drowned_backchannel_rate", murmured is not None)
 
     def _handed_on(self, wanted: str | None, start: int, until: int, trace: Trace) -> None:
         """What is `wanted` of free text is not known: what is handed on of it counts apart."""
@@ -165,11 +189,10 @@ class Tally:
             self._share("delegation_precision", wanted == "delegate")
 
     def _cut_ins(self, clip: Clip, trace: Trace) -> None:
-        """Taking the floor while the person is speaking, away from the edges of the speech."""
-        for start, end, _ in clip.said:
-            inner = (start, end - SAMPLE_RATE_HZ * 2 // 10)
-            self.units["speech_cut_ins_per_min"] += max(0, inner[1] - inner[0]) / _MINUTE
-            self.counts["speech_cut_ins_per_min"] += spells(trace.takes, *inner)
+        """Taking the floor, or a backchannel, while the person is speaking."""
+        for span in mid_speech(clip):
+            self._often("speech_cut_ins_per_min", trace.takes, span)
+            self._often("speech_backchannels_per_min", trace.backchannels, span, MURMURS_FOR)
 
     def _words(self, clip: Clip, trace: Trace) -> None:
         truth = " ".join(text for _, _, text in clip.said if text)
@@ -209,22 +232,25 @@ class Tally:
 
     def others(self, cue: Cue, clip: Clip, trace: Trace) -> None:
         self.distraction(cue, clip, trace)
-        name = f"{SELECTIVE[cue.kind]}_answers_per_min"
-        self.units[name] += (cue.end - cue.start) / _MINUTE
-        self.counts[name] += spells(trace.takes, cue.start, cue.end)
+        kind, span = SELECTIVE[cue.kind], (cue.start, cue.end)
+        self._often(f"{kind}_answers_per_min", trace.takes, span)
+        self._often(f"{kind}_backchannels_per_min", trace.backchannels, span, MURMURS_FOR)
         if cue.kind == "side talk":
             handed_on = [at for at, name in trace.delegations if name == "delegate"]
-            minutes = (cue.end - cue.start) / _MINUTE
-            self.units["side_talk_delegations_per_min"] += minutes
-            self.counts["side_talk_delegations_per_min"] += spells(handed_on, cue.start, cue.end)
+            self._often("side_talk_delegations_per_min", handed_on, span)
 
     def echo(self, cue: Cue, clip: Clip, trace: Trace) -> None:
         self.distraction(cue, clip, trace)
-        minutes = (cue.end - cue.start) / _MINUTE
+        minutes = (cue.end - cue.start) / MINUTE
         stops = spells(trace.stops, cue.start, cue.end)
         after = min(cue.end + 2 * SAMPLE_RATE_HZ, clip.turns * 3200)
         answers = spells(trace.takes, cue.start, after)
-        for name, count in (("self_interruptions", stops), ("self_answers", answers)):
+        murmurs = spells(trace.backchannels, cue.start, after, MURMURS_FOR)
+        for name, count in (
+            ("self_interruptions", stops),
+            ("self_answers", answers),
+            ("self_backchannels", murmurs),
+        ):
             self.units[f"{name}_per_min"] += minutes
             self.counts[f"{name}_per_min"] += count
 
@@ -233,7 +259,7 @@ class Tally:
     def long_turn(self, cue: Cue, clip: Clip, trace: Trace) -> None:
         placed = [at for at in trace.backchannels if cue.start < at <= cue.end]
         breaths = clip.of("breath")
-        self.units["backchannels_per_min"] += (cue.end - cue.start) / _MINUTE
+        self.units["backchannels_per_min"] += (cue.end - cue.start) / MINUTE
         self.counts["backchannels_per_min"] += len(placed)
         for at in placed:
             inside = any(breath.start < at <= breath.end for breath in breaths)
@@ -259,8 +285,10 @@ class Tally:
     def quiet(self, cue: Cue, clip: Clip, trace: Trace) -> None:
         """Nothing to react to: whatever it does is a false alarm."""
         moments = [*trace.takes, *(at for at, name in trace.actions if name != HARMLESS)]
-        self.units["vision_false_per_hour"] += (cue.end - cue.start) / _MINUTE / 60
-        self.counts["vision_false_per_hour"] += spells(sorted(moments), cue.start, cue.end)
+        span, hour = (cue.start, cue.end), 60 * MINUTE
+        self._often("vision_false_per_hour", sorted(moments), span, unit=hour)
+        murmurs = trace.backchannels
+        self._often("vision_backchannels_per_hour", murmurs, span, MURMURS_FOR, hour)
 
     def answer(self, cue: Cue, clip: Clip, trace: Trace) -> None:
         """A result that waits: it is delivered, and soon."""
@@ -275,8 +303,7 @@ class Tally:
 
     def busy_floor(self, cue: Cue, clip: Clip, trace: Trace) -> None:
         """A result is here and the person is speaking: wait."""
-        until = cue.end - SAMPLE_RATE_HZ * 2 // 10
-        talked_over = first(trace.takes, cue.start, until)
+        talked_over = first(trace.takes, cue.start, cue.end - EDGE)
         self._share("weave_violation_rate", talked_over is not None)
 
     def no_answer(self, cue: Cue, clip: Clip, trace: Trace) -> None:
@@ -339,12 +366,18 @@ def reaction(cue: Cue, trace: Trace) -> int | None:
     return first(trace.stops, cue.start, cue.end)
 
 
-def spells(moments: Sequence[int], start: int, end: int) -> int:
-    """How often something began between two samples; what comes soon after belongs to it."""
+def mid_speech(clip: Clip) -> list[Span]:
+    """The person's speech away from its edges: who begins here talks over somebody."""
+    spans = ((start, end - EDGE) for start, end, _ in clip.said)
+    return [(start, end) for start, end in spans if start < end]
+
+
+def spells(moments: Sequence[int], start: int, end: int, lasts: int = SPEAKS_FOR) -> int:
+    """How often something began between two samples; what comes while it `lasts` belongs to it."""
     count, free = 0, start
     for at in moments:
         if start < at <= end and at >= free:
-            count, free = count + 1, at + SPEAKS_FOR
+            count, free = count + 1, at + lasts
     return count
 
 
@@ -352,7 +385,6 @@ def _first_named(moments: Sequence[tuple[int, str]], name: str, start: int, end:
     return next((at for at, found in moments if found == name and start < at <= end), None)
 
 
-_MINUTE = 60 * SAMPLE_RATE_HZ
 _HANDLERS: Mapping[str, Callable[[Tally, Cue, Clip, Trace], None]] = {
     "pause": Tally.pause,
     "end": Tally.end,

@@ -34,9 +34,12 @@ NAMES = (
     "turn_auc_matched turn_auc_cut response_latency_ms_p50 response_latency_ms_p90 "
     "latency_ms_at_5pct_cutoffs stop_miss_rate stop_latency_ms_p50 stop_latency_ms_p95 "
     "selectivity side_talk_answers_per_min noise_answers_per_min self_answers_per_min "
+    "side_talk_backchannels_per_min noise_backchannels_per_min self_backchannels_per_min "
+    "speech_cut_ins_per_min speech_backchannels_per_min drowned_backchannel_rate "
     "backchannels_per_min backchannels_in_pauses vision_recall vision_latency_ms_p50 "
-    "vision_false_per_hour delegation_precision delegation_recall act_accuracy action_accuracy "
-    "weave_violation_rate weave_delay_ms_p50 stale_delivery_rate cer wer"
+    "vision_false_per_hour vision_backchannels_per_hour delegation_precision delegation_recall "
+    "act_accuracy action_accuracy weave_violation_rate weave_delay_ms_p50 stale_delivery_rate "
+    "cer wer"
 ).split()
 PROOFS = (
     "energy_matched_pairs envelope_ablation vision own_channel causality listening_while_speaking "
@@ -192,7 +195,8 @@ def test_a_card_is_made_of_the_report(done: tuple[Path, dict[str, Any]], tmp_pat
     table, figures = write_card(done[0] / "out" / "report.json", tmp_path)
     lines = table.read_text().splitlines()
     assert lines[0] == "| | generated seen | generated unseen | generated phrased |"
-    assert any(line.startswith("| takes true ends in 2 s | ") for line in lines)
+    for words in ("takes true ends in 2 s", "… says mhm to it", "… says mhm into it"):
+        assert any(line.startswith(f"| {words} | ") for line in lines)
     assert "| | generated seen, virtual clock | generated unseen, virtual clock |" in lines
     assert any(line.startswith("| silent after, median | ") for line in lines)
     missed = next(line for line in lines if line.startswith("| misses an interruption | "))

@@ -413,3 +413,63 @@ def test_eagerness_moves_along_one_curve() -> None:
     assert rows[1.0]["false_takeover_rate"] == 1
     assert rows[1.0]["response_latency_ms_p50"] == 200
     assert eagerness_curve(gaps[:10], 0.5, 2.0) == []
+
+
+class Murmurer:
+    """Says "mhm" to whatever it hears, and nothing else."""
+
+    name = "model"
+
+    def run(self, clip: Clip) -> Trace:
+        power = (clip.audio[0].reshape(clip.turns, TURN_SAMPLES) ** 2).mean(1)
+        loud = np.flatnonzero(power > 1e-4)
+        return trace(backchannels=tuple(int(turn + 1) * TURN_SAMPLES for turn in loud))
+
+
+@pytest.mark.parametrize(
+    ("kind", "detail", "name", "answers", "a_minute"),
+    [
+        ("side talk", "television", "side_talk_backchannels_per_min", "side_talk_answers", 100),
+        ("noise", "", "noise_backchannels_per_min", "noise_answers", 100),
+        ("quiet", "", "vision_backchannels_per_hour", "vision_false", 6000),
+    ],
+)
+def test_who_says_mhm_to_what_is_not_for_it_is_told(
+    kind: str, detail: str, name: str, answers: str, a_minute: int
+) -> None:
+    silent = clip(Cue(kind, S, 7 * S, detail), scenario="any")
+    audio = silent.audio.copy()
+    audio[0, S : 7 * S] = 0.1
+    for one, often in ((replace(silent, audio=audio), a_minute), (silent, 0)):
+        found = figures(one, Murmurer().run(one))
+        assert found[name]["value"] == pytest.approx(often), "each takes 0.6 s"
+        answered = found[answers + ("_per_hour" if kind == "quiet" else "_per_min")]
+        assert (answered["value"], answered["n"]) == (0, found[name]["n"])
+
+
+def test_mhm_in_the_middle_of_speech_is_told_from_mhm_in_a_pause() -> None:
+    turn = clip(
+        Cue("pause", 3 * S, 5 * S, "clause", 2 * S),
+        Cue("end", 7 * S, 8 * S, "", 4 * S),
+        said=((S, 3 * S, "turn on"), (5 * S, 7 * S, "the light")),
+    )
+    for moments, often in (((2 * S,), 1), ((2 * S, 6 * S), 2), ((4 * S, 7 * S + 3200), 0)):
+        found = figures(turn, trace(backchannels=moments))
+        minutes = 2 * (2 - 0.2) / 60
+        assert found["speech_backchannels_per_min"]["value"] == pytest.approx(
+            often / minutes, abs=1e-3
+        )
+        assert found["speech_cut_ins_per_min"]["value"] == 0
+    story = clip(scenario="long turns", said=turn.said)
+    assert figures(story, trace(backchannels=(2 * S,)))["speech_backchannels_per_min"]["n"] == 0
+
+
+def test_mhm_to_its_own_echo_and_to_what_was_drowned_is_told() -> None:
+    echo = clip(Cue("echo", S, 4 * S), scenario="any")
+    found = figures(echo, trace(backchannels=(5 * S,)))
+    assert found["self_backchannels_per_min"]["value"] == pytest.approx(20)
+    assert found["self_answers_per_min"]["value"] == 0
+    lost = clip(Cue("drowned", 2 * S, 5 * S), scenario="drowned")
+    for moments, share in (((3 * S,), 1), ((6 * S,), 0)):
+        found = figures(lost, trace(backchannels=moments))
+        assert found["drowned_backchannel_rate"]["value"] == share
