@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from edge_runtime.evaluation.clip import Cue
+from edge_runtime.evaluation.clip import Cue, first
 from edge_runtime.evaluation.metrics import AFTERMATH, STOPPED_WITHIN
 from edge_runtime.evaluation.system_level import Played
 from edge_runtime.micro_turn import SAMPLE_RATE_HZ
@@ -102,14 +102,15 @@ def scenes(run: Played) -> list[dict[str, Any]]:
 
 
 def _went_well(cue: Cue, run: Played) -> bool:
-    began = run.begun(cue.start, cue.end)
     if cue.kind == "end":
-        return began is not None
+        return run.answered(cue) is not None
+    if cue.kind == "pause":
+        return not run.spoke_into(cue)
     if cue.kind == "interruption":
         return run.stopped(cue.start, cue.start + STOPPED_WITHIN) is not None
     if cue.kind == "backchannel":
         return run.stopped(cue.start, cue.end + AFTERMATH) is None
-    return began is None
+    return first([*run.takes, *run.backchannels], cue.start, cue.end) is None
 
 
 def write_timeline(run: Played, folder: Path, number: int) -> tuple[Path, Path]:

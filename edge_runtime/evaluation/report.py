@@ -143,8 +143,11 @@ MODEL_ONLY: Sequence[tuple[str, str, str]] = (
     ("closed_vocabulary_accuracy", "which of these sentences it was", PERCENT),
 )
 SYSTEM: Sequence[tuple[str, str, str]] = (
-    ("takeover_rate", "takes true ends in 2 s", PERCENT),
-    ("false_takeover_rate", "speaks into pauses", PERCENT),
+    ("takeover_rate", "takes true ends in 2 s, and not before", PERCENT),
+    ("spoke_before_rate", "… had spoken before", PERCENT),
+    ("false_takeover_rate", "begins to speak in pauses, or goes on", PERCENT),
+    ("speech_cut_ins_per_min", "cuts into speech, a minute", PER_MINUTE),
+    ("speech_backchannels_per_min", "… says mhm into it", PER_MINUTE),
     ("response_latency_ms_p50", "response, median", "ms"),
     ("response_latency_ms_p90", "response, 90 %", "ms"),
     ("stop_miss_rate", "misses an interruption", PERCENT),
@@ -154,6 +157,7 @@ SYSTEM: Sequence[tuple[str, str, str]] = (
     ("hesitation_rate", "… and is silent for a moment", PERCENT),
     ("fell_silent_by_itself", "had fallen silent before either", PERCENT),
     ("side_talk_answers_per_min", "answers side talk, a minute", PER_MINUTE),
+    ("side_talk_backchannels_per_min", "… says mhm to it", PER_MINUTE),
 )
 """The whole runtime, in which the device speaks by its own decision and hears itself."""
 

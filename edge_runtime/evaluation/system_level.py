@@ -16,15 +16,22 @@ from edge_runtime.app import device
 from edge_runtime.config import Config
 from edge_runtime.dialogue import BACKCHANNEL
 from edge_runtime.evaluation import figures
-from edge_runtime.evaluation.clip import MS, Clip, Cue
+from edge_runtime.evaluation.clip import MS, Clip, Cue, first
 from edge_runtime.evaluation.figures import Figure, Item
 from edge_runtime.evaluation.live import Kept, World, silent_from, sound_from
 from edge_runtime.evaluation.material import SEEN
 from edge_runtime.evaluation.metrics import (
     AFTERMATH,
+    EDGE,
     JUST_BEFORE,
+    MINUTE,
+    MURMURS_FOR,
+    SPEAKS_FOR,
     STOPPED_WITHIN,
     TAKEN_WITHIN,
+    Span,
+    mid_speech,
+    spells,
 )
 from edge_runtime.evaluation.plan import QUICK_SHARE
 from edge_runtime.evaluation.scenarios import Casting, Render, clips
@@ -57,14 +64,45 @@ class Played:
     late_ms: Sequence[float]
     timeline: Timeline
 
-    def begun(self, start: int, end: int) -> int | None:
-        """The decision after `start`, up to `end`, that began an utterance of its own other than a
-        backchannel: the end of its turn."""
-        for record in self.records:
-            at = (record.turn.index + 1) * TURN_SAMPLES
-            if start < at <= end and record.said and record.said.act != BACKCHANNEL:
-                return at
-        return None
+    @property
+    def takes(self) -> list[int]:
+        """The decisions that began an utterance of its own other than a backchannel: the ends of
+        their turns."""
+        return self._begun(lambda said: said.act != BACKCHANNEL)
+
+    @property
+    def backchannels(self) -> list[int]:
+        return self._begun(lambda said: said.act == BACKCHANNEL)
+
+    def _begun(self, counts: Callable[[Utterance], bool]) -> list[int]:
+        ends = (((r.turn.index + 1) * TURN_SAMPLES, r.said) for r in self.records)
+        return [at for at, said in ends if said is not None and counts(said)]
+
+    def spoke_into(self, pause: Cue) -> bool:
+        """Whether it took the floor in a pause, or still had it when that began."""
+        begun = first(self.takes, pause.start, pause.end) is not None
+        return begun or self._speaks_on(pause.start)
+
+    def _speaks_on(self, sample: int) -> bool:
+        """Whether an utterance of its own other than a backchannel goes on after the turn in which
+        a sample lies."""
+        own = {r.said.id for r in self.records if r.said and r.said.act != BACKCHANNEL}
+        voice = self.records[sample // TURN_SAMPLES].turn.voice
+        return voice.utterance_id in own and not voice.paused
+
+    def spoke_before(self, end: Cue) -> bool:
+        """Whether it took the floor before the person's turn was over, or had it all along."""
+        into_pause = any(self.spoke_into(pause) for pause in self.clip.of("pause"))
+        over_speech = (first(self.takes, *span) for span in mid_speech(self.clip))
+        cut_in = into_pause or any(at is not None for at in over_speech)
+        return cut_in or self._speaks_on(end.start - JUST_BEFORE)
+
+    def answered(self, end: Cue) -> int | None:
+        """The decision that took a turn after its end; None where it had spoken before, which
+        makes it another conversation."""
+        if self.spoke_before(end):
+            return None
+        return first(self.takes, end.start - EDGE, end.end)
 
     def stopped(self, start: int, end: int) -> int | None:
         ends = ((r.turn.index + 1) * TURN_SAMPLES for r in self.records if r.decision.stop)
@@ -89,32 +127,40 @@ class Ledger:
 
     shares: dict[str, list[Item]] = field(default_factory=dict)
     values: dict[str, list[float]] = field(default_factory=dict)
-    answers: int = 0
-    minutes: float = 0.0
+    counts: dict[str, int] = field(default_factory=dict)
+    minutes: dict[str, float] = field(default_factory=dict)
     said: tuple[str, str] = "", ""
     """In the clip: what, and with which voice."""
 
     def share(self, name: str, value: bool) -> None:
         self.shares.setdefault(name, []).append(Item(int(value), 1, *self.said))
 
+    def often(self, name: str, moments: Sequence[int], span: Span, lasts: int = SPEAKS_FOR) -> None:
+        minutes = (span[1] - span[0]) / MINUTE
+        self.minutes[name] = self.minutes.get(name, 0.0) + minutes
+        self.counts[name] = self.counts.get(name, 0) + spells(moments, *span, lasts)
+
     def add(self, run: Played) -> None:
         self.said = run.clip.text, run.clip.voice_name
+        if run.clip.scenario == "turns":
+            for span in mid_speech(run.clip):
+                self.often("speech_cut_ins_per_min", run.takes, span)
+                self.often("speech_backchannels_per_min", run.backchannels, span, MURMURS_FOR)
         for cue in run.clip.cues:
             if cue.kind == "pause":
-                cut_in = run.begun(cue.start, cue.end) is not None
-                self.share("false_takeover_rate", cut_in)
-                if cut_in:
-                    return  # from here on it is another conversation
+                self.share("false_takeover_rate", run.spoke_into(cue))
             elif cue.kind == "end":
                 self._end(cue, run)
             elif cue.kind in ("interruption", "backchannel"):
                 self._while_speaking(cue, run)
             elif cue.kind == "side talk":
-                self.minutes += (cue.end - cue.start) / SAMPLE_RATE_HZ / 60
-                self.answers += run.begun(cue.start, cue.end) is not None
+                span, murmurs = (cue.start, cue.end), run.backchannels
+                self.often("side_talk_answers_per_min", run.takes, span)
+                self.often("side_talk_backchannels_per_min", murmurs, span, MURMURS_FOR)
 
     def _end(self, cue: Cue, run: Played) -> None:
-        decided = run.begun(cue.start, cue.end)
+        self.share("spoke_before_rate", run.spoke_before(cue))
+        decided = run.answered(cue)
         sounded = None if decided is None else sound_from(run.played, decided)
         in_time = decided is not None and decided <= cue.start + TAKEN_WITHIN
         self.share("takeover_rate", in_time and sounded is not None)
@@ -147,7 +193,8 @@ class Ledger:
             for percent in percents:
                 values = self.values.get(name, [])
                 found[f"{name}_p{percent}"] = figures.percentile(values, percent, seed)
-        found["side_talk_answers_per_min"] = figures.rate(self.answers, self.minutes)
+        for name, count in self.counts.items():
+            found[name] = figures.rate(count, self.minutes[name])
         return found
 
 

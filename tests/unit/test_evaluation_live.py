@@ -30,7 +30,7 @@ S = 16_000
 TURNS = 40
 
 
-def clip(*cues: Cue) -> Clip:
+def clip(*cues: Cue, said: tuple[tuple[int, int, str], ...] = ()) -> Clip:
     return Clip(
         scenario="turns",
         audio=np.full((2, TURNS * TURN_SAMPLES), 0.01, np.float32),
@@ -39,6 +39,7 @@ def clip(*cues: Cue) -> Clip:
         events=((),) * TURNS,
         background=(BackgroundState(),) * TURNS,
         near=np.zeros(TURNS * TURN_SAMPLES, np.float32),
+        said=said,
     )
 
 
@@ -57,12 +58,20 @@ def played(
     stopped: Sequence[int] = (),
     late_ms: float = 0,
     doubtful: Sequence[int] = (),
+    murmured: Sequence[int] = (),
+    speaking: Sequence[int] = (),
 ) -> Played:
-    """A run in which the decisions of some turns began an utterance or silenced it."""
+    """A run in which the decisions of some turns began an utterance, murmured, or silenced it, and
+    in which an utterance went on after some turns: the last begun."""
     records = []
+    last = "given"
     for index in range(TURNS):
-        turn = MicroTurn(index, 0, np.zeros((2, TURN_SAMPLES), np.float32))
-        utterance = Utterance("utterance-1", "yes", "yes") if index in said else None
+        voice = VoiceState(last, 1.0) if index in speaking else VoiceState()
+        turn = MicroTurn(index, 0, np.zeros((2, TURN_SAMPLES), np.float32), voice=voice)
+        utterance = None
+        if index in (*said, *murmured):
+            act = "yes" if index in said else "backchannel"
+            utterance = Utterance(last := f"utterance-{index}", "yes", act)
         decision = Decision(index, "listen", stop=index in stopped, hesitate=index in doubtful)
         records.append(TurnRecord(turn, EngineOutput(index, {}), decision, Timings(), utterance))
     return Played(one, records, pcm, pcm, [late_ms] * TURNS, Timeline())
@@ -111,7 +120,97 @@ def test_after_a_false_takeover_it_is_another_conversation() -> None:
     ledger.add(played(clip(*cues), sound((1.7, 2.0)), said=[7]))
     found = ledger.figures(0)
     assert found["false_takeover_rate"]["value"] == 1
-    assert "takeover_rate" not in found
+    assert (found["takeover_rate"]["value"], found["takeover_rate"]["n"]) == (0, 1)
+    assert found["spoke_before_rate"]["value"] == 1
+
+
+TURN = clip(
+    Cue("pause", 2 * S, 3 * S),
+    Cue("end", 5 * S, 8 * S),
+    said=((S, 2 * S, "turn on"), (3 * S, 5 * S, "the light")),
+)
+
+
+def test_who_talks_over_somebody_has_not_taken_the_end_and_is_told() -> None:
+    ledger = Ledger()
+    ledger.add(played(TURN, sound((1.45, 1.7), (5.4, 6.0)), said=[6, 26]))  # at 1.4 s, at 5.4 s
+    found = ledger.figures(0)
+    minutes = (0.8 + 1.8) / 60
+    assert found["speech_cut_ins_per_min"]["value"] == pytest.approx(1 / minutes, abs=1e-3)
+    assert found["false_takeover_rate"]["value"] == 0, "it was silent again"
+    assert (found["takeover_rate"]["value"], found["spoke_before_rate"]["value"]) == (0, 1)
+    assert found["response_latency_ms_p50"]["n"] == 0
+    ledger.add(played(TURN, sound((5.4, 6.0)), said=[26]))
+    found = ledger.figures(0)
+    assert (found["takeover_rate"]["value"], found["spoke_before_rate"]["value"]) == (0.5, 0.5)
+    assert found["response_latency_ms_p50"]["value"] == pytest.approx(400, abs=1)
+
+
+def test_who_speaks_on_into_a_pause_has_taken_it() -> None:
+    for speaking, said, murmured, into in (
+        (range(7, 13), [6], [], 1),
+        (range(7, 9), [6], [], 0),
+        (range(7, 13), [], [6], 0),
+        (range(7, 13), [], [], 0),  # what it was given to say
+    ):
+        ledger = Ledger()
+        run = played(TURN, sound((1.45, 2.5)), said=said, murmured=murmured, speaking=speaking)
+        ledger.add(run)
+        assert ledger.figures(0)["false_takeover_rate"]["value"] == into
+
+
+def test_a_pause_after_one_that_was_taken_counts_as_well() -> None:
+    cues = Cue("pause", S, 2 * S), Cue("pause", 3 * S, 4 * S), Cue("end", 5 * S, 8 * S)
+    ledger = Ledger()
+    ledger.add(played(clip(*cues), sound((1.7, 2.0)), said=[7]))
+    found = ledger.figures(0)["false_takeover_rate"]
+    assert (found["value"], found["n"]) == (0.5, 2)
+
+
+def test_who_begins_with_the_last_sound_of_a_turn_does_not_cut_in() -> None:
+    end = int(5.1 * S)
+    turn = clip(Cue("end", end, 8 * S), said=((S, end, "turn on the light"),))
+    ledger = Ledger()
+    ledger.add(played(turn, sound((5.05, 6.0)), said=[24]))  # decided at 5.0 s
+    found = ledger.figures(0)
+    assert (found["takeover_rate"]["value"], found["spoke_before_rate"]["value"]) == (1, 0)
+    assert found["speech_cut_ins_per_min"]["value"] == 0
+    assert found["response_latency_ms_p50"]["value"] == pytest.approx(-50, abs=1)
+    ledger.add(played(turn, sound((4.85, 6.0)), said=[23]))  # at 4.8 s
+    found = ledger.figures(0)
+    assert (found["takeover_rate"]["value"], found["spoke_before_rate"]["value"]) == (0.5, 0.5)
+
+
+def test_who_talks_all_along_has_not_taken_a_short_turn() -> None:
+    end = int(3.5 * S)
+    turn = clip(Cue("end", end, 7 * S), said=((3 * S, end, "nod"),))
+    talks = {"said": [12, 16, 20], "speaking": [13, 14, 15, 17, 18, 19]}  # at 2.6, 3.4, 4.2 s
+    ledger = Ledger()
+    ledger.add(played(turn, sound((2.6, 4.8)), **talks))
+    found = ledger.figures(0)
+    assert (found["takeover_rate"]["value"], found["spoke_before_rate"]["value"]) == (0, 1)
+    ledger.add(played(turn, sound((2.0, 2.6), (3.9, 4.8)), said=[9, 18], speaking=[10, 11]))
+    found = ledger.figures(0)
+    assert (found["takeover_rate"]["value"], found["spoke_before_rate"]["value"]) == (0.5, 0.5)
+
+
+def test_all_answers_to_side_talk_count_and_mhm_beside_them() -> None:
+    ledger = Ledger()
+    talk = clip(Cue("side talk", S, 7 * S))
+    ledger.add(played(talk, sound(), said=[5, 10, 22], murmured=[14, 18, 30]))
+    ledger.add(played(talk, sound()))
+    found = ledger.figures(0)
+    assert found["side_talk_answers_per_min"]["value"] == pytest.approx(10), "one soon after"
+    assert found["side_talk_backchannels_per_min"]["value"] == pytest.approx(15)
+    assert found["side_talk_answers_per_min"]["n"] == 0.2
+
+
+def test_mhm_into_speech_is_told_and_is_no_cut_in() -> None:
+    ledger = Ledger()
+    ledger.add(played(TURN, sound(), murmured=[6, 12, 20]))  # the second in the pause
+    found = ledger.figures(0)
+    assert found["speech_backchannels_per_min"]["value"] == pytest.approx(2 / (2.6 / 60), abs=1e-3)
+    assert found["speech_cut_ins_per_min"]["value"] == 0 == found["spoke_before_rate"]["value"]
 
 
 def test_stopping_is_timed_to_silence() -> None:
