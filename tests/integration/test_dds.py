@@ -249,7 +249,7 @@ def test_what_is_said_is_as_loud_as_the_loudspeaker_shall_be(
     )
     control, kept = RemoteControl(), Kept()
     control.say("The door is open.")
-    senses = senses_for(config, realtime=False)
+    senses = senses_for(config, realtime=True)
     with (
         listening(topics.SPEECH_AUDIO, namespace=NAMESPACE) as peer,
         device(config, senses, [kept], control=control) as ready,
