@@ -516,7 +516,7 @@ class TestRelativeNames:
         given.mkdir()
         (given / "edge_ca.pem").write_text("ours")
         monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(given))
-        text = "delegation: {ca_file: ca.pem, password_file: mqtt-password}"
+        text = "delegation: {ca_file: ca.pem, user: kiosk, password_file: mqtt-password}"
         delegation = load_config(written(tmp_path, text)).delegation
         assert delegation.ca_file == Path("ca.pem")
         assert delegation.password_file == Path("mqtt-password")
@@ -526,7 +526,7 @@ class TestRelativeNames:
     ) -> None:
         (tmp_path / "password").write_text("geheim")
         (tmp_path / "password").chmod(0o644)
-        load_config(written(tmp_path, "delegation: {password_file: password}"))
+        load_config(written(tmp_path, "delegation: {user: kiosk, password_file: password}"))
         assert f"can read the secret {tmp_path / 'password'}: chmod 600 it" in caplog.text
 
 
