@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Annotated, Any, Literal
@@ -22,8 +24,9 @@ from typing_extensions import Self
 from edge_runtime import strict_yaml
 from edge_runtime.errors import ManifestError
 from edge_runtime.inference.onnx_file import external_weights
-from edge_runtime.micro_turn import TURN_SAMPLES
+from edge_runtime.micro_turn import ACTION_NAME, TURN_SAMPLES, Delegation, EventKind
 
+log = logging.getLogger(__name__)
 MANIFEST_FILE = "manifest.yaml"
 Precision = Literal["fp32", "fp16", "int8"]
 """Of a graph. fp16 is made of the fp32 graph when it is wanted; int8 is a file of its own, since
@@ -36,6 +39,8 @@ _RANKS = {"audio": 3, "frame": 4, "transcript": 3}
 WHILE_SILENT = ("listen", "backchannel", "speak")
 WHILE_SPEAKING = ("yield", "hold")
 """The states of the floor that are possible while the device is silent, and while it speaks."""
+STATUS = ("speaking", "seconds_left", "pending", "result_ready", "link_up")
+"""What a model can be told of the device and of delegated work."""
 Shape = Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)]
 
 
@@ -184,6 +189,8 @@ class Manifest(_Closed):
             raise ValueError("language_model: there is no transcript to read with it")
         self._check_names()
         self._check_floor()
+        self._check_actions()
+        self._check_delegate()
         self._check_lengths()
         return self
 
@@ -211,6 +218,31 @@ class Manifest(_Closed):
             raise ValueError(
                 "vocabularies.floor: yield and hold go together, or neither is there: a softmax "
                 "over one of them is always sure"
+            )
+
+    def _check_actions(self) -> None:
+        names = self.vocabularies.action
+        if names and "none" not in names:
+            raise ValueError(
+                "vocabularies.action: lacks none: a softmax over actions alone always does one"
+            )
+        if wrong := [name for name in names if not re.fullmatch(ACTION_NAME, name)]:
+            raise ValueError(
+                f"vocabularies.action: {', '.join(map(repr, wrong))} is no name of an action; it "
+                f"is written in small letters, digits and _, as in stop_motion ({ACTION_NAME})"
+            )
+
+    def _check_delegate(self) -> None:
+        names, known = set(self.vocabularies.delegate), [kind.value for kind in Delegation]
+        if names and (missing := {"none", "delegate"} - names):
+            raise ValueError(
+                f"vocabularies.delegate: lacks {', '.join(sorted(missing))}; it may have "
+                f"{', '.join(known)}"
+            )
+        if unknown := sorted(names - set(known)):
+            raise ValueError(
+                f"vocabularies.delegate: {', '.join(unknown)} is unknown; it may have "
+                f"{', '.join(known)}"
             )
 
     def _check_lengths(self) -> None:
@@ -247,8 +279,23 @@ def _unique(place: str, names: Iterable[str]) -> None:
         raise ValueError(f"{place}: {', '.join(map(repr, twice))} is there more than once")
 
 
+def _warn_of_unknown_inputs(path: Path, words: Vocabularies) -> None:
+    """A newer model may be told more than this runtime knows: that is always zero."""
+    told = {
+        "events": (words.events, [kind.value for kind in EventKind]),
+        "status": (words.status, STATUS),
+    }
+    for role, (names, known) in told.items():
+        if unknown := [name for name in names if name not in known]:
+            log.warning(
+                "%s: vocabularies.%s: %s is unknown here and always zero; known are %s",
+                path, role, ", ".join(unknown), ", ".join(known),
+            )  # fmt: skip
+
+
 def load_manifest(folder: Path) -> Manifest:
-    """Read and check `folder/manifest.yaml`. Raises ManifestError with the key that is wrong."""
+    """Read and check `folder/manifest.yaml`. Raises ManifestError with the key that is wrong; names
+    of events and of the status that this runtime does not know are only warned of."""
     path = folder / MANIFEST_FILE
     try:
         data = strict_yaml.parse(path.read_text(encoding="utf-8"))
@@ -267,9 +314,11 @@ def load_manifest(folder: Path) -> Manifest:
     if "folder" in data:
         raise ManifestError(f"{path}: folder is no key of a manifest. Remove it.")
     try:
-        return Manifest.model_validate({**data, "folder": folder})
+        manifest = Manifest.model_validate({**data, "folder": folder})
     except ValidationError as error:
         raise ManifestError(_explain(path, error)) from None
+    _warn_of_unknown_inputs(path, manifest.vocabularies)
+    return manifest
 
 
 def _explain(path: Path, error: ValidationError) -> str:

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_model import MISSING, write_tiny_model
+from tiny_model import MISSING, tiny_manifest, write_tiny_model
 
 from edge_runtime.errors import ManifestError
-from edge_runtime.inference.manifest import load_manifest, read_graph
+from edge_runtime.inference.manifest import Manifest, load_manifest, read_graph
 
 REMEDY = "Correct these keys, or export the model again"
 
@@ -263,6 +263,44 @@ class TestTensors:
         assert str(tmp_path / "manifest.yaml") in said
         assert problem in said
         assert REMEDY in said
+
+    @pytest.mark.parametrize(
+        ("role", "names", "problem"),
+        [
+            ("delegate", ["nothing", "ask"], "lacks delegate, none; it may have none, delegate"),
+            ("delegate", ["none", "cancel"], "lacks delegate; it may have none, delegate, cancel"),
+            ("delegate", ["none", "delegate", "ask"], "ask is unknown; it may have none, delegate"),
+            ("action", ["wave", "look_at"], "lacks none"),
+            ("action", ["none", "Wave"], "'Wave' is no name of an action"),
+            ("action", ["none", "look at"], "'look at' is no name of an action"),
+            ("action", ["none", "wave\n"], "'wave\\n' is no name of an action"),
+        ],
+    )
+    def test_classes_that_nobody_would_act_on(
+        self, tmp_path: Path, role: str, names: list[str], problem: str
+    ) -> None:
+        output = tensor("also", role, [1, len(names)])
+        said = refusal_of(tmp_path, {"outputs.+": output, f"vocabularies.{role}": names})
+        assert f"vocabularies.{role}: {problem}" in said
+        assert REMEDY in said
+
+    def test_a_model_need_not_cancel_and_may_name_actions_of_its_own(self, tmp_path: Path) -> None:
+        words = {"delegate": ["none", "delegate"], "action": ["none", "open_door_2"]}
+        changes: dict[str, Any] = {f"vocabularies.{role}": names for role, names in words.items()}
+        content = tiny_manifest(changes)
+        content["outputs"] += [tensor(role, role, [1, 2]) for role in words]
+        assert Manifest.model_validate(content).vocabularies.action == ("none", "open_door_2")
+
+    def test_what_it_will_never_be_told_is_warned_of(
+        self, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        assert load_manifest(write_tiny_model(tmp_path)).name == "tiny"
+        assert not caplog.messages
+        changes = {"vocabularies.events.1": "resultt", "vocabularies.status.0": "battery"}
+        load_manifest(write_tiny_model(tmp_path, changes))
+        events, status = caplog.messages
+        assert "vocabularies.events: resultt is unknown" in events and "result, failed" in events
+        assert "vocabularies.status: battery is unknown" in status and "pending" in status
 
     def test_a_model_without_eyes_and_state_is_fine(self, tmp_path: Path) -> None:
         """The smallest model: it hears and decides on the floor."""
