@@ -141,8 +141,9 @@ def _compare(recorded: Decision, replayed: Decision) -> Difference | None:
 
 
 def _distance(one: EngineOutput, other: EngineOutput) -> float:
-    shared = [name for name in one.tensors if name in other.tensors]
-    gaps = [float(np.abs(one.tensors[n] - other.tensors[n]).max()) for n in shared]
+    """Over tensors of the same name and shape: another model may have others."""
+    pairs = [(one.tensors[name], other.tensors.get(name)) for name in one.tensors]
+    gaps = [float(np.abs(a - b).max()) for a, b in pairs if b is not None and a.shape == b.shape]
     return max(gaps, default=0.0)
 
 

@@ -196,6 +196,23 @@ def test_another_model_is_recognised_by_its_hash_and_its_outputs(tmp_path: Path)
     assert report.max_output_difference == pytest.approx(loudest / 2, rel=1e-5)
 
 
+def test_a_model_with_other_classes_is_compared_in_what_both_have(tmp_path: Path) -> None:
+    class Smaller(LevelEngine):
+        def step(self, turn: MicroTurn) -> EngineOutput:
+            floor = super().step(turn).tensors["floor"][:, 1:]
+            return EngineOutput(turn.index, {"floor": floor, "seen": np.float32([[1.0]])})
+
+    path = recorded(tmp_path / "run.mcap", LevelEngine())
+    words = ["backchannel", "speak", "yield", "hold"]
+    manifest = checked_manifest()
+    fewer = manifest.model_copy(
+        update={"vocabularies": manifest.vocabularies.model_copy(update={"floor": tuple(words)})}
+    )
+    report = replay(path, Smaller(), FloorDecider(fewer), "another hash")
+    assert not report.same_engine and report.max_output_difference == 0
+    assert report.difference is not None and report.difference.index == 0
+
+
 @pytest.mark.parametrize(
     ("left_out", "missing"),
     [
