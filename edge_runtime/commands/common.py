@@ -28,7 +28,8 @@ JudgedOption = Annotated[
 DataOption = Annotated[
     Optional[Path],  # noqa: UP045
     typer.Option(
-        "--data", help="A folder of recordings with a manifest.csv: split=dev, or all without one."
+        "--data",
+        help="A folder of recordings with a manifest.csv: split=dev; without one all but train.",
     ),
 ]
 OutOption = Annotated[Optional[Path], typer.Option("--out", help="Write the run's files here.")]  # noqa: UP045

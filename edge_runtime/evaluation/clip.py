@@ -68,6 +68,13 @@ class Clip:
     """The last utterance of anybody but the device: what a clip is about, if it is about one."""
     voice_name: str = ""
     """And whose it was."""
+    recording: str = ""
+    """And the file it is from."""
+
+    @property
+    def whose(self) -> tuple[str, str, str]:
+        """What it may have in common with other clips: text, voice and recording."""
+        return self.text, self.voice_name, self.recording
 
     @property
     def turns(self) -> int:

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Figure = dict[str, Any]
-"""`{"value": x or None, "n": n, "ci95": [low, high]}`, and `texts` where few were said."""
+"""`{"value": x or None, "n": n, "ci95": [low, high]}`; also `texts` where few were said, and
+`recordings` where few were played."""
 Floats = NDArray[np.float64]
 Z95 = 1.96
 RESAMPLES = 400
@@ -31,7 +32,7 @@ def nothing() -> Figure:
     return figure(None, 0, None, None)
 
 
-def share(hits: int, total: int) -> Figure:
+def share(hits: float, total: int) -> Figure:
     """A share with Wilson's interval (Wilson 1927)."""
     if total == 0:
         return nothing()
@@ -51,12 +52,21 @@ class Item(NamedTuple):
     total: int = 1
     text: str = ""
     voice: str = ""
+    recording: str = ""
+
+
+def few_recordings(names: Sequence[str]) -> dict[str, int]:
+    """`recordings`: of how many files these are, where each was played twice and more."""
+    files = len(set(names))
+    return {"recordings": files} if any(names) and 2 * files <= len(names) else {}
 
 
 def ratio(items: Sequence[Item], seed: int = 0) -> Figure:
     """All hits of all totals. The same few texts in the same few voices say less than as many of
     their own: the interval is the widest of those by bootstrap over texts, over voices, and over
-    items (Wilson's for a share). `texts` says how many, where each was said twice and more."""
+    items (Wilson's for a share), likewise over recordings. `texts` and `recordings` say how many,
+    where each was said or played twice and more; so few recordings count as one item each, too:
+    what two of them have in common is not known of all."""
     total = sum(item.total for item in items)
     if not total:
         return nothing()
@@ -64,13 +74,18 @@ def ratio(items: Sequence[Item], seed: int = 0) -> Figure:
     shares = all(item.total == 1 for item in items)
     texts = [item.text or f"{at} of its own" for at, item in enumerate(items)]
     voices = [item.voice or f"{at} of its own" for at, item in enumerate(items)]
+    recordings = [item.recording for item in items]
     keys = [texts, voices] if shares else [list(map(str, range(len(items)))), texts, voices]
+    keys += [recordings] if any(recordings) else []
     bounds = [_by_cluster(items, names, seed) for names in keys if len(set(names)) > 1]
     bounds += [tuple(share(hits, total)["ci95"])] if shares else []
+    played = few_recordings(recordings)
+    if shares and (files := played.get("recordings")):
+        bounds.append(tuple(share(hits / total * files, files)["ci95"]))
     lows, highs = zip(*bounds, strict=True) if bounds else ((math.nan,), (math.nan,))
     found = figure(hits / total, total, min(lows), max(highs))
     few = len(set(texts))
-    return found | ({"texts": few} if 2 * few <= len(items) else {})
+    return found | ({"texts": few} if 2 * few <= len(items) else {}) | played
 
 
 def _by_cluster(items: Sequence[Item], names: Sequence[str], seed: int) -> tuple[float, float]:

@@ -30,8 +30,9 @@ class Gap:
     times_ms: Floats
     scores: Floats
     text: str = ""
-    """What was said, and by whom."""
+    """What was said, by whom, and in which file."""
     voice: str = ""
+    recording: str = ""
 
     @property
     def scored(self) -> bool:
@@ -72,7 +73,10 @@ def _auc(ends: Sequence[Gap], pauses: Sequence[Gap], matched: bool, seed: int) -
     scores = column(ends, lambda g: g.score), column(pauses, lambda g: g.score)
     texts = [gap.text for gap in ends], [gap.text for gap in pauses]
     voices = [gap.voice for gap in ends], [gap.voice for gap in pauses]
-    return figures.auc_figure(*scores, lengths, seed, (texts, voices))
+    files = [gap.recording for gap in ends], [gap.recording for gap in pauses]
+    alike = (texts, voices, files) if any(map(any, files)) else (texts, voices)
+    found = figures.auc_figure(*scores, lengths, seed, alike)
+    return found | figures.few_recordings(files[0] + files[1])
 
 
 def curve(gaps: Sequence[Gap]) -> list[dict[str, float | None]]:

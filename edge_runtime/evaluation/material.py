@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import warnings
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -56,6 +57,8 @@ class Spoken(Protocol):
     def room(self) -> NDArray[np.float32] | None: ...
     @property
     def gap_is_natural(self) -> bool: ...
+    @property
+    def recording(self) -> str: ...
 
 
 def speech_samples(spoken: Spoken) -> int:
@@ -87,6 +90,8 @@ class Material:
     fillers: frozenset[str]
     corrections: tuple[str, ...]
     seed: int
+    read: Mapping[str, Any] | None = None
+    """Of recordings: what was read of which folder (`Recorded.read`)."""
     _orders: dict[str, NDArray[np.int64]] = field(default_factory=dict)
 
     def has(self, kind: str) -> bool:
@@ -210,9 +215,16 @@ def _build(module: Any, seed: int, scale: float, split: str) -> Mapping[str, Seq
 
 
 def splits(data: Path) -> list[str]:
-    """`dev` where the manifest has it, otherwise all there are. Raises InputError."""
-    found = sorted({row["split"] for row in _corpus("human").listed(data)})
-    return ["dev"] if "dev" in found else found
+    """`dev` where the manifest has it, otherwise all but `train`. Raises InputError, also where
+    that is nothing."""
+    found = {row["split"] for row in _corpus("human").listed(data)}
+    if found == {"train"}:
+        raise InputError(
+            f"All rows of {data / 'manifest.csv'} are for training (split train), and nobody is "
+            "judged by those who may have been heard in it. Give rows of other speakers `dev` in "
+            "the column split, or leave the column out where none of them was trained on."
+        )
+    return ["dev"] if "dev" in found else sorted(found - {"train"})
 
 
 @dataclass(frozen=True)
@@ -223,26 +235,65 @@ class Recorded:
     noises: Sequence[NDArray[Any]] = ()
     rooms: Sequence[NDArray[Any]] = ()
     photographs: Any = None
+    told: Mapping[str, Any] | None = None
+    """As the report tells it: folder, splits, utterances of speech, and rows left out by reason."""
 
     @classmethod
     def read(cls, data: Path) -> Recorded:
         """Raises InputError where it cannot be read, or nobody speaks in it."""
-        human, names = _corpus("human"), splits(data)
+        human, names, left_out = _corpus("human"), splits(data), _unused(data)
 
-        def read(load: Callable[[Path, str], Sequence[Any]]) -> list[Any]:
-            return [one for name in names for one in load(data, name)]
+        def read(load: Callable[..., Sequence[Any]]) -> list[Any]:
+            return [one for name in names for one in load(data, name, left_out=left_out)]
 
         people = read(human.load_speech)
         if not any(spoken.kind == "turn" for spoken in people):
             raise InputError(
-                f"There is no usable speech in {data} (split {', '.join(names) or 'none'}). A turn "
+                f"There is no usable speech in {data} (split {_put(names)}). A turn "
                 f"is a row of manifest.csv of the kind {', '.join(human.SPEECH[:-1])}, whose file "
-                f"is there and lasts 0.3 to {human.MAX_S:g} s."
+                f"is there and lasts 0.3 to {human.MAX_S:g} s.{_but(left_out)}"
             )
         photographs: Any = None
         for name in names:
-            photographs = photographs or _corpus("photographs").Photographs.load(data, name)
-        return cls(people, read(human.load_noises), read(human.load_rirs), photographs)
+            seen = _corpus("photographs").Photographs.load(data, name, left_out=left_out)
+            photographs = photographs or seen
+        noises, rooms = read(human.load_noises), read(human.load_rirs)
+        told = {
+            "folder": data.resolve().name,
+            "splits": names,
+            "speech": len(people),
+            "left_out": dict(left_out.most_common()),
+        }
+        return cls(people, noises, rooms, photographs, told)
+
+
+def _put(names: Sequence[str]) -> str:
+    return ", ".join(name or "not given" for name in names) or "none"
+
+
+def _but(left_out: Mapping[str, int]) -> str:
+    reasons = ", ".join(f"{count} {reason}" for reason, count in left_out.items())
+    return f" Left out: {reasons}." if reasons else ""
+
+
+def _unused(data: Path) -> Counter[str]:
+    """Rows of other splits, and of kinds that nothing is made of."""
+    human, pictures = _corpus("human"), _corpus("photographs").PARTS
+    chosen, found = splits(data), Counter[str]()
+    for row in human.listed(data):
+        if row["split"] not in chosen:
+            found[f"of the split {row['split'] or '(none)'}"] += 1
+        elif not human.used(row["kind"]) and row["kind"] not in pictures:
+            found[f"of the kind {row['kind'] or '(none)'}"] += 1
+    return found
+
+
+def put_read(told: Mapping[str, Any]) -> str:
+    """What was read of a folder, in words."""
+    return (
+        f"Of {told['folder']}, split {_put(told['splits'])}: {told['speech']} utterances of "
+        f"people.{_but(told['left_out'])}"
+    )
 
 
 def _material(
@@ -270,6 +321,7 @@ def _material(
         fillers=frozenset(lists["fillers"]),
         corrections=tuple(lists["corrections"]),
         seed=seed,
+        read=recorded.told,
     )
 
 

@@ -82,8 +82,8 @@ class Tally:
     def __init__(self) -> None:
         self.shares: dict[str, list[Item]] = defaultdict(list)
         self.values: dict[str, list[float]] = defaultdict(list)
-        self.whose: dict[str, list[tuple[str, str]]] = defaultdict(list)
-        """Text and voice of each of the values."""
+        self.whose: dict[str, list[tuple[str, str, str]]] = defaultdict(list)
+        """Text, voice and recording of each of the values."""
         self.counts: dict[str, int] = defaultdict(int)
         self.units: dict[str, float] = defaultdict(float)
         self.gaps: list[Gap] = []
@@ -92,8 +92,8 @@ class Tally:
         self.edits: dict[str, list[Item]] = defaultdict(list)
         self.sentences: list[Sentence] = []
 
-        self._said: tuple[str, str] = "", ""
-        """Of the clip: what, and with which voice."""
+        self._said: tuple[str, str, str] = "", "", ""
+        """Of the clip: what, with which voice, in which recording."""
 
     def _share(self, name: str, hit: bool) -> None:
         self.shares[name].append(Item(int(hit), 1, *self._said))
@@ -115,7 +115,7 @@ class Tally:
         self.counts[name] += spells(moments, *span, lasts)
 
     def add(self, clip: Clip, trace: Trace) -> None:
-        self._said = clip.text, clip.voice_name
+        self._said = clip.whose
         for cue in clip.cues:
             handler = _HANDLERS.get(cue.kind)
             if handler is not None:
@@ -345,15 +345,19 @@ class Tally:
             found[name] = figures.rate(self.counts.get(name, 0), self.units.get(name, 0.0))
         for name, percents in PERCENTILES.items():
             for percent in percents:
-                whose = zip(*self.whose.get(name, []), strict=True)
-                values = self.values.get(name, [])
-                found[f"{name}_p{percent}"] = figures.percentile(values, percent, seed, [*whose])
+                found[f"{name}_p{percent}"] = self._percentile(name, percent, seed)
         for name in ("cer", "wer"):
             found[name] = figures.ratio(self.edits.get(name, []), seed)
         told = zip(told_apart(self.sentences), self.sentences, strict=False)  # none, or all of them
         items = [Item(int(right), 1, sentence.truth) for right, sentence in told]
         found["closed_vocabulary_accuracy"] = figures.ratio(items, seed)
         return found | turn_figures(self.gaps, seed)
+
+    def _percentile(self, name: str, percent: float, seed: int) -> Figure:
+        texts, voices, files = zip(*self.whose.get(name) or [("", "", "")], strict=True)
+        alike = (texts, voices, files) if any(files) else (texts, voices)
+        found = figures.percentile(self.values.get(name, []), percent, seed, alike)
+        return found | figures.few_recordings(files)
 
 
 def reaction(cue: Cue, trace: Trace) -> int | None:

@@ -9,6 +9,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from edge_runtime.evaluation.material import HUMAN, put_read
 from edge_runtime.evaluation.pictures import draw_curves, write_timeline
 from edge_runtime.evaluation.report import (
     HEADLINE,
@@ -39,8 +40,9 @@ TITLES = {
     "generated_seen": "Generated, voices of synthesizers it was trained with",
     "generated_unseen": "Generated, a synthesizer it never heard",
     "generated_phrased": "Generated, turns in phrasings of no training, voices as in the first",
-    "human": "Human speakers it never heard",
+    HUMAN: "Human speakers it never heard",
 }
+UNKNOWN = "Human speakers; no split says that it never heard them"
 READ = (
     "Value, 95 % interval, n. A takeover is speech that is no backchannel, decided when all the "
     "sound it used had been heard; latencies run from the person's last sample (or the first of an "
@@ -56,6 +58,7 @@ def write_page(out: Path, report: Mapping[str, Any], shown: Sequence[Played]) ->
     files = [write_timeline(run, out / "timelines", i) for i, run in enumerate(shown, 1)]
     body = [
         *_head(report),
+        *_recordings(report.get("data")),
         *_tables(report),
         "<h2>Curves</h2><p class=quiet>Each threshold of the model and of smart-turn, each timeout "
         "of Silero; the dot is what ships. Below: the one knob, <code>decision.eagerness</code>."
@@ -95,6 +98,17 @@ def _head(report: Mapping[str, Any]) -> Iterator[str]:
     )
 
 
+def _recordings(data: Mapping[str, Any] | None) -> Iterator[str]:
+    if data is not None:
+        yield f"<p class=quiet>{escape(put_read(data))}</p>"
+
+
+def _title(material: str, data: Mapping[str, Any] | None) -> str:
+    if material == HUMAN and data is not None and data["splits"] != ["dev"]:
+        return UNKNOWN
+    return TITLES.get(material, material)
+
+
 def _cell(figure: Mapping[str, Any] | None, unit: str) -> str:
     value, _, n = put(dict(figure) if figure else None, unit).partition(" (")
     between = interval(dict(figure) if figure else None, unit)
@@ -107,7 +121,7 @@ def _tables(report: Mapping[str, Any]) -> Iterator[str]:
     yield f"<h2>The model beside its baselines</h2><p class=quiet>{READ}</p>"
     for material in rows["model"]:
         heads = "".join(f"<th>{escape(words)}</th>" for _, words, _ in HEADLINE)
-        yield f"<h3>{TITLES.get(material, material)}</h3>"
+        yield f"<h3>{_title(material, report.get('data'))}</h3>"
         yield f"<div class=wide><table><tr><th></th>{heads}</tr>"
         for name, found in rows.items():
             cells = "".join(

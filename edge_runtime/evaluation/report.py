@@ -2,10 +2,12 @@
 
 `rows` maps who was judged (`model`, `silero_500`, ...) to materials (`generated_seen`,
 `generated_unseen`, `generated_phrased`, `human`) to figures by name, each
-`{"value", "n", "ci95"}`, with `texts` where few were said again and again; `proofs` has the seven,
-each with `claim`, `figures`, `holds` (null: not decided) and the `reason` for that; `system` has
-figures of the whole runtime by clock and material; `curves` what the pictures are drawn from.
-Beside them stand engine, revision, seed, the share of a full run, and what a micro-turn cost.
+`{"value", "n", "ci95"}`, with `texts` and `recordings` where few were said or played again and
+again; `proofs` has the seven, each with `claim`, `figures`, `holds` (null: not decided) and the
+`reason` for that; `system` has figures of the whole runtime by clock and material; `curves` what
+the pictures are drawn from.
+Beside them stand engine, revision, seed, the share of a full run, what a micro-turn cost, and what
+was read of a folder of recordings (`data`).
 """
 
 from __future__ import annotations
@@ -180,9 +182,11 @@ def put(figure: Figure | None, unit: str) -> str:
         PERCENT: f"{100 * value:.0f} %",
         "ms": f"{value:.0f} ms",
     }.get(unit, f"{value:.2f}")
-    few = figure.get("texts")
-    texts = f", {few} text{'s' if few > 1 else ''}" if few else ""
-    return f"{shown} (n {figure['n']:g}{TIMES.get(unit, '')}{texts})"
+    few = ""
+    for name in ("texts", "recordings"):
+        if count := figure.get(name):
+            few += f", {count} {name if count > 1 else name[:-1]}"
+    return f"{shown} (n {figure['n']:g}{TIMES.get(unit, '')}{few})"
 
 
 def interval(figure: Figure | None, unit: str) -> str:

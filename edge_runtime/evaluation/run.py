@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from edge_runtime.app import decider_for, engine_for
@@ -28,7 +29,14 @@ from edge_runtime.evaluation.clip import Clip, Judged
 from edge_runtime.evaluation.detectors import Detectors
 from edge_runtime.evaluation.figures import nothing
 from edge_runtime.evaluation.gaps import curve, eagerness_curve
-from edge_runtime.evaluation.material import HUMAN, PHRASED, Material, load_materials, splits
+from edge_runtime.evaluation.material import (
+    HUMAN,
+    PHRASED,
+    Material,
+    load_materials,
+    put_read,
+    splits,
+)
 from edge_runtime.evaluation.metrics import Tally
 from edge_runtime.evaluation.model_level import Model
 from edge_runtime.evaluation.page import write_page
@@ -206,6 +214,7 @@ def evaluate(order: Order, console: Console) -> dict[str, Any]:
         results = play(order, parts, casts, everyone, progress)
         whole = [casting for casting in casts if casting.material.name != PHRASED]
         report = _model_level(order, results, model, manifest, engine.identity)
+        report["data"] = next((m.read for m in materials if m.read is not None), None)
         write_report(order.out, report)
         if order.proofs and not order.only:
             bench = Bench(model, whole, ears, order.ticks, order.share, order.seed)
@@ -235,6 +244,9 @@ def materials_of(
     scale = bank_scale(order.share)
     materials = load_materials(order.data, scale, order.seed, say, phrased, tuning)
     progress.remove_task(reading)
+    for material in materials:
+        if material.read is not None:
+            progress.console.print(escape(put_read(material.read)), soft_wrap=True)
     return materials
 
 

@@ -200,6 +200,7 @@ class Stage:
             said=tuple(self._said),
             text=words(self._last) if self._last else "",
             voice_name=self._last.voice if self._last else "",
+            recording=self._last.recording if self._last else "",
         )
 
     def _voice(self) -> tuple[VoiceState, ...]:

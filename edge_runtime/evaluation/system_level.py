@@ -129,8 +129,8 @@ class Ledger:
     values: dict[str, list[float]] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
     minutes: dict[str, float] = field(default_factory=dict)
-    said: tuple[str, str] = "", ""
-    """In the clip: what, and with which voice."""
+    said: tuple[str, str, str] = "", "", ""
+    """In the clip: what, with which voice, in which recording."""
 
     def share(self, name: str, value: bool) -> None:
         self.shares.setdefault(name, []).append(Item(int(value), 1, *self.said))
@@ -141,7 +141,7 @@ class Ledger:
         self.counts[name] = self.counts.get(name, 0) + spells(moments, *span, lasts)
 
     def add(self, run: Played) -> None:
-        self.said = run.clip.text, run.clip.voice_name
+        self.said = run.clip.whose
         if run.clip.scenario == "turns":
             for span in mid_speech(run.clip):
                 self.often("speech_cut_ins_per_min", run.takes, span)

@@ -38,10 +38,10 @@ import torch.multiprocessing as mp
 from rich.console import Console
 from torch import Tensor, nn
 
-from edge_runtime.errors import EdgeRuntimeError
+from edge_runtime.errors import EdgeRuntimeError, InputError
 from edge_runtime.inference.manifest import load_manifest
 from engines.reference.children import end_with_parent
-from engines.reference.corpus import voices
+from engines.reference.corpus import human, voices
 from engines.reference.corpus.bank import Bank
 from engines.reference.corpus.conversation import Composer
 from engines.reference.corpus.factory import bank_folder, build_composers
@@ -292,13 +292,16 @@ class Trainer:
             self._tell("other parts learn than before, or otherwise: the optimizer starts anew")
 
     def _start_from(self, graph: Path) -> None:
-        """As it ships, or with an ear as large as wanted."""
+        """As it ships, or with an ear as large as wanted. Raises InputError."""
         exported = InteractionModel()
         try:
             fresh = load_graph(exported, graph)
         except ValueError:
             exported = InteractionModel(self.model.config)
-            fresh = load_graph(exported, graph)
+            try:
+                fresh = load_graph(exported, graph)
+            except ValueError as error:
+                raise InputError(f"--start-from: {error}") from error
         load_grown(self.model, exported.state_dict())
         self.average.load_state_dict(self.model.state_dict())
         heard = load_manifest(graph.parent).evaluation.get("training", {})
@@ -516,6 +519,8 @@ def main() -> None:
 
 
 def run(settings: Settings) -> None:
+    if settings.data is not None:
+        human.check_trains(settings.data)  # before minutes of synthesis
     if settings.processes == 1:
         worker(0, settings)
     else:

@@ -12,11 +12,11 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-import onnx
 import torch
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
+from edge_runtime.inference.lint import load_graph as read_graph
 from engines.reference.export import export
 from engines.reference.model import InteractionModel
 
@@ -27,7 +27,7 @@ Place = tuple[str, int | None, bool]
 def load_graph(model: InteractionModel, graph: Path) -> list[str]:
     """Fill `model` from an exported `graph`; returns the parameters that it does not hold.
 
-    Raises ValueError where the graph is of another architecture.
+    Raises ManifestError where it is no graph, and ValueError where it is of another architecture.
     """
     probe = InteractionModel(model.config)
     with torch.no_grad():
@@ -57,7 +57,7 @@ def load_graph(model: InteractionModel, graph: Path) -> list[str]:
 
 
 def _initializers(graph: Path) -> list[NDArray[np.float32]]:
-    return [numpy_helper.to_array(tensor) for tensor in onnx.load(str(graph)).graph.initializer]
+    return [numpy_helper.to_array(tensor) for tensor in read_graph(graph).graph.initializer]
 
 
 def _key(value: NDArray[np.float32]) -> bytes:

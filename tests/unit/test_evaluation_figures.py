@@ -13,6 +13,7 @@ from rich.console import Console
 from edge_runtime.errors import InputError
 from edge_runtime.evaluation import figures
 from edge_runtime.evaluation.figures import Crossings
+from edge_runtime.evaluation.page import _recordings, _title
 from edge_runtime.evaluation.report import check_can_draw, put, table
 
 
@@ -44,6 +45,32 @@ def test_six_phrases_said_a_hundred_times_are_no_hundred_phrases() -> None:
     assert "texts" not in figures.ratio(apart)
     unknown = figures.ratio([figures.Item(int(i < 5)) for i in range(9)])
     assert unknown["ci95"] == pytest.approx(figures.share(5, 9)["ci95"], abs=0.05)
+
+
+def test_two_recordings_dealt_a_hundred_times_are_two() -> None:
+    def items(*hits: int) -> list[figures.Item]:
+        return [figures.Item(hits[i % 2], 1, "", "", f"{i % 2}.wav") for i in range(100)]
+
+    found = figures.ratio(items(1, 0))
+    assert (found["n"], found["recordings"]) == (100, 2) and "texts" not in found
+    assert found["ci95"] == [0.0, 1.0]
+    assert put(found, "share") == "50 % (n 100, 2 recordings)"
+    never = figures.ratio(items(0, 0))
+    assert never["ci95"] == figures.share(0, 2)["ci95"], "the third may be another kind"
+    own = [item._replace(recording=f"{at}.wav") for at, item in enumerate(items(1, 0))]
+    assert "recordings" not in figures.ratio(own)
+    assert figures.ratio(own)["ci95"] == pytest.approx(figures.share(50, 100)["ci95"], abs=0.02)
+
+
+def test_a_page_says_of_whom_it_is_not_known_whether_they_were_heard() -> None:
+    told = {"folder": "mine", "splits": ["dev"], "speech": 5, "left_out": {"no such file": 2}}
+    for data in (None, told):
+        assert _title("human", data) == "Human speakers it never heard"
+    assert "no split says" in _title("human", told | {"splits": ["test"]})
+    assert _title("generated_seen", told | {"splits": ["test"]}).startswith("Generated")
+    assert "".join(_recordings(told)) == (
+        "<p class=quiet>Of mine, split dev: 5 utterances of people. Left out: 2 no such file.</p>"
+    )
 
 
 def test_two_voices_may_be_as_far_apart_as_the_next_two() -> None:

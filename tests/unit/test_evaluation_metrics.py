@@ -195,6 +195,19 @@ def test_shares_know_what_was_said_again_and_again() -> None:
     assert tally.figures(0)["selectivity_backchannel"]["texts"] == 2
 
 
+def test_what_two_recordings_tell_is_told_of_two() -> None:
+    turn = clip(Cue("pause", 2 * S, 4 * S, "clause", S), Cue("end", 5 * S, 8 * S, "", 2 * S))
+    tally = Tally()
+    for index in range(8):
+        at = 5 * S + (index % 2 + 1) * TURN_SAMPLES
+        tally.add(replace(turn, recording=f"{index % 2}.wav"), trace(takes=(at,)))
+    found = tally.figures(0)
+    for name in ("takeover_rate", "response_latency_ms_p50", "turn_auc"):
+        assert found[name]["recordings"] == 2, name
+    low, high = found["response_latency_ms_p50"]["ci95"]  # type: ignore[misc]
+    assert high - low == 200, "one recording or the other"
+
+
 def test_selectivity_is_the_mean_of_its_kinds_however_often_each_occurs() -> None:
     tally = Tally()
     for kind, often, stops in (

@@ -144,6 +144,7 @@ def test_a_clip_knows_whose_words_it_is_about(casting: Casting) -> None:
         spoken = casting.material.deal(kind, 0)
         said = " ".join(segment.text for segment in spoken.segments)
         assert (clip.text, clip.voice_name) == (said, spoken.voice)
+        assert clip.whose == (said, spoken.voice, "")
     (clip,) = clips(noises, casting, 1)
     assert clip.text == clip.voice_name == ""
     taken_back = answer(casting, 3)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -93,6 +94,108 @@ def test_an_alignment_that_is_none_is_refused(tmp_path: Path, line: str) -> None
         file.write('{"file": "b.wav", "begin_s": 0, "end_s": 1}\n' + line)
     with pytest.raises(InputError, match="line 2, is no alignment"):
         human.load_speech(folder(tmp_path, "a.wav,speech_sentence,dev"), "dev")
+
+
+def aligned(here: Path, **entry: object) -> Path:
+    """A folder with one recording of 2 s that this alignment is of."""
+    speak(here, "a.wav", speech_s=1.0)
+    entry = {"file": "a.wav", "begin_s": 0.5, "end_s": 1.5} | entry
+    with gzip.open(here / "alignments.jsonl.gz", "wt") as file:
+        file.write(json.dumps(entry) + "\n")
+    return folder(here, "a.wav,speech_sentence,dev")
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        ({"begin_s": 1.5}, "end_s after it"),
+        ({"begin_s": -1}, "begin_s must be 0 or more"),
+        ({"end_s": float("nan")}, "end_s after it"),
+        ({"natural_gaps_s": [[1.3, 0.9]]}, "begin before they end"),
+        ({"natural_gaps_s": [[0.9, 1.1], [1.0, 1.3]]}, "not overlap"),
+    ],
+)
+def test_times_that_cannot_be_are_refused(
+    tmp_path: Path, entry: dict[str, object], message: str
+) -> None:
+    with pytest.raises(InputError, match=f"line 1, is no alignment.*{message}"):
+        human.load_speech(aligned(tmp_path, **entry), "dev")
+
+
+def test_an_alignment_in_milliseconds_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"a\.wav ends at 1500 there, and lasts 2\.00 s.*seconds"):
+        human.load_speech(aligned(tmp_path, begin_s=500, end_s=1500), "dev")
+    (spoken,) = human.load_speech(aligned(tmp_path, end_s=2.05), "dev")
+    assert len(spoken.segments[0].pcm) == 1.5 * S, "an aligner rounds up"
+
+
+def test_an_alignment_may_name_its_file_in_another_way(tmp_path: Path) -> None:
+    words = [["good", 0.5, 1.0]]
+    (spoken,) = human.load_speech(aligned(tmp_path, file="./a.wav", words=words), "dev")
+    assert spoken.segments[0].text == "good" and spoken.recording == "a.wav"
+
+
+def test_cells_may_have_spaces_and_paths_may_be_those_of_windows(tmp_path: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    speak(tmp_path, "sub/a.wav", 1.0)
+    folder(tmp_path, "sub\\a.wav , Speech_Sentence, dev", header="file, kind, split")
+    (spoken,) = human.load_speech(tmp_path, "dev")
+    assert spoken.recording == "sub/a.wav"
+
+
+MIXED = (
+    *(f"{name}.wav,speech_sentence,train" for name in "abc"),
+    "d.wav,speech_sentence,test",
+    "e.wav,speech_sentense,test",
+    "gone.wav,speech_sentence,test",
+    "gone.wav,rir,test",
+    "short.wav,speech_sentence,test",
+    "long.wav,speech_filler_or_laugh,test",
+    "gone.png,empty_room,test",
+)
+
+
+def mixed(here: Path) -> Path:
+    for name in "abcde":
+        speak(here, f"{name}.wav", 1.0)
+    speak(here, "short.wav", 0.1, around_s=0)
+    speak(here, "long.wav", 3.0)
+    return folder(here, *MIXED)
+
+
+def test_nobody_is_judged_by_who_was_trained_on(tmp_path: Path) -> None:
+    found = material.Recorded.read(mixed(tmp_path))
+    assert [spoken.recording for spoken in found.people] == ["d.wav"]
+    assert material.splits(folder(tmp_path, "d.wav,speech_sentence,")) == [""]
+    assert material.splits(folder(tmp_path, "d.wav,speech_sentence", header="file,kind")) == [""]
+    assert len(material.Recorded.read(tmp_path).people) == 1
+    with pytest.raises(InputError, match=r"for training \(split train\).*Give rows"):
+        material.splits(folder(tmp_path, *MIXED[:3]))
+
+
+def test_rows_that_are_left_out_are_told_with_the_reason(tmp_path: Path) -> None:
+    told = material.Recorded.read(mixed(tmp_path)).told
+    assert told == {
+        "folder": tmp_path.name,
+        "splits": ["test"],
+        "speech": 1,
+        "left_out": {
+            "of the split train": 3,
+            "no such file": 2,
+            "of the kind speech_sentense": 1,
+            "speech that does not last 0.3 to 15 s": 1,
+            "a filler of 3 s and more": 1,
+            "no picture that can be read": 1,
+        },
+    }
+    words = material.put_read(told)
+    assert "split test: 1 utterances of people. Left out: 3 of the split train, 2 no such" in words
+
+
+def test_training_wants_rows_to_train_on(tmp_path: Path) -> None:
+    human.check_trains(mixed(tmp_path))
+    with pytest.raises(InputError, match="nothing to train on"):
+        human.check_trains(folder(tmp_path, "a.wav,speech_sentence,dev"))
 
 
 def test_a_folder_without_speech_is_refused_before_anybody_is_synthesized(

@@ -19,6 +19,9 @@ import pytest
 torch = pytest.importorskip("torch", reason="the factory needs torch (make train)")
 pytest.importorskip("onnx", reason="the factory needs onnx (make train)")
 
+from tiny_model import write_tiny_model  # noqa: E402
+
+from edge_runtime.errors import InputError  # noqa: E402
 from edge_runtime.inference.manifest import Decoding, load_manifest, read_graph  # noqa: E402
 
 if TYPE_CHECKING:
@@ -85,6 +88,8 @@ def test_an_interrupted_run_keeps_what_it_has_learned(
         (("--dense", "2"), "a share"),
         (("--start-from", "nothing.onnx"), "no such file"),
         (("--recordings", "."), "holds no recording"),
+        (("--data", "."), "manifest.csv cannot be read as a list of recordings"),
+        (("--start-from", __file__), "is not an ONNX graph"),
     ],
 )
 def test_a_mistake_is_told_before_any_work(
@@ -102,6 +107,14 @@ def test_a_mistake_is_told_before_any_work(
     assert done.returncode == 2
     assert words in done.stdout + done.stderr and "Traceback" not in done.stderr
     assert not (tmp_path / "bank").exists()
+
+
+def test_another_architecture_is_told_before_any_work(tmp_path: Path) -> None:
+    from engines.reference.train import Settings, Trainer
+
+    graph = write_tiny_model(tmp_path / "tiny") / "model.onnx"
+    with pytest.raises(InputError, match="of another architecture"):
+        Trainer(Settings(folder=tmp_path / "training", start_from=graph)).resume()
 
 
 def test_training_resumes_and_its_weights_ship(tmp_path: Path) -> None:

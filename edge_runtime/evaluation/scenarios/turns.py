@@ -54,6 +54,7 @@ class Recut:
     room: NDArray[np.float32] | None
     gap_is_natural: bool
     voice: str = ""
+    recording: str = ""
 
 
 def cut_mid_flow(spoken: Spoken, rng: np.random.Generator) -> Spoken:
@@ -67,7 +68,8 @@ def cut_mid_flow(spoken: Spoken, rng: np.random.Generator) -> Spoken:
         return spoken
     at = samples(inside[int(rng.integers(len(inside)))])
     parts = (Piece(_faded(only.pcm[:at]), only.text), Piece(_faded(only.pcm[at:]), ""))
-    return Recut(parts, spoken.kind, spoken.intent, spoken.room, False, spoken.voice)
+    whose = spoken.voice, spoken.recording
+    return Recut(parts, spoken.kind, spoken.intent, spoken.room, False, *whose)
 
 
 def _faded(pcm: NDArray[np.int16]) -> NDArray[np.int16]:

@@ -96,6 +96,11 @@ class Spoken:
     """Mean magnitude spectrum (129,) of the recording's own silence."""
     gap_is_natural: bool = True
 
+    @property
+    def recording(self) -> str:
+        """The file it is from; empty where it is synthesized."""
+        return ""
+
 
 _ALOUD = {"mhm": "umhum", "mm hm": "umhum", "hmm": "hum", "hm": "hum", "mm": "um"}
 _SPELLED = re.compile(rf"\b(?:{'|'.join(_ALOUD)})\b")

@@ -8,8 +8,12 @@ from __future__ import annotations
 import csv
 import gzip
 import json
+import posixpath
 import zlib
+from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from math import gcd
 from pathlib import Path
 from typing import Any
@@ -25,6 +29,7 @@ from engines.reference.corpus.phones import from_arpabet
 from engines.reference.corpus.text import OPEN, normalise
 
 COLUMNS = ("file", "kind", "split")
+ALIGNMENTS = "alignments.jsonl.gz"
 FILLER = "speech_filler_or_laugh"
 SPEECH = (
     "speech_sentence", "speech_sentence_tel", "speech_read", "speech_command_intent",
@@ -32,39 +37,84 @@ SPEECH = (
 )  # fmt: skip
 FILLER_MAX_S = 3.0
 """A longer one is a sentence with a filler in it, and nothing to be held against."""
-NOISES = ("noise_", "music")
+SOUNDS = ("noise_", "music", "conversation_meeting")
+"""How the kinds begin of what sounds in a room."""
+RIR = "rir"
 MAX_S = 15.0
 MIN_PART_S = 0.35
 """A part of a clip between two pauses is at least so long."""
+BEYOND_S = 0.1
+"""So much longer than its file may an alignment be: aligners round up to their frames."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded(Spoken):
+    """What somebody said in a recording."""
+
+    recording: str = ""
+
+
+class Unusable(Exception):
+    """Why a row of the manifest is left out."""
+
+
+def used(kind: str) -> bool:
+    """Whether rows of this kind are sound that is made use of."""
+    return kind in SPEECH or kind.startswith(SOUNDS) or kind == RIR
 
 
 def listed(folder: Path) -> list[dict[str, str]]:
-    """What `manifest.csv` lists. Raises InputError where it cannot be read or lacks a column."""
+    """What `manifest.csv` lists, paths as POSIX writes them; `split` is empty where there is no
+    such column. Raises InputError where it cannot be read or lacks another."""
     path = folder / "manifest.csv"
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file, restval="")
-            found, names = list(reader), reader.fieldnames or ()
+            reader = csv.DictReader(file, restval="", skipinitialspace=True)
+            reader.fieldnames = names = [name.strip() for name in reader.fieldnames or ()]
+            found = list(reader)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(
             f"{path} cannot be read as a list of recordings: {error}. --data names a folder with "
             "a manifest.csv in UTF-8: file, kind, speaker, split."
         ) from error
     missing = [name for name in COLUMNS if name not in names]
-    if missing:
+    if set(missing) - {"split"}:
         raise InputError(
             f"{path} has no column {', '.join(missing)}. Its first line names the columns, "
             f"separated by commas: {', '.join(COLUMNS)}, and speaker where it is known."
         )
-    return found
+    return [_tidy(row, names) for row in found]
+
+
+def _tidy(row: dict[str, str], names: Sequence[str]) -> dict[str, str]:
+    cells = {"split": ""} | {name: row[name].strip() for name in names}
+    lower = {name: cells[name].lower() for name in ("kind", "split")}
+    return cells | lower | {"file": _posix(cells["file"])}
+
+
+def _posix(name: str) -> str:
+    """`./a.wav` and `sub\\a.wav` are found by other names, too."""
+    return posixpath.normpath(name.replace("\\", "/"))
 
 
 def rows(folder: Path, split: str) -> Iterator[dict[str, str]]:
     yield from (row for row in listed(folder) if row["split"] == split)
 
 
+def check_trains(folder: Path) -> None:
+    """Raises InputError where nothing in it is to train on."""
+    if next(rows(folder, "train"), None) is None:
+        raise InputError(
+            f"{folder / 'manifest.csv'} lists nothing to train on. Give the rows of those who may "
+            "be heard in training `train` in the column split."
+        )
+
+
 def _decode(path: Path) -> NDArray[np.float32]:
-    """float32 (n,), int16 scale, 16 kHz, first channel. Raises InputError."""
+    """float32 (n,), int16 scale, 16 kHz, first channel. Raises InputError, and Unusable where there
+    is no such file."""
+    if not path.is_file():
+        raise Unusable("no such file")
     try:
         pcm, rate_hz = soundfile.read(path, dtype="int16", always_2d=True)
     except (OSError, RuntimeError) as error:  # libsndfile's are RuntimeErrors
@@ -81,7 +131,7 @@ def _decode(path: Path) -> NDArray[np.float32]:
 
 def _alignments(folder: Path) -> dict[str, dict[str, Any]]:
     """By file. Raises InputError where one line is no alignment."""
-    path, found, number = folder / "alignments.jsonl.gz", {}, 0
+    path, found, number = folder / ALIGNMENTS, {}, 0
     if not path.exists():
         return {}
     try:
@@ -89,7 +139,7 @@ def _alignments(folder: Path) -> dict[str, dict[str, Any]]:
             for line in file:
                 number += 1
                 entry = json.loads(line)
-                found[entry["file"]] = _alignment(entry)
+                found[_posix(entry["file"])] = _alignment(entry)
     except (OSError, EOFError, zlib.error, ValueError, KeyError, TypeError) as error:
         raise InputError(
             f"{path}, line {number}, is no alignment: {error!r}. A line is an object with file, "
@@ -102,9 +152,15 @@ def _alignments(folder: Path) -> dict[str, dict[str, Any]]:
 def _alignment(entry: dict[str, Any]) -> dict[str, Any]:
     """Raises ValueError, KeyError or TypeError."""
     found: dict[str, Any] = {name: float(entry[name]) for name in ("begin_s", "end_s")}
+    if not 0 <= found["begin_s"] < found["end_s"]:
+        raise ValueError("begin_s must be 0 or more, and end_s after it")
     for name in ("words", "phones"):
         found[name] = [(str(what), float(a), float(b)) for what, a, b in entry.get(name) or ()]
-    found["natural_gaps_s"] = [(float(a), float(b)) for a, b in entry.get("natural_gaps_s") or ()]
+    gaps = sorted((float(a), float(b)) for a, b in entry.get("natural_gaps_s") or ())
+    edges = [edge for gap in gaps for edge in gap]
+    if not all(a < b for a, b in gaps) or edges != sorted(edges):
+        raise ValueError("natural_gaps_s must each begin before they end, and not overlap")
+    found["natural_gaps_s"] = gaps
     found["cut_points_s"] = [float(at) for at in entry.get("cut_points_s") or ()]
     return found
 
@@ -182,20 +238,25 @@ def _words(entry: dict[str, Any], spans: Sequence[tuple[float, float]]) -> list[
     return said
 
 
-def _spoken(
-    row: dict[str, str], folder: Path, entry: dict[str, Any] | None, seed: int
-) -> Spoken | None:
+def _spoken(row: dict[str, str], folder: Path, entry: dict[str, Any] | None, seed: int) -> Recorded:
+    """Raises InputError, and Unusable where it is left out."""
     pcm = _decode(folder / row["file"])
-    if not 0.3 * RATE_HZ < len(pcm) < MAX_S * RATE_HZ:
-        return None
+    length_s = len(pcm) / RATE_HZ
+    if not 0.3 < length_s < MAX_S:
+        raise Unusable(f"speech that does not last 0.3 to {MAX_S:g} s")
     filler = row["kind"] == FILLER
-    if filler and len(pcm) >= FILLER_MAX_S * RATE_HZ:
-        return None
+    if filler and length_s >= FILLER_MAX_S:
+        raise Unusable(f"a filler of {FILLER_MAX_S:g} s and more")
+    if entry is not None and entry["end_s"] > length_s + BEYOND_S:
+        raise InputError(
+            f"{folder / ALIGNMENTS}: {row['file']} ends at {entry['end_s']:g} there, and lasts "
+            f"{length_s:.2f} s. Times are seconds of the file."
+        )
     rng = np.random.default_rng(seed)
     entry = entry or _loud_part(pcm)
-    begin, end = entry["begin_s"], min(entry["end_s"], len(pcm) / RATE_HZ)
+    begin, end = entry["begin_s"], min(entry["end_s"], length_s)
     if end - begin < 0.2:
-        return None
+        raise Unusable("less than 0.2 s of speech")
     speech = pcm[int(begin * RATE_HZ) : int(end * RATE_HZ)]
     gain = RMS / (float(np.sqrt((speech * speech).mean())) + 1.0)
     gaps, natural = _cuts(entry, rng)
@@ -205,7 +266,7 @@ def _spoken(
     segments = tuple(
         _segment(pcm, *span, gain, entry, words) for span, words in zip(spans, said, strict=True)
     )
-    return Spoken(
+    return Recorded(
         segments=segments,
         kind="backchannel" if filler else "turn",
         intent=OPEN,
@@ -213,44 +274,72 @@ def _spoken(
         voice=row.get("speaker", ""),
         room=_tone(pcm) * np.float32(gain),
         gap_is_natural=natural,
+        recording=row["file"],
     )
 
 
-def load_speech(folder: Path, split: str, share: float = 1.0, seed: int = 0) -> list[Spoken]:
+def load_speech(
+    folder: Path,
+    split: str,
+    share: float = 1.0,
+    seed: int = 0,
+    left_out: Counter[str] | None = None,
+) -> list[Spoken]:
     """Turns and backchannels of the given split (`train` or `dev`); what has no alignment is in one
-    piece, and its words are unknown."""
+    piece, and its words are unknown. `left_out` counts what cannot be used, by reason."""
     aligned = _alignments(folder)
     found: list[Spoken] = []
     for index, row in enumerate(rows(folder, split)):
-        if row["kind"] not in SPEECH or not (folder / row["file"]).exists():
+        if row["kind"] not in SPEECH:
             continue
         if np.random.default_rng([seed, index]).random() >= share:
             continue
-        spoken = _spoken(row, folder, aligned.get(row["file"]), seed * 100_003 + index)
-        if spoken is not None:
-            found.append(spoken)
+        with _counted(left_out):
+            entry = aligned.get(row["file"])
+            found.append(_spoken(row, folder, entry, seed * 100_003 + index))
     return found
 
 
-def load_noises(folder: Path, split: str) -> list[NDArray[np.int16]]:
-    """Noise, music and other people's meetings, int16 (n,)."""
-    kinds = (*NOISES, "conversation_meeting")
-    files = [r["file"] for r in rows(folder, split) if r["kind"].startswith(kinds)]
-    pcms = [_decode(folder / name) for name in files if (folder / name).exists()]
-    return [np.clip(pcm, -32000, 32000).astype(np.int16) for pcm in pcms if len(pcm) > 1600]
+@contextmanager
+def _counted(left_out: Counter[str] | None) -> Iterator[None]:
+    """A row in it may be unusable."""
+    try:
+        yield
+    except Unusable as reason:
+        if left_out is not None:
+            left_out[str(reason)] += 1
 
 
-def load_rirs(folder: Path, split: str) -> list[NDArray[np.float32]]:
-    """Impulse responses of real rooms from the direct peak on, peak 1, at most 0.5 s."""
-    files = [r["file"] for r in rows(folder, split) if r["kind"] == "rir"]
-    out = []
-    for name in files:
-        if not (folder / name).exists():
+def load_noises(
+    folder: Path, split: str, left_out: Counter[str] | None = None
+) -> list[NDArray[np.int16]]:
+    """Noise, music and other people's meetings, int16 (n,); `left_out` as above."""
+    found: list[NDArray[np.int16]] = []
+    for row in rows(folder, split):
+        if not row["kind"].startswith(SOUNDS):
             continue
-        response = _decode(folder / name)
-        if not response.any():
+        with _counted(left_out):
+            pcm = _decode(folder / row["file"])
+            if len(pcm) <= 1600:
+                raise Unusable("a noise of 0.1 s or less")
+            found.append(np.clip(pcm, -32000, 32000).astype(np.int16))
+    return found
+
+
+def load_rirs(
+    folder: Path, split: str, left_out: Counter[str] | None = None
+) -> list[NDArray[np.float32]]:
+    """Impulse responses of real rooms from the direct peak on, peak 1, at most 0.5 s; `left_out` as
+    above."""
+    found: list[NDArray[np.float32]] = []
+    for row in rows(folder, split):
+        if row["kind"] != RIR:
             continue
-        peak = int(np.abs(response).argmax())
-        tail = response[peak : peak + RATE_HZ // 2]
-        out.append((tail / (np.abs(tail[0]) + 1e-9)).astype(np.float32))
-    return out
+        with _counted(left_out):
+            response = _decode(folder / row["file"])
+            if not response.any():
+                raise Unusable("an impulse response of silence")
+            peak = int(np.abs(response).argmax())
+            tail = response[peak : peak + RATE_HZ // 2]
+            found.append((tail / (np.abs(tail[0]) + 1e-9)).astype(np.float32))
+    return found

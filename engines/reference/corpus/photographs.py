@@ -6,6 +6,7 @@ take on the colour of the drawn skin.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,8 @@ from engines.reference.corpus.human import rows
 
 Picture = NDArray[np.uint8]
 ROOMS = ("empty_room", "empty_outdoor", "no_person_clip")
+PARTS = dict.fromkeys(ROOMS, "room") | {"face_portrait": "face", "hand_closeup": "hand"}
+"""What a picture is used for, by its kind."""
 FACE_X, FACE_Y, FACE_WIDE, FACE_HIGH = 0.5, 0.5, 0.30, 0.34
 """Of a portrait: the middle of the face and its half axes, as shares of width and height."""
 HAND_SATURATION = 30
@@ -36,18 +39,21 @@ class Photographs:
     """(n, n, 3) and its mask (n, n)."""
 
     @classmethod
-    def load(cls, folder: Path, split: str) -> Photographs:
-        """What the manifest of `folder` lists for `split` (train or dev)."""
+    def load(cls, folder: Path, split: str, left_out: Counter[str] | None = None) -> Photographs:
+        """What the manifest of `folder` lists for `split` (train or dev). `left_out` counts what
+        cannot be used, by reason."""
         import cv2
 
         found: dict[str, list[Picture]] = {"room": [], "face": [], "hand": []}
         for row in rows(folder, split):
-            kind = row["kind"]
-            part = "room" if kind in ROOMS else {"face_portrait": "face", "hand_closeup": "hand"}
-            name = part if isinstance(part, str) else part.get(kind)
-            image = None if name is None else cv2.imread(str(folder / row["file"]))
-            if name is not None and image is not None:
+            name = PARTS.get(row["kind"])
+            if name is None:
+                continue
+            image = cv2.imread(str(folder / row["file"]))
+            if image is not None:
                 found[name].append(cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
+            elif left_out is not None:
+                left_out["no picture that can be read"] += 1
         return cls(
             found["room"],
             [_face(picture) for picture in found["face"]],
