@@ -39,28 +39,30 @@ class Gap:
         return self.length >= SCORED_AFTER
 
 
-def turn_figures(gaps: Sequence[Gap], seed: int) -> dict[str, Figure]:
-    """How well true ends are told from pauses, over all thresholds."""
+def turn_figures(gaps: Sequence[Gap], seed: int, late_ms: float = 0.0) -> dict[str, Figure]:
+    """How well true ends are told from pauses, over all thresholds; `late_ms` comes on top of every
+    latency."""
     ends = [gap for gap in gaps if gap.ended]
     pauses = [gap for gap in gaps if not gap.ended]
     scored = [gap for gap in pauses if gap.scored]
     natural = [gap for gap in scored if gap.detail != "cut"]
     cut = [gap for gap in scored if gap.detail == "cut"]
-    curve = figures.trade_off(crossings(ends), crossings(pauses))
+    answered = crossings(ends, late_ms)
+    curve = figures.trade_off(answered, crossings(pauses))
     return {
         "turn_auc": _auc(ends, natural, False, seed),
         "turn_auc_matched": _auc(ends, natural, True, seed),
         "turn_auc_cut": _auc(ends, cut, False, seed),
         "turn_auc_cut_matched": _auc(ends, cut, True, seed),
         "latency_ms_at_5pct_cutoffs": figures.latency_at_cutoffs(
-            crossings(ends), crossings(pauses), seed=seed
+            answered, crossings(pauses), seed=seed
         ),
         "cutoffs_at_300ms": figures.cutoffs_at_latency(curve, len(pauses)),
     }
 
 
-def crossings(gaps: Sequence[Gap]) -> figures.Crossings:
-    return figures.Crossings([(gap.times_ms, gap.scores) for gap in gaps])
+def crossings(gaps: Sequence[Gap], late_ms: float = 0.0) -> figures.Crossings:
+    return figures.Crossings([(gap.times_ms + late_ms, gap.scores) for gap in gaps])
 
 
 def _auc(ends: Sequence[Gap], pauses: Sequence[Gap], matched: bool, seed: int) -> Figure:
@@ -79,9 +81,9 @@ def _auc(ends: Sequence[Gap], pauses: Sequence[Gap], matched: bool, seed: int) -
     return found | figures.few_recordings(files[0] + files[1])
 
 
-def curve(gaps: Sequence[Gap]) -> list[dict[str, float | None]]:
+def curve(gaps: Sequence[Gap], late_ms: float = 0.0) -> list[dict[str, float | None]]:
     """False cut-offs against the median latency, threshold by threshold."""
-    ends = crossings([gap for gap in gaps if gap.ended])
+    ends = crossings([gap for gap in gaps if gap.ended], late_ms)
     pauses = crossings([gap for gap in gaps if not gap.ended])
     return [
         {
@@ -95,7 +97,7 @@ def curve(gaps: Sequence[Gap]) -> list[dict[str, float | None]]:
 
 
 def eagerness_curve(
-    gaps: Sequence[Gap], threshold: float, logits_per_unit: float
+    gaps: Sequence[Gap], threshold: float, logits_per_unit: float, late_ms: float = 0.0
 ) -> list[dict[str, Any]]:
     """What the one knob does: the same scores, their logit shifted by `eagerness`."""
     ends = crossings([gap for gap in gaps if gap.ended])
@@ -113,7 +115,7 @@ def eagerness_curve(
                 "eagerness": eagerness,
                 "takeover_rate": round(float((latency <= TAKEN_WITHIN_MS).mean()), 4),
                 "false_takeover_rate": round(float((pauses.highest() >= limit).mean()), 4),
-                "response_latency_ms_p50": round(float(np.median(taken)), 1)
+                "response_latency_ms_p50": round(float(np.median(taken)) + late_ms, 1)
                 if len(taken)
                 else None,
             }

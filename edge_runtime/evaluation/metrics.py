@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from edge_runtime.evaluation import figures
+from edge_runtime.evaluation.asked import not_asked
 from edge_runtime.evaluation.clip import (
     FADE_MS,
     MS,
@@ -77,9 +78,11 @@ HARMLESS = "look_at"
 
 
 class Tally:
-    """Adds up what one of the judged did with one material."""
+    """Adds up what one of the judged did with one material. Figures that need what is not in `able`
+    (`asked.abilities`) stay empty; None: it can do anything."""
 
-    def __init__(self) -> None:
+    def __init__(self, able: Collection[str] | None = None) -> None:
+        self._not_asked = {} if able is None else not_asked(able)
         self.shares: dict[str, list[Item]] = defaultdict(list)
         self.values: dict[str, list[float]] = defaultdict(list)
         self.whose: dict[str, list[tuple[str, str, str]]] = defaultdict(list)
@@ -96,9 +99,13 @@ class Tally:
         """Of the clip: what, with which voice, in which recording."""
 
     def _share(self, name: str, hit: bool) -> None:
+        if name in self._not_asked:
+            return
         self.shares[name].append(Item(int(hit), 1, *self._said))
 
     def _value(self, name: str, value: float) -> None:
+        if name in self._not_asked:
+            return
         self.values[name].append(value)
         self.whose[name].append(self._said)
 
@@ -196,7 +203,7 @@ class Tally:
 
     def _words(self, clip: Clip, trace: Trace) -> None:
         truth = " ".join(text for _, _, text in clip.said if text)
-        if not truth or not trace.heard:
+        if not truth or not trace.heard or "cer" in self._not_asked:
             return
         until = clip.said[-1][1] + SAMPLE_RATE_HZ * 6 // 10
         begin = clip.said[0][0]
@@ -335,28 +342,31 @@ class Tally:
 
     # -- figures ---------------------------------------------------------------------------------
 
-    def figures(self, seed: int) -> dict[str, Figure]:
+    def figures(self, seed: int, late_ms: float = 0.0) -> dict[str, Figure]:
+        """`late_ms` comes on top of every latency: what a micro-turn costs beyond RESPONSE_MS."""
         found: dict[str, Figure] = {}
         for name in SHARES:
             found[name] = figures.ratio(self.shares.get(name, []), seed)
         kinds = [f"selectivity_{kind}" for kind in dict.fromkeys(SELECTIVE.values())]
         found["selectivity"] = figures.mean_of([found[kind] for kind in kinds])
         for name in RATES:
-            found[name] = figures.rate(self.counts.get(name, 0), self.units.get(name, 0.0))
+            units = 0.0 if name in self._not_asked else self.units.get(name, 0.0)
+            found[name] = figures.rate(self.counts.get(name, 0), units)
         for name, percents in PERCENTILES.items():
             for percent in percents:
-                found[f"{name}_p{percent}"] = self._percentile(name, percent, seed)
+                found[f"{name}_p{percent}"] = self._percentile(name, percent, seed, late_ms)
         for name in ("cer", "wer"):
             found[name] = figures.ratio(self.edits.get(name, []), seed)
         told = zip(told_apart(self.sentences), self.sentences, strict=False)  # none, or all of them
         items = [Item(int(right), 1, sentence.truth) for right, sentence in told]
         found["closed_vocabulary_accuracy"] = figures.ratio(items, seed)
-        return found | turn_figures(self.gaps, seed)
+        return found | turn_figures(self.gaps, seed, late_ms)
 
-    def _percentile(self, name: str, percent: float, seed: int) -> Figure:
+    def _percentile(self, name: str, percent: float, seed: int, late_ms: float) -> Figure:
+        values = [value + late_ms for value in self.values.get(name, [])]
         texts, voices, files = zip(*self.whose.get(name) or [("", "", "")], strict=True)
         alike = (texts, voices, files) if any(files) else (texts, voices)
-        found = figures.percentile(self.values.get(name, []), percent, seed, alike)
+        found = figures.percentile(values, percent, seed, alike)
         return found | figures.few_recordings(files)
 
 

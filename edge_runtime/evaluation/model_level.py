@@ -83,7 +83,7 @@ def trace(clip: Clip, decisions: Sequence[Decision], every: int = 1) -> Trace:
         stops=tuple(at[d.index] for d in asked if d.stop),
         hesitations=tuple(_hesitations(asked, at)),
         backchannels=tuple(at[d.index] for d in asked if d.floor == "backchannel"),
-        acts={at[d.index]: best_act(d) for d in takes},
+        acts={at[d.index]: best_act(d) for d in takes if "act" in d.probabilities},
         actions=tuple((at[d.index], a.name) for d in asked for a in d.actions),
         delegations=tuple(
             (at[d.index], d.delegation.value) for d in asked if d.delegation is not Delegation.NONE
@@ -110,5 +110,5 @@ def _hesitations(asked: Sequence[Decision], at: Mapping[int, int]) -> Iterator[t
 
 def best_act(decision: Decision) -> str:
     """What it would say, also in a turn in which the decoder lets a first word go ahead."""
-    acts = {n: p for n, p in decision.probabilities.get("act", {}).items() if n != "none"}
+    acts = {n: p for n, p in decision.probabilities["act"].items() if n != "none"}
     return max(acts, key=lambda name: acts[name]) if acts else "acknowledge"

@@ -9,6 +9,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from edge_runtime.evaluation.asked import put_not_asked
 from edge_runtime.evaluation.material import HUMAN, put_read
 from edge_runtime.evaluation.pictures import draw_curves, write_timeline
 from edge_runtime.evaluation.report import (
@@ -94,8 +95,10 @@ def _head(report: Mapping[str, Any]) -> Iterator[str]:
         f"graph {engine['sha256'][:16]}, revision {escape(report['revision'][:12])}"
         f"{'+' if report['revision'].endswith('+') else ''}, seed {report['seed']}; {minutes}; "
         f"{compute['p50']} ms a micro-turn at the median, {compute['p99']} ms at 99 % "
-        f"({compute['turns']} turns).{part}</p>"
+        f"({compute['turns']} turns), of which latencies count {compute['counted']:g} ms.{part}</p>"
     )
+    for warning in report["warnings"]:
+        yield f"<p class=no>{escape(warning)}</p>"
 
 
 def _recordings(data: Mapping[str, Any] | None) -> Iterator[str]:
@@ -130,7 +133,9 @@ def _tables(report: Mapping[str, Any]) -> Iterator[str]:
             kind = " class=model" if name == "model" else ""
             yield f"<tr{kind}><td>{name.replace('_', ' ')}</td>{cells}</tr>"
         yield "</table></div>"
-    yield "<h2>What only a model can do</h2>" + _by_material(rows["model"], MODEL_ONLY)
+    asked = escape(put_not_asked(report["not_asked"]))
+    yield f"<h2>What only a model can do</h2><p class=quiet>{asked}</p>"
+    yield _by_material(rows["model"], MODEL_ONLY)
 
 
 def _by_material(

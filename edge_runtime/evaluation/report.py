@@ -6,8 +6,9 @@
 again; `proofs` has the seven, each with `claim`, `figures`, `holds` (null: not decided) and the
 `reason` for that; `system` has figures of the whole runtime by clock and material; `curves` what
 the pictures are drawn from.
-Beside them stand engine, revision, seed, the share of a full run, what a micro-turn cost, and what
-was read of a folder of recordings (`data`).
+Beside them stand engine, revision, seed, the share of a full run, what a micro-turn cost and how
+much of it the model's latencies count (`compute_ms`), figures that it lacks an input or output for
+(`not_asked`), and what was read of a folder of recordings (`data`).
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from edge_runtime.errors import InputError
+from edge_runtime.evaluation.asked import put_not_asked
 from edge_runtime.evaluation.figures import Figure
 
 REPORT = "report.json"
@@ -208,6 +210,8 @@ def table(report: Mapping[str, Any], console: Console) -> None:
         if not report.get("only") or set(cells) != {"-"}:
             shown.add_row(words, *cells)
     console.print(shown)
+    if words := put_not_asked(report.get("not_asked", {})):
+        console.print(escape(words), soft_wrap=True)
     for name, found in report.get("proofs", {}).items():
         reason = f" ({found['reason']})" if found["reason"] else ""
         words = f"{MARKS[found['holds']]} {name.replace('_', ' ')}{reason}"

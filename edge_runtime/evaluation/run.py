@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -17,6 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from edge_runtime.app import decider_for, engine_for
 from edge_runtime.config import Config
 from edge_runtime.decide import EAGERNESS_LOGITS
+from edge_runtime.evaluation.asked import FLOOR_ALONE, abilities, not_asked
 from edge_runtime.evaluation.baselines import (
     TURN_ROWS,
     Always,
@@ -25,7 +27,7 @@ from edge_runtime.evaluation.baselines import (
     SmartTurn,
     SpeechLength,
 )
-from edge_runtime.evaluation.clip import Clip, Judged
+from edge_runtime.evaluation.clip import RESPONSE_MS, Clip, Judged
 from edge_runtime.evaluation.detectors import Detectors
 from edge_runtime.evaluation.figures import nothing
 from edge_runtime.evaluation.gaps import curve, eagerness_curve
@@ -54,7 +56,9 @@ from edge_runtime.evaluation.report import check_can_draw, table, write_report
 from edge_runtime.evaluation.scenarios import Casting
 from edge_runtime.evaluation.system_level import Played, SystemLevel
 from edge_runtime.inference.manifest import Manifest
+from edge_runtime.micro_turn import TURN_MS
 
+log = logging.getLogger(__name__)
 DEFAULT_FRAME_PX = 96
 
 
@@ -109,14 +113,17 @@ def play(
     parts: Sequence[Part],
     casts: Sequence[Casting],
     all_judges: Sequence[Judged],
+    able: frozenset[str],
     progress: Progress,
 ) -> Results:
-    """Every clip to everybody who is judged by it. A clip is kept no longer than that."""
+    """Every clip to everybody who is judged by it. A clip is kept no longer than that. `able` is
+    the model; whoever else is judged knows the floor alone."""
     results = Results()
     for name, part, clip in clips_of(order, parts, casts, progress):
         for judge in part.judges(all_judges):
             row = results.tallies.setdefault(judge.name, {})
-            row.setdefault(name, Tally()).add(clip, judge.run(clip))
+            tally = Tally(able if judge.name == Model.name else FLOOR_ALONE)
+            row.setdefault(name, tally).add(clip, judge.run(clip))
         results.clips[name] = results.clips.get(name, 0) + 1
         results.minutes[name] = results.minutes.get(name, 0.0) + clip.minutes
     return results
@@ -144,30 +151,31 @@ def bars(console: Console) -> Progress:
     return Progress(*columns, TimeElapsedColumn(), console=console, transient=True)
 
 
-def rows(results: Results, seed: int) -> dict[str, dict[str, Any]]:
-    """Figures by row and material. The length of the speech can only be scored, not decide."""
+def rows(results: Results, seed: int, late_ms: float) -> dict[str, dict[str, Any]]:
+    """Figures by row and material; the model's latencies are `late_ms` longer. The length of the
+    speech can only be scored, not decide."""
     found: dict[str, dict[str, Any]] = {}
     for name, tallies in results.tallies.items():
         found[name] = {}
         for material, tally in tallies.items():
-            figures = tally.figures(seed)
+            figures = tally.figures(seed, late_ms if name == Model.name else 0.0)
             if name == "speech_length":
                 figures = {k: v if k in TURN_ROWS else nothing() for k, v in figures.items()}
             found[name][material] = figures
     return found
 
 
-def curves(results: Results, manifest: Manifest) -> dict[str, Any]:
+def curves(results: Results, manifest: Manifest, late_ms: float) -> dict[str, Any]:
     """By material: false cut-offs against latency for each row, and what `eagerness` does."""
     found: dict[str, Any] = {}
     for name, tallies in results.tallies.items():
         for material, tally in tallies.items():
-            points = curve(tally.gaps)
+            points = curve(tally.gaps, late_ms if name == Model.name else 0.0)
             if points and name not in ("speech_length", "always_silent", "always_talk"):
                 found.setdefault(material, {}).setdefault("rows", {})[name] = points
-            if name == "model":
+            if name == Model.name:
                 found.setdefault(material, {})["eagerness"] = eagerness_curve(
-                    tally.gaps, manifest.decoding.speak, EAGERNESS_LOGITS
+                    tally.gaps, manifest.decoding.speak, EAGERNESS_LOGITS, late_ms
                 )
                 found[material]["pauses"] = {
                     kind: {"false_takeovers": sum(taken), "n": len(taken)}
@@ -211,11 +219,13 @@ def evaluate(order: Order, console: Console) -> dict[str, Any]:
         everyone, ears = stack.enter_context(judges(order, model))
         materials = materials_of(order, any(part.phrased for part in parts), progress)
         casts = [Casting(material, order.seed, frame_px(manifest)) for material in materials]
-        results = play(order, parts, casts, everyone, progress)
+        results = play(order, parts, casts, everyone, abilities(manifest), progress)
         whole = [casting for casting in casts if casting.material.name != PHRASED]
         report = _model_level(order, results, model, manifest, engine.identity)
         report["data"] = next((m.read for m in materials if m.read is not None), None)
         write_report(order.out, report)
+        for warning in report["warnings"]:
+            log.warning("%s", warning)
         if order.proofs and not order.only:
             bench = Bench(model, whole, ears, order.ticks, order.share, order.seed)
             report["proofs"] = _proofs(bench, progress)
@@ -250,6 +260,24 @@ def materials_of(
     return materials
 
 
+def cost(compute_ms: Sequence[float]) -> dict[str, Any]:
+    """What a micro-turn took, and how much of it latencies count: RESPONSE_MS, or the median where
+    that is more."""
+    p50, p99 = (round(float(ms), 2) for ms in np.percentile(compute_ms, [50, 99]))
+    return {"p50": p50, "p99": p99, "turns": len(compute_ms), "counted": max(RESPONSE_MS, p50)}
+
+
+def too_slow(p99_ms: float, allowed_ms: float) -> list[str]:
+    """A warning where a device would be degraded by it."""
+    if p99_ms <= allowed_ms:
+        return []
+    return [
+        f"One micro-turn in a hundred takes this model {p99_ms:.0f} ms and more here. There are "
+        f"{TURN_MS} ms for it, and above {allowed_ms:.0f} ms (health.compute_p99_ms) a device is "
+        "degraded."
+    ]
+
+
 def _model_level(
     order: Order,
     results: Results,
@@ -257,7 +285,8 @@ def _model_level(
     manifest: Manifest,
     identity: Mapping[str, str],
 ) -> dict[str, Any]:
-    p50, p99 = np.percentile(model.compute_ms, [50, 99])
+    compute = cost(model.compute_ms)
+    late_ms = compute["counted"] - RESPONSE_MS
     return {
         "engine": dict(identity),
         "revision": revision(),
@@ -270,13 +299,11 @@ def _model_level(
         },
         "minutes": {name: round(value, 1) for name, value in results.minutes.items()},
         "decoding": manifest.decoding.model_dump(by_alias=True),
-        "compute_ms": {
-            "p50": round(float(p50), 2),
-            "p99": round(float(p99), 2),
-            "turns": len(model.compute_ms),
-        },
-        "rows": rows(results, order.seed),
-        "curves": curves(results, manifest),
+        "compute_ms": compute,
+        "warnings": too_slow(compute["p99"], order.config.health.compute_p99_ms),
+        "not_asked": not_asked(abilities(manifest)),
+        "rows": rows(results, order.seed, late_ms),
+        "curves": curves(results, manifest, late_ms),
     }
 
 

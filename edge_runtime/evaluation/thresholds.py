@@ -22,6 +22,7 @@ from rich.table import Table
 
 from edge_runtime.app import decider_for, engine_for
 from edge_runtime.decide import FloorDecider
+from edge_runtime.evaluation.asked import abilities
 from edge_runtime.evaluation.clip import Clip, Trace
 from edge_runtime.evaluation.figures import RESAMPLES, Figure, Floats, figure
 from edge_runtime.evaluation.material import splits
@@ -79,7 +80,7 @@ class Trial:
     """One question asked of one model's takes."""
 
     def __init__(self, question: Question, manifest: Manifest) -> None:
-        self.question = question
+        self.question, self._able = question, abilities(manifest)
         now = manifest.decoding.model_dump(by_alias=True)
         self.now: Setting = {name: now[name] for name in question.fields}
         settings = [{**self.now, **setting} for setting in question.settings]
@@ -101,7 +102,7 @@ class Trial:
             for manifest in self._manifests:
                 tallies = []
                 for take in mine:
-                    tally = Tally()
+                    tally = Tally(self._able)
                     tally.add(take.clip, decide_again(take, manifest))
                     tallies.append(tally)
                     yield

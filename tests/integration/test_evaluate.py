@@ -109,6 +109,10 @@ def test_the_report_has_every_name(done: tuple[Path, dict[str, Any]]) -> None:
             assert set(NAMES) <= set(figures)
             for figure in figures.values():
                 _check(figure)
+    assert report["not_asked"]["cer"] == ["transcript"]
+    for figures in report["rows"]["model"].values():
+        assert all(figures[name]["n"] == 0 for name in figures.keys() & report["not_asked"].keys())
+    assert report["compute_ms"]["counted"] >= 12 and report["data"] is None
 
 
 def _check(figure: Mapping[str, Any]) -> None:
