@@ -142,6 +142,7 @@ def test_what_it_says_is_heard_unless_it_is_muted(robot: Robot, mute: bool) -> N
     assert robot.change("configure")
     said, sounds = robot.listen(topics.UTTERANCE), robot.listen(topics.SPEECH_AUDIO)
     assert robot.change("activate")
+    assert robot.ask("SetMode", mode=0).accepted
     assert robot.ask("Say", text="The door is open.", when=1).accepted
     robot.wait_until(lambda: bool(said) and said[-1].state == said[-1].FINISHED, "its end")
     assert robot.change("deactivate")
