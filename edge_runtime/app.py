@@ -433,10 +433,8 @@ def _counted(at_broker: Sequence[AtBroker]) -> dict[str, Callable[[], int]]:
 
 
 def _mqtt_actions(config: Config, senses: Senses, control: RemoteControl) -> MqttActions | None:
-    """Not yet acquired; None where none goes out over the broker. Raises ConfigError where there is
-    no broker."""
-    told = config.actions_on_mqtt
-    if not told or not senses.realtime or senses.staged:
+    """Not yet acquired; None where none goes out over the broker."""
+    if not config.actions_on_mqtt or not senses.realtime or senses.staged:
         return None
     return MqttActions(
         broker_for(config),

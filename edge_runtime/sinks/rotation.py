@@ -75,7 +75,7 @@ class Rotation:
         """Why nothing is recorded, until something is again."""
         self._unremoved = ""
         """Why something old is still there."""
-        self._finished_bytes = 0
+        self._finished_bytes = self._finished_files = 0
         self.written_bytes = 0
         """Of all files, since the start."""
 
@@ -194,12 +194,15 @@ class Rotation:
         return 0 if self._recorder is None else self._recorder.written_bytes
 
     def _too_much(self) -> bool:
-        return self._finished_bytes + self._current_bytes > self._limits.keep_bytes
+        """And there is more than the newest, which does not go for its size: else every turn would
+        look through the folder in vain."""
+        kept_bytes = self._finished_bytes + self._current_bytes
+        return self._finished_files > 1 and kept_bytes > self._limits.keep_bytes
 
     def _remove_old(self) -> None:
         """Never the newest for its size alone."""
         limits, now_s, kept_bytes = self._limits, self._now_s(), self._current_bytes
-        self._unremoved, self._finished_bytes = "", 0
+        self._unremoved, self._finished_bytes, self._finished_files = "", 0, 0
         try:
             found = finished(self._path)
         except OSError as error:
@@ -213,6 +216,7 @@ class Rotation:
                 self._remove(path)
             else:
                 self._finished_bytes += status.st_size
+                self._finished_files += 1
 
     def _remove(self, path: Path) -> None:
         try:
