@@ -22,13 +22,13 @@ from edge_runtime.inference.manifest import (
     load_manifest,
     read_graph,
     redescribe,
-    write_file,
 )
 from edge_runtime.inference.onnx import OnnxEngine, OnnxOptions
 from edge_runtime.inference.precision import half
 from edge_runtime.inference.quantize import Feed, Quantizer, Sensitivity, quantizable
 from edge_runtime.inference.verify import LIMITS, Report, verify
 from edge_runtime.micro_turn import MicroTurn
+from edge_runtime.whole_file import write_whole
 
 INT8_FILE = "model.int8.onnx"
 KEEP_ABOVE = 0.05
@@ -148,8 +148,8 @@ def write(folder: Path, out: Path, graph: bytes) -> None:
             for described in (manifest.model, manifest.language_model):
                 if described is not None:
                     shutil.copyfile(folder / described.file, out / described.file)
-        write_file(out / INT8_FILE, graph)
-        write_file(out / MANIFEST_FILE, text)
+        write_whole(out / INT8_FILE, graph)
+        write_whole(out / MANIFEST_FILE, text)
     except OSError as error:
         raise ManifestError(
             f"The int8 graph cannot be written into {out}: {error.strerror}. Give --out."

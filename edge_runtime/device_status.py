@@ -19,6 +19,7 @@ from edge_runtime.every import Every
 from edge_runtime.health import HealthMonitor, State
 from edge_runtime.remote_control import RemoteControl
 from edge_runtime.systemd_units import show_units
+from edge_runtime.whole_file import write_whole
 
 FILE = "status.json"
 RUN = Path("/run")
@@ -70,10 +71,8 @@ class StatusFile:
 
     def _write(self) -> None:
         content = self._status.as_dict() | {"pid": os.getpid(), "written_at_s": time.time()}
-        temporary = self._path.with_name(self._path.name + ".part")
-        temporary.write_text(json.dumps(content), encoding="utf-8")
-        temporary.chmod(0o644)  # whoever is on this machine may know how the device is
-        os.replace(temporary, self._path)
+        # Whoever is on this machine may know how the device is.
+        write_whole(self._path, json.dumps(content), 0o644)
 
 
 def status_path(environment: Mapping[str, str] = os.environ) -> Path | None:

@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict
 
 from edge_runtime.health import HealthMonitor, State
 from edge_runtime.remote_control import Mode, RemoteControl
+from edge_runtime.whole_file import write_whole
 
 log = logging.getLogger(__name__)
 FILE = "control.json"
@@ -82,7 +83,8 @@ class KeptControl:
                 camera_on=control.camera_on,
             )
             try:
-                _write(self._path, now.model_dump_json().encode())
+                self._path.parent.mkdir(parents=True, exist_ok=True)
+                write_whole(self._path, now.model_dump_json(), durably=True)
             except OSError as error:
                 text = f"{self._path} cannot be written ({error.strerror}): a restart undoes them"
                 log.warning("%s", text)
@@ -98,19 +100,3 @@ def kept_path(device: str, environment: Mapping[str, str] = os.environ) -> Path:
         return Path(given) / FILE
     home = environment.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
     return Path(home) / "edge_runtime" / f"{quote(device, safe='')}.{FILE}"
-
-
-def _write(path: Path, data: bytes) -> None:
-    """Atomically, and on the disk when it returns."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".part")
-    with temporary.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)  # the new name, too
-    finally:
-        os.close(folder)

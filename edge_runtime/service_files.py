@@ -6,7 +6,6 @@ once. Configuration and credentials are written once and never touched again.
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 from collections.abc import Sequence
@@ -15,6 +14,7 @@ from enum import Enum
 from pathlib import Path
 
 from edge_runtime.errors import InputError
+from edge_runtime.whole_file import write_whole
 
 _PACKAGE = Path(__file__).resolve().parent
 _IN_CHECKOUT = _PACKAGE.parent / "systemd"
@@ -232,12 +232,9 @@ def _may_be_an_instance(name: str) -> bool:
 
 
 def _write(step: FileStep) -> None:
-    temporary = step.path.with_name(step.path.name + ".part")
     try:
         step.path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(step.content, encoding="utf-8")
-        temporary.chmod(0o644)
-        os.replace(temporary, step.path)
+        write_whole(step.path, step.content, 0o644)
     except OSError as error:
         raise _refused(step.path, error) from error
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from edge_runtime.senses import Senses
 from edge_runtime.sinks.queue import QueueSink
 from edge_runtime.sinks.timeline import Timeline
 from edge_runtime.sinks.view import LiveView
+from edge_runtime.whole_file import write_whole
 
 
 class _Keeper(NothingHeld):
@@ -61,7 +61,7 @@ def run_demo(
         summary = summarise(ready.statistics.summary(), stage.results(log), seed, ready.engine)
     words = [(one.start / SAMPLE_RATE_HZ, one.text) for one in person.diary.speech]
     timeline.draw(out / "timeline.png", summary["scenes"], words)
-    _write(out / "summary.json", summary)
+    write_whole(out / "summary.json", json.dumps(summary, indent=2) + "\n")
     show(summary, out, console)
     return summary
 
@@ -90,12 +90,6 @@ def summarise(
         "seed": seed,
         "engine": dict(engine),
     }
-
-
-def _write(path: Path, summary: dict[str, Any]) -> None:
-    temporary = path.with_name(path.name + ".part")
-    temporary.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
 
 
 def show(summary: dict[str, Any], out: Path, console: Console) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from pathlib import Path
@@ -23,6 +22,7 @@ from edge_runtime.evaluation.report import (
     put,
 )
 from edge_runtime.evaluation.system_level import Played
+from edge_runtime.whole_file import write_whole
 
 PAGE = "report.html"
 STYLE = """
@@ -73,9 +73,8 @@ def write_page(out: Path, report: Mapping[str, Any], shown: Sequence[Played]) ->
         "<!doctype html><html lang=en><meta charset=utf-8><title>Evaluation</title>"
         f"<style>{STYLE}</style><body>{''.join(body)}</body></html>\n"
     )
-    path, temporary = out / PAGE, out / (PAGE + ".part")
-    temporary.write_text(html, encoding="utf-8")
-    os.replace(temporary, path)
+    path = out / PAGE
+    write_whole(path, html)
     return path
 
 

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import importlib
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,6 +26,7 @@ from rich.table import Table
 from edge_runtime.errors import InputError
 from edge_runtime.evaluation.asked import put_not_asked
 from edge_runtime.evaluation.figures import Figure
+from edge_runtime.whole_file import write_whole
 
 REPORT = "report.json"
 MARKS = {True: "✓", False: "✗", None: "-"}
@@ -35,9 +35,7 @@ MARKS = {True: "✓", False: "✗", None: "-"}
 def write_report(out: Path, report: Mapping[str, Any]) -> Path:
     """Writes report.json atomically."""
     path = out / REPORT
-    temporary = path.with_suffix(".json.part")
-    temporary.write_text(json.dumps(report, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
+    write_whole(path, json.dumps(report, indent=1, allow_nan=False) + "\n")
     return path
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -349,13 +348,6 @@ def redescribe(folder: Path, key: str, described: Mapping[str, Any]) -> bytes:
             changed[key] = described
     text = yaml.safe_dump(changed, sort_keys=False, allow_unicode=True, width=100)
     return text.encode()
-
-
-def write_file(path: Path, content: bytes) -> None:
-    """Atomically: whoever reads the folder finds the old file or the new one."""
-    temporary = path.with_name(f"{path.name}.tmp")
-    temporary.write_bytes(content)
-    os.replace(temporary, path)
 
 
 def read_graph(manifest: Manifest, precision: Precision = "fp32") -> bytes:

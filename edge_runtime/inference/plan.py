@@ -14,7 +14,6 @@ import json
 import logging
 import os
 import re
-import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -25,9 +24,12 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from edge_runtime.errors import EngineError
 from edge_runtime.inference.manifest import Precision, Tensors
+from edge_runtime.whole_file import write_whole
 
 log = logging.getLogger(__name__)
 TIMING_CACHE = "timing.cache"
+MODE = 0o644
+"""The service may run as another user than who built."""
 
 
 class _Closed(BaseModel):
@@ -166,8 +168,9 @@ class PlanCache:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             sidecar_path(path).unlink(missing_ok=True)
-            _write(path, built.data)
-            _write(sidecar_path(path), sidecar.model_dump_json(indent=1).encode())
+            write_whole(path, built.data, MODE, durably=True)
+            described = sidecar.model_dump_json(indent=1)
+            write_whole(sidecar_path(path), described, MODE, durably=True)
         except OSError as error:
             raise EngineError(
                 f"The plan ({len(built.data) / 1e6:.0f} MB) could not be kept in {self.folder}: "
@@ -191,7 +194,7 @@ class PlanCache:
         """Only makes the next build quicker, so a failure is no error."""
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            _write(self.folder / TIMING_CACHE, data)
+            write_whole(self.folder / TIMING_CACHE, data, MODE, durably=True)
         except OSError as error:
             log.warning("the timing cache could not be kept in %s: %s", self.folder, error)
 
@@ -236,18 +239,3 @@ def default_cache() -> Path:
         return Path(given) / "plans"
     home = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
     return Path(home) / "edge_runtime" / "plans"
-
-
-def _write(path: Path, data: bytes) -> None:
-    """Atomically: a reader finds the old file or the new one, also after a power cut."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(name, 0o644)  # the service may run as another user than who built
-        os.replace(name, path)
-    except OSError:
-        Path(name).unlink(missing_ok=True)
-        raise

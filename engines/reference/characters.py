@@ -17,7 +17,8 @@ from pathlib import Path
 import numpy as np
 
 from edge_runtime.inference.character_model import BOUNDARY, Numbers, pack
-from edge_runtime.inference.manifest import MANIFEST_FILE, LanguageModel, redescribe, write_file
+from edge_runtime.inference.manifest import MANIFEST_FILE, LanguageModel, redescribe
+from edge_runtime.whole_file import write_whole
 from engines.reference.corpus.factory import GRAMMAR
 from engines.reference.corpus.text import Grammar, Line, load_prose, load_words, normalise
 from engines.reference.vocabulary import SYMBOLS
@@ -82,10 +83,10 @@ def describe(folder: Path) -> dict[str, object] | None:
 def write(folder: Path, keys: list[Numbers], counts: list[Numbers]) -> Path:
     """The file, then the manifest that names it, each atomically."""
     path, manifest = folder / FILE, folder / MANIFEST_FILE
-    write_file(path, pack(keys, counts))
+    write_whole(path, pack(keys, counts))
     described = describe(folder)
     if described and manifest.exists():
-        write_file(manifest, redescribe(folder, "language_model", described))
+        write_whole(manifest, redescribe(folder, "language_model", described))
     return path
 
 

@@ -18,6 +18,7 @@ import torch
 import yaml
 from torch import Tensor, nn
 
+from edge_runtime.whole_file import write_whole
 from engines.reference.characters import FILE as CHARACTER_FILE
 from engines.reference.characters import describe as describe_characters
 from engines.reference.grow import load_grown
@@ -114,8 +115,7 @@ def export(model: InteractionModel, folder: Path, version: str, evaluation: obje
     os.replace(temporary, path)
     manifest = describe(inputs, outputs, state, version, path, evaluation)
     text = yaml.safe_dump(manifest, sort_keys=False, allow_unicode=True, width=100)
-    (folder / "manifest.tmp").write_text(text)
-    os.replace(folder / "manifest.tmp", folder / "manifest.yaml")
+    write_whole(folder / "manifest.yaml", text)
     return path
 
 

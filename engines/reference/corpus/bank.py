@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.signal import resample_poly
 
+from edge_runtime.whole_file import write_whole
 from engines.reference.corpus import festival as festival_module
 from engines.reference.corpus import flite as flite_module
 from engines.reference.corpus import pico as pico_module
@@ -396,9 +397,7 @@ def _kept(path: Path, make: Callable[[], object]) -> Path:
     if not path.exists():
         made = make()
         path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = path.with_suffix(".tmp")
-        unfinished.write_bytes(pickle.dumps(made, pickle.HIGHEST_PROTOCOL))
-        unfinished.replace(path)
+        write_whole(path, pickle.dumps(made, pickle.HIGHEST_PROTOCOL))
     return path
 
 
