@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_runtime.errors import InputError, MisconfiguredServiceError
+from edge_runtime.errors import ConfigError, InputError, MisconfiguredServiceError
 from edge_runtime.service_files import (
     Plan,
     Service,
@@ -237,6 +237,11 @@ def test_credentials_have_the_name_under_which_they_are_looked_for(unit: str) ->
 def test_a_configuration_that_cannot_be_does_not_use_up_the_starts(unit: str) -> None:
     text = (service_files_folder() / unit).read_text()
     assert f"\nRestartPreventExitStatus={MisconfiguredServiceError.exit_code}\n" in text
+
+
+def test_nor_does_that_of_a_worker() -> None:
+    text = (service_files_folder() / "edge-background.service").read_text()
+    assert f"\nRestartPreventExitStatus={ConfigError.exit_code}\n" in text
 
 
 def test_a_template_is_the_unit_for_one_of_many() -> None:
