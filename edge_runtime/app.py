@@ -201,13 +201,15 @@ def device(
         judge = _health(config, senses, health, control, at_broker, enter)
         all_sinks: list[Sink] = [statistics, judge, *noted, *sinks]
         status = DeviceStatus(config.device.name, health, control)
-        bodies: list[TopicsSink] = []
+        bodies: list[TopicsSink | MqttActions] = []
         if senses.realtime and not senses.staged:
-            bodies += [_dds_topics(config, health, control, enter)] if config.ros.dds else []
+            on_topics = [_dds_topics(config, health, control, enter)] if config.ros.dds else []
+            bodies += on_topics
             shown = _at_home(config, senses, status, manifest, actions, at_broker, enter)
-            all_sinks += [*bodies, *shown]
+            all_sinks += [*on_topics, *shown]
         if acts is not None:
             at_broker.append(acts)
+            bodies.append(acts)
             all_sinks.append(enter(QueueSink(acts, "mqtt-actions")))
             background = ConfirmedBackground(
                 background,

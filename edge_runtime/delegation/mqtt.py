@@ -85,6 +85,8 @@ class MqttConnection:
 
     `birth` is published, retained, after every connect; `death` is its last will, and `farewell`
     what a clean end leaves behind. Without a `birth` nothing tells that there is a connection.
+    `parting` is the last message, however it ends: of ours, or of the broker's once we are gone. A
+    broker that refuses it refuses the connection. There is either a `birth` or a `parting`.
     """
 
     def __init__(
@@ -95,9 +97,12 @@ class MqttConnection:
         death: bytes = b"",
         farewell: bytes = b"",
         on_state: Callable[[ConnectionState], None] = lambda state: None,
+        parting: Outgoing | None = None,
     ) -> None:
+        assert birth is None or parting is None, "MQTT has one last will"
         self._settings, self._client_id = settings, client_id
         self._birth, self._death, self._farewell = birth, death, farewell
+        self._parting = parting
         self._on_state = on_state
         self._address = settings.address()
         self._subscriptions: dict[str, Handler] = {}
@@ -195,6 +200,8 @@ class MqttConnection:
         if self.connected:
             if self._birth is not None:
                 self._send(replace(self._birth, payload=self._farewell))
+            if self._parting is not None:
+                self._send(self._parting)
             self._client.disconnect()
         self._lost.set()
         if self._thread is not None:
@@ -230,6 +237,9 @@ class MqttConnection:
             client.tls_set_context(settings.tls())
         if self._birth is not None:
             client.will_set(self._birth.topic, self._death, qos=1, retain=True)
+        if (last := self._parting) is not None:
+            will = _expiring("WILLMESSAGE", last)
+            client.will_set(last.topic, last.payload, qos=1, retain=last.retain, properties=will)
         client.on_connect, client.on_disconnect = self._connected, self._disconnected
         client.on_message = self._unexpected
         client.on_socket_open = _send_at_once
@@ -298,6 +308,10 @@ class MqttConnection:
         level = logging.WARNING if news else logging.DEBUG
         log.log(level, "no connection to the broker %s:%d: %s; trying again", host, port, reason)
 
+    def _may_be_refused(self) -> str:
+        """What a broker may refuse beside a user."""
+        return "" if self._parting is None else f" (or may not write on {self._parting.topic})"
+
     def _ended(self) -> None:
         """A connection has: did it last?"""
         if time.monotonic() - self._connected_s >= LASTING_S:
@@ -325,7 +339,7 @@ class MqttConnection:
 
     def _connected(self, client: Any, data: Any, flags: Any, reason: Any, properties: Any) -> None:
         if reason.is_failure:
-            self._told_failure(f"refused: {reason}")
+            self._told_failure(f"refused: {reason}{self._may_be_refused()}")
             self._lost.set()
             return
         if self._told_of_failure:
@@ -423,9 +437,7 @@ class MqttConnection:
         return call
 
     def _send(self, message: Outgoing) -> bool:
-        properties = _properties("PUBLISH")
-        if message.expiry_s is not None:
-            properties.MessageExpiryInterval = max(1, round(message.expiry_s))
+        properties = _expiring("PUBLISH", message)
         if message.response_topic is not None:
             properties.ResponseTopic = message.response_topic
         if message.correlation is not None:
@@ -463,6 +475,13 @@ def backoff_s(failures: int) -> float:
 def _send_at_once(client: Any, data: Any, link: Any) -> None:
     """Small packets wait up to 40 ms for one another otherwise (Nagle, delayed acknowledgement)."""
     link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
+def _expiring(packet: str, message: Outgoing) -> Any:
+    properties = _properties(packet)
+    if message.expiry_s is not None:
+        properties.MessageExpiryInterval = max(1, round(message.expiry_s))
+    return properties
 
 
 def _properties(packet: str) -> Any:

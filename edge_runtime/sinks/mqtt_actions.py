@@ -15,7 +15,7 @@ from typing_extensions import Self
 from edge_runtime.config import ActionConfig
 from edge_runtime.delegation.broker import BrokerSettings
 from edge_runtime.delegation.mqtt import MqttConnection, Outgoing
-from edge_runtime.micro_turn import TurnRecord
+from edge_runtime.micro_turn import STOP_MOTION, TurnRecord
 from edge_runtime.remote_control import Mode
 from edge_runtime.sinks.acts import acts
 from edge_runtime.sparing_log import SparingLog
@@ -24,7 +24,8 @@ log = logging.getLogger(__name__)
 
 
 class MqttActions:
-    """A Sink: put it behind a QueueSink. In STANDBY only `stop_motion` goes out.
+    """A Sink: put it behind a QueueSink. In STANDBY only `stop_motion` goes out, and it is the last
+    that goes out: of ours, or of the broker's when we are suddenly gone.
 
     A broker that owes its acknowledgement for more than `patience_s` counts as gone.
     """
@@ -54,6 +55,7 @@ class MqttActions:
         self._connection = MqttConnection(
             replace(broker, session_expiry_s=0),  # an action that is late is not wanted any more
             f"edge-{device}-actions",
+            parting=self._messages.get(STOP_MOTION),
         )
         self._warnings = SparingLog(log)
         self._lock = threading.Lock()
@@ -96,6 +98,11 @@ class MqttActions:
         self._connection.__exit__(kind, error, trace)
         self._warnings.tell(at_end=True)
 
+    def halt(self) -> None:
+        """Tell the body to stop, outside of any micro-turn."""
+        if STOP_MOTION in self._messages:
+            self._send(STOP_MOTION)
+
     def publish(self, record: TurnRecord) -> None:
         self._connection.watch(self._patience_s, None)
         for action, _ in acts(record, self._mode()):
@@ -104,8 +111,10 @@ class MqttActions:
         self._warnings.tell()
 
     def _send(self, name: str) -> None:
-        self._tries[name] += 1
-        ended = partial(self._ended, name, self._tries[name])
+        with self._lock:
+            self._tries[name] += 1
+            number = self._tries[name]
+        ended = partial(self._ended, name, number)
         if not self._connection.publish(replace(self._messages[name], told=ended)):
             ended("no connection")
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack
 from importlib.util import find_spec
@@ -104,6 +108,50 @@ def test_each_action_is_told_once_and_a_stop_comes_first(broker: Broker) -> None
         after.send("robot/end", b"")
         after.await_any(lambda: bool(after.messages))
         assert told(after) == [("robot/end", b"")], "nothing is retained"
+
+
+def test_a_body_is_stopped_at_the_end(broker: Broker) -> None:
+    with Device(broker, patterns=TOPICS) as client:
+        with actions_at(broker) as actions:
+            wait_until(lambda: actions.connected)
+            actions.publish(turn("wave"))
+        client.await_any(lambda: len(client.messages) == 2)
+        assert told(client) == [("robot/arm", b"wave"), ("robot/base", b"halt")]
+
+
+def test_a_body_is_stopped_when_what_moved_it_is_suddenly_gone(broker: Broker) -> None:
+    program = f"""
+import time
+from test_mqtt_actions import BrokerSettings, MqttActions, ACTIONS, turn
+with MqttActions(BrokerSettings({broker.url!r}), "kiosk", ACTIONS) as actions:
+    while not actions.connected:
+        time.sleep(0.01)
+    actions.publish(turn("wave"))
+    time.sleep(60)
+"""
+    with Device(broker, patterns=TOPICS) as client:
+        paths = {"PYTHONPATH": os.pathsep.join(sys.path)}
+        device = subprocess.Popen([sys.executable, "-c", program], env=os.environ | paths)
+        try:
+            client.await_any(lambda: told(client) == [("robot/arm", b"wave")])
+        finally:
+            device.kill()
+            device.wait()
+        client.await_any(lambda: len(client.messages) == 2)
+        assert told(client)[-1] == ("robot/base", b"halt")
+
+
+def test_a_broker_that_may_have_refused_the_last_stop_is_told_of() -> None:
+    """Some do so when they are connected to; Mosquitto does not."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        settings = BrokerSettings(f"mqtt://127.0.0.1:{server.getsockname()[1]}")
+        with MqttActions(settings, "kiosk", ACTIONS) as actions:
+            link, _ = server.accept()
+            with link:
+                link.recv(1000)
+                link.sendall(b"\x20\x03\x00\x87\x00")  # CONNACK: not authorized
+                wait_until(lambda: "Not authorized" in actions.trouble)
+            assert "(or may not write on robot/base)" in actions.trouble
 
 
 def test_in_standby_nothing_but_a_stop_goes_out(broker: Broker) -> None:
