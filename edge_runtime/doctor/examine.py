@@ -25,7 +25,7 @@ CHECKS: tuple[tuple[str, Check], ...] = (
     ("gpu", accelerator.gpu),
     ("tensorrt", accelerator.tensorrt),
     ("broker", link.broker),
-    ("outbox", link.outbox),
+    ("outbox", places.outbox),
     ("ros", parts.ros),
     ("clock", machine.clock),
     ("governor", machine.governor),

@@ -96,10 +96,15 @@ class Case:
         return Path("/var/cache") / str(self.service).replace("@", "/")
 
     @property
+    def working(self) -> Path:
+        """The folder that names of files to be written are relative to."""
+        return self.state if self.service else Path.cwd()
+
+    @property
     def recording(self) -> Path | None:
-        """Where recordings go, as a whole path; a relative one is of the working folder."""
+        """Where recordings go, as a whole path."""
         path = self.config.recording.path
-        return None if path is None else (self.state if self.service else Path.cwd()) / path
+        return None if path is None else self.working / path
 
     @property
     def on_gpu(self) -> bool:

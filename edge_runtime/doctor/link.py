@@ -1,4 +1,4 @@
-"""The broker: can it be reached as this device, and who answers there; and the outbox."""
+"""The broker: can it be reached as this device, and who answers there?"""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from edge_runtime.app import broker_for
 from edge_runtime.config import Config
 from edge_runtime.delegation import wire
 from edge_runtime.delegation.mqtt import Arrival, ConnectionState, MqttConnection
-from edge_runtime.doctor.finding import Case, Finding, absent, failed, may_open, ok, warning
+from edge_runtime.doctor.finding import Case, Finding, absent, failed, ok, warning
 from edge_runtime.errors import EdgeRuntimeError, WireError
 from edge_runtime.sinks.home_assistant_discovery import HomeTopics
 
@@ -27,23 +27,6 @@ def broker(case: Case) -> list[Finding]:
         return [_connected(case)]
     except EdgeRuntimeError as error:
         return [failed("broker", str(error))]
-
-
-def outbox(case: Case) -> list[Finding]:
-    """Whether questions can be kept, as far as the rights tell: nothing is written."""
-    chosen = case.config.delegation.outbox
-    if chosen is None or not case.config.asks_workers:
-        return []
-    path = chosen.absolute()
-    if not path.parent.is_dir():
-        remedy = f"Make it (mkdir -p {path.parent}), or choose another delegation.outbox."
-        return [failed("outbox", f"there is no folder {path.parent}", remedy)]
-    place = path if path.exists() else path.parent
-    # SQLite has files of its own beside it.
-    if not (may_open(place) and may_open(path.parent, os.W_OK | os.X_OK)):
-        remedy = "Give it to this user (sudo chown), or choose another delegation.outbox."
-        return [failed("outbox", f"this user may not write {place}", remedy)]
-    return [ok("outbox", f"questions that must not get lost are kept in {path}")]
 
 
 def rights(config: Config) -> str:

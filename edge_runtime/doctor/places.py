@@ -1,10 +1,11 @@
-"""Where the device writes its recordings and shows its pages: may it, as who runs it?"""
+"""Where the device keeps what it writes, and shows its pages: may it, as who runs it?"""
 
 from __future__ import annotations
 
 import os
 import pwd
 import re
+from dataclasses import dataclass
 from pathlib import Path
 
 from edge_runtime.doctor.finding import Case, Finding, absent, failed, may_open, ok, read
@@ -17,8 +18,28 @@ from edge_runtime.sinks.web import check_listening
 
 USER = "edge-runtime"
 """Of the service."""
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A file that the configuration places."""
+
+    name: str
+    """Of the finding."""
+    key: str
+    example: str
+
+    @property
+    def elsewhere(self) -> str:
+        return f"choose another {self.key}"
+
+    def failed(self, text: str, remedy: str) -> Finding:
+        return failed(self.name, text, remedy)
+
+
+RECORDING = Kept("recording", "recording.path", "last.mcap")
+OUTBOX = Kept("outbox", "delegation.outbox", "outbox.db")
 _SETTING = re.compile(r"^[ \t]*(ReadWritePaths|ProtectSystem)[ \t]*=[ \t]*(.*?)[ \t]*$", re.M)
-ELSEWHERE = "choose another recording.path"
 
 
 def recording(case: Case) -> list[Finding]:
@@ -34,8 +55,28 @@ def recording(case: Case) -> list[Finding]:
         pass
     except OSError as error:
         return [failed("recording", f"{path} cannot be: {error.strerror}")]
-    found = _outside_the_sandbox(case, path) or _refused(case, nearest_folder(there))
+    found = _outside_the_sandbox(case, RECORDING, path)
+    found = found or _refused(case, RECORDING, nearest_folder(there))
     return [found or ok("recording", f"it can be written to {path}")]
+
+
+def outbox(case: Case) -> list[Finding]:
+    """Whether questions can be kept, as far as the rights tell: nothing is written."""
+    chosen = case.config.delegation.outbox
+    if chosen is None or not case.config.asks_workers:
+        return []
+    path = case.working / chosen
+    if found := _outside_the_sandbox(case, OUTBOX, path):
+        return [found]
+    if not (_made_by_systemd(case, path.parent) or os.path.isdir(case.at(str(path.parent)))):
+        remedy = f"Make it (mkdir -p {path.parent}), or {OUTBOX.elsewhere}."
+        return [OUTBOX.failed(f"there is no folder {path.parent}", remedy)]
+    if found := _refused(case, OUTBOX, nearest_folder(case.at(str(path)))):
+        return [found]
+    if case.service is None and path.exists() and not may_open(path):
+        remedy = f"Give it to this user (sudo chown), or {OUTBOX.elsewhere}."
+        return [OUTBOX.failed(f"this user may not write {path}", remedy)]
+    return [ok("outbox", f"questions that must not get lost are kept in {path}")]
 
 
 def nearest_folder(path: Path) -> Path:
@@ -43,33 +84,31 @@ def nearest_folder(path: Path) -> Path:
     return next(above for above in path.parents if os.path.exists(above))
 
 
-def _refused(case: Case, nearest: Path) -> Finding | None:
+def _refused(case: Case, kept: Kept, nearest: Path) -> Finding | None:
+    other = kept.elsewhere
     if not nearest.is_dir():
-        return failed("recording", f"{nearest} is no folder", f"Remove it, or {ELSEWHERE}.")
+        return kept.failed(f"{nearest} is no folder", f"Remove it, or {other}.")
     if os.statvfs(nearest).f_flag & os.ST_RDONLY:
         text = f"{nearest} is on a read-only file system"
-        return failed(
-            "recording", text, f"Mount it for writing (mount -o remount,rw), or {ELSEWHERE}."
-        )
+        return kept.failed(text, f"Mount it for writing (mount -o remount,rw), or {other}.")
     who = USER if case.service else "this user"
     if not _may_write(case, nearest):
-        remedy = f"sudo chown {USER if case.service else '$USER'} {nearest}, or {ELSEWHERE}."
-        return failed("recording", f"{who} may not write into {nearest}", remedy)
+        remedy = f"sudo chown {USER if case.service else '$USER'} {nearest}, or {other}."
+        return kept.failed(f"{who} may not write into {nearest}", remedy)
     return None
 
 
-def _outside_the_sandbox(case: Case, path: Path) -> Finding | None:
+def _outside_the_sandbox(case: Case, kept: Kept, path: Path) -> Finding | None:
     """A service sees nearly everything read-only, whoever owns it."""
     if case.service is None or _within(path, [case.state, case.cache, *_opened(case)]):
         return None
     text = f"{path} is outside of what the sandbox of {case.service} lets it write"
-    choose = f"{ELSEWHERE}, such as {case.state}/last.mcap."
+    choose = f"{kept.elsewhere}, such as {case.state}/{kept.example}."
     if any(path.is_relative_to(hidden) for hidden in UNREACHABLE):
-        return failed("recording", text, f"{choose[0].upper()}{choose[1:]}")
+        return kept.failed(text, f"{choose[0].upper()}{choose[1:]}")
     folder = path.parent
     make = "" if case.at(str(folder)).is_dir() else f"sudo mkdir -p {folder}; "
-    return failed(
-        "recording",
+    return kept.failed(
         text,
         f"{make}sudo systemctl edit {case.service}, with the lines [Service] and "
         f"ReadWritePaths={folder}; or {choose}",
@@ -99,11 +138,23 @@ def _within(path: Path, folders: list[Path]) -> bool:
     return any(path.resolve().is_relative_to(folder.resolve()) for folder in folders)
 
 
+def _made_by_systemd(case: Case, folder: Path) -> bool:
+    """It is one of the service's own, or lies in one, where nobody else can look."""
+    if case.service is None:
+        return False
+    hidden = [one for one in (case.state, case.cache) if _is_closed(case.at(str(one)))]
+    return folder in (case.state, case.cache) or _within(folder, hidden)
+
+
+def _is_closed(folder: Path) -> bool:
+    return os.path.isdir(folder) and not may_open(folder, os.X_OK)
+
+
 def _may_write(case: Case, folder: Path) -> bool:
     if case.service is None:
         return may_open(folder, os.W_OK | os.X_OK)
     if any(case.at(str(own)).is_relative_to(folder) for own in (case.state, case.cache)):
-        return True  # systemd makes the service's own folders
+        return True  # systemd makes these, and gives them to the service
     try:
         user = pwd.getpwnam(USER)
     except KeyError:  # it is not installed yet

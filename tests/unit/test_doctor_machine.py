@@ -19,7 +19,6 @@ from edge_runtime.config import (
     Video,
 )
 from edge_runtime.doctor.finding import Case, Finding, Verdict, failed
-from edge_runtime.doctor.link import outbox
 from edge_runtime.doctor.machine import (
     clock,
     clock_error_us,
@@ -30,7 +29,7 @@ from edge_runtime.doctor.machine import (
     permissions,
     software,
 )
-from edge_runtime.doctor.places import recording
+from edge_runtime.doctor.places import outbox, recording
 
 NOW = datetime(2026, 11, 25, tzinfo=timezone.utc)
 NOBODY = 65534
@@ -279,9 +278,9 @@ class TestOutbox:
     def test_what_another_user_owns(self, as_nobody: Path) -> None:
         (finding,) = self.kept_in(as_nobody / "outbox.db")
         assert finding.verdict is Verdict.FAILED
-        assert finding.text == f"this user may not write {as_nobody}"
+        assert finding.text == f"this user may not write into {as_nobody}"
         (finding,) = self.kept_in(as_nobody / "dev" / "video0")
-        assert finding.text == f"this user may not write {as_nobody / 'dev' / 'video0'}"
+        assert finding.text == f"this user may not write into {as_nobody / 'dev'}"
 
     def test_one_that_can_be_used_and_stays_as_it_is(self, tmp_path: Path) -> None:
         (finding,) = self.kept_in(tmp_path / "outbox.db")

@@ -8,15 +8,16 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
 import pytest
 
-from edge_runtime.config import Config, Device, HttpConfig, Recording
+from edge_runtime.config import Config, DelegationConfig, Device, HttpConfig, Recording
 from edge_runtime.doctor import places
-from edge_runtime.doctor.finding import Case, Verdict
-from edge_runtime.doctor.places import http, recording
+from edge_runtime.doctor.finding import Case, Finding, Verdict
+from edge_runtime.doctor.places import http, outbox, recording
 from edge_runtime.service_files import service_of
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away and mounts")
@@ -84,6 +85,50 @@ class TestRecording:
         assert "systemctl edit edge-runtime" in refused
         assert "[Service] and ReadWritePaths=/mnt/usb" in refused
         assert "--out" not in refused
+
+
+class TestOutboxOfAService:
+    """What a service keeps lies in its own folder, and is looked at as the service."""
+
+    @staticmethod
+    def kept_in(path: str, root: Path) -> Finding:
+        config = Config(delegation=DelegationConfig(broker="mqtt://lan", outbox=Path(path)))
+        (finding,) = outbox(Case(config, configured=True, service="edge-runtime", root=root))
+        return finding
+
+    @pytest.mark.parametrize("path", ["outbox.db", "/var/lib/edge-runtime/outbox.db"])
+    def test_systemd_makes_its_folder(self, tmp_path: Path, path: str) -> None:
+        finding = self.kept_in(path, tmp_path)
+        assert finding.verdict is Verdict.OK
+        assert "/var/lib/edge-runtime/outbox.db" in finding.text
+
+    def test_nobody_makes_a_folder_in_it(self, tmp_path: Path) -> None:
+        (tmp_path / "var/lib/edge-runtime").mkdir(parents=True)
+        finding = self.kept_in("kept/outbox.db", tmp_path)
+        assert finding.verdict is Verdict.FAILED
+        assert "there is no folder /var/lib/edge-runtime/kept" in finding.text
+
+    @pytest.mark.parametrize("path", ["/mnt/usb/outbox.db", "/root/outbox.db"])
+    def test_elsewhere_it_may_not_write(self, tmp_path: Path, path: str) -> None:
+        (tmp_path / path[1:]).parent.mkdir(parents=True)
+        finding = self.kept_in(path, tmp_path)
+        assert finding.verdict is Verdict.FAILED
+        assert "sandbox of edge-runtime" in finding.text
+        assert "/var/lib/edge-runtime/outbox.db" in finding.remedy
+
+    @as_root
+    def test_what_only_the_service_can_see_is_not_called_missing(self) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            root = Path(folder)
+            root.chmod(0o755)
+            (root / "var/lib").mkdir(parents=True)
+            (root / "var/lib/edge-runtime").mkdir(mode=0o700)
+            os.seteuid(65534)
+            try:
+                assert self.kept_in("kept/outbox.db", root).verdict is Verdict.OK
+                assert self.kept_in("outbox.db", root).verdict is Verdict.OK
+            finally:
+                os.seteuid(0)
 
 
 class TestSandbox:
