@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_runtime.config import ActionConfig
-from edge_runtime.dialogue import KEPT
+from edge_runtime.dialogue import ASIDES, BACKCHANNEL, KEPT
 from edge_runtime.errors import ConfigError
 from edge_runtime.micro_turn import (
     SAMPLE_RATE_HZ,
@@ -251,7 +251,9 @@ class TurnMessages:
         decision = record.decision
         self._heard += decision.heard
         text = " ".join(self._heard.split())
-        final = bool(decision.stop or (record.said is not None and decision.say != "backchannel"))
+        said = record.said
+        answered = said is not None and decision.say != BACKCHANNEL and said.act not in ASIDES
+        final = decision.stop or answered
         if text and (decision.heard or final):
             yield _publication(topics.USER_SPEECH, {"header": header, "text": text, "final": final})
         if final:

@@ -376,6 +376,21 @@ def test_in_standby_nothing_goes_out_but_a_stop() -> None:
     assert [one.topic for one in messages.others(record, NOW_NS)] == ["micro_turn"]
 
 
+def test_what_is_announced_meanwhile_is_no_answer() -> None:
+    found = on(
+        "user_speech",
+        a_record(0, heard="TURN ON "),
+        a_record(1, said=Utterance("utterance-1", "Dinner is ready", "announce")),
+        a_record(2, heard="THE LAMP"),
+        a_record(3, say="greet", said=Utterance("utterance-2", "Done", "greet")),
+    )
+    assert [(one["text"], one["final"]) for one in found] == [
+        ("TURN ON", False),
+        ("TURN ON THE LAMP", False),
+        ("TURN ON THE LAMP", True),
+    ]
+
+
 def test_what_the_person_says_grows_until_the_device_answers() -> None:
     hello = Utterance("utterance-1", "Hello", "greet")
     found = on(

@@ -49,6 +49,7 @@ class Run:
         self,
         timings: Timings | None = None,
         said: bool = False,
+        act: str = "greet",
         events: tuple[Event, ...] = (),
         voice: VoiceState = VoiceState(),  # noqa: B008 (frozen)
         pending: bool = False,
@@ -73,7 +74,7 @@ class Run:
                 EngineOutput(self.index, {"floor": np.zeros(5, np.float32)}),
                 Decision(self.index, decision.pop("floor", "listen"), **decision),
                 timings or Timings(),
-                Utterance("utterance-1", "hello", "greet") if said else None,
+                Utterance("utterance-1", "hello", act) if said else None,
                 request=None if asks is None else Request(asks, np.zeros(0, np.float32), "", "en"),
             )
         )
@@ -206,6 +207,17 @@ def test_a_question_whose_action_was_not_done_has_failed_though_that_is_told(run
 def test_a_response_is_timed_from_the_last_word(run: Run) -> None:
     run.turn(heard="what time")
     run.turn()
+    run.turn()
+    run.turn(Timings(total_ms=50), said=True)
+    found = run.figures()
+    assert found["edge_response_seconds_count"] == 1
+    assert found["edge_response_seconds_sum"] == pytest.approx(0.65)
+
+
+@pytest.mark.parametrize("aside", ["backchannel", "announce"])
+def test_what_is_said_beside_the_conversation_is_no_response(run: Run, aside: str) -> None:
+    run.turn(heard="what time")
+    run.turn(said=True, act=aside)
     run.turn()
     run.turn(Timings(total_ms=50), said=True)
     found = run.figures()
