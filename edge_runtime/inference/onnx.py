@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import Self
 
-from edge_runtime.errors import EngineError, ManifestError
+from edge_runtime.errors import EdgeRuntimeError, EngineError, ManifestError
 from edge_runtime.inference.encode import Encoder
 from edge_runtime.inference.engine import (
     INACTIVE,
@@ -95,17 +95,15 @@ class OnnxEngine:
         self._encoder = Encoder(manifest)
         self._inputs = self._encoder.arrays()
         self._outputs = {t.name: np.zeros(t.shape, np.float32) for t in manifest.outputs}
-        self._states = [self._allocate() for _ in range(2)]
-        self._bindings = [self._bind(session, turn) for turn in range(2)]
         try:
+            self._states = [self._allocate() for _ in range(2)]
+            self._bindings = [self._bind(session, turn) for turn in range(2)]
             self.reset()
             for _ in range(WARM_UP_TURNS):
                 self._run()
         except Exception as error:
             self.__exit__(None, None, None)
-            raise ManifestError(
-                f"{what} loads but does not run: {error}. Export the model again."
-            ) from error
+            raise _no_start(self.options, f"{what} loads but does not run", error) from error
         self.reset()
         return self
 
@@ -202,16 +200,25 @@ def _session(manifest: Manifest, chosen: OnnxOptions) -> Any:
     try:
         session = ort.InferenceSession(graph, options, providers=_providers(chosen))
     except Exception as error:  # ONNX Runtime raises bare and generated exception types
-        raise ManifestError(
-            f"{manifest.folder / manifest.graph(chosen.precision).file} is not a graph that ONNX "
-            f"Runtime can load: {error}. Export the model again, or update ONNX Runtime."
-        ) from error
-    if session.get_providers()[0] != name:  # it goes on with the CPU when a library is missing
-        raise ManifestError(
+        file = manifest.folder / manifest.graph(chosen.precision).file
+        what = f"{file} is not a graph that ONNX Runtime can load"
+        raise _no_start(chosen, what, error) from error
+    if session.get_providers()[0] != name:  # it goes on with the CPU instead
+        raise EngineError(
             f"ONNX Runtime has {name} but could not start it: its CUDA or TensorRT libraries are "
-            "missing or of another version. Install those it names above, or choose cpu."
+            "missing or of another version, or the GPU is not there yet. Install those it names "
+            "above, or choose cpu."
         )
     return session
+
+
+def _no_start(chosen: OnnxOptions, what: str, error: Exception) -> EdgeRuntimeError:
+    """On a CPU it is the graph's fault. A GPU may be full, which a later start may find changed."""
+    if chosen.provider == "cpu":
+        remedy = "Export the model again, or update ONNX Runtime."
+        return ManifestError(f"{what}: {error}. {remedy}")
+    remedy = "Where its memory is used up (nvidia-smi, tegrastats), free it; or export it again."
+    return EngineError(f"{what} on the GPU: {error}. {remedy}")
 
 
 def _providers(chosen: OnnxOptions) -> list[tuple[str, dict[str, str]]]:

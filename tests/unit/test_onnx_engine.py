@@ -129,6 +129,27 @@ class TestProviders:
         with pytest.raises(ManifestError, match=f"{provider}.*onnxruntime-gpu"), engine:
             pass
 
+    @pytest.mark.parametrize("broken", ["full", "absent"])
+    def test_a_gpu_that_is_full_or_late_is_no_fault_of_the_model(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: str
+    ) -> None:
+        """A later start may find it ready, so a service is to try again."""
+        ort = pytest.importorskip("onnxruntime")
+        on_cpu = ort.InferenceSession
+
+        def session(graph: bytes, options: Any, providers: Any) -> Any:
+            if broken == "full":
+                raise RuntimeError("CUDA failure 2: out of memory")
+            return on_cpu(graph, options, providers=["CPUExecutionProvider"])
+
+        there = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+        monkeypatch.setattr(ort, "get_available_providers", lambda: there)
+        monkeypatch.setattr(ort, "InferenceSession", session)
+        engine = OnnxEngine(write_tiny_model(tmp_path), OnnxOptions(provider="cuda"))
+        told = {"full": "out of memory.*nvidia-smi", "absent": "not there yet.*choose cpu"}
+        with pytest.raises(EngineError, match=told[broken]), engine:
+            pass
+
     def test_the_gpu_comes_first_and_the_cpu_takes_the_rest(self, tmp_path: Path) -> None:
         options = OnnxOptions(provider="tensorrt", cache=tmp_path / "cache", workspace_mb=64)
         (first, settings), second, third = _providers(options)
