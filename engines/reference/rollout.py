@@ -1,9 +1,9 @@
 """Conversations that go the way the model itself leads them (DAgger, Ross et al. 2011).
 
-A scripted conversation is heard by the model, its choices are read off at each moment where the
-device could act, and the same conversation is composed again with them: an answer comes when the
-model would have given it, a pause is broken where it would have been, a "stop" takes as long as it
-takes. The labels stay those of the script, so the model learns from where it gets itself.
+The model hears a conversation in which the device waits, its choices are read off at each moment
+where the device could act, and the same conversation is composed again with them: an answer comes
+when the model would have given it, a pause is broken where it would have been, a "stop" takes as
+long as it takes. The labels stay those of the script: the model learns from where it gets itself.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from torch import Tensor
 
 from edge_runtime.decide import Doubt
 from edge_runtime.inference.manifest import Decoding
-from engines.reference.corpus.choices import made
+from engines.reference.corpus.choices import WAITING, made
 from engines.reference.corpus.conversation import Composer
 from engines.reference.corpus.draft import Conversation
 from engines.reference.losses import Batch, asked
 from engines.reference.model import InteractionModel
 from engines.reference.vocabulary import DECODING, FLOOR
 
-AT = Decoding.model_validate({**DECODING, "yield": 0.4})
-"""It stops where the next weights will, rather than at each doubt."""
+AT = Decoding.model_validate({**DECODING, "speak": 0.75, "yield": 0.4})
+"""It speaks and stops where the next weights will."""
 SILENT = [FLOOR.index(name) for name in ("listen", "backchannel", "speak")]
 SPEAKING = [FLOOR.index(name) for name in ("yield", "hold")]
 
@@ -56,11 +56,11 @@ def led_by(
 ) -> list[Conversation]:
     """The conversations of `seeds`, with the model's choices in place of the script's. It may
     choose in each `tick`-th micro-turn."""
-    scripted = [composer.compose(seed) for seed in seeds]
+    waiting = [composer.compose(seed, WAITING) for seed in seeds]
     with torch.no_grad():
-        floor = model(*Batch.of(scripted, device).inputs).floor
+        floor = model(*Batch.of(waiting, device).inputs).floor
     led = []
-    for seed, one, logits in zip(seeds, scripted, floor, strict=True):
+    for seed, one, logits in zip(seeds, waiting, floor, strict=True):
         take, give = floor_chances(logits, one.status[:, 0] > 0)
         open_to_it = asked(len(take), tick)
         take, give = take * open_to_it, give * open_to_it

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import signal
@@ -26,13 +27,16 @@ from engines.reference.corpus import bank as bank_module
 from engines.reference.corpus import pico as pico_module
 from engines.reference.corpus.acoustics import Acoustics, Samples, generated_beds
 from engines.reference.corpus.bank import RATE_HZ, Bank, Segment, aloud, at_pace
-from engines.reference.corpus.choices import Moment, Point, made
+from engines.reference.corpus.choices import WAITING, Moment, Point, made
 from engines.reference.corpus.conversation import (
     DISTURBED_DB,
     DROWNED_DB,
     LAGS,
+    LATE,
     LATEST,
+    MOST_WEIGHT,
     OVERLAPS,
+    PAUSE_WEIGHT,
     SHORT_OVERLAPS,
     Composer,
 )
@@ -335,8 +339,28 @@ def test_an_end_that_was_not_answered_is_still_to_be(composer: Composer) -> None
     for one in late:
         for run in runs(one.floor == FLOOR.index("speak")):
             weights = one.floor_weight[run]
-            assert (weights[1 : max(LAGS)] > 1).all(), "as if it had been answered by now"
-            assert (weights[max(LAGS) :] == 1).all()
+            assert (np.diff(weights) >= 0).all(), "a silence that lasts does not speak against it"
+
+
+def test_silence_speaks_against_an_end_neither_before_nor_after_most_are_answered(
+    composer: Composer,
+) -> None:
+    draft = Draft(60, np.random.default_rng(0))
+    composer._due(draft, "speak", 0, LATEST, LAGS, late=LATE)
+    weights = draft.floor_weight[:LATEST]
+    assert weights[0] == 1 and (np.diff(weights) >= 0).all()
+    assert weights[max(LAGS)] == weights[-1] == MOST_WEIGHT
+
+
+def test_to_wait_in_a_pause_counts_for_more(conversations: list[Conversation]) -> None:
+    waited = []
+    for one in conversations:
+        speaking = one.status[:, STATUS.index("speaking")] > 0
+        for mark in (m for m in one.marks if m.kind == "pause"):
+            turns = slice(mark.start // TURN_SAMPLES + 1, mark.end // TURN_SAMPLES)
+            if not speaking[turns].any() and (one.floor[turns] == FLOOR.index("listen")).all():
+                waited += list(one.floor_weight[turns])
+    assert len(waited) > 30 and set(waited) == {PAUSE_WEIGHT}
 
 
 @pytest.mark.parametrize("episode", ["_breaks_off", "_side_talk"])
@@ -370,6 +394,33 @@ def test_who_errs_gives_way(bank: Bank, composer: Composer) -> None:
                 free_again = any(last <= m.start // TURN_SAMPLES < silent for m in ends)
                 assert free_again or not speaking[silent]
     assert into > 5 and gave_way > 0.7 * into, "the others had finished by themselves"
+
+
+def test_the_turn_in_which_it_errs_was_one_to_listen_in(bank: Bank, composer: Composer) -> None:
+    erring = Composer(bank, composer.labels, composer.acoustics, TURNS, mistakes=1.0)
+    erred = 0
+    for one in (erring.compose(seed) for seed in range(24)):
+        speaking = one.status[:, STATUS.index("speaking")] > 0
+        for mark in (m for m in one.marks if m.kind == "pause"):
+            first, last = mark.start // TURN_SAMPLES, mark.end // TURN_SAMPLES
+            begins = [t for t in range(first + 1, last) if speaking[t] and not speaking[t - 1]]
+            for turn in begins:
+                listen = FLOOR.index("listen"), FLOOR.index("backchannel")
+                assert one.floor[turn - 1] in (*listen, IGNORE)
+                erred += one.floor[turn - 1] == FLOOR.index("listen")
+    assert erred > 5
+
+
+def test_nobody_says_two_things_at_once(composer: Composer) -> None:
+    twice = 0
+    for seed in range(60):
+        draft = Draft(TURNS, np.random.default_rng(seed))
+        pcm = np.ones(4 * RATE_HZ, np.float32)
+        composer._hears_backchannel(draft, RATE_HZ, pcm)
+        spans = sorted((m.start, m.end) for m in draft.marks if m.kind == "backchannel_heard")
+        twice += len(spans) > 1
+        assert all(end < begin for (_, end), (begin, _) in itertools.pairwise(spans))
+    assert twice > 10
 
 
 def test_nobody_who_interrupts_is_talked_over_by_the_labels(
@@ -789,6 +840,20 @@ def test_a_conversation_goes_the_way_the_device_leads_it(composer: Composer) -> 
             assert led.status[starts : starts + 3, 0].any()
         assert [text for _, _, text in led.texts[:1]] == [text for _, _, text in scripted.texts[:1]]
     assert len(met) > 3
+
+
+def test_a_device_that_waits_can_be_asked_at_each_moment(composer: Composer) -> None:
+    """Else who would answer later than the script did counts as one who never answers."""
+    asked = 0
+    for seed in range(12):
+        waiting = composer.compose(seed, WAITING)
+        speaking = waiting.status[:, STATUS.index("speaking")] > 0
+        for point in waiting.points:
+            if point.key[1] is Moment.TAKE and point.last + 1 < TURNS:
+                asked += 1
+                assert not speaking[point.first : point.last + 1].any()
+                assert point.last - point.first + 1 >= max(LAGS)
+    assert asked > 10
 
 
 def test_choices_are_read_off_a_models_chances() -> None:

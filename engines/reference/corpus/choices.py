@@ -49,6 +49,16 @@ Choices = Mapping[Key, int | None]
 SCRIPTED: Choices = {}
 
 
+class _Waiting(dict[Key, int | None]):
+    def get(self, key: Key, default: object = None) -> None:  # type: ignore[override]
+        """Whatever was drawn."""
+
+
+WAITING: Choices = _Waiting()
+"""The device does nothing by itself, so that somebody who is asked in each turn of a point can be
+read off to its last one: where the device has acted already nobody else can."""
+
+
 def made(
     points: Sequence[Point],
     take: Probabilities,

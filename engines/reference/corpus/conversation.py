@@ -55,6 +55,10 @@ UNSEEN_WORDS = 0.2
 """Share of the "stop"s and "mhm"s that come from somebody whom the camera does not see speak."""
 SHORT_OVERLAPS = (1, 1, 1, 2, 3)
 """The same after a pause that was taken for an end: the person is about to come to it."""
+PAUSE_WEIGHT = 3.0
+"""To wait in a pause or after a turn that broke off. An end counts for up to twelve turns of up to
+four times the weight, a pause for three turns: whoever may leave pauses for last learns the chance
+of an end after so much silence instead of what was said."""
 HELD_WEIGHT = 6.0
 """To hold the floor is trivial in most turns, and is not while the person says "mhm"."""
 UNDISTURBED_WEIGHT = 2.0
@@ -226,12 +230,19 @@ class Composer:
                 break
             if addressed:
                 draft.mark("pause", end, end + pause, spoken.source)
-                draft.span(draft.end_of_turn, draft.turn(end) + 1, draft.turn(end + pause), 0)
+                self._unfinished(draft, end, end + pause)
             at_length = spoken.intent == "story" or end - start > LONG_TURN_S * RATE_HZ
             if addressed and not (at_length and self._listener_backchannel(draft, end, pause)):
                 self._mistake(draft, end, end + pause)
             end += pause
         return end
+
+    @staticmethod
+    def _unfinished(draft: Draft, end: int, until: int) -> None:
+        """A silence in which the person has not come to an end."""
+        first, last = draft.turn(end) + 1, draft.turn(until)
+        draft.span(draft.end_of_turn, first, last, 0)
+        draft.span(draft.floor_weight, first, last, PAUSE_WEIGHT)
 
     @staticmethod
     def _label_intent(draft: Draft, spoken: Spoken, end: int) -> None:
@@ -303,7 +314,7 @@ class Composer:
         end = self._say(draft, spoken, position, addressed=True, visible=True)
         wait = self._at_length(draft, int(draft.rng.uniform(2.0, 3.5) * RATE_HZ))
         draft.mark("pause", end, end + min(wait, int(2.5 * RATE_HZ)), spoken.source)
-        draft.span(draft.end_of_turn, draft.turn(end) + 1, draft.turn(end + wait), 0)
+        self._unfinished(draft, end, end + wait)
         draft.look(before - 1, draft.turn(end + wait) + 1, True, True)
         draft.present = True
         return end + wait
@@ -427,25 +438,29 @@ class Composer:
 
     def _speak_label(self, draft: Draft, first: int, lag: int, act: str | None) -> None:
         """Turns first..first+lag-1 should take the floor; sound starts in turn first+lag."""
-        self._due(draft, "speak", first, first + lag, self.lags)
+        self._due(draft, "speak", first, first + lag, self.lags, self.late)
         if act is not None:
             draft.span(draft.act, first, first + lag, ACT_INDEX[act])
 
     @staticmethod
-    def _due(draft: Draft, floor: str, first: int, end: int, lags: Sequence[int]) -> None:
-        """A change of the floor that is late by up to one of `lags` turns: first..end-1.
+    def _due(
+        draft: Draft, floor: str, first: int, end: int, lags: Sequence[int], late: float = 0.0
+    ) -> None:
+        """A change of the floor that is late by up to one of `lags` turns, or in a share `late`
+        by up to LATEST: first..end-1.
 
         Whoever waits longer is answered in the meantime, so late turns after an end are rare in
         training while those in long pauses are not, and silence that lasts would speak against an
-        end. Each turn counts by the inverse chance of not having been answered before it, and as
-        any other where it is later than all of `lags`; not where a model chose, whose own lateness
-        there is nothing to make up for.
+        end. Each turn counts by the inverse chance of not having been answered before it; not where
+        a model chose, whose own lateness there is nothing to make up for.
         """
         draft.span(draft.floor, first, end, FLOOR_INDEX[floor])
         if draft.choices:
             return
         for turn in range(end - first):
-            waiting = np.mean([turn < other for other in lags])
+            soon = np.mean([turn < other for other in lags])
+            later = np.clip((LATEST - turn) / (LATEST - max(lags)), 0, 1)
+            waiting = float((1 - late) * soon + late * later)
             weight = min(MOST_WEIGHT, 1 / waiting) if waiting else 1.0
             draft.span(draft.floor_weight, first + turn, first + turn + 1, weight)
 
@@ -614,9 +629,12 @@ class Composer:
 
     def _hears_backchannel(self, draft: Draft, start: int, pcm: NDArray[np.float32]) -> int:
         """The person says "mhm", and the device goes on; or stops, where that is its choice."""
-        done = start + len(pcm)
+        done, at = start + len(pcm), self._inside(draft, start, pcm, 0.9)
         for _ in range(int(draft.rng.integers(1, 3))):
-            _, done = self._backchannel(draft, self._inside(draft, start, pcm, 0.9), done)
+            end, done = self._backchannel(draft, at, done)
+            at = end + int(draft.rng.uniform(0.3, 1.5) * RATE_HZ)
+            if at > done - 0.6 * RATE_HZ:
+                break
         return self._sound_until(draft, start, pcm, done)
 
     def _backchannel(self, draft: Draft, at: int, done: int) -> tuple[int, int]:
@@ -697,7 +715,7 @@ class Composer:
             return
         spoken = self._long[int(rng.integers(len(self._long)))]
         pcm = np.concatenate([part.pcm for part in spoken.segments]).astype(np.float32)
-        draft.span(draft.floor, starts - 1, on, IGNORE)
+        draft.span(draft.floor, starts, on, IGNORE)
         self._cut(draft, on, starts * TURN_SAMPLES, pcm, SHORT_OVERLAPS)
 
     def _sees_hand(self, draft: Draft, start: int, pcm: NDArray[np.float32]) -> int:
