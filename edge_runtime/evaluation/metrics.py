@@ -171,7 +171,7 @@ class Tally:
             done_too = {name for at, name in trace.actions if cue.start < at <= until} - others
             self._share("wrong_action_rate", bool(done_too))
         if wanted.get("action", "none") != "none":
-            done = _first_named(trace.actions, wanted["action"], cue.start, until)
+            done = _first_named(trace.actions, wanted["action"], cue.start - EDGE, until)
             self._share("action_accuracy", done is not None)
 
     def drowned(self, cue: Cue, clip: Clip, trace: Trace) -> None:

@@ -253,6 +253,15 @@ def test_delegation_and_action_are_held_against_what_was_asked() -> None:
     assert (found["action_accuracy"]["value"], found["action_accuracy"]["n"]) == (0.5, 2)
 
 
+@pytest.mark.parametrize(
+    ("at", "counts"), [(S - 4000, 0), (S - 2400, 1), (3 * S, 1), (3 * S + 1, 0)]
+)
+def test_an_action_may_begin_as_the_last_word_ends(at: int, counts: float) -> None:
+    command = Cue("end", S, 4 * S, facts={"action": "wave"})
+    found = figures(clip(command), trace(actions=((at, "wave"),)))
+    assert found["action_accuracy"]["value"] == counts
+
+
 def test_what_is_handed_on_beside_the_questions_counts_too() -> None:
     handed_on = trace(delegations=((2 * S, "delegate"), (5 * S, "cancel")))
     free = figures(clip(Cue("end", S, 4 * S, "open")), handed_on)
