@@ -155,7 +155,8 @@ class Dialogue:
             if complete:
                 self._settle(event.id)
             return None
-        fresh = self._answers.add(event.id, event.text, complete, self._turns)
+        lasting = event.id.startswith((KEPT, TOLD))
+        fresh = self._answers.add(event.id, event.text, complete, self._turns, lasting)
         self._settle(event.id)
         if not complete:
             self._answering = event.id
@@ -180,6 +181,11 @@ class Dialogue:
     def unsaid_orders(self) -> int:
         """Texts to be said now that wait here, or are in the mouth."""
         return len(self._to_say) + len(self._announced)
+
+    @property
+    def undelivered(self) -> int:
+        """Texts that wait for a fitting moment to be said."""
+        return len(self._told) + self._answers.waiting(TOLD)
 
     def asked_actions(self) -> tuple[Action, ...]:
         """What the background model has asked for since the last call."""

@@ -21,7 +21,6 @@ What the model decided stays as it decided it: a recording replays the same, who
 from __future__ import annotations
 
 import threading
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
@@ -30,7 +29,7 @@ from edge_runtime.errors import InputError
 
 MAX_TEXT = 1000
 MAX_WAITING = 8
-"""Texts that may wait to be said, here, in the dialogue and in the mouth."""
+"""Texts that may wait for each moment, here, in the dialogue and in the mouth."""
 
 
 class Mode(str, Enum):
@@ -84,9 +83,8 @@ class RemoteControl:
         thread."""
         self._lock = threading.Lock()
         self._stop = self._cancel = False
-        self._say: deque[str] = deque()
-        self._deliver: deque[str] = deque()
-        self._held = 0
+        self._texts: dict[Moment, list[str]] = {moment: [] for moment in Moment}
+        self._held = {Moment.NOW: 0, Moment.FITTING: 0}
         """Texts that the loop has taken and the device has not said yet."""
         self._mode = mode
         self._on = {"microphone": microphone_on, "camera": camera_on}
@@ -101,22 +99,19 @@ class RemoteControl:
         """Silence, `stop_motion`, and what waits here to be said is forgotten."""
         with self._lock:
             self._stop = True
-            self._held = 0
-            self._say.clear()
+            self._forget(Moment.NOW)
 
     def cancel(self) -> None:
         """Silence; the question that is out is taken back, and answers that wait are forgotten."""
         with self._lock:
             self._cancel = True
-            self._held = 0
-            self._say.clear()
-            self._deliver.clear()
+            self._forget(*Moment)
 
     def say(self, text: str, moment: Moment = Moment.NOW) -> None:
         """Have the device say 1 to 1,000 characters.
 
         Raises InputError: no text or too long, the device is not in `Mode.NORMAL`, or eight texts
-        wait already.
+        wait for that moment already.
         """
         text = " ".join(text.split())
         if not 0 < len(text) <= MAX_TEXT:
@@ -129,9 +124,10 @@ class RemoteControl:
                     f"The device is in mode {self._mode.value} and says nothing: set the mode to "
                     f"{Mode.NORMAL.value} first."
                 )
-            if self._held + len(self._say) + len(self._deliver) >= MAX_WAITING:
+            waiting = self._texts[moment]
+            if self._held[moment] + len(waiting) >= MAX_WAITING:
                 raise InputError("Too much waits to be said already: try again later.")
-            (self._say if moment is Moment.NOW else self._deliver).append(text)
+            waiting.append(text)
 
     def set_mode(self, mode: Mode) -> None:
         """In any other than NORMAL the device falls silent at once, and `stop_motion` goes out."""
@@ -139,9 +135,7 @@ class RemoteControl:
             self._mode = mode
             if mode is not Mode.NORMAL:
                 self._stop = True
-                self._held = 0
-                self._say.clear()
-                self._deliver.clear()
+                self._forget(*Moment)
         self._on_change(self)
 
     def switch_microphone(self, on: bool) -> None:
@@ -188,18 +182,25 @@ class RemoteControl:
         self.cancel()
         self.take()
 
-    def take(self, held: int = 0) -> Orders:
-        """What has come since the last call. For the loop, which says how many texts it `held`
-        before, unsaid."""
+    def take(self, held: int = 0, undelivered: int = 0) -> Orders:
+        """What has come since the last call. For the loop, which says how many texts it had taken
+        before that are not said: to be said now, and when it is fitting."""
         with self._lock:
-            orders = Orders(
-                self._stop, self._cancel, tuple(self._say), tuple(self._deliver), self._mode
-            )
-            self._held = len(self._say) + (0 if self._stop or self._cancel else held)
+            now, later = self._texts[Moment.NOW], self._texts[Moment.FITTING]
+            orders = Orders(self._stop, self._cancel, tuple(now), tuple(later), self._mode)
+            self._held = {
+                Moment.NOW: len(now) + (0 if self._stop or self._cancel else held),
+                Moment.FITTING: len(later) + (0 if self._cancel else undelivered),
+            }
             self._stop = self._cancel = False
-            self._say.clear()
-            self._deliver.clear()
+            self._texts = {moment: [] for moment in Moment}
         return orders
+
+    def _forget(self, *moments: Moment) -> None:
+        """With the lock held."""
+        for moment in moments:
+            self._held[moment] = 0
+            self._texts[moment].clear()
 
     def _switch(self, name: str, on: bool) -> None:
         with self._switching:

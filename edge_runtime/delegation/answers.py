@@ -6,11 +6,13 @@ mouth is still speaking. If it has fallen silent by then, the rest waits for the
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from dataclasses import dataclass, field
 
+log = logging.getLogger(__name__)
 MAX_READY = 4
-"""Answers kept unspoken (a result and a few timers); the oldest goes first beyond that."""
+"""Passing answers kept unspoken (a result and a few timers); the oldest goes first beyond that."""
 
 
 @dataclass
@@ -20,6 +22,8 @@ class Answer:
     complete: bool = False
     came: int = 0
     """The micro-turn in which it began to wait."""
+    lasting: bool = False
+    """Nothing pushes it out: who asked for it was promised that it is told."""
 
     def take(self) -> str:
         text, self.pieces = " ".join(self.pieces), []
@@ -28,7 +32,7 @@ class Answer:
 
 class Answers:
     def __init__(self) -> None:
-        self._ready: deque[Answer] = deque(maxlen=MAX_READY)
+        self._ready: deque[Answer] = deque()
         self._current: Answer | None = None
         """Being spoken."""
 
@@ -36,13 +40,20 @@ class Answers:
     def ready(self) -> bool:
         return bool(self._ready)
 
-    def add(self, request_id: str, text: str, complete: bool, now: int = 0) -> bool:
+    def waiting(self, kind: str) -> int:
+        """How many wait to requests whose id begins with `kind`."""
+        return sum(answer.request_id.startswith(kind) for answer in self._ready)
+
+    def add(
+        self, request_id: str, text: str, complete: bool, now: int = 0, lasting: bool = False
+    ) -> bool:
         """Returns whether this is the beginning of an answer; `now` counts micro-turns."""
         answer = self._find(request_id)
         fresh = answer is None
         if answer is None:
-            answer = Answer(request_id, came=now)
+            answer = Answer(request_id, came=now, lasting=lasting)
             self._ready.append(answer)
+            self._push_out()
         if text.strip():
             answer.pieces.append(text.strip())
         answer.complete = answer.complete or complete
@@ -87,6 +98,12 @@ class Answers:
         dropped = [answer.request_id for answer in self._ready]
         self._ready.clear()
         return dropped
+
+    def _push_out(self) -> None:
+        passing = [answer for answer in self._ready if not answer.lasting]
+        for answer in passing[:-MAX_READY]:
+            self._ready.remove(answer)
+            log.warning("the answer to %s gives way to newer ones", answer.request_id)
 
     def _find(self, request_id: str) -> Answer | None:
         known = [*self._ready, *([self._current] if self._current else [])]

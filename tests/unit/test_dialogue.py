@@ -25,6 +25,7 @@ from edge_runtime.micro_turn import (
     Utterance,
     VoiceState,
 )
+from edge_runtime.remote_control import Orders
 
 NOTHING = BackgroundState(pending=False, result_ready=False, link_up=False)
 PENDING = BackgroundState(pending=True, result_ready=False, link_up=False)
@@ -239,6 +240,22 @@ def test_unspoken_results_are_bounded_and_the_oldest_goes(
     said = [dialogue.utterance(DELIVER, TURN) for _ in range(MAX_READY)]
     assert [one.text for one in said if one] == [str(n) for n in range(2, MAX_READY + 2)]
     assert dialogue.utterance(DELIVER, TURN) is None
+
+
+def test_what_was_promised_is_told_however_much_there_is(
+    answers: Answers, dialogue: Dialogue
+) -> None:
+    kept = [result(f"kept-{n}", f"answer {n}") for n in range(MAX_READY + 2)]
+    texts = tuple(f"text {n}" for n in range(MAX_READY + 4))
+    answers.told = [*kept, *(result(f"timer-{n}", str(n)) for n in range(MAX_READY))]
+    dialogue.obey(Orders(deliver=texts))
+    assert dialogue.undelivered == len(texts)
+    dialogue.poll()
+    assert dialogue.undelivered == len(texts)
+    said = [one.text for _ in range(40) if (one := dialogue.utterance(DELIVER, TURN))]
+    assert [text for text in said if text.startswith("answer")] == [one.text for one in kept]
+    assert tuple(text for text in said if text.startswith("text")) == texts
+    assert dialogue.undelivered == 0
 
 
 def test_the_link_comes_and_goes(answers: Answers, dialogue: Dialogue) -> None:

@@ -584,6 +584,33 @@ def test_only_so_much_waits_to_be_said_and_then_there_is_room_again(stage: Stage
     assert accepted[-1] > 50
 
 
+def test_a_text_that_finds_no_fitting_moment_is_refused_in_time_and_none_gets_lost(
+    stage: Stage,
+) -> None:
+    """Nobody is there for twenty micro-turns; what is urgent is said all the same."""
+    accepted: list[str] = []
+
+    def notify(turn: int) -> None:
+        with suppress(InputError):
+            stage.control.say(f"text {turn}", Moment.FITTING)
+            accepted.append(f"text {turn}")
+
+    stage.asks = {turn: partial(notify, turn) for turn in range(20)}
+    stage.asks[12] = lambda: stage.control.say("Fire!")
+    stage.device.turns = 60
+    records = stage.run({turn: {"say": "deliver"} for turn in range(20, 60, 3)})
+    told = [one.said.text for one in records if one.said is not None]
+    assert len(accepted) == MAX_WAITING
+    assert told == ["Fire!", *accepted]
+
+
+def test_the_letters_of_the_turn_in_which_it_answers_belong_to_what_was_said(stage: Stage) -> None:
+    script = {0: {"heard": "what is your na"}, 1: {"heard": "me", "say": "name"}, 4: ASK}
+    stage.run(script)
+    told = [one.text for one in stage.answers.submitted[0].conversation]
+    assert told == ["what is your name", "words for name"]
+
+
 def test_what_was_silenced_between_two_runs_does_not_wait_any_more(stage: Stage) -> None:
     stage.decider.script, stage.decider.before = {}, {}
     mouth = LoggedMouth(Tone(), block=True)
