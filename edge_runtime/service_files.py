@@ -92,6 +92,9 @@ def plan_install(
     version that is to run it. Below FOLDERS_SINCE each credential that is there has a line of its
     own in the units.
 
+    Without an `instance` it also goes for those that are there: an upgrade is one for all devices.
+    Where there are only instances no other device is made.
+
     Raises InputError where the service could not run the executable.
     """
     if root == Path("/") and str(executable).startswith(UNREACHABLE):
@@ -116,15 +119,18 @@ def plan_install(
             default = default.replace(
                 f"{command} edge-runtime", f"{command} edge-runtime@{instance}"
             )
+    config = FileStep(_at(root, CONFIGS / f"{instance or service.value}.yaml"), default, kept=True)
+    others = _instances(root, service) if instance is None else []
+    wanted = [] if others and not config.path.exists() else [_unit_name(service, instance)]
     files = [
         *(
             FileStep(_at(root, UNITS / unit), _unit(source / unit, executable, root, systemd))
             for unit in units
         ),
         *_users_and_folders(root, source),
-        FileStep(_at(root, CONFIGS / f"{instance or service.value}.yaml"), default, kept=True),
+        *([config] if wanted else []),
     ]
-    return Plan(tuple(files), _install_commands(root, _unit_name(service, instance), now))
+    return Plan(tuple(files), _install_commands(root, wanted, others, now))
 
 
 def plan_removal(root: Path, service: Service) -> Plan:
@@ -173,7 +179,9 @@ def _users_and_folders(root: Path, source: Path) -> list[FileStep]:
     return found
 
 
-def _install_commands(root: Path, unit: str, now: bool) -> tuple[tuple[str, ...], ...]:
+def _install_commands(
+    root: Path, units: list[str], others: list[str], now: bool
+) -> tuple[tuple[str, ...], ...]:
     rooted = _rooted(root)
     commands: list[tuple[str, ...]] = [
         ("systemd-sysusers", *rooted),
@@ -181,18 +189,23 @@ def _install_commands(root: Path, unit: str, now: bool) -> tuple[tuple[str, ...]
     ]
     if root == Path("/"):
         commands.append(("systemctl", "daemon-reload"))
-    commands.append(("systemctl", *rooted, "enable", unit))
+    commands += [("systemctl", *rooted, "enable", unit) for unit in units]
     if now and root == Path("/"):
-        commands.append(("systemctl", "restart", unit))
+        commands += [("systemctl", "restart", unit) for unit in units]
+        commands += [("systemctl", "try-restart", unit) for unit in others]
     return tuple(commands)
 
 
 def _enabled(root: Path, service: Service) -> list[str]:
     """The unit, if it is there, and its instances that start by themselves."""
     unit = f"{service.value}.service"
-    names = [unit] if _at(root, UNITS / unit).exists() else []
+    return ([unit] if _at(root, UNITS / unit).exists() else []) + _instances(root, service)
+
+
+def _instances(root: Path, service: Service) -> list[str]:
+    """Those that start by themselves."""
     links = _at(root, UNITS).glob(f"*.wants/{service.value}@*.service")
-    return names + sorted({link.name for link in links})
+    return sorted({link.name for link in links})
 
 
 def _rooted(root: Path) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ from edge_runtime.errors import ConfigError, InputError, MisconfiguredServiceErr
 from edge_runtime.service_files import (
     Plan,
     Service,
+    _install_commands,
     apply_install,
     apply_removal,
     plan_install,
@@ -131,6 +132,31 @@ def test_an_instance_has_a_configuration_of_its_own(tmp_path: Path) -> None:
     assert "? systemctl reset-failed edge-runtime@left; systemctl restart edge-runtime@left\n" in (
         content
     )
+
+
+def enabled(root: Path, unit: str) -> None:
+    link = root / "etc/systemd/system/multi-user.target.wants" / unit
+    link.parent.mkdir(parents=True, exist_ok=True)
+    link.symlink_to(f"/etc/systemd/system/{unit}")
+
+
+def test_an_upgrade_where_there_are_only_instances_makes_no_other_device(tmp_path: Path) -> None:
+    apply_install(files_only(install(tmp_path, instance="left")))
+    enabled(tmp_path, "edge-runtime@left.service")
+    plan = install(tmp_path)
+    assert not plan.changes
+    assert not any("enable" in command for command in plan.commands)
+    commands = _install_commands(Path("/"), [], ["edge-runtime@left.service"], now=True)
+    assert commands[-1] == ("systemctl", "try-restart", "edge-runtime@left.service")
+
+
+def test_a_first_device_beside_instances_can_be_had_by_its_configuration(tmp_path: Path) -> None:
+    enabled(tmp_path, "edge-runtime@left.service")
+    config = tmp_path / "etc/edge-runtime/edge-runtime.yaml"
+    config.parent.mkdir(parents=True)
+    config.write_text("device: {name: mine}\n")
+    plan = install(tmp_path)
+    assert ("systemctl", f"--root={tmp_path}", "enable", "edge-runtime.service") in plan.commands
 
 
 @pytest.mark.parametrize("name", ["", "a/b", "../x", "a b", "ä", "x;y"])
