@@ -85,12 +85,13 @@ def plans(
                     yield Plan(microphone, loudspeaker, True, rate_hz, channels, block_ms)
         if streams == "one":
             return
-    first = microphone or loudspeaker
-    if first is None:
-        return
-    for rate_hz in _rates_hz(first):
-        for channels in _channels(wanted.channels, first):
-            yield Plan(microphone, loudspeaker, False, rate_hz, channels, block_ms)
+    if microphone is not None:
+        for rate_hz in _rates_hz(microphone):
+            for channels in _channels(wanted.channels, microphone):
+                yield Plan(microphone, loudspeaker, False, rate_hz, channels, block_ms)
+    elif loudspeaker is not None:
+        for rate_hz in _rates_hz(loudspeaker):
+            yield Plan(None, loudspeaker, False, rate_hz, 1, block_ms)
 
 
 def _rates_hz(*ends: AudioDevice) -> Sequence[int]:

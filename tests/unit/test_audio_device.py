@@ -174,6 +174,10 @@ class TestPlans:
         assert tried(None, device("l", "loudspeaker"))[0] == (False, 16_000, 1)
         assert tried(None, None) == []
 
+    def test_a_loudspeaker_alone_needs_no_channels_of_an_array(self) -> None:
+        stereo = device("l", "loudspeaker", channels=2)
+        assert tried(None, stereo, channels=4) == [(False, 16_000, 1), (False, 48_000, 1)]
+
     def test_a_microphone_with_too_few_channels_is_refused(self) -> None:
         with pytest.raises(SourceError, match=r"'m' has only 1 of the 4 channels"):
             find([device("m")], "microphone", Wanted(channels=4))

@@ -50,6 +50,17 @@ def test_off_closes_the_microphone_and_goes_on_playing(hardware: Hardware) -> No
         assert reading.lost_samples == 0
 
 
+def test_an_array_that_is_off_leaves_the_loudspeaker(hardware: Hardware) -> None:
+    hardware.cards[:] = [Card("array", 4, 2)]
+    with MicrophoneSource(Wanted(channels=4, block_ms=20.0)) as source:
+        hardware.await_streams(lambda those: len(those) == 2)
+        source.switch(False)
+        deaf = hardware.await_stream(input=False, after=2)
+        source.play(np.full(2 * TURN_SAMPLES, 0.5, np.float32))
+        assert np.frombuffer(deaf.pass_a_turn(), np.float32)[-1] == 0.5
+        assert source.status().loudspeaker.state is DeviceState.PRESENT
+
+
 def test_what_was_captured_before_is_not_handed_out_after(hardware: Hardware) -> None:
     with microphone_source() as source:
         hardware.await_stream(input=True).pass_a_turn()
