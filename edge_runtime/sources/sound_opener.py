@@ -22,8 +22,8 @@ START_S = 3.0
 FIRST_BLOCKS = 3
 MEASURE_S = 0.5
 """How long a block size is tried when the devices are opened first."""
-PROBE_S = 0.3
 POLL_S = 0.005
+PASSES_NOTHING = "It opens, but no sound passes."
 KINDS: tuple[AudioKind, ...] = ("microphone", "loudspeaker")
 
 
@@ -51,6 +51,8 @@ class SoundOpener:
     block_ms: float = BLOCKS_MS[0]
     may_share: bool = True
     """One stream for both ends, where they are one device."""
+    _hung: str | None = None
+    """The loudspeaker that took nothing: until it `works`, a microphone is opened without it."""
 
     def first(self, may_be_late: bool = False, deaf: bool = False) -> Opened:
         """Both ends, with blocks as small as they run without a gap; `deaf`: the loudspeaker only.
@@ -82,7 +84,13 @@ class SoundOpener:
                 devices[kind] = find(listed, kind, self.wanted)
             except SourceError as error:
                 problems[kind] = error
-        streams, problem = self._try(devices.get("microphone"), devices.get("loudspeaker"))
+        microphone, loudspeaker = (devices.get(kind) for kind in KINDS)
+        if microphone and loudspeaker and loudspeaker.name == self._hung:
+            streams, _ = self._try(microphone, None)
+            if streams is not None:
+                hangs = self._cannot(loudspeaker, PASSES_NOTHING)
+                return Opened(streams, devices, {"loudspeaker": hangs})
+        streams, problem = self._try(microphone, loudspeaker)
         if streams is None and len(devices) == len(KINDS):
             return self._one_of(devices, problem)
         if streams is None:
@@ -100,9 +108,10 @@ class SoundOpener:
         if streams is not None:
             streams.close(self.portaudio)
 
-    def works(self, kind: AudioKind) -> bool:
-        """Whether a device that was lost runs again, tried beside what is open; one that was not
-        there when the devices were listed does not."""
+    def works(self, kind: AudioKind, enough: Callable[[], bool]) -> bool:
+        """Whether a device that was lost runs again, tried beside what is open, and no longer once
+        there is something else to do; one that was not there when the devices were listed does
+        not."""
         try:
             device = find(self.portaudio.devices(), kind, self.wanted)
         except SourceError:
@@ -110,15 +119,17 @@ class SoundOpener:
         microphone, loudspeaker = (device if kind == end else None for end in KINDS)
         probe = DuplexBuffer()
         for plan in plans(microphone, loudspeaker, self.wanted, self.block_ms):
+            if enough():
+                break
             streams = SoundStreams(probe, plan, self.wanted.channels)
             try:
                 streams.open(self.portaudio)
             except SourceError:
                 continue
-            self.leaving.wait(PROBE_S)
-            alive = streams.alive
+            starts = self._starts(streams, enough)
             self.close(streams)
-            if alive:
+            if starts:
+                self._runs(loudspeaker)
                 return True
         return False
 
@@ -165,20 +176,37 @@ class SoundOpener:
                 problem = problem or str(error)
                 continue
             if self._starts(streams):
+                self._runs(loudspeaker)
                 return streams, ""
+            hangs = self._hangs(streams)
+            self.close(streams)
+            problem = problem or PASSES_NOTHING
             # ALSA's PulseAudio device ends streams that both capture and play, at many rates.
             if plan.together and self.wanted.streams == "auto":
                 self.may_share = False
-            problem = problem or "It is open, and gives nothing."
-            self.close(streams)
+            if hangs and loudspeaker is not None:
+                self._hung = loudspeaker.name
+                if microphone is not None:
+                    break  # all that is left opens it in the same way
         return None, problem or "It takes nothing that the runtime could use."
 
-    def _starts(self, streams: SoundStreams) -> bool:
+    def _starts(self, streams: SoundStreams, enough: Callable[[], bool] = lambda: False) -> bool:
         def begun() -> bool:
             return all(flow.blocks >= FIRST_BLOCKS for flow in streams.flows)
 
-        self._wait_while(lambda: streams.alive and not begun(), START_S)
+        self._wait_while(lambda: streams.alive and not begun() and not enough(), START_S)
         return streams.alive and begun()
+
+    def _runs(self, loudspeaker: AudioDevice | None) -> None:
+        if loudspeaker is not None:
+            self._hung = None
+
+    def _hangs(self, streams: SoundStreams) -> bool:
+        """Its loudspeaker, with a stream of its own, lives and took nothing."""
+        flow = streams.playback
+        if flow is None or streams.plan.together or self.leaving.is_set():
+            return False
+        return flow.alive and flow.blocks < FIRST_BLOCKS
 
     def _runs_clean(self, streams: SoundStreams) -> bool:
         self._wait_while(lambda: streams.alive, MEASURE_S)

@@ -185,7 +185,12 @@ class SoundSupervisor:
             return True
         if any(self._is(kind, DeviceState.STUCK) for kind in KINDS):
             return True
-        if any(self._is(kind, DeviceState.LOST) and self._opener.works(kind) for kind in KINDS):
+
+        def has_more_to_do() -> bool:
+            return self._has_orders() or not streams.alive
+
+        lost = [kind for kind in KINDS if self._is(kind, DeviceState.LOST)]
+        if any(self._opener.works(kind, has_more_to_do) for kind in lost):
             return True
         listed_s = now_s - self._listed_s
         news = _cards() != self._cards or listed_s > LOOK_ANEW_S

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
-from played_hardware import FIRST, OUTPUT_UNDERFLOW, Card, Hardware
+from played_hardware import FIRST, OUTPUT_UNDERFLOW, Card, Hardware, Stream
 
 from edge_runtime.errors import MissingDeviceError, SourceError
 from edge_runtime.micro_turn import TURN_SAMPLES
@@ -84,6 +84,52 @@ def test_a_lost_loudspeaker_leaves_the_microphone(hardware: Hardware) -> None:
         await_status(sound, lambda s: s.loudspeaker.state is DeviceState.PRESENT)
 
 
+def test_a_loudspeaker_that_takes_nothing_makes_nobody_deaf(
+    hardware: Hardware, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start, deaf = Stream.start_stream, []
+
+    def noted(stream: Stream) -> None:
+        if not stream.input and not any(one.open and one.input for one in hardware.streams):
+            deaf.append(stream)
+        start(stream)
+
+    monkeypatch.setattr(Stream, "start_stream", noted)
+    monkeypatch.setattr(SPEAKER, "hangs", True)
+    monkeypatch.setattr(sound_opener, "START_S", 0.02)
+    with late() as sound:
+        status = sound.status()
+        assert status.microphone.state is DeviceState.PRESENT
+        assert "'Speaker' cannot be opened: It opens, but no" in status.loudspeaker.reason
+        ears = hardware.await_stream(input=True)
+        tried = len(hardware.streams)
+        hardware.await_streams(lambda _: len(hardware.streams) > tried + 3)
+        assert ears.open and not any(one.input for one in hardware.streams[tried:])
+        # Listing all anew closes the microphone too, but not to wait for the loudspeaker.
+        deaf.clear()
+        monkeypatch.setattr(sound_supervisor, "LOOK_ANEW_S", 0.1)
+        tried = len(hardware.streams)
+        hardware.await_streams(lambda _: sum(s.input for s in hardware.streams[tried:]) > 2)
+        assert not deaf
+        monkeypatch.setattr(SPEAKER, "hangs", False)
+        await_status(sound, lambda s: s.loudspeaker.state is DeviceState.PRESENT)
+        assert sound.status().microphone.state is DeviceState.PRESENT
+
+
+def test_a_microphone_is_closed_at_once_while_a_loudspeaker_is_tried(
+    hardware: Hardware, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(SPEAKER, "hangs", True)
+    monkeypatch.setattr(sound_opener, "START_S", 0.02)
+    with late() as sound:
+        ears = hardware.await_stream(input=True)
+        monkeypatch.setattr(sound_opener, "START_S", 3600.0)
+        tried = len(hardware.streams)
+        hardware.await_streams(lambda those: len(those) == 2 and len(hardware.streams) > tried)
+        sound.switch(False)
+        hardware.await_streams(lambda _: not ears.open)
+
+
 def test_the_first_failure_is_a_warning_and_the_rest_is_for_those_who_look_closely(
     hardware: Hardware, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -151,8 +197,6 @@ def test_gaps_are_counted_and_many_get_larger_blocks(
 def test_blocks_that_are_too_small_are_found_at_the_start(
     hardware: Hardware, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from played_hardware import Stream
-
     def start(stream: Stream) -> None:
         hardware.streams.append(stream)
         small = stream.options["frames_per_buffer"] < 320
