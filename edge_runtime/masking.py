@@ -4,12 +4,38 @@ from __future__ import annotations
 
 import re
 
-_IN_ADDRESS = re.compile(r"\b(\w+://|(?:mqtt|rtsp|http)s?:)[^'\"\n]*@")
-"""Up to the last `@` of a quoted text or a line: a password may hold anything."""
-_GIVEN = re.compile(r"(?i)\b((?:user-pw|password|passwd|pwd|pass|token|key)\s*=\s*)[^\s&!'\"]+")
+_SCHEME = r"\b(?:\w+://|(?:mqtt|rtsp|http)s?:)"
+_IN_QUOTES = (
+    r"(?<={quote}){scheme}"
+    r"(?P<secret>(?:\\.|[^{quote}\\\n]|{quote}(?=[^\s,;.:)\]}}]|\S*@))*)@"
+)
+_ADDRESSES = (
+    rf"(?<!['\"]){_SCHEME}(?P<secret>.*)@",
+    *(_IN_QUOTES.format(quote=quote, scheme=_SCHEME) for quote in "'\""),
+)
+"""Up to the last `@` of a line, or of a text in quotes, for a password may hold anything: also a
+quote, if more follows at once."""
+_KEY = r"[\w-]*(?:pass(?:word|wd|phrase)?|pas|pwd|psw|pw|token|key|auth|secret)\s*=\s*"
+_VALUE = (
+    r"(?P<quote>\\?['\"])?(?P<secret>(?(quote)"
+    r"(?:(?!(?P=quote))(?:\\.|[^\\\n]))*|"
+    r"(?:\\.|[^\s'\"\\{end}]|['\"](?![\s,;.:)\]}}]|$))+))"
+)
+_GIVEN = (
+    rf"(?<![\w?&-]){_KEY}{_VALUE.format(end='')}",
+    rf"(?<=[?&]){_KEY}{_VALUE.format(end='&')}",
+)
+"""To an element of a pipeline, with or without quotes; and in an address, up to the next `&`."""
+_SECRETS = tuple(re.compile(pattern, re.IGNORECASE) for pattern in (*_ADDRESSES, *_GIVEN))
 
 
 def masked(text: str) -> str:
     """`rtsp://me:word@host` -> `rtsp://***@host`, `?password=word` -> `?password=***`; and what a
-    GStreamer pipeline is given as `user-pw=word`."""
-    return _GIVEN.sub(r"\1***", _IN_ADDRESS.sub(r"\1***@", text))
+    GStreamer pipeline is given as `user-pw=word` or `user-pw="word"`."""
+    found = [one.span("secret") for kind in _SECRETS for one in kind.finditer(text)]
+    shown, done = "", 0
+    for begin, end in sorted(found):
+        if begin >= done:
+            shown += text[done:begin] + "***"
+        done = max(done, end)
+    return shown + text[done:]

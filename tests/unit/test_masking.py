@@ -20,6 +20,23 @@ PIPELINE = "rtspsrc location=rtsp://h/live user-id=bob user-pw=s3cret ! appsink"
         "http://10.0.0.7/video?Token = s3cret",
         PIPELINE,
         "'mqtts://me:s3cret@b.lan' does not answer",
+        'rtspsrc location=rtsp://h/live user-id=admin user-pw="s3cret!x" ! appsink',
+        "rtspsrc location=rtsp://h/live user-pw='a s3cret' ! appsink",
+        r'rtspsrc location=rtsp://h/live user-pw="a\"s3cret" ! appsink',
+        r"rtspsrc location=rtsp://h/live user-pw=a\ s3cret ! appsink",
+        "rtspsrc location=rtsp://h/live user-pw=a!s3cret ! appsink",
+        "rtspsrc location=rtsp://h/live user-pw=a@s3cret ! appsink",
+        "pipeline: " + repr('rtspsrc user-pw="it\'s s3cret" ! appsink'),
+        'rtspsrc location=rtsp://h user-pw="s3cret that is never closed',
+        "srtsrc uri=srt://h passphrase=s3cret ! appsink",
+        "rtsp://admin:it's3cret@10.0.0.7/live",
+        "rtsp://admin:it's s3cret@10.0.0.7/live",
+        "'rtsp://admin:it's3cret@10.0.0.7/live' does not open",
+        repr("rtsp://admin:\"it's3cret@10.0.0.7/live"),
+        "http://10.0.0.7/live?psw=it's3cret&fps=5",
+        "http://10.0.0.7/cgi?loginuse=bob&loginpas=s3cret",
+        "http://10.0.0.7/video?auth=s3cret",
+        "given: mqtt_password=s3cret",
     ],
 )
 def test_a_password_is_not_shown_and_the_rest_is(text: str) -> None:
@@ -27,7 +44,23 @@ def test_a_password_is_not_shown_and_the_rest_is(text: str) -> None:
     assert masked(text).partition(":")[0] == text.partition(":")[0]
 
 
-@pytest.mark.parametrize("text", ["rtsp://10.0.0.7:554/live", "BRIO_8A2B", "/dev/video0", "a@b"])
+def test_what_stands_around_it_is_shown() -> None:
+    assert masked("http://h/?psw=it's&fps=5") == "http://h/?psw=***&fps=5"
+    assert masked('user-id=bob user-pw="a b" ! x') == 'user-id=bob user-pw="***" ! x'
+    assert masked("'rtsp://b:it's@h/live' failed: a@b") == "'rtsp://***@h/live' failed: a@b"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "rtsp://10.0.0.7:554/live",
+        "'rtsp://10.0.0.7/live' does not open: ask admin@h",
+        "x264enc key-int-max=30 ! appsink",
+        "BRIO_8A2B",
+        "/dev/video0",
+        "a@b",
+    ],
+)
 def test_what_has_none_stays(text: str) -> None:
     assert masked(text) == text
 
