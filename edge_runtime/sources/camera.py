@@ -72,8 +72,8 @@ class CameraSource:
         self._on = True
         """Guarded by `_changed`."""
         self._thread: threading.Thread | None = None
-        self._told = False
-        """Something that it raised was logged as a warning."""
+        self._told: set[type[Exception]] = set()
+        """What it raised and was logged as a warning."""
         self.frames = 0
         """Pictures kept, not all that were fetched."""
         self.reopened = 0
@@ -253,12 +253,11 @@ class CameraSource:
         not open."""
         try:
             self._target = find_camera(self._device)
-        except SourceError as error:
+            capture = self._open()
+        except MissingDeviceError as error:
             log.debug("%s", error)
             return None
-        try:
-            capture = self._open()
-        except Exception as error:
+        except Exception as error:  # udev's names may vanish while they are read
             self._tell(error)
             return None
         return capture if capture.isOpened() else None
@@ -274,12 +273,12 @@ class CameraSource:
 
     def _tell(self, error: Exception) -> None:
         log.log(
-            logging.DEBUG if self._told else logging.WARNING,
+            logging.DEBUG if type(error) in self._told else logging.WARNING,
             "camera %s: %s",
             shown(self._device),
             error,
         )
-        self._told = True
+        self._told.add(type(error))
 
     def _read_while_it_gives(self, capture: Capture) -> None:
         """Until it gives no more, or nothing new."""

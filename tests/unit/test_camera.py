@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 import time
@@ -12,7 +13,7 @@ import cv2
 import numpy as np
 import pytest
 
-from edge_runtime.errors import SourceError
+from edge_runtime.errors import MissingDeviceError, SourceError
 from edge_runtime.health import CameraState
 from edge_runtime.micro_turn import FrameReading
 from edge_runtime.sources import camera as camera_module
@@ -135,6 +136,39 @@ def test_a_camera_that_is_gone_is_looked_for_and_comes_back(
         assert source.latest(time.monotonic_ns()) is not None
         unplugged.rename(video)
         wait_for(source, seen + 1)
+
+
+@pytest.mark.parametrize(
+    ("error", "level"),
+    [
+        (FileNotFoundError("/dev/v4l/by-id"), "WARNING"),
+        (SourceError("it fits several cameras"), "WARNING"),
+        (MissingDeviceError("there is no camera"), "DEBUG"),
+    ],
+)
+def test_looking_for_a_camera_goes_on_whatever_is_found(
+    video: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    error: Exception,
+    level: str,
+) -> None:
+    monkeypatch.setattr(camera_module, "FIRST_BACKOFF_S", 0.001)
+    caplog.set_level(logging.DEBUG, camera_module.__name__)
+    find, looked = camera_module.find_camera, threading.Event()
+
+    def look(device: str | int) -> str | int:
+        looked.set()
+        raise error
+
+    with CameraSource(str(video)) as source:
+        source._tell(cv2.error("another failure, told before"))
+        monkeypatch.setattr(camera_module, "find_camera", look)
+        assert looked.wait(30)
+        monkeypatch.setattr(camera_module, "find_camera", find)
+        wait_for(source, source.frames + 25)
+    told = [one.levelname for one in caplog.records if str(error) in one.getMessage()]
+    assert told[0] == level and set(told[1:]) <= {"DEBUG"}
 
 
 def test_leaving_ends_the_thread_at_once_even_while_it_backs_off(
