@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from types import TracebackType
 from typing import Any
 
@@ -213,14 +215,37 @@ def audio_devices() -> list[AudioDevice]:
         return portaudio.devices()
 
 
+@dataclass(frozen=True)
+class _CStderr:
+    """The C library's `stderr`: the variable, what it is, and the same with nothing behind it."""
+
+    variable: ctypes.c_void_p
+    shown: int
+    nothing: int
+
+
+@lru_cache(maxsize=1)
+def _c_stderr() -> _CStderr | None:
+    """None where it cannot be set; the manual of the GNU C Library allows it."""
+    library = ctypes.CDLL(None)
+    if not hasattr(library, "gnu_get_libc_version"):
+        return None
+    library.fopen.restype = ctypes.c_void_p
+    nothing = library.fopen(os.devnull.encode(), b"we")
+    variable = ctypes.c_void_p.in_dll(library, "stderr")
+    return _CStderr(variable, variable.value, nothing) if nothing and variable.value else None
+
+
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """JACK and PortAudio write lines to file 2 for every device that they look for in vain."""
-    kept, nothing = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    """JACK and PortAudio write lines to `stderr` for every device that they look for in vain. File
+    2 stays as it is: the log goes there meanwhile, and what other programs say that are started."""
+    stderr = _c_stderr()
+    if stderr is None:
+        yield
+        return
+    stderr.variable.value = stderr.nothing
     try:
-        os.dup2(nothing, 2)
         yield
     finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nothing)
+        stderr.variable.value = stderr.shown
