@@ -42,6 +42,8 @@ _SHORT = reprlib.Repr()
 memory."""
 _SHORT.maxlevel, _SHORT.maxstring, _SHORT.maxother = 2, 120, 120
 _NAME_AT_HOME = r"[A-Za-z0-9_-]{1,64}"
+MICROPHONE, TOPICS = "microphone", "ros"
+"""As sources: a microphone of this machine; ROS topics, in the ROS node."""
 FOLDER = "folder"
 """Of the configuration file, in the context of a validation."""
 _ROS_NAME = r"^/?[A-Za-z_][A-Za-z0-9_]*(/[A-Za-z_][A-Za-z0-9_]*)*$"
@@ -111,7 +113,7 @@ class Device(_Section):
 
 class Audio(_Section):
     source: str = Field(
-        "microphone", description="`microphone`, a sound file, or in the ROS node `ros`."
+        MICROPHONE, description="`microphone`, a sound file, or in the ROS node `ros`."
     )
     input_device: str | None = Field(
         None, description="Part of the microphone's name, its serial number or USB path."

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from edge_runtime.config import Config
+from edge_runtime.config import MICROPHONE, TOPICS, Audio, Config
 from edge_runtime.masking import masked
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
+ON_TOPICS = (
+    "what it says, in words and sound, what it hears, in words, its questions and the answers, its "
+    "state and its actions"
+)
 
 
 @dataclass(frozen=True)
@@ -29,20 +33,34 @@ def privacy(config: Config) -> tuple[Answer, ...]:
 
 
 def _taken_in(config: Config) -> tuple[str, ...]:
-    ear, eye = config.audio, config.video.source
-    live = ear.source == "microphone"
-    where = f"the microphone {ear.input_device!r}" if ear.input_device else "the default microphone"
-    lines = [
-        f"Sound from {where}, all the time." if live else f"Sound from the file {ear.source}.",
-        "No picture." if eye is None else f"Pictures from {masked(str(eye))}, all the time.",
-    ]
-    if live or eye is not None:
+    ear, eye = config.audio.source, config.video.source
+    lines = [_heard(config.audio)]
+    if eye is None:
+        lines.append("No picture.")
+    else:
+        where = "ROS topics" if eye == TOPICS else masked(str(eye))
+        lines.append(f"Pictures from {where}, all the time.")
+    if TOPICS in (ear, eye):
+        lines.append(
+            "What comes from topics is switched off where it is published, not here. Parameters of "
+            "the ROS node stand above this file."
+        )
+    elif ear == MICROPHONE or eye is not None:
         lines.append(
             "Microphone and camera can be switched off, from the smart home or by a program: then "
             "they are closed, and status, health and smart home say so. As a service it keeps "
             "that, and mute, over a restart."
         )
     return tuple(lines)
+
+
+def _heard(audio: Audio) -> str:
+    if audio.source == TOPICS:
+        return "Sound from ROS topics, all the time."
+    if audio.source != MICROPHONE:
+        return f"Sound from the file {audio.source}."
+    named = f"microphone {audio.input_device!r}" if audio.input_device else "default microphone"
+    return f"Sound from the {named}, all the time."
 
 
 def _kept(config: Config) -> tuple[str, ...]:
@@ -102,13 +120,29 @@ def _handed_on(config: Config) -> tuple[str, ...]:
         told = ", ".join(["its state, its actions, the direction of sound, its health", *words])
         lines.append(f"To Home Assistant over the same broker: {told}.")
     if config.ros.dds:
+        domain = "of ROS_DOMAIN_ID" if config.ros.domain is None else config.ros.domain
         lines.append(
             "To every program on the network that takes part in DDS (domain "
-            f"{'of ROS_DOMAIN_ID' if config.ros.domain is None else config.ros.domain}): what it "
-            "says, in words and sound, what it hears, in words, its state and its actions; NOT "
-            "encrypted."
+            f"{domain}): {ON_TOPICS}; NOT encrypted."
         )
-    return tuple(lines) or ("Nothing.",)
+    return _with_ros(
+        config,
+        lines,
+        "Nothing.",
+        "to every program on the network that takes part in ROS (domain of ROS_DOMAIN_ID): "
+        f"{ON_TOPICS}; NOT encrypted, unless ROS itself is set up for it (SROS 2).",
+    )
+
+
+def _with_ros(config: Config, lines: list[str], none: str, told: str) -> tuple[str, ...]:
+    """`lines`, `none` where there are none, and what the ROS node adds to them; with a condition
+    where only its parameters could tell that this file is for it."""
+    if TOPICS in (config.audio.source, config.video.source):
+        return (*lines, told[0].upper() + told[1:])
+    certain = lines or [none]
+    if any(act.ros_topic is not None for act in config.actions.values()):
+        return (*certain, f"Started as a ROS node: {told}")
+    return tuple(certain)
 
 
 def _open_to(config: Config) -> tuple[str, ...]:
@@ -133,4 +167,16 @@ def _open_to(config: Config) -> tuple[str, ...]:
             f"edge/{config.device.name}/home can make it speak, silence it, and switch microphone "
             "and camera: the broker's access list decides who."
         )
-    return tuple(lines) or ("Nobody but the people around it; it listens on no port.",)
+    if config.ros.dds:
+        lines.append(
+            "Every program on the network that takes part in DDS can acknowledge its actions, and "
+            "do no more."
+        )
+    return _with_ros(
+        config,
+        lines,
+        "Nobody but the people around it; it listens on no port.",
+        "every program on the network that takes part in ROS can make it speak, silence and stop "
+        "it, take back its questions, change its mode and its parameters, and deactivate it; what "
+        "comes from topics, any of them may have published.",
+    )

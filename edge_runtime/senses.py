@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from edge_runtime.config import MICROPHONE as MICROPHONE
+from edge_runtime.config import TOPICS as TOPICS
 from edge_runtime.config import Audio, Config
 from edge_runtime.errors import ConfigError, SourceError
 from edge_runtime.health import CameraState
@@ -34,9 +36,6 @@ from edge_runtime.sources.ros_topics import StampClock, TopicCamera, TopicMicrop
 from edge_runtime.sources.sound_plan import Wanted
 
 log = logging.getLogger(__name__)
-MICROPHONE = "microphone"
-TOPICS = "ros"
-"""As a source: ROS topics, fed by the ROS node."""
 OF_DEVICES = (
     "input_device",
     "output_device",

@@ -77,6 +77,30 @@ def test_topics_without_ros_are_open_to_the_network() -> None:
     assert said(ros={"domain": 7})[asked] == "Nothing."
     shown = said(ros={"dds": True, "domain": 7})[asked]
     assert "domain 7" in shown and "what it hears, in words" in shown and "NOT encrypted" in shown
+    assert "its questions" in shown and "ROS)" not in shown
+    who = said(ros={"dds": True})["Who can look at it or command it"]
+    assert "acknowledge its actions, and do no more" in who and "Nobody" not in who
+
+
+def test_the_ros_node_is_open_to_whoever_takes_part_in_ros() -> None:
+    answers = said(audio={"source": "ros"}, video={"source": "ros"})
+    taken = answers["What it takes in"]
+    assert "Sound from ROS topics" in taken and "Pictures from ROS topics" in taken
+    assert "can be switched off" not in taken and "Parameters of the ROS node" in taken
+    leaves = answers["What leaves this device"]
+    for part in ("takes part in ROS", "ROS_DOMAIN_ID", "hears, in words", "NOT encrypted"):
+        assert part in leaves
+    who = answers["Who can look at it or command it"]
+    assert "make it speak, silence and stop it" in who and "Nobody" not in who
+    assert "Nothing" not in leaves
+
+
+def test_a_file_that_may_be_a_ros_node_s_says_so() -> None:
+    answers = said(actions={"wave": {"ros_topic": "arm"}})
+    leaves = answers["What leaves this device"]
+    assert leaves.startswith("Nothing. Started as a ROS node: to every program")
+    who = answers["Who can look at it or command it"]
+    assert "no port. Started as a ROS node: every program" in who
 
 
 def test_recordings_are_named_with_their_limits() -> None:
