@@ -32,6 +32,8 @@ FORGET_TURNS = 30
 """Without a symbol for so long, what was heard before is no longer part of the question."""
 MAX_SAID = 40
 """Turns of the conversation that are remembered."""
+CONVERSATION_TURNS = 3_600_000 // TURN_MS
+"""An hour. What was said before is no part of the conversation any more."""
 
 
 class Conversation:
@@ -63,11 +65,11 @@ class Conversation:
         return None
 
     def until(self, index: int) -> tuple[Said, ...]:
-        """Oldest first, with ages at micro-turn `index`."""
+        """Of the last hour, oldest first, with ages at micro-turn `index`."""
         return tuple(
             Said(e.speaker, e.text, (index - e.index) * TURN_MS / 1000, e.interrupted)
             for e in self._said
-            if e.text
+            if e.text and index - e.index <= CONVERSATION_TURNS
         )
 
 

@@ -284,11 +284,16 @@ class MqttBackground:
             raise BackgroundError("there is no connection")
 
     def _packed(self, request: Request) -> bytes:
-        """As it goes out; on the disk by then, if it is to be kept."""
-        payload = pack(self._wire_id(request), request, self._abilities, self._time())
-        if self._kept is not None and request.keep and not self._kept.write(request.id, payload):
-            with self._lock:
-                self._kept.forget(request.id)
+        """As it goes out; on the disk by then, if it is to be kept. What cannot be is forgotten:
+        nobody is told that it is kept."""
+        kept, written = self._kept if request.keep else None, False
+        try:
+            payload = pack(self._wire_id(request), request, self._abilities, self._time())
+            written = kept is not None and kept.write(request.id, payload)
+        finally:
+            if kept is not None and not written:
+                with self._lock:
+                    kept.forget(request.id)
         return payload
 
     def _promise(self, request_id: str) -> None:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from asker import Asker, asking, working
+from asker import SOUND, Asker, asking, working
 from broker import PATIENCE_S, Broker, needs_mosquitto, wait_until
 from broker import Device as House
 from echo_worker import HOLD, Echo
@@ -23,7 +23,7 @@ from edge_runtime.background.worker import Worker
 from edge_runtime.delegation.broker import BrokerSettings
 from edge_runtime.delegation.outbox import Outbox, Row
 from edge_runtime.delegation.remote import MAX_UNSENT
-from edge_runtime.micro_turn import EventKind
+from edge_runtime.micro_turn import EventKind, Request, Said
 from edge_runtime.pacing import MonotonicClock, VirtualClock
 
 pytestmark = needs_mosquitto
@@ -370,6 +370,20 @@ def test_a_full_disk_is_no_reason_to_stay_silent(broker: Broker, path: Path) -> 
             wait_until(lambda: device.remote.available)
             device.ask("kept-2", "remind me", keep=True)
             device.await_kind("kept-2", RESULT)
+
+
+@pytest.mark.parametrize("online", [False, True])
+def test_what_cannot_be_packed_is_not_promised(broker: Broker, path: Path, online: bool) -> None:
+    said = (Said("person", "good night", 31 * 24 * HOUR_S),)
+    if online:
+        broker.start()
+    with working(broker), keeping(broker, path) as device:
+        wait_until(lambda: device.remote.available is online)
+        request = Request("kept-1", SOUND, "remind me", conversation=said, keep=True)
+        device.background.submit(request)
+        device.await_kind("kept-1", EventKind.FAILED)
+        assert device.kinds("kept-1") == ["failed"]
+    assert rows(path) == []
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from edge_runtime.delegation.context import (
     HALF_TURNS,
     LEAD_TURNS,
     MAX_TURNS,
+    Conversation,
     Heard,
 )
 from edge_runtime.micro_turn import (
@@ -258,3 +259,12 @@ def test_before_anything_was_heard_there_is_silence() -> None:
     audio = Heard().audio()
     assert audio.size == TURN_SAMPLES
     assert not audio.any()
+
+
+def test_what_was_said_more_than_an_hour_ago_is_no_part_of_the_conversation() -> None:
+    conversation, hour = Conversation(), 3600 * 5
+    conversation.person("good night", 0)
+    conversation.person("good morning", 10)
+    assert [one.age_s for one in conversation.until(hour)] == [3600.0, 3598.0]
+    assert [one.text for one in conversation.until(hour + 1)] == ["good morning"]
+    assert conversation.until(31 * 24 * hour) == ()
