@@ -252,12 +252,14 @@ class MqttConnection:
         return client
 
     def _supervise(self) -> None:
+        first = True
         while not self._closing.is_set():
             self._lost.clear()
             self._set_state(ConnectionState.CONNECTING)
             try:
-                if self.connects:
+                if not first:
                     self._renew()
+                first = False
                 self._connect()
             except (OSError, ValueError, ConfigError) as error:
                 self._told_failure(str(error))
@@ -273,7 +275,7 @@ class MqttConnection:
             self._failures += 1
 
     def _renew(self) -> None:
-        """A client for every connection: paho would send what the last one owes as if it were
+        """A client for every attempt: paho would send what the last one owes as if it were
         new, behind what is said at the beginning of this one. Reads passwords and certificates,
         which may be others by now."""
         with self._changing:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from edge_runtime.background.worker import Worker
 from edge_runtime.config import ActionConfig, Config, DelegationConfig
 from edge_runtime.config import Device as DeviceConfig
 from edge_runtime.delegation.broker import BrokerSettings
+from edge_runtime.delegation.mqtt import MqttConnection
 from edge_runtime.delegation.packing import Abilities
 from edge_runtime.delegation.remote import MqttBackground
 from edge_runtime.doctor import link
@@ -267,6 +269,23 @@ def test_who_is_not_known_does_not_get_in(
         assert device.await_kind("request-1", EventKind.RESULT).text == "from the device itself"
     assert "guessed" not in caplog.text
     assert worker.asked == []
+
+
+def test_a_password_and_a_certificate_that_are_put_right_are_read_again(
+    broker: SecuredBroker, tmp_path: Path
+) -> None:
+    right = broker.settings("kiosk")
+    assert right.password_file is not None and right.ca_file is not None
+    password, authority = tmp_path / "password", tmp_path / "ca.crt"
+    password.write_text("guessed")
+    shutil.copy(right.ca_file.with_name(f"{WORKER}.crt"), authority)
+    settings = replace(right, password_file=password, ca_file=authority)
+    with MqttConnection(settings, "kiosk") as connection:
+        wait_until(lambda: "CERTIFICATE_VERIFY_FAILED" in connection.failure)
+        shutil.copy(right.ca_file, authority)
+        wait_until(lambda: "Not authorized" in connection.failure)
+        shutil.copy(right.password_file, password)
+        wait_until(lambda: connection.connected)
 
 
 def test_a_broker_that_no_one_vouches_for_gets_no_question(
