@@ -32,7 +32,10 @@ BACKOFF_FIRST_S, BACKOFF_MAX_S = 0.5, 30.0
 LASTING_S = 10.0
 """A connection that holds for so long ends a series of failures."""
 SHORT_LIVED = 3
-"""Connections in a row that do not: somebody else may have our name."""
+"""Connections in a row that do not: somebody else may have our name, or the broker hands us
+something each time that paho cannot read."""
+ALIVE_S = 1.0
+"""How often we look whether paho's thread still is."""
 LARGEST_PACKET = 4 * 1024 * 1024
 """Told to the broker, which then drops what is larger instead of sending it."""
 NOBODY_LISTENS = 0x10
@@ -125,6 +128,8 @@ class MqttConnection:
         """Patterns that the broker has not agreed to yet, by packet."""
         self._refused: set[str] = set()
         self._client: Any = None
+        self._network: threading.Thread | None = None
+        """paho's, once the broker has let us in."""
         self._changing = threading.RLock()
         """Held while the client is another one, and while something is handed to it."""
         self._thread: threading.Thread | None = None
@@ -265,7 +270,7 @@ class MqttConnection:
                 self._told_failure(str(error))
             else:
                 self._client.loop_start()
-                self._lost.wait()
+                self._await_end()
                 self._client.loop_stop()
                 self._settle()
             if self._closing.is_set():
@@ -274,12 +279,23 @@ class MqttConnection:
             self._closing.wait(backoff_s(self._failures))
             self._failures += 1
 
+    def _await_end(self) -> None:
+        """Of the connection, or of the thread that would tell it: what paho cannot read may end
+        that."""
+        while not self._lost.wait(ALIVE_S):
+            network = self._network
+            if network is None or network.is_alive() or self._lost.is_set():
+                continue
+            if self.connected:
+                self._give_up("the network thread has ended")
+            return
+
     def _renew(self) -> None:
         """A client for every attempt: paho would send what the last one owes as if it were
         new, behind what is said at the beginning of this one. Reads passwords and certificates,
         which may be others by now."""
         with self._changing:
-            self._client = self._make_client()
+            self._client, self._network = self._make_client(), None
             self._settle()
             self._asked = {}
 
@@ -297,8 +313,10 @@ class MqttConnection:
         properties.SessionExpiryInterval = self._settings.session_expiry_s
         properties.MaximumPacketSize = LARGEST_PACKET
         host, port, _ = self._address
+        # What ends each connection may wait in the session for the next one.
+        clean = self._short_lived >= SHORT_LIVED
         self._client.connect(
-            host, port, self._settings.keepalive_s, clean_start=False, properties=properties
+            host, port, self._settings.keepalive_s, clean_start=clean, properties=properties
         )
 
     def _told_failure(self, reason: str) -> None:
@@ -348,7 +366,7 @@ class MqttConnection:
             log.warning("connected to the broker again")
         self._told_of_failure = False
         self._failures = min(self._failures, SHORT_LIVED)
-        self._connected_s = time.monotonic()
+        self._connected_s, self._network = time.monotonic(), threading.current_thread()
         self.connects += 1
         self._liveness.restart()
         for pattern in list(self._subscriptions):

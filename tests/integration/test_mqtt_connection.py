@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import json
 import signal
+import socket
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from broker import Broker, Device, needs_mosquitto, running_broker, wait_until
+from broker import PATIENCE_S, Broker, Device, needs_mosquitto, running_broker, wait_until
 
 from edge_runtime.delegation.broker import BrokerSettings
-from edge_runtime.delegation.mqtt import MqttConnection, Outgoing
+from edge_runtime.delegation.mqtt import SHORT_LIVED, MqttConnection, Outgoing
 
 pytestmark = needs_mosquitto
 PLUGIN = Path("/usr/lib/x86_64-linux-gnu/mosquitto_dynamic_security.so")
+UNREADABLE = "\ufeff"
+"""A topic that Mosquitto hands on and paho refuses."""
 NOBODY_MAY_READ = {
     "defaultACLAccess": {
         "publishClientSend": True,
@@ -93,6 +96,37 @@ def test_two_with_one_name_are_told_so(broker: Broker, caplog: pytest.LogCapture
     with first, second:
         wait_until(lambda: "Does somebody else use the name 'twin' there?" in caplog.text)
     assert caplog.text.count("connection lost") <= 2 * 4, "and it is not told each time"
+
+
+def test_a_message_that_cannot_be_read_keeps_nobody_off_the_broker(broker: Broker) -> None:
+    heard: list[bytes] = []
+    connection = MqttConnection(BrokerSettings(broker.url), "kiosk")
+    connection.subscribe("edge/kiosk/replies", lambda arrival: heard.append(arrival.payload))
+    with Device(broker, "rogue") as rogue, connection:
+        wait_until(lambda: connection.connected)
+        rogue.send("edge/kiosk/replies", b"poisoned", response_topic=UNREADABLE)
+        wait_until(lambda: connection.connects == 1 + SHORT_LIVED and connection.connected)
+        rogue.send("edge/kiosk/replies", b"tea")
+        wait_until(lambda: heard == [b"tea"])
+    assert connection.connects == 1 + SHORT_LIVED
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_network_thread_that_ends_is_noticed() -> None:
+    """Of a broker that lets a topic pass that is no text, which Mosquitto does not."""
+    admitted = bytes([0x20, 3, 0, 0, 0])
+    no_text = bytes([0x30, 4, 0, 1, 0xFF, 0])
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        settings = BrokerSettings(f"mqtt://127.0.0.1:{listener.getsockname()[1]}")
+        with MqttConnection(settings, "kiosk") as connection:
+            first, _ = listener.accept()
+            with first:
+                first.sendall(admitted + no_text)
+                listener.settimeout(PATIENCE_S)
+                second, _ = listener.accept()
+            with second:
+                second.sendall(admitted)
+                wait_until(lambda: connection.connects == 2 and connection.connected)
 
 
 @pytest.mark.skipif(not PLUGIN.exists(), reason="Mosquitto's dynamic security is not installed")
