@@ -35,7 +35,11 @@ QUESTION = (
 )
 _TOKEN = re.compile(rf"{NUMBER}|\*\*|[-+*/%√()]")
 _MAX_EXPONENT = 64
+_MAX_BITS = 4096
+"""Of a power, above and below the line: powers of powers could take hours."""
 _MAX_BRACKETS = 20
+_BEYOND = "That power is beyond what I can work out here."
+_TOO_LARGE = "The answer is too large a number for me to say."
 
 
 class _NoAnswer(Exception):
@@ -146,7 +150,9 @@ class _Parser:
         self._next()
         exponent = self._signed()
         if exponent.denominator != 1 or abs(exponent) > _MAX_EXPONENT:
-            raise _NoAnswer("That power is beyond what I can work out here.")
+            raise _NoAnswer(_BEYOND)
+        if _bits(base) * abs(exponent) > _MAX_BITS:
+            raise _NoAnswer(_BEYOND)
         if base == 0 and exponent < 0:
             raise _NoAnswer("Nothing can be divided by zero, so that has no answer.")
         return _bounded(Fraction(base**exponent.numerator))
@@ -168,12 +174,18 @@ class _Parser:
 def _square_root(value: Fraction) -> Fraction:
     if value < 0:
         raise _NoAnswer("A negative number has no real square root.")
+    if value > LARGEST**2:
+        raise _NoAnswer(_TOO_LARGE)
     above, below = math.isqrt(value.numerator), math.isqrt(value.denominator)
     exact = Fraction(above, below)
     return exact if exact * exact == value else Fraction(math.sqrt(value))
 
 
+def _bits(value: Fraction) -> int:
+    return max(value.numerator.bit_length(), value.denominator.bit_length())
+
+
 def _bounded(value: Fraction) -> Fraction:
     if abs(value) > LARGEST:
-        raise _NoAnswer("The answer is too large a number for me to say.")
+        raise _NoAnswer(_TOO_LARGE)
     return value

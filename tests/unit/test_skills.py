@@ -192,6 +192,10 @@ def test_early_years_are_said_as_years() -> None:
         ("the square root of two", "The square root of two is about one point four one."),
         ("the square root of minus four", "A negative number has no real square root."),
         ("two to the power of a hundred", "That power is beyond what I can work out here."),
+        (
+            f"the square root of ({' * '.join(21 * ['999999999999999'])})",
+            "The answer is too large a number for me to say.",
+        ),
         ("a thousand times a thousand", "One thousand times one thousand is one million."),
         ("ten to the power of fifteen", "Ten to the power of fifteen is one quadrillion."),
         ("ten to the power of sixteen", "The answer is too large a number for me to say."),
@@ -374,6 +378,12 @@ def test_very_long_texts_get_a_short_answer(text: str) -> None:
     assert skill == UNKNOWN
     assert 0 < len(said) < 400
     assert not MARKUP.search(said)
+
+
+@pytest.mark.parametrize("levels", [2, 6, 19])
+def test_powers_of_powers_take_no_time(levels: int) -> None:
+    question = "(" * levels + "0.1" + "**64)" * levels
+    assert ask(question) == ("sum", "That power is beyond what I can work out here.")
 
 
 VOCABULARY = (
