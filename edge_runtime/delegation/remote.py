@@ -331,7 +331,8 @@ class MqttBackground:
             out.accept_by_ns = None
             if reply.unknown and self._kept is not None:
                 self._kept.unknown_to(out.state.id, reply.worker)
-            if reply.kind is wire.ReplyKind.FAILED and reply.again:
+            refused = reply.kind is wire.ReplyKind.FAILED and reply.again
+            if refused and out.state.worker in ("", reply.worker):
                 self._lose(reply.id, out, reply.text)
             else:
                 events = out.state.receive(reply)

@@ -206,6 +206,26 @@ def test_what_was_done_already_is_asked_of_nobody_else(broker: Broker) -> None:
         assert "result" not in device.kinds("request-1"), "the device's skills were not asked"
 
 
+def test_a_late_refusal_does_not_end_what_another_worker_answers(broker: Broker) -> None:
+    with asking(broker) as device, Device(broker, "rogue", patterns=("edge/+/requests",)) as rogue:
+        online = wire.encode(wire.WorkerStatus(state="online"))
+        for worker in ("a", "b"):
+            rogue.send(f"background/{worker}/status", online, retain=True)
+        wait_until(lambda: device.remote.workers == 2)
+        device.ask("request-1")
+        rogue.await_any(lambda: bool(rogue.messages))
+        for reply in (
+            {"worker": "b", "seq": 0, "kind": "accepted"},
+            {"worker": "b", "seq": 1, "kind": "partial", "text": "Put the kettle on"},
+            {"worker": "a", "seq": 0, "kind": "failed", "text": "busy", "again": True},
+            {"worker": "b", "seq": 2, "kind": "result", "text": "and wait."},
+        ):
+            content = {"id": rogue.messages[0].json["id"], **reply}
+            rogue.send("edge/kiosk/replies", json.dumps(content).encode())
+        assert device.await_kind("request-1", EventKind.RESULT).text == "and wait."
+        assert device.kinds("request-1") == ["progress", "partial", "result"]
+
+
 def test_a_broker_that_is_not_there_delays_nothing() -> None:
     settings = BrokerSettings("mqtt://127.0.0.1:9")
     with MqttBackground(settings, Abilities("kiosk"), MonotonicClock()) as remote:
