@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from edge_runtime.background import arithmetic, calendar, units
 from edge_runtime.background.agent_config import McpServer
 from edge_runtime.background.skills import MAX_CHARS, plain
-from edge_runtime.background.timers import Timers
+from edge_runtime.background.timers import ONLY_COUNTS_DOWN, Timers
 from edge_runtime.delegation.wire import Ability
 
 if TYPE_CHECKING:
@@ -47,6 +47,10 @@ TIMER_FOR = (
     "by itself: say nothing more.",
     "set a timer for ten minutes; remind me in two hours to call my mother; how much time is left; "
     "cancel the timer",
+)
+TIMER_COUNTS_DOWN = (
+    "It only counts down, for at most seven days. Work out how long it is from now until then, and "
+    "ask like this: remind me in fourteen hours and five minutes to call my mother"
 )
 
 
@@ -96,7 +100,10 @@ def _skill(name: str, now: Callable[[], datetime]) -> Callable[..., Awaitable[st
 
 def _timer(leave: Callable[[str], None]) -> Callable[..., Awaitable[str]]:
     async def ask(question: str) -> str:
-        if Timers(time.monotonic_ns).answer(plain(question[:MAX_CHARS])) is None:
+        said = Timers(time.monotonic_ns).answer(plain(question[:MAX_CHARS]))
+        if said == ONLY_COUNTS_DOWN:
+            return f"Not understood. {TIMER_COUNTS_DOWN}"
+        if said is None:
             return f"Not understood. Ask like this: {TIMER_FOR[1]}"
         leave(question[:MAX_CHARS])
         return "The device answers."

@@ -11,7 +11,7 @@ from datetime import datetime
 from edge_runtime.background import about, arithmetic, calendar, units
 from edge_runtime.background.commands import NONE, Commands
 from edge_runtime.background.numbers import digits
-from edge_runtime.background.timers import Timers
+from edge_runtime.background.timers import ONLY_COUNTS_DOWN, Timers
 
 UNKNOWN, RESUME, TIMER = "unknown", "resume", "timer"
 MAX_QUOTED_WORDS, MAX_QUOTED_CHARS = 14, 200
@@ -47,7 +47,8 @@ _QUESTION = re.compile(r"(?:what|who|where|when|why|how|which|will|is|are|do|doe
 class Answer:
     text: str
     skill: str
-    """`command`, `time`, `sum`, `units`, `timer`, `about`, `resume`, or `unknown`."""
+    """`command`, `time`, `sum`, `units`, `timer`, `about`, `resume`, or `unknown`: that it cannot
+    be done here, which is no answer to what waits for somebody who can."""
     action: str = ""
     """What the device is to do now."""
 
@@ -83,7 +84,7 @@ class Skills:
             for skill, ask in self._table():
                 said = with_brackets if skill == "sum" else whole
                 if reply := ask(re.sub(address, "", said)):
-                    return Answer(reply, skill)
+                    return Answer(reply, UNKNOWN if reply == ONLY_COUNTS_DOWN else skill)
         return None
 
     def reply(self, text: str, unsaid: str = "") -> Answer:

@@ -14,6 +14,8 @@ UNITS_S = {"second": 1, "minute": 60, "hour": 3600, "day": 86_400}
 SHORTEST_S = 0.1
 MAX_S = 7 * 86_400
 MAX_TIMERS = 16
+ONLY_COUNTS_DOWN = "I can only count down. Tell me how long, for example in ten minutes."
+"""Said of a time of day, or of a day."""
 
 _ONE = rf"(?:{NUMBER} and a half|{NUMBER}|an?|half an?)"
 _PART = rf"{_ONE} (?:{'|'.join(UNITS_S)})s?(?: and a half)?"
@@ -113,7 +115,7 @@ class Timers:
         if match := re.fullmatch(_LEFT, text):
             return self._left(match["time"])
         if re.fullmatch(_AT_A_TIME, text):
-            return "I can only count down. Tell me how long, for example in ten minutes."
+            return ONLY_COUNTS_DOWN
         return None
 
     def _set(self, duration_s: float, label: str | None) -> str:

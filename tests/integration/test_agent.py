@@ -112,6 +112,7 @@ def test_a_device_is_offered_its_own_actions_only() -> None:
         ("calculate", "(305 - 9) * 2", "That is five hundred and ninety-two."),
         ("calculate", "the meaning of life", "Not understood."),
         ("timer_or_reminder", "what time is it", "Not understood."),
+        ("timer_or_reminder", "remind me at five to call anna", "It only counts down"),
     ],
 )
 def test_sums_units_and_the_time_come_from_the_exact_skills(

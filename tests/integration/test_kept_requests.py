@@ -19,6 +19,7 @@ from talking_device import Written
 
 from edge_runtime.background.answerer import Ears, SkillsAnswerer
 from edge_runtime.background.local import LocalBackground
+from edge_runtime.background.timers import ONLY_COUNTS_DOWN
 from edge_runtime.background.worker import Worker
 from edge_runtime.delegation.broker import BrokerSettings
 from edge_runtime.delegation.outbox import Outbox, Row
@@ -322,7 +323,10 @@ def test_what_a_worker_does_not_know_is_kept_for_one_that_does(broker: Broker, p
                 assert device.await_kind("kept-1", RESULT).text == f"kiosk said {EMMA}"
 
 
-def test_what_a_worker_that_is_there_does_not_know_is_kept(broker: Broker, path: Path) -> None:
+@pytest.mark.parametrize("said", [EMMA, "remind me tomorrow to call emma"])
+def test_what_a_worker_that_is_there_does_not_know_is_kept(
+    broker: Broker, path: Path, said: str
+) -> None:
     broker.start()
     with (
         LocalBackground(Written(), MonotonicClock()) as here,
@@ -331,12 +335,12 @@ def test_what_a_worker_that_is_there_does_not_know_is_kept(broker: Broker, path:
     ):
         with unlearned(broker):
             wait_until(lambda: device.remote.available)
-            device.ask("kept-1", EMMA, keep=True)
+            device.ask("kept-1", said, keep=True)
             device.await_kind("kept-1", KEPT)
             assert "result" not in device.kinds("kept-1") and not_known(house) == 1
         wait_until(lambda: not device.remote.available)
         with working(broker, "skills"):  # the same name, and another head
-            assert device.await_kind("kept-1", RESULT).text == f"kiosk said {EMMA}"
+            assert device.await_kind("kept-1", RESULT).text == f"kiosk said {said}"
 
 
 def test_of_two_workers_the_one_that_knows_answers(broker: Broker, path: Path) -> None:
@@ -355,6 +359,8 @@ def test_what_need_not_be_kept_is_told_not_to_be_known(broker: Broker, path: Pat
         wait_until(lambda: device.remote.available)
         device.ask("request-1", EMMA)
         assert "I do not know" in device.await_kind("request-1", RESULT).text
+        device.ask("request-2", "remind me tomorrow to call emma")
+        assert device.await_kind("request-2", RESULT).text == ONLY_COUNTS_DOWN
 
 
 def test_a_full_disk_is_no_reason_to_stay_silent(broker: Broker, path: Path) -> None:

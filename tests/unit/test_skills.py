@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from edge_runtime.background import numbers
 from edge_runtime.background.calendar import spoken_date, spoken_time
 from edge_runtime.background.skills import MAX_QUOTED_WORDS, UNKNOWN, Skills
-from edge_runtime.background.timers import Timers
+from edge_runtime.background.timers import ONLY_COUNTS_DOWN, Timers
 
 NOW = datetime(2026, 11, 24, 14, 45)
 TIME = "It is a quarter to three in the afternoon."
@@ -345,6 +345,11 @@ def test_what_it_does_not_know_it_says_so_with_what_it_understood(question: str)
 @pytest.mark.parametrize("text", ["", "   ", "...", "?!", "<>", "***", "\n\x00"])
 def test_without_words_it_says_that_it_could_not_make_them_out(text: str) -> None:
     assert ask(text) == (UNKNOWN, "I could not make out what you said.")
+
+
+@pytest.mark.parametrize("when", ["tomorrow", "at five", "on monday"])
+def test_a_reminder_for_a_time_of_day_is_not_known_here(when: str) -> None:
+    assert ask(f"remind me {when} to call anna") == (UNKNOWN, ONLY_COUNTS_DOWN)
 
 
 def test_a_long_question_is_quoted_only_in_part() -> None:
