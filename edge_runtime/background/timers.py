@@ -17,16 +17,18 @@ MAX_TIMERS = 16
 ONLY_COUNTS_DOWN = "I can only count down. Tell me how long, for example in ten minutes."
 """Said of a time of day, or of a day."""
 
-_ONE = rf"(?:{NUMBER} and a half|{NUMBER}|an?|half an?)"
+_QUARTERS = rf"(?:(?:a|{NUMBER}) )?quarters? of an?"
+_ONE = rf"(?:{NUMBER} and a half|{_QUARTERS}|{NUMBER}|an?|half an?)"
 _PART = rf"{_ONE} (?:{'|'.join(UNITS_S)})s?(?: and a half)?"
 DURATION = rf"{_PART}(?:(?: and)? {_PART})*"
 """Matches a duration in lower case with numbers as digits: `an hour and a half`."""
 
 _TIMER = r"(?:timer|countdown|alarm|reminder)"
 _SET = r"(?:set|start|make|create|give me|i need)(?: up)?(?: me)?"
+_FOR_WHAT = r"(?: for (?P<label>(?:the|my|our) .+))?"
 _SET_PHRASINGS = (
-    rf"(?:{_SET} )?(?:an?|the|another) {_TIMER} (?:for|of|in|to) (?P<time>{DURATION})",
-    rf"(?:{_SET} )?(?:an? |the )?(?P<time>{DURATION}) {_TIMER}",
+    rf"(?:{_SET} )?(?:an?|the|another) {_TIMER} (?:for|of|in|to) (?P<time>{DURATION}){_FOR_WHAT}",
+    rf"(?:{_SET} )?(?:an? |the )?(?P<time>{DURATION}) {_TIMER}{_FOR_WHAT}",
     rf"{_TIMER} (?:for|of|in) (?P<time>{DURATION})",
     rf"wake me(?: up)? in (?P<time>{DURATION})",
     rf"remind me in (?P<time>{DURATION})(?: (?:to|that|about) (?P<label>.+))?",
@@ -176,6 +178,8 @@ def parse_duration(text: str) -> float:
         value = Fraction(number.group()) if number else Fraction(1)
         if amount.startswith("half"):
             value = Fraction(1, 2)
+        if "quarter" in amount:
+            value /= 4
         if amount.endswith("half") or match["half"]:
             value += Fraction(1, 2)
         total += value * UNITS_S[match["unit"]]

@@ -40,6 +40,8 @@ class Kitchen:
         ("set a timer for an hour and a half", 5400),
         ("set a timer for one and a half hours", 5400),
         ("set a timer for two hours and thirty minutes", 9000),
+        ("set a timer for a quarter of an hour", 900),
+        ("set a timer for an hour and three quarters of an hour", 6300),
         ("set a timer for a minute and thirty seconds", 90),
         ("make a countdown of a hundred and five seconds", 105),
         ("set an alarm in two days", 172_800),
@@ -90,6 +92,8 @@ def test_durations_are_said_as_people_say_them(seconds: float, noun: str, adject
         ("2 minutes and a half", 150),
         ("1 hour 2 minutes and 3 seconds", 3723),
         ("0.25 hours", 900),
+        ("quarter of an hour", 900),
+        ("3 quarters of a minute", 45),
     ],
 )
 def test_durations_are_understood(text: str, seconds: float) -> None:
@@ -113,6 +117,8 @@ def test_a_plain_timer_says_which_one_it_was() -> None:
         ("remind me to put it in the oven in ten minutes", "put it in the oven"),
         ("remind me to check the second door in ten minutes", "check the second door"),
         ("remind me in ten minutes to take a second look", "take a second look"),
+        ("set a timer for ten minutes for the pasta", "the pasta"),
+        ("start a ten minute timer for my eggs", "your eggs"),
     ],
 )
 def test_an_errand_is_told_back_from_the_devices_side(said: str, errand: str) -> None:
