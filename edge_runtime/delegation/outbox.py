@@ -42,14 +42,22 @@ class Outbox:
     """For one thread at a time. `keep_for_s` is how long a request matters.
 
     `wall_s` is the time of day in seconds, which goes on while the device is off; where the clock
-    was set back meanwhile, a request counts as new.
+    was set back meanwhile, a request counts as new. `run_s` goes on whoever sets the clock: by it a
+    request of this run has its age.
     """
 
     def __init__(
-        self, path: Path, keep_for_s: float, wall_s: Callable[[], float] = time.time
+        self,
+        path: Path,
+        keep_for_s: float,
+        wall_s: Callable[[], float] = time.time,
+        run_s: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._path, self._keep_for_s, self._wall_s = path, keep_for_s, wall_s
+        self._path, self._keep_for_s = path, keep_for_s
+        self._wall_s, self._run_s = wall_s, run_s
         self._file: sqlite3.Connection | None = None
+        self._added_s: dict[str, float] = {}
+        """When each of this run was, by `run_s`."""
 
     def __enter__(self) -> Self:
         """Raises UnavailableError where the file can be neither read nor made."""
@@ -87,12 +95,17 @@ class Outbox:
             raise sqlite3.OperationalError(f"{MAX_KEPT} requests are waiting already")
         row = (id, self._wall_s(), transcript, message)
         file.execute("INSERT OR REPLACE INTO kept VALUES (?, ?, ?, ?, NULL)", row)
+        self._added_s[id] = self._run_s()
 
     def message(self, id: str) -> tuple[bytes, float] | None:
         """What `add` was given, and how many seconds ago; None if it has gone or is too old."""
         query = "SELECT message, asked_s FROM kept WHERE id = ?"
         found = self._opened().execute(query, (id,)).fetchone()
-        if found is None or (waited_s := self._wall_s() - found[1]) > self._keep_for_s:
+        if found is None:
+            return None
+        waited_s = self._waited_s(id, found[1])
+        if waited_s > self._keep_for_s:
+            log.warning("%s has waited for %.1f h and is dropped", id, waited_s / 3600)
             return None
         return bytes(found[0]), max(0.0, waited_s)
 
@@ -101,6 +114,7 @@ class Outbox:
 
     def remove(self, id: str) -> None:
         self._opened().execute("DELETE FROM kept WHERE id = ?", (id,))
+        self._added_s.pop(id, None)
 
     def rows(self) -> list[Row]:
         """Those that still matter, oldest first; the others are dropped."""
@@ -111,6 +125,10 @@ class Outbox:
             log.warning("%d kept requests have become too old and are dropped", dropped)
         query = "SELECT id, transcript, answer FROM kept ORDER BY asked_s, rowid"
         return [Row(*found) for found in file.execute(query)]
+
+    def _waited_s(self, id: str, asked_s: float) -> float:
+        added_s = self._added_s.get(id)
+        return self._wall_s() - asked_s if added_s is None else self._run_s() - added_s
 
     def _opened(self) -> sqlite3.Connection:
         assert self._file is not None, "enter it first"

@@ -224,7 +224,7 @@ class Network:
         """The device's side, as `app` puts it together."""
         self.lives += 1
         world = self.world
-        outbox = Outbox(self._outbox, KEEP_FOR_S, world.wall_s)
+        outbox = Outbox(self._outbox, KEEP_FOR_S, world.wall_s, lambda: world.clock.now_ns() / 1e9)
         # Half a second may pass while a busy machine does something else.
         self._remote = remote = MqttBackground(
             BrokerSettings(self.broker.url),

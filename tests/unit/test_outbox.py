@@ -29,7 +29,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 
 class Wall:
-    """The time of day, set by the test."""
+    """The time, of the day or of the run, set by the test."""
 
     s = 1_000_000.0
 
@@ -69,25 +69,37 @@ def test_what_is_removed_is_gone(tmp_path: Path) -> None:
         assert outbox.rows() == [] and outbox.message("a") is None
 
 
-def test_what_no_longer_matters_is_dropped(tmp_path: Path) -> None:
+def test_what_no_longer_matters_is_dropped(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     wall = Wall()
-    with Outbox(tmp_path / "outbox.db", HOUR_S, wall) as outbox:
+    with Outbox(tmp_path / "outbox.db", HOUR_S, wall, wall) as outbox:
         outbox.add("old", "", b"message")
         wall.s += 600
         outbox.add("new", "", b"message")
         assert outbox.message("old") == (b"message", 600.0)
         wall.s += HOUR_S - 300
         assert outbox.message("old") is None
+        assert "old has waited for 1.1 h and is dropped" in caplog.text
         assert [row.id for row in outbox.rows()] == ["new"]
 
 
 def test_a_clock_that_was_set_back_loses_nothing(tmp_path: Path) -> None:
     wall = Wall()
-    with Outbox(tmp_path / "outbox.db", HOUR_S, wall) as outbox:
+    with Outbox(tmp_path / "outbox.db", HOUR_S, wall, lambda: 0.0) as outbox:
         outbox.add("a", "", b"message")
         wall.s = 0.0
         assert outbox.message("a") == (b"message", 0.0)
         assert len(outbox.rows()) == 1
+
+
+def test_a_clock_that_is_put_right_makes_nothing_of_this_run_old(tmp_path: Path) -> None:
+    wall, run = Wall(), Wall()
+    with Outbox(tmp_path / "outbox.db", HOUR_S, wall, run) as outbox:
+        outbox.add("a", "", b"message")
+        wall.s += 300 * 24 * HOUR_S
+        run.s += 600
+        assert outbox.message("a") == (b"message", 600.0)
 
 
 def test_it_does_not_grow_without_end(tmp_path: Path) -> None:
