@@ -37,7 +37,7 @@ class _Entry:
 
 
 class Kept:
-    """Everything but `write` and what is given to `later` is called under the caller's lock.
+    """All but `write`, `message`, `drop_old` and what is given to `later` needs the caller's lock.
 
     `later` runs a call on the thread that owns the outbox, in order: a disk may take its time.
     """
@@ -123,6 +123,10 @@ class Kept:
     def message(self, id: str) -> tuple[bytes, float] | None:
         """On the outbox's thread: what `write` was given, and its age in seconds."""
         return self._outbox.message(id)
+
+    def drop_old(self) -> list[str]:
+        """On the outbox's thread: those that matter no longer are off the disk, to be forgotten."""
+        return self._outbox.drop_old()
 
     def settle(self, events: Iterable[Event], now_ns: int) -> list[Event]:
         """Notes answers and failures; returns what the person shall hear of them."""

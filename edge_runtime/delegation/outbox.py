@@ -24,6 +24,8 @@ from edge_runtime.errors import UnavailableError
 log = logging.getLogger(__name__)
 MAX_KEPT = 100
 """More are not kept: someone must have lost sight of them."""
+CLOCK_SET_S = 60.0
+"""A clock that is so far from where it would be was set."""
 LAYOUT = 1
 TABLE = """CREATE TABLE IF NOT EXISTS kept (
     id TEXT PRIMARY KEY, asked_s REAL NOT NULL, transcript TEXT NOT NULL,
@@ -118,13 +120,27 @@ class Outbox:
 
     def rows(self) -> list[Row]:
         """Those that still matter, oldest first; the others are dropped."""
-        file = self._opened()
-        oldest_s = self._wall_s() - self._keep_for_s
-        dropped = file.execute("DELETE FROM kept WHERE asked_s < ?", (oldest_s,)).rowcount
-        if dropped:
-            log.warning("%d kept requests have become too old and are dropped", dropped)
+        self.drop_old()
         query = "SELECT id, transcript, answer FROM kept ORDER BY asked_s, rowid"
-        return [Row(*found) for found in file.execute(query)]
+        return [Row(*found) for found in self._opened().execute(query)]
+
+    def drop_old(self) -> list[str]:
+        """Those that matter no longer are removed; returns their ids."""
+        file = self._opened()
+        for id, added_s in self._added_s.items():  # a later run has the time of day alone
+            asked_s = self._wall_s() - (self._run_s() - added_s)
+            file.execute(
+                "UPDATE kept SET asked_s = ? WHERE id = ? AND abs(asked_s - ?) > ?",
+                (asked_s, id, asked_s, CLOCK_SET_S),
+            )
+        oldest_s = self._wall_s() - self._keep_for_s
+        delete = "DELETE FROM kept WHERE asked_s < ? RETURNING id"
+        dropped = [id for (id,) in file.execute(delete, (oldest_s,)).fetchall()]
+        if dropped:
+            log.warning("%d kept requests have become too old and are dropped", len(dropped))
+        for id in dropped:
+            self._added_s.pop(id, None)
+        return dropped
 
     def _waited_s(self, id: str, asked_s: float) -> float:
         added_s = self._added_s.get(id)

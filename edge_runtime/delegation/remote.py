@@ -34,6 +34,8 @@ TRIES = 3
 """Workers that are asked, one after the other."""
 KEPT_DEADLINE_NS = 310_000_000_000
 """For one try of a kept request: a worker gives it 300 s."""
+TEND_NS = 60_000_000_000
+"""How often the outbox is rid of what is too old."""
 
 
 @dataclass
@@ -98,6 +100,7 @@ class MqttBackground:
         self._outbox = outbox
         self._entered = ExitStack()
         self._kept = None if outbox is None else Kept(outbox, self._tasks.put)
+        self._tend_ns = 0
         self.bad_payloads = 0
 
     def __enter__(self) -> Self:
@@ -193,6 +196,9 @@ class MqttBackground:
     def poll(self) -> Sequence[Event]:
         self._connection.watch(self._patience_s, self._topics.probe if self._open else None)
         now_ns = self._clock.now_ns()
+        if self._kept is not None and now_ns >= self._tend_ns:
+            self._tend_ns = now_ns + TEND_NS
+            self._tasks.put(self._drop_old)
         with self._lock:
             for name, out in self._open.items():
                 if out.accept_by_ns is not None and now_ns > out.accept_by_ns:
@@ -265,6 +271,11 @@ class MqttBackground:
             log.warning("the kept request %s could not be sent: %s", name, error)
             with self._lock:
                 self._tell(out.state.lost("it was not sent"))
+
+    def _drop_old(self) -> None:
+        assert self._kept is not None
+        for name in self._kept.drop_old():
+            self.cancel(name)
 
     def _publish(self, name: str, out: _Out, payload: bytes, expiry_s: float) -> None:
         allowed_s = self._patience_s + len(payload) / SLOWEST_BYTES_S

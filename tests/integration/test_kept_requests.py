@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -254,6 +255,26 @@ def test_what_has_waited_too_long_is_not_asked(broker: Broker, path: Path) -> No
             device.await_kind("request-1", RESULT)
             assert len(echo.asked) == 1 and device.kinds("kept-1") == []
     assert rows(path) == []
+
+
+def test_what_becomes_too_old_is_forgotten_without_a_worker_too(
+    broker: Broker, path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    clock, later_s = VirtualClock(), 0.0
+    outbox = Outbox(path, HOUR_S, lambda: time.time() + later_s, lambda: later_s)
+    with asking(broker, outbox, clock) as device:
+        device.ask("kept-1", "remind me", keep=True)
+        device.await_kind("kept-1", KEPT)
+        later_s = 2 * HOUR_S
+        clock.sleep_until(2 * 3600 * 10**9)
+        wait_until(lambda: device.kinds("kept-1") == ["kept"] and rows(path) == [])
+        device.ask("kept-2", "remind me of tea", keep=True)
+        device.await_kind("kept-2", KEPT)
+        broker.start()
+        with working(broker) as echo:
+            device.await_kind("kept-2", RESULT)
+            assert echo.ids == ["kept-2"]
+    assert caplog.text.count("1 kept requests have become too old") == 1
 
 
 def test_a_worker_that_fails_is_asked_again_after_a_while(broker: Broker, path: Path) -> None:

@@ -100,6 +100,12 @@ def test_a_clock_that_is_put_right_makes_nothing_of_this_run_old(tmp_path: Path)
         wall.s += 300 * 24 * HOUR_S
         run.s += 600
         assert outbox.message("a") == (b"message", 600.0)
+        assert outbox.drop_old() == []
+    with Outbox(tmp_path / "outbox.db", HOUR_S, wall) as outbox:
+        assert outbox.message("a") == (b"message", 600.0)
+        wall.s += HOUR_S
+        assert outbox.drop_old() == ["a"]
+        assert outbox.rows() == []
 
 
 def test_it_does_not_grow_without_end(tmp_path: Path) -> None:
