@@ -188,7 +188,7 @@ def device(
         abilities = abilities_of(config, manifest)
         actions = tuple(one.name for one in abilities)
         at_broker: list[AtBroker] = []
-        background, noted = _background(config, senses, abilities, at_broker, enter)
+        background, noted = _background(config, senses, abilities, at_broker, health, enter)
         statistics = enter(Statistics())
         stack.callback(control.disconnect)
         _connect_switches(senses, control)  # before they are opened: what is off stays closed
@@ -324,6 +324,7 @@ def _background(
     senses: Senses,
     abilities: Sequence[Ability],
     at_broker: list[AtBroker],
+    health: HealthMonitor,
     enter: Callable[[Any], Any],
 ) -> tuple[Background, list[Sink]]:
     """The device's own skills, behind the workers of a broker where one is configured; and the
@@ -348,7 +349,9 @@ def _background(
     known = Abilities(config.device.name, tuple(abilities))
     outbox = None if chosen.outbox is None else Outbox(chosen.outbox, chosen.keep_hours * 3600)
     remote = enter(
-        MqttBackground(broker_for(config), known, senses.clock, chosen.patience_s, outbox=outbox)
+        MqttBackground(
+            broker_for(config), known, senses.clock, chosen.patience_s, outbox, health=health
+        )
     )
     at_broker.append(remote)
     return FallbackBackground(remote, local), [Spoken(remote.spoken)]

@@ -12,7 +12,7 @@ import sqlite3
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from edge_runtime.delegation.outbox import Outbox
+from edge_runtime.delegation.outbox import Outbox, Row
 from edge_runtime.interfaces import NothingHeld
 from edge_runtime.micro_turn import Event, EventKind, TurnRecord
 
@@ -37,7 +37,7 @@ class _Entry:
 
 
 class Kept:
-    """All but `write`, `message`, `drop_old` and what is given to `later` needs the caller's lock.
+    """Everything but `write` and what is given to `later` is called under the caller's lock.
 
     `later` runs a call on the thread that owns the outbox, in order: a disk may take its time.
     """
@@ -46,10 +46,10 @@ class Kept:
         self._outbox, self._later = outbox, later
         self._entries: dict[str, _Entry] = {}
 
-    def load(self) -> list[Event]:
+    def load(self, rows: Iterable[Row]) -> list[Event]:
         """What an earlier run left: its unspoken answers come at once, the rest is asked again."""
         events = []
-        for row in self._outbox.rows():
+        for row in rows:
             self._entries[row.id] = _Entry(
                 row.transcript, promised=True, answered=row.answer is not None
             )
@@ -123,10 +123,6 @@ class Kept:
     def message(self, id: str) -> tuple[bytes, float] | None:
         """On the outbox's thread: what `write` was given, and its age in seconds."""
         return self._outbox.message(id)
-
-    def drop_old(self) -> list[str]:
-        """On the outbox's thread: those that matter no longer are off the disk, to be forgotten."""
-        return self._outbox.drop_old()
 
     def settle(self, events: Iterable[Event], now_ns: int) -> list[Event]:
         """Notes answers and failures; returns what the person shall hear of them."""

@@ -40,6 +40,10 @@ class Row:
     """Of a worker, and not spoken yet; None while there is none."""
 
 
+class _NewerError(sqlite3.OperationalError):
+    """It is not for this version."""
+
+
 class Outbox:
     """For one thread at a time. `keep_for_s` is how long a request matters.
 
@@ -60,23 +64,22 @@ class Outbox:
         self._file: sqlite3.Connection | None = None
         self._added_s: dict[str, float] = {}
         """When each of this run was, by `run_s`."""
+        self.trouble = ""
+        """What is wrong with it, for people; empty while all is well."""
 
     def __enter__(self) -> Self:
-        """Raises UnavailableError where the file can be neither read nor made."""
+        """Where the disk takes nothing, nothing is kept: `trouble` says so, and `open_again` tries
+        it. Raises UnavailableError where there can be no such file."""
         try:
-            try:
-                self._open()
-            except sqlite3.DatabaseError as error:
-                if not _damaged(error):
-                    raise
-                self._set_aside(error)
-                self._open()
+            self._open_or_replace()
         except (OSError, sqlite3.Error) as error:
-            self.__exit__(None, None, None)
-            raise UnavailableError(
-                f"The outbox {self._path} cannot be used: {error}. Check that its folder exists "
-                "and that this user may write there, or leave out delegation.outbox."
-            ) from error
+            self._without(error)
+            if not self._could_be(error):
+                raise UnavailableError(
+                    f"The outbox {self._path} cannot be used: {error}. Check that its folder "
+                    "exists and that this user may write there, or leave out delegation.outbox."
+                ) from error
+            log.warning("the outbox: %s", self.trouble)
         return self
 
     def __exit__(
@@ -85,9 +88,19 @@ class Outbox:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        file, self._file = self._file, None
-        if file is not None:
-            file.close()
+        self._close()
+
+    def open_again(self) -> bool:
+        """Whether it is open now and was not before."""
+        if self._file is not None:
+            return False
+        try:
+            self._open_or_replace()
+        except (OSError, sqlite3.Error) as error:
+            self._without(error)
+            return False
+        self.trouble = ""
+        return True
 
     def add(self, id: str, transcript: str, message: bytes) -> None:
         """Raises sqlite3.Error: nothing was kept then. The same id again replaces what there is."""
@@ -115,40 +128,82 @@ class Outbox:
         self._opened().execute("UPDATE kept SET answer = ? WHERE id = ?", (answer, id))
 
     def remove(self, id: str) -> None:
-        self._opened().execute("DELETE FROM kept WHERE id = ?", (id,))
         self._added_s.pop(id, None)
+        if self._file is not None:
+            self._file.execute("DELETE FROM kept WHERE id = ?", (id,))
 
     def rows(self) -> list[Row]:
         """Those that still matter, oldest first; the others are dropped."""
         self.drop_old()
-        query = "SELECT id, transcript, answer FROM kept ORDER BY asked_s, rowid"
-        return [Row(*found) for found in self._opened().execute(query)]
+        if self._file is None:
+            return []
+        query = "SELECT id, transcript, answer FROM kept WHERE asked_s >= ? ORDER BY asked_s, rowid"
+        return [Row(*found) for found in self._file.execute(query, (self._oldest_s(),))]
 
     def drop_old(self) -> list[str]:
-        """Those that matter no longer are removed; returns their ids."""
-        file = self._opened()
-        for id, added_s in self._added_s.items():  # a later run has the time of day alone
-            asked_s = self._wall_s() - (self._run_s() - added_s)
-            file.execute(
-                "UPDATE kept SET asked_s = ? WHERE id = ? AND abs(asked_s - ?) > ?",
-                (asked_s, id, asked_s, CLOCK_SET_S),
-            )
-        oldest_s = self._wall_s() - self._keep_for_s
-        delete = "DELETE FROM kept WHERE asked_s < ? RETURNING id"
-        dropped = [id for (id,) in file.execute(delete, (oldest_s,)).fetchall()]
+        """Those that matter no longer are removed, where the disk lets them; returns their ids."""
+        if self._file is None:
+            return []
+        try:
+            dropped = self._drop_old(self._file)
+        except sqlite3.Error as error:
+            self.trouble = f"what is too old cannot be removed: {error}"
+            return []
+        self.trouble = ""
         if dropped:
             log.warning("%d kept requests have become too old and are dropped", len(dropped))
         for id in dropped:
             self._added_s.pop(id, None)
         return dropped
 
+    def _drop_old(self, file: sqlite3.Connection) -> list[str]:
+        for id, added_s in self._added_s.items():  # a later run has the time of day alone
+            asked_s = self._wall_s() - (self._run_s() - added_s)
+            file.execute(
+                "UPDATE kept SET asked_s = ? WHERE id = ? AND abs(asked_s - ?) > ?",
+                (asked_s, id, asked_s, CLOCK_SET_S),
+            )
+        delete = "DELETE FROM kept WHERE asked_s < ? RETURNING id"
+        return [id for (id,) in file.execute(delete, (self._oldest_s(),)).fetchall()]
+
+    def _oldest_s(self) -> float:
+        return self._wall_s() - self._keep_for_s
+
     def _waited_s(self, id: str, asked_s: float) -> float:
         added_s = self._added_s.get(id)
         return self._wall_s() - asked_s if added_s is None else self._run_s() - added_s
 
     def _opened(self) -> sqlite3.Connection:
-        assert self._file is not None, "enter it first"
+        if self._file is None:
+            raise sqlite3.OperationalError(self.trouble or "the outbox is closed")
         return self._file
+
+    def _could_be(self, error: Exception) -> bool:
+        """There is a place for it: a disk may take it later."""
+        folder = self._path.parent
+        placed = os.path.isdir(folder) and os.access(folder, os.X_OK)
+        return placed and not (os.path.isdir(self._path) or isinstance(error, _NewerError))
+
+    def _without(self, error: Exception) -> None:
+        self._close()
+        self.trouble = (
+            f"nothing is kept, and it is tried again every minute: {self._path} cannot be used: "
+            f"{error}"
+        )
+
+    def _close(self) -> None:
+        file, self._file = self._file, None
+        if file is not None:
+            file.close()
+
+    def _open_or_replace(self) -> None:
+        try:
+            self._open()
+        except sqlite3.DatabaseError as error:
+            if not _damaged(error):
+                raise
+            self._set_aside(error)
+            self._open()
 
     def _open(self) -> None:
         # What people said is nobody else's business; SQLite gives its other files the same rights.
@@ -158,7 +213,7 @@ class Outbox:
         self._file.execute("PRAGMA synchronous = FULL")
         (layout,) = self._file.execute("PRAGMA user_version").fetchone()
         if layout > LAYOUT:
-            raise sqlite3.OperationalError("a newer version has written it")
+            raise _NewerError("a newer version has written it")
         self._file.execute(TABLE)
         self._file.execute(f"PRAGMA user_version = {LAYOUT}")
         self._file.execute("SELECT count(*) FROM kept").fetchone()

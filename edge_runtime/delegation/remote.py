@@ -25,6 +25,7 @@ from edge_runtime.delegation.packing import Abilities, pack, repack
 from edge_runtime.delegation.request import DelegatedRequest, RequestState
 from edge_runtime.delegation.tasks import Tasks
 from edge_runtime.errors import BackgroundError, WireError
+from edge_runtime.health import OUTBOX, HealthMonitor, State
 from edge_runtime.interfaces import Clock
 from edge_runtime.micro_turn import Event, EventKind, Request
 
@@ -35,7 +36,7 @@ TRIES = 3
 KEPT_DEADLINE_NS = 310_000_000_000
 """For one try of a kept request: a worker gives it 300 s."""
 TEND_NS = 60_000_000_000
-"""How often the outbox is rid of what is too old."""
+"""How often the outbox is looked after."""
 
 
 @dataclass
@@ -56,7 +57,8 @@ class MqttBackground:
     `available` says whether a question would reach a worker at this moment: a connection, and a
     worker that says it is online. Packing, sending and the outbox have a thread of their own.
     While a question is out, a broker that gives no sign and a worker that does not take it count as
-    gone after `patience_s`, what the slowest link needs for the sound added.
+    gone after `patience_s`, what the slowest link needs for the sound added. `health` is told how
+    the outbox is.
     """
 
     def __init__(
@@ -67,9 +69,10 @@ class MqttBackground:
         patience_s: float = 0.5,
         outbox: Outbox | None = None,
         local_time: Callable[[], datetime] = lambda: datetime.now().astimezone(),
+        health: HealthMonitor | None = None,
     ) -> None:
         self._abilities, self._clock, self._local_time = abilities, clock, local_time
-        self._patience_s = patience_s
+        self._patience_s, self._health = patience_s, health or HealthMonitor()
         self._topics = wire.Topics(abilities.device)
         birth = Message(self._topics.status, b"online", retain=True)
         self._connection = MqttConnection(
@@ -108,7 +111,8 @@ class MqttBackground:
         with ExitStack() as stack:
             if self._outbox is not None and self._kept is not None:
                 stack.enter_context(self._outbox)
-                self._events += self._kept.load()
+                self._events += self._kept.load(self._outbox.rows())
+                self._report(self._outbox)
             stack.enter_context(self._tasks)
             stack.enter_context(self._connection)
             self._entered = stack.pop_all()
@@ -198,7 +202,7 @@ class MqttBackground:
         now_ns = self._clock.now_ns()
         if self._kept is not None and now_ns >= self._tend_ns:
             self._tend_ns = now_ns + TEND_NS
-            self._tasks.put(self._drop_old)
+            self._tasks.put(self._tend)
         with self._lock:
             for name, out in self._open.items():
                 if out.accept_by_ns is not None and now_ns > out.accept_by_ns:
@@ -272,10 +276,21 @@ class MqttBackground:
             with self._lock:
                 self._tell(out.state.lost("it was not sent"))
 
-    def _drop_old(self) -> None:
-        assert self._kept is not None
-        for name in self._kept.drop_old():
+    def _tend(self) -> None:
+        """The outbox is opened where it could not be, and rid of what is too old."""
+        outbox, kept = self._outbox, self._kept
+        assert outbox is not None and kept is not None
+        if outbox.open_again():
+            rows = outbox.rows()
+            with self._lock:
+                self._events += kept.load(rows)
+        for name in outbox.drop_old():
             self.cancel(name)
+        self._report(outbox)
+
+    def _report(self, outbox: Outbox) -> None:
+        state = State.DEGRADED if outbox.trouble else State.OK
+        self._health.report(OUTBOX, state, outbox.trouble)
 
     def _publish(self, name: str, out: _Out, payload: bytes, expiry_s: float) -> None:
         allowed_s = self._patience_s + len(payload) / SLOWEST_BYTES_S

@@ -18,6 +18,7 @@ from edge_runtime.delegation.outbox import Outbox
 from edge_runtime.delegation.packing import Abilities
 from edge_runtime.delegation.remote import MqttBackground
 from edge_runtime.delegation.wire import Ability
+from edge_runtime.health import HealthMonitor
 from edge_runtime.interfaces import Background, Clock
 from edge_runtime.micro_turn import Event, EventKind, Request, Said
 from edge_runtime.pacing import MonotonicClock
@@ -82,12 +83,13 @@ def asking(
     outbox: Outbox | None = None,
     clock: Clock | None = None,
     local: Background | None = None,
+    health: HealthMonitor | None = None,
 ) -> Iterator[Asker]:
     """Nobody is given up before its time: a busy machine may be slow."""
     abilities = Abilities("kiosk", (Ability(name="wave"),))
     settings = BrokerSettings(broker.url)
     clock = clock or MonotonicClock()
-    with MqttBackground(settings, abilities, clock, PATIENCE_S, outbox) as remote:
+    with MqttBackground(settings, abilities, clock, PATIENCE_S, outbox, health=health) as remote:
         yield Asker(remote, local)
 
 

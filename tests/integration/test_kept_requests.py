@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -16,6 +16,7 @@ from asker import SOUND, Asker, asking, working
 from broker import PATIENCE_S, Broker, needs_mosquitto, wait_until
 from broker import Device as House
 from echo_worker import HOLD, Echo
+from full_disk import full_disk
 from talking_device import Written
 
 from edge_runtime.background.answerer import Ears, SkillsAnswerer
@@ -25,6 +26,7 @@ from edge_runtime.background.worker import Worker
 from edge_runtime.delegation.broker import BrokerSettings
 from edge_runtime.delegation.outbox import Outbox, Row
 from edge_runtime.delegation.remote import MAX_UNSENT
+from edge_runtime.health import HealthMonitor, State
 from edge_runtime.micro_turn import EventKind, Request, Said
 from edge_runtime.pacing import MonotonicClock, VirtualClock
 
@@ -397,6 +399,33 @@ def test_a_full_disk_is_no_reason_to_stay_silent(broker: Broker, path: Path) -> 
             wait_until(lambda: device.remote.available)
             device.ask("kept-2", "remind me", keep=True)
             device.await_kind("kept-2", RESULT)
+
+
+def test_a_disk_that_is_full_at_the_start_is_tried_again(broker: Broker, path: Path) -> None:
+    with Outbox(path, HOUR_S) as outbox:
+        outbox.add("kept-1", "remind me", b"")
+        outbox.answered("kept-1", "It is time.")
+    health, clock = HealthMonitor(), VirtualClock()
+
+    def state() -> tuple[State, str]:
+        part = health.snapshot().part("outbox")
+        assert part is not None
+        return part.state, part.reason
+
+    with ExitStack() as stack:
+        with full_disk():
+            outbox = Outbox(path, HOUR_S)
+            device = stack.enter_context(asking(broker, outbox, clock, health=health))
+            assert state()[0] is State.DEGRADED and "nothing is kept" in state()[1]
+            device.ask("kept-2", "remind me of tea", keep=True)
+            device.await_kind("kept-2", EventKind.FAILED)
+            assert device.kinds("kept-2") == ["failed"]
+        clock.sleep_until(61_000_000_000)
+        assert device.await_kind("kept-1", RESULT).text == "It is time."
+        wait_until(lambda: state() == (State.OK, ""))
+        device.ask("kept-3", "remind me of tea", keep=True)
+        device.await_kind("kept-3", KEPT)
+        assert [row.id for row in rows(path)] == ["kept-1", "kept-3"]
 
 
 @pytest.mark.parametrize("online", [False, True])

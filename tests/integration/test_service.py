@@ -227,6 +227,25 @@ def test_a_broker_for_the_home_alone_is_well_without_a_worker_and_says_when_it_i
 
 
 @needs_espeak
+def test_where_its_outbox_cannot_be_written_it_is_up_and_says_so(tmp_path: Path) -> None:
+    (tmp_path / "outbox.db-wal").mkdir()  # nor can root write that
+    service = Service(
+        tmp_path,
+        f"audio: {{source: {tmp_path / 'noise.wav'}}}\n"
+        f"delegation: {{broker: 'mqtt://127.0.0.1:9', outbox: {tmp_path / 'outbox.db'}}}",
+    )
+    with running(service) as process:
+        service.await_told("READY=1")
+        part = json.loads(service.page("/health"))["parts"]["outbox"]
+        assert part["state"] == "degraded"
+        assert "nothing is kept, and it is tried again every minute" in part["reason"]
+        process.send_signal(signal.SIGTERM)
+        output, _ = process.communicate(timeout=30)
+    assert process.returncode == 0
+    assert "nothing is kept" in " ".join(output.decode().split())
+
+
+@needs_espeak
 def test_with_its_port_taken_it_is_up_and_says_so(tmp_path: Path) -> None:
     service = Service(tmp_path)
     with socket.create_server(("127.0.0.1", service.port)), running(service) as process:

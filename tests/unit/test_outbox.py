@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from full_disk import full_disk
 
 from edge_runtime.delegation.outbox import MAX_KEPT, Outbox, Row
 from edge_runtime.errors import ConfigError
@@ -141,6 +142,30 @@ def test_a_file_of_a_newer_version_is_left_alone(tmp_path: Path) -> None:
     assert [one.name for one in tmp_path.glob("*damaged*")] == []
 
 
-def test_a_place_that_cannot_be_used_is_refused_with_a_remedy(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["missing/outbox.db", "file/outbox.db", "folder"])
+def test_a_place_that_cannot_be_used_is_refused_with_a_remedy(tmp_path: Path, name: str) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "folder").mkdir()
     with pytest.raises(ConfigError, match=r"leave out delegation\.outbox"):
-        Outbox(tmp_path / "missing" / "outbox.db", HOUR_S).__enter__()
+        Outbox(tmp_path / name, HOUR_S).__enter__()
+
+
+def test_on_a_full_disk_nothing_is_kept_until_there_is_room(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "outbox.db"
+    with Outbox(path, HOUR_S) as outbox:
+        outbox.add("a", "remind me", b"message")
+    with full_disk():
+        outbox = Outbox(path, HOUR_S).__enter__()
+        assert "tried again every minute" in outbox.trouble and outbox.trouble in caplog.text
+        with pytest.raises(sqlite3.Error, match="nothing is kept"):
+            outbox.add("b", "remind him", b"message")
+        outbox.remove("b")
+        assert not outbox.open_again()
+        assert outbox.rows() == [] and outbox.drop_old() == []
+    assert outbox.open_again() and outbox.trouble == ""
+    assert not outbox.open_again(), "it is"
+    outbox.add("b", "remind him", b"message")
+    assert [row.id for row in outbox.rows()] == ["a", "b"]
+    outbox.__exit__(None, None, None)
