@@ -185,7 +185,7 @@ class Mind(Held):
             say = "deliver"
         stop = turn.voice.speaking and draw < 0.05
         floor = "yield" if stop else "speak" if turn.voice.speaking else "listen"
-        return Decision(turn.index, floor, say, stop, (), delegation, heard)
+        return Decision(turn.index, floor, say, stop, delegation=delegation, heard=heard)
 
     def _question(self) -> str:
         """No two are the same: the second would take the place of the first."""
