@@ -65,11 +65,14 @@ class Conversation:
         return None
 
     def until(self, index: int) -> tuple[Said, ...]:
-        """Of the last hour, oldest first, with ages at micro-turn `index`."""
+        """Of the last hour, oldest first, with ages at micro-turn `index`, without what the person
+        is answered in that one: the question itself."""
         return tuple(
             Said(e.speaker, e.text, (index - e.index) * TURN_MS / 1000, e.interrupted)
             for e in self._said
-            if e.text and index - e.index <= CONVERSATION_TURNS
+            if e.text
+            and index - e.index <= CONVERSATION_TURNS
+            and (e.speaker, e.index) != ("person", index)
         )
 
 

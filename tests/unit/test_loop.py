@@ -611,6 +611,14 @@ def test_the_letters_of_the_turn_in_which_it_answers_belong_to_what_was_said(sta
     assert told == ["what is your name", "words for name"]
 
 
+def test_a_question_is_no_part_of_what_was_said_before_it(stage: Stage) -> None:
+    stage.run({0: {"heard": "what time is it"}, 1: ASK | {"say": "working"}, 4: ASK})
+    first, second = stage.answers.submitted
+    assert first.transcript == "what time is it"
+    assert [one.text for one in first.conversation] == ["words for working"]
+    assert [one.text for one in second.conversation] == ["what time is it", "words for working"]
+
+
 def test_what_was_silenced_between_two_runs_does_not_wait_any_more(stage: Stage) -> None:
     stage.decider.script, stage.decider.before = {}, {}
     mouth = LoggedMouth(Tone(), block=True)
