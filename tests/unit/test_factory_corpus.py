@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable
 from copy import copy
 from dataclasses import replace
@@ -26,7 +27,7 @@ pytest.importorskip("scipy", reason="the factory needs scipy (make train)")
 from engines.reference.corpus import bank as bank_module
 from engines.reference.corpus import pico as pico_module
 from engines.reference.corpus.acoustics import Acoustics, Samples, generated_beds
-from engines.reference.corpus.bank import RATE_HZ, Bank, Segment, aloud, at_pace
+from engines.reference.corpus.bank import RATE_HZ, Bank, Segment, Spoken, aloud, at_pace
 from engines.reference.corpus.choices import WAITING, Moment, Point, made
 from engines.reference.corpus.conversation import (
     DISTURBED_DB,
@@ -45,6 +46,7 @@ from engines.reference.corpus.draft import IGNORE, Conversation, Draft
 from engines.reference.corpus.factory import GRAMMAR, build_composers
 from engines.reference.corpus.pico import Pico
 from engines.reference.corpus.text import (
+    OPEN,
     PHRASED,
     PHRASINGS,
     Grammar,
@@ -595,9 +597,9 @@ def test_in_doubt_the_device_is_silent_whatever_it_was(
     """Silence must tell nothing of what it was that made it hesitate."""
     quiet: dict[str, list[bool]] = {"backchannel_heard": [], "interruption": []}
     monkeypatch.setattr("engines.reference.corpus.conversation.HESITATES", 0.0)
-    through = [composer.compose(seed) for seed in range(60)]
+    through = [composer.compose(seed) for seed in range(90)]
     monkeypatch.setattr("engines.reference.corpus.conversation.HESITATES", 1.0)
-    for one, before in zip((composer.compose(seed) for seed in range(60)), through, strict=True):
+    for one, before in zip((composer.compose(seed) for seed in range(90)), through, strict=True):
         assert one.marks == before.marks and (one.floor == before.floor).all()
         spoken, heard = before.audio[1] != 0, one.audio[1] != 0
         assert not (heard & ~spoken).any()
@@ -652,6 +654,55 @@ def test_a_cancel_has_as_long_as_an_end(composer: Composer) -> None:
         if mark.kind == "cancel"
     ]
     assert len(waits) > 5 and max(waits) > 3
+
+
+def test_a_turn_breaks_off_where_it_had_a_pause(bank: Bank, composer: Composer) -> None:
+    breaking = Composer(bank, composer.labels, composer.acoustics, TURNS, broken=1.0)
+    rng = np.random.default_rng(0)
+    beginnings = {one.segments[0].text for one in bank["turn"] if len(one.segments) > 1}
+    for _ in range(50):
+        spoken = breaking._picked(rng, "incomplete")
+        assert (spoken.kind, spoken.intent) == ("incomplete", OPEN)
+        assert spoken.segments[0].text in beginnings
+    prose = [one for one in bank["turn"] if one.intent == OPEN and one.source != "human"]
+    assert prose and not {id(one) for one in prose} & {id(one) for one in breaking._paused}
+
+
+def test_people_of_whom_no_words_are_known_come_seldom_and_never_to_learn_words(
+    bank: Bank, composer: Composer
+) -> None:
+    def said(*words: str) -> Spoken:
+        segments = tuple(Segment(np.ones(4000, np.int16), text, ()) for text in words)
+        return Spoken(segments, "turn", OPEN, "human", "somebody")
+
+    people = [said("wildfire"), said(""), said("turn on", "the light")]
+    more = {**bank, "turn": [*bank["turn"], *people]}
+    options = {"human_share": 1.0}
+    drawn = {}
+    for kind, some in (
+        ("duplex", Composer(more, composer.labels, composer.acoustics, TURNS, **options)),
+        ("dense", DenseComposer(more, composer.labels, composer.acoustics, TURNS, wordless=0.0,
+                                **options)),
+    ):  # fmt: skip
+        rng = np.random.default_rng(1)
+        found = Counter(some._picked(rng, "turn").segments[0].text for _ in range(2000))
+        drawn[kind] = [found[one.segments[0].text] / 2000 for one in people]
+    assert drawn["duplex"] == pytest.approx([0.25 / 1.55, 0.3 / 1.55, 1 / 1.55], abs=0.04)
+    assert drawn["dense"] == pytest.approx([0.2, 0.0, 0.8], abs=0.04)
+
+
+def test_nobody_says_what_stands_of_a_parameter() -> None:
+    said = load_prose("train")
+    assert len(said) > 5000
+    of_code = ("float ", "ndarray ", "int ", "dtype ", "an array of ")
+    assert not [line for line in said if line.startswith(of_code)]
+
+
+def test_each_phrasing_is_said_before_any_comes_again() -> None:
+    grammar, rng = Grammar.load(GRAMMAR), np.random.default_rng(0)
+    known = len(grammar._freely["bye"])
+    dealt = [" ".join(grammar._deal(rng, "bye")) for _ in range(known)]
+    assert known > 50 and len(set(dealt)) > 0.95 * known, "slots may make two the same"
 
 
 def test_windows_that_share_a_turn_are_one_target() -> None:

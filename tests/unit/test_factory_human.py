@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -49,6 +50,20 @@ def test_only_a_short_filler_is_a_backchannel(tmp_path: Path) -> None:
     rows = (f"{name},speech_filler_or_laugh,dev" for name in ("um.wav", "tale.wav"))
     (spoken,) = human.load_speech(folder(tmp_path, *rows), "dev")
     assert spoken.kind == "backchannel"
+
+
+@pytest.mark.parametrize(
+    ("last", "kind"), [("home", "turn"), ("uh", "incomplete"), ("and", "incomplete")]
+)
+def test_a_long_one_is_what_its_last_word_makes_it(tmp_path: Path, last: str, kind: str) -> None:
+    speak(tmp_path, "a.wav", speech_s=4.0)
+    words = [["um", 0.5, 1.0], ["going", 1.0, 2.0], [last, 4.0, 4.5]]
+    entry = {"file": "a.wav", "begin_s": 0.5, "end_s": 4.5, "words": words}
+    with gzip.open(tmp_path / "alignments.jsonl.gz", "wt") as file:
+        file.write(json.dumps(entry) + "\n")
+    folder(tmp_path, "a.wav,speech_filler_or_laugh,dev")
+    (spoken,) = human.load_speech(tmp_path, "dev")
+    assert spoken.kind == kind
 
 
 def test_a_table_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
@@ -129,6 +144,17 @@ def test_an_alignment_in_milliseconds_is_refused(tmp_path: Path) -> None:
     assert len(spoken.segments[0].pcm) == 1.5 * S, "an aligner rounds up"
 
 
+def test_a_sentence_whose_last_word_was_not_found_has_no_end(tmp_path: Path) -> None:
+    words = [["in", 0.5, 1.0], ["this", 1.0, 1.5]]
+    left_out: Counter[str] = Counter()
+    cut = aligned(tmp_path, words=words, text="In this hall.")
+    assert human.load_speech(cut, "dev", left_out=left_out) == []
+    assert left_out == {"speech of which not all words were found": 1}
+    for text in ("In this.", "", None):
+        (spoken,) = human.load_speech(aligned(tmp_path, words=words, text=text), "dev")
+        assert spoken.segments[0].text == "in this"
+
+
 def test_an_alignment_may_name_its_file_in_another_way(tmp_path: Path) -> None:
     words = [["good", 0.5, 1.0]]
     (spoken,) = human.load_speech(aligned(tmp_path, file="./a.wav", words=words), "dev")
@@ -184,7 +210,7 @@ def test_rows_that_are_left_out_are_told_with_the_reason(tmp_path: Path) -> None
             "no such file": 2,
             "of the kind speech_sentense": 1,
             "speech that does not last 0.3 to 15 s": 1,
-            "a filler of 3 s and more": 1,
+            "a filler of 3 s and more without words": 1,
             "no picture that can be read": 1,
         },
     }

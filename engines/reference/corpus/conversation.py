@@ -9,6 +9,7 @@ should do.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,7 +33,7 @@ from engines.reference.corpus.draft import (
 )
 from engines.reference.corpus.photographs import Photographs
 from engines.reference.corpus.pictures import draw
-from engines.reference.corpus.text import IntentLabels
+from engines.reference.corpus.text import OPEN, IntentLabels
 from engines.reference.model import TURN_SAMPLES
 
 LAGS = (1, 1, 2, 2, 3, 3, 4, 5, 6, 8, 10, 12)
@@ -89,6 +90,13 @@ PACES = ((17, 20), (9, 10), (19, 20), (20, 19), (10, 9), (20, 17))
 formants go with it; the formants of men and women lie a sixth apart, and synthesizers have few
 voices."""
 
+BROKEN = 0.6
+"""Share of the turns that break off in training that are the beginning of a whole one, up to one of
+its pauses. A bank has few that were written to break off, and nobody who was recorded does."""
+ONE_WORD, WORDLESS = 0.25, 0.3
+"""How often recordings of single words, and of unknown ones, come beside others: a third of the
+people say one of thirty words, or what nobody has written down."""
+
 DROWNED, DISTURBED = 0.03, 0.03
 """Share of the episodes in which something louder drowns what the person says to the device, which
 then asks for it once more; and in which there is a noise that it can be understood through."""
@@ -119,6 +127,8 @@ class Composer:
         mistakes: float = MISTAKES,
         paced: float = 0.0,
         late: float = 0.0,
+        broken: float = 0.0,
+        wordless: float = WORDLESS,
     ) -> None:
         self.bank, self.labels, self.acoustics = bank, labels, acoustics
         self.turns, self.frame_px = turns, frame_px
@@ -129,9 +139,14 @@ class Composer:
         """Share of the person's utterances that come slower or faster than they are in the bank."""
         self.late = late
         """Share of the ends that are left unanswered for long."""
+        self.broken = broken
+        """Share of the turns that break off which are the beginnings of others."""
+        self._paused = [s for s in bank["turn"] if _may_break_off(s)]
         self._human = [s for s in bank["turn"] if s.source == "human"]
+        often = np.cumsum([_how_often(s, wordless) for s in self._human])
+        self._often = often / often[-1] if len(often) and often[-1] > 0 else np.zeros(0)
         self._synthetic = [s for s in bank["turn"] if s.source != "human"]
-        self.human_share = human_share if self._human else 0.0
+        self.human_share = human_share if len(self._often) else 0.0
         device = bank["device"]
         self._short = [s for s in device if _samples(s) < 2.5 * RATE_HZ] or list(device)
         self._long = [s for s in device if _samples(s) >= 2.5 * RATE_HZ] or list(device)
@@ -161,14 +176,18 @@ class Composer:
     # -- choosing ---------------------------------------------------------------
 
     def _pick(self, draft: Draft, kind: str) -> Spoken:
-        pool = self.bank[kind]
-        if kind == "turn":
-            human = draft.rng.random() < self.human_share
-            pool = self._human if human else self._synthetic
-        spoken = pool[int(draft.rng.integers(len(pool)))]
+        spoken = self._picked(draft.rng, kind)
         if self.paced and not kind.startswith("device") and draft.rng.random() < self.paced:
             return at_pace(spoken, *PACES[int(draft.rng.integers(len(PACES)))])
         return spoken
+
+    def _picked(self, rng: np.random.Generator, kind: str) -> Spoken:
+        if kind == "turn" and rng.random() < self.human_share:
+            return self._human[int(np.searchsorted(self._often, rng.random(), "right"))]
+        if kind == "incomplete" and self._paused and rng.random() < self.broken:
+            return _broken_off(rng, self._paused[int(rng.integers(len(self._paused)))])
+        pool = self._synthetic if kind == "turn" else self.bank[kind]
+        return pool[int(rng.integers(len(pool)))]
 
     def _episode(self, draft: Draft, position: int) -> int:
         chance = draft.rng.random()
@@ -833,6 +852,24 @@ class Composer:
             marks=tuple(draft.marks),
             points=tuple(draft.points),
         )
+
+
+def _may_break_off(spoken: Spoken) -> bool:
+    """It has a pause before which more must come: a random place in prose may be an end."""
+    written = spoken.source == "human" or spoken.intent != OPEN
+    return written and len(spoken.segments) > 1
+
+
+def _broken_off(rng: np.random.Generator, spoken: Spoken) -> Spoken:
+    """Up to one of its pauses."""
+    kept = spoken.segments[: int(rng.integers(1, len(spoken.segments)))]
+    return replace(spoken, segments=kept, kind="incomplete", intent=OPEN)
+
+
+def _how_often(spoken: Spoken, wordless: float) -> float:
+    """How often a recording comes, beside one of several words."""
+    words = sum(len(segment.text.split()) for segment in spoken.segments)
+    return wordless if words == 0 else ONE_WORD if words == 1 else 1.0
 
 
 def _samples(spoken: Spoken) -> int:

@@ -9,9 +9,9 @@ from typing import Any, Protocol
 import numpy as np
 
 from engines.reference.corpus import human
-from engines.reference.corpus.acoustics import Acoustics, generated_beds
+from engines.reference.corpus.acoustics import Acoustics, generated_beds, in_16_bits
 from engines.reference.corpus.bank import Bank, in_voice
-from engines.reference.corpus.conversation import LATE, PACED, Composer
+from engines.reference.corpus.conversation import BROKEN, LATE, PACED, Composer
 from engines.reference.corpus.dense import DenseComposer
 from engines.reference.corpus.photographs import Photographs
 from engines.reference.corpus.text import Grammar
@@ -37,6 +37,9 @@ class CorpusSettings(Protocol):
     def seed(self) -> int: ...
 
 
+BEDS = 20
+"""Times that the noises are generated: half of each are other people's voices, of which recorded
+ones have few, and rooms have most."""
 DENSE_SHARE_OF_TURNS = 0.5
 """A dense clip is shorter than a conversation: there is less to wait for."""
 
@@ -71,7 +74,8 @@ def build_composers(
     recorded = [] if data is None else human.load_noises(data, part)
     rooms = [] if data is None else human.load_rirs(data, part)
     voices = [segment.pcm for spoken in bank["turn"] for segment in spoken.segments]
-    acoustics = Acoustics(recorded + generated_beds(rng, voices) * 3, rooms)
+    beds = [in_16_bits(bed) for _ in range(BEDS) for bed in generated_beds(rng, voices)]
+    acoustics = Acoustics(recorded + beds, rooms)
     labels = Grammar.load(GRAMMAR).labels
     photographs = None if data is None else Photographs.load(data, part)
     turns = settings.turns
@@ -81,8 +85,9 @@ def build_composers(
         "photographs": photographs,
         "paced": PACED if split == "train" else 0.0,
         "late": LATE if split == "train" else 0.0,
+        "broken": BROKEN if split == "train" else 0.0,
     }
     return {
-        "dense": DenseComposer(bank, labels, acoustics, short, **options),
+        "dense": DenseComposer(bank, labels, acoustics, short, wordless=0.0, **options),
         "duplex": Composer(bank, labels, acoustics, turns, **options),
     }

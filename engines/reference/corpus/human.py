@@ -36,7 +36,9 @@ SPEECH = (
     "speech_keyword", FILLER,
 )  # fmt: skip
 FILLER_MAX_S = 3.0
-"""A longer one is a sentence with a filler in it, and nothing to be held against."""
+"""A longer one is a turn with a filler in it, and nothing to be held against."""
+TRAILING = frozenset("um uh er hmm and but so or because the a to of with".split())
+"""Who ends with one of these has not come to an end."""
 SOUNDS = ("noise_", "music", "conversation_meeting")
 """How the kinds begin of what sounds in a room."""
 RIR = "rir"
@@ -161,6 +163,7 @@ def _alignment(entry: dict[str, Any]) -> dict[str, Any]:
     if not all(a < b for a, b in gaps) or edges != sorted(edges):
         raise ValueError("natural_gaps_s must each begin before they end, and not overlap")
     found["natural_gaps_s"] = gaps
+    found["text"] = str(entry.get("text") or "")
     found["cut_points_s"] = [float(at) for at in entry.get("cut_points_s") or ()]
     return found
 
@@ -244,9 +247,9 @@ def _spoken(row: dict[str, str], folder: Path, entry: dict[str, Any] | None, see
     length_s = len(pcm) / RATE_HZ
     if not 0.3 < length_s < MAX_S:
         raise Unusable(f"speech that does not last 0.3 to {MAX_S:g} s")
-    filler = row["kind"] == FILLER
-    if filler and length_s >= FILLER_MAX_S:
-        raise Unusable(f"a filler of {FILLER_MAX_S:g} s and more")
+    filler = row["kind"] == FILLER and length_s < FILLER_MAX_S
+    if row["kind"] == FILLER and not filler and not (entry and entry["words"]):
+        raise Unusable(f"a filler of {FILLER_MAX_S:g} s and more without words")
     if entry is not None and entry["end_s"] > length_s + BEYOND_S:
         raise InputError(
             f"{folder / ALIGNMENTS}: {row['file']} ends at {entry['end_s']:g} there, and lasts "
@@ -263,12 +266,16 @@ def _spoken(row: dict[str, str], folder: Path, entry: dict[str, Any] | None, see
     edges = [begin, *(t for gap in gaps for t in gap), end]
     spans = list(zip(edges[::2], edges[1::2], strict=True))
     said = _words(entry, spans)
+    whole = normalise(" ".join(word for words in said for word in words)).split()
+    if whole and entry["text"] and whole != normalise(entry["text"]).split():
+        raise Unusable("speech of which not all words were found")
+    trails_off = row["kind"] == FILLER and bool(whole) and whole[-1] in TRAILING
     segments = tuple(
         _segment(pcm, *span, gain, entry, words) for span, words in zip(spans, said, strict=True)
     )
     return Recorded(
         segments=segments,
-        kind="backchannel" if filler else "turn",
+        kind="backchannel" if filler else "incomplete" if trails_off else "turn",
         intent=OPEN,
         source="human",
         voice=row.get("speaker", ""),

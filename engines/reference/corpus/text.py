@@ -26,17 +26,19 @@ ASKING = frozenset(
     "are can could did do does have how is what when where which who why will would".split()
 )
 """A sentence that begins with one of these is a question."""
+TALK = 5
+"""Times that a line of a dialogue stands in the prose of training: there are few."""
 OPENED, CLOSED = 0.25, 0.12
 """Shares of the wishes and questions in training that something is said before, and after."""
 OPENERS = frozenset("can could would will please i i'd i'm it's now just robot hey".split())
 """What begins with one of these begins as if something had been said before."""
 PHRASINGS = "phrasings.yaml"
 """Beside the grammar: what is said in training, freely."""
-FREELY = 0.5
+FREELY = 0.75
 """Share of the wishes and questions in training that are said like this."""
 FREE_PHRASES = {"backchannel": 0.3, "interruption": 0.25, "cancel": 0.5}
 """Likewise: people say the shortest ones most, and those stand in the grammar as often as that."""
-PROSE, PROSE_IN_TESTS = 0.45, 0.3
+PROSE, PROSE_IN_TESTS = 0.35, 0.3
 """Shares of a person's turns that are free text."""
 ONE_IN_TESTS = 12
 ENDED = "[.?!;]"
@@ -55,6 +57,11 @@ OPEN_REACTIONS = 0.35
 while the device speaks is no reason to stop because it has not been heard before."""
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _DOCSTRING = re.compile(r'"{3}(.*?)"{3}', re.DOTALL)
+_PARAMETER = re.compile(
+    r"^(?:(?:a|an|the) )?(?:float|int|bool|str|dict|tuple|list|ndarray|array|sequence|callable|"
+    r"dtype|scalar|integer|boolean|string|object|type)\b|\b(?:optional|ndarray|dtype|ndim|bool|str)\b"
+)
+"""What begins a docstring's line on a parameter, or stands in it: nothing that anybody says."""
 _USAGE = re.compile('"([^"]+)"')
 _SLOT = re.compile(r"\{(\w+)\}")
 _ARTICLE = re.compile(r"\ba (?=[aeio]|u(?!ni|s))")
@@ -101,6 +108,8 @@ class Grammar:
         self._more: dict[str, list[str]] = data["training_templates"]  # type: ignore[assignment]
         self._others: dict[str, list[str]] = data["test_templates"]  # type: ignore[assignment]
         self._freely: Mapping[str, Sequence[str]] = data.get("phrasings", {})  # type: ignore[assignment]
+        self._dealt: dict[str, list[str]] = {}
+        """By intent: phrasings that no turn had yet, shuffled."""
         self._weights = self._shares("weight")
         self._training_weights = self._shares("training_weight")
 
@@ -147,7 +156,7 @@ class Grammar:
         intent = self._intent(rng, split)
         question = bool(self._intents[intent].get("question", False))
         free = self._is_free(rng, intent, split)
-        parts = self._parts(rng, intent, split, free)
+        parts = self._deal(rng, intent) if free else self._parts(rng, intent, split)
         if intent == "story" and rng.random() < 0.4:
             parts[-1] += f" {self._one(rng, 'continuations')}"
             parts += self._parts(rng, intent, split)
@@ -231,6 +240,17 @@ class Grammar:
         """Whether a turn comes from the phrasings."""
         return split == "train" and intent in self._freely and bool(rng.random() < FREELY)
 
+    def _deal(self, rng: np.random.Generator, intent: str) -> list[str]:
+        """Each phrasing before any comes again: there are more than a bank has turns."""
+        left = self._dealt.setdefault(intent, [])
+        if not left:
+            freely = self._freely[intent]
+            left += [freely[index] for index in rng.permutation(len(freely))]
+        return self._filled(rng, left.pop())
+
+    def _filled(self, rng: np.random.Generator, template: str) -> list[str]:
+        return [part.strip() for part in self._fill(rng, template).split("|")]
+
     def _parts(
         self, rng: np.random.Generator, intent: str, split: str, free: bool = False
     ) -> list[str]:
@@ -241,8 +261,7 @@ class Grammar:
             templates = [*templates, *self._more.get(intent, ())]
         elif split in (PHRASED, TUNE_PHRASED):
             templates = self._others.get(intent, templates)
-        template = templates[int(rng.integers(len(templates)))]
-        return [part.strip() for part in self._fill(rng, template).split("|")]
+        return self._filled(rng, templates[int(rng.integers(len(templates)))])
 
     def _dress(self, rng: np.random.Generator, parts: list[str], intent: str, split: str) -> None:
         """Words before what is said, and in training around wishes and questions, as people have
@@ -295,8 +314,10 @@ def load_prose(split: str) -> Sequence[str]:
     found = _sentences(_docstrings(), ENDED)
     counted = Counter(word for line in found for word in line.split())
     common = [line for line in found if min(counted[word] for word in line.split()) >= COMMON]
-    spoken = [*_sentences(_usages()), *_sentences(_dialogues())]
-    return sorted({*_sentences(_manuals(), ENDED), *common, *spoken} - set(tested))
+    common = [line for line in common if not _PARAMETER.search(line)]
+    talk = _sentences(_dialogues())
+    written = {*_sentences(_manuals(), ENDED), *common, *_sentences(_usages())}
+    return sorted({*written, *talk} - set(tested)) + (TALK - 1) * sorted({*talk} - set(tested))
 
 
 @cache
