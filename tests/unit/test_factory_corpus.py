@@ -413,6 +413,23 @@ def test_the_turn_in_which_it_errs_was_one_to_listen_in(bank: Bank, composer: Co
     assert erred > 5
 
 
+def test_somebody_may_interrupt_or_say_mhm_while_a_question_is_out(
+    composer: Composer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("STOPPED_AT_WORK", "ECHOED_AT_WORK"):
+        monkeypatch.setattr(f"engines.reference.corpus.conversation.{name}", 0.5)
+    met = Counter[str]()
+    for seed in range(300, 380):
+        one = composer.compose(seed)
+        out = one.status[:, STATUS.index("pending")] > 0
+        met["yields"] += int((out & (one.floor == FLOOR.index("yield"))).sum())
+        for mark in one.marks:
+            turns = slice(mark.start // TURN_SAMPLES + 1, mark.end // TURN_SAMPLES + 1)
+            if mark.kind == "backchannel_heard" and out[turns].any():
+                met["holds"] += int((one.floor[turns] == FLOOR.index("hold")).sum())
+    assert met["yields"] > 5 and met["holds"] > 5
+
+
 def test_nobody_says_two_things_at_once(composer: Composer) -> None:
     twice = 0
     for seed in range(60):

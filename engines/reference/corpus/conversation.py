@@ -82,6 +82,9 @@ INTENT_TURNS = 3
 """Turns from the one in which an utterance ends, in which it shall be known what it was."""
 STOP_WORDS, STOP_WORDS_ALONE = 0.55, 0.4
 """Share of the interruptions that begin with "stop" or the like, and in which nothing follows."""
+STOPPED_AT_WORK, ECHOED_AT_WORK = 0.1, 0.15
+"""Share of what the device says while a question is out that is interrupted by such a word, and
+that somebody says "mhm" to: were there none, then a question that is out would mean neither."""
 MISTAKES = 0.08
 """Share of the longer pauses in which the device errs and speaks, so that it learns to give way."""
 PACED = 0.6
@@ -618,6 +621,13 @@ class Composer:
                 return self._sees_wave(draft, start, pcm)
             if chance < 0.84:
                 return self._hears_noise(draft, start, pcm)
+        if not may_be_cut and len(pcm) > 0.8 * RATE_HZ:
+            happens = rng.spawn(1)[0].random()
+            if happens < STOPPED_AT_WORK:
+                at = self._inside(draft, start, pcm, 0.5)
+                return self._interrupted_at(draft, at, start, pcm, alone=True)
+            if happens < STOPPED_AT_WORK + ECHOED_AT_WORK:
+                return self._hears_backchannel(draft, start, pcm)
         draft.span(draft.floor_weight, starts + 1, draft.turn(end) - 1, UNDISTURBED_WEIGHT)
         draft.sound(start, pcm)
         return end
@@ -759,10 +769,13 @@ class Composer:
     def _is_interrupted(self, draft: Draft, start: int, pcm: NDArray[np.float32]) -> int:
         return self._interrupted_at(draft, self._inside(draft, start, pcm, 0.7), start, pcm)
 
-    def _interrupted_at(self, draft: Draft, at: int, start: int, pcm: NDArray[np.float32]) -> int:
-        """The person takes over: with a stop word, with one and a turn, or with a turn at once."""
+    def _interrupted_at(
+        self, draft: Draft, at: int, start: int, pcm: NDArray[np.float32], alone: bool = False
+    ) -> int:
+        """The person takes over: with a stop word, with one and a turn, or with a turn at once;
+        `alone`: with the word."""
         rng = draft.rng
-        chance, turn = rng.random(), None
+        chance, turn = 0.0 if alone else rng.random(), None
         if chance < STOP_WORDS:
             word = self._pick(draft, "interruption")
             said = self._say(draft, word, at, True, self._is_seen(draft))
