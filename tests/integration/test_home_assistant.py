@@ -333,7 +333,7 @@ def test_a_retained_command_is_not_obeyed_at_every_start(broker: Broker) -> None
         with house.home:
             client.await_any(lambda: newest(client, STATE))
             order(client, "say", b"hello")
-            wait_until(lambda: bool(house.control._say))
+            wait_until(lambda: any(house.control._texts.values()))
     assert house.control.take() == Orders(say=("hello",))
 
 
@@ -473,7 +473,7 @@ def test_a_real_core_takes_the_device_and_its_commands_and_lets_it_go(broker: Br
                 "send_message",
                 {"entity_id": "notify.kiosk_tell_when_it_fits", "message": "Washing."},
             )
-            wait_until(lambda: bool(house.control._deliver))
+            wait_until(lambda: all(house.control._texts.values()))
             assert house.control.take() == Orders(say=("Dinner.",), deliver=("Washing.",))
             core.do("button", "press", {"entity_id": "button.kiosk_stop"})
             core.do("switch", "turn_off", {"entity_id": "switch.kiosk_microphone"})
