@@ -27,6 +27,7 @@ MAX_KEPT = 100
 CLOCK_SET_S = 60.0
 """A clock that is so far from where it would be was set."""
 LAYOUT = 1
+SET_LAYOUT = f"PRAGMA user_version = {LAYOUT}"
 TABLE = """CREATE TABLE IF NOT EXISTS kept (
     id TEXT PRIMARY KEY, asked_s REAL NOT NULL, transcript TEXT NOT NULL,
     message BLOB NOT NULL, answer TEXT) STRICT"""
@@ -48,8 +49,8 @@ class Outbox:
     """For one thread at a time. `keep_for_s` is how long a request matters.
 
     `wall_s` is the time of day in seconds, which goes on while the device is off; where the clock
-    was set back meanwhile, a request counts as new. `run_s` goes on whoever sets the clock: by it a
-    request of this run has its age.
+    was set back meanwhile, a request counts as new. `run_s` goes on whoever sets the clock, also
+    while the machine sleeps: by it a request of this run has its age.
     """
 
     def __init__(
@@ -57,7 +58,7 @@ class Outbox:
         path: Path,
         keep_for_s: float,
         wall_s: Callable[[], float] = time.time,
-        run_s: Callable[[], float] = time.monotonic,
+        run_s: Callable[[], float] = lambda: time.clock_gettime(time.CLOCK_BOOTTIME),
     ) -> None:
         self._path, self._keep_for_s = path, keep_for_s
         self._wall_s, self._run_s = wall_s, run_s
@@ -109,7 +110,12 @@ class Outbox:
         if count >= MAX_KEPT:
             raise sqlite3.OperationalError(f"{MAX_KEPT} requests are waiting already")
         row = (id, self._wall_s(), transcript, message)
-        file.execute("INSERT OR REPLACE INTO kept VALUES (?, ?, ?, ?, NULL)", row)
+        try:
+            file.execute("INSERT OR REPLACE INTO kept VALUES (?, ?, ?, ?, NULL)", row)
+        except sqlite3.Error as error:
+            self.trouble = f"nothing can be kept in {self._path}: {error}"
+            raise
+        self.trouble = ""
         self._added_s[id] = self._run_s()
 
     def message(self, id: str) -> tuple[bytes, float] | None:
@@ -146,8 +152,10 @@ class Outbox:
             return []
         try:
             dropped = self._drop_old(self._file)
+            if self.trouble:
+                self._file.execute(SET_LAYOUT)  # a disk that takes this takes more
         except sqlite3.Error as error:
-            self.trouble = f"what is too old cannot be removed: {error}"
+            self.trouble = self.trouble or f"what is too old cannot be removed: {error}"
             return []
         self.trouble = ""
         if dropped:
@@ -189,7 +197,7 @@ class Outbox:
         self._close()
         self.trouble = (
             f"nothing is kept, and it is tried again every minute: {self._path} cannot be used: "
-            f"{error}"
+            f"{error}. Make room, and let this user write there"
         )
 
     def _close(self) -> None:
@@ -216,7 +224,7 @@ class Outbox:
         if layout > LAYOUT:
             raise _NewerError("a newer version has written it")
         self._file.execute(TABLE)
-        self._file.execute(f"PRAGMA user_version = {LAYOUT}")
+        self._file.execute(SET_LAYOUT)
         self._file.execute("SELECT count(*) FROM kept").fetchone()
 
     def _set_aside(self, error: sqlite3.DatabaseError) -> None:

@@ -320,6 +320,8 @@ class MqttBackground:
             if kept is not None and not written:
                 with self._lock:
                     kept.forget(request.id)
+                if self._outbox is not None:
+                    self._report(self._outbox)
         return payload
 
     def _promise(self, request_id: str) -> None:

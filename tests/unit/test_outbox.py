@@ -7,6 +7,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -169,3 +170,20 @@ def test_on_a_full_disk_nothing_is_kept_until_there_is_room(
     outbox.add("b", "remind him", b"message")
     assert [row.id for row in outbox.rows()] == ["a", "b"]
     outbox.__exit__(None, None, None)
+
+
+def test_a_disk_that_fills_meanwhile_is_told_until_it_takes_more(tmp_path: Path) -> None:
+    with Outbox(tmp_path / "outbox.db", HOUR_S) as outbox:
+        outbox.add("a", "remind me", b"message")
+        with full_disk():
+            with pytest.raises(sqlite3.Error):
+                outbox.add("b", "remind him", b"message")
+            assert outbox.trouble.startswith("nothing can be kept in ")
+            assert outbox.drop_old() == [] and outbox.trouble, "though there was nothing to remove"
+        assert outbox.drop_old() == [] and not outbox.trouble
+        outbox.add("b", "remind him", b"message")
+
+
+def test_a_request_ages_while_the_machine_sleeps() -> None:
+    run_s = Outbox(Path("outbox.db"), HOUR_S)._run_s
+    assert abs(run_s() - time.clock_gettime(time.CLOCK_BOOTTIME)) < 60
