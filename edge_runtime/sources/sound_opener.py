@@ -202,11 +202,11 @@ class SoundOpener:
             self._hung = None
 
     def _hangs(self, streams: SoundStreams) -> bool:
-        """Its loudspeaker, with a stream of its own, lives and took nothing."""
+        """All of it lives, and its loudspeaker, with a stream of its own, took nothing."""
         flow = streams.playback
         if flow is None or streams.plan.together or self.leaving.is_set():
             return False
-        return flow.alive and flow.blocks < FIRST_BLOCKS
+        return streams.alive and flow.blocks < FIRST_BLOCKS
 
     def _runs_clean(self, streams: SoundStreams) -> bool:
         self._wait_while(lambda: streams.alive, MEASURE_S)

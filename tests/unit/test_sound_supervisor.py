@@ -116,6 +116,31 @@ def test_a_loudspeaker_that_takes_nothing_makes_nobody_deaf(
         assert sound.status().microphone.state is DeviceState.PRESENT
 
 
+def test_a_microphone_that_ends_at_one_rate_is_tried_at_the_next(
+    hardware: Hardware, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The loudspeaker beside it, which had no time to begin, does not hang."""
+    start, active = Stream.start_stream, Stream.is_active
+
+    def ends(stream: Stream) -> bool:
+        return bool(stream.input and stream.options["rate"] == 16_000)
+
+    def begun(stream: Stream) -> None:
+        first = not any(one.input == stream.input for one in hardware.streams)
+        if not (first or ends(stream)):
+            return start(stream)
+        with hardware.changed:
+            hardware.streams.append(stream)
+
+    monkeypatch.setattr(Stream, "start_stream", begun)
+    monkeypatch.setattr(Stream, "is_active", lambda one: active(one) and not ends(one))
+    with source() as sound:
+        assert sound.status().microphone.state is DeviceState.PRESENT
+        assert sound.status().loudspeaker.state is DeviceState.PRESENT
+        (ears,) = [one for one in hardware.streams if one.open and one.input]
+        assert ears.options["rate"] != 16_000
+
+
 def test_a_microphone_is_closed_at_once_while_a_loudspeaker_is_tried(
     hardware: Hardware, monkeypatch: pytest.MonkeyPatch
 ) -> None:
