@@ -58,6 +58,8 @@ class FileStep:
 class Plan:
     files: tuple[FileStep, ...]
     commands: tuple[tuple[str, ...], ...]
+    only_instances: bool = False
+    """Nothing but the instances that are there is installed anew."""
 
     @property
     def changes(self) -> bool:
@@ -130,7 +132,7 @@ def plan_install(
         *_users_and_folders(root, source),
         *([config] if wanted else []),
     ]
-    return Plan(tuple(files), _install_commands(root, wanted, others, now))
+    return Plan(tuple(files), _install_commands(root, wanted, others, now), not wanted)
 
 
 def plan_removal(root: Path, service: Service) -> Plan:

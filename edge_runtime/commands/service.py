@@ -134,6 +134,12 @@ def install_service(
     for step in plan.files:
         console.print(f"{step.what:<10} {escape(str(step.path))}", soft_wrap=True)
     _show_commands(plan)
+    if plan.only_instances:
+        console.print(
+            f"Only instances are installed here, and they are brought up to date. For a device "
+            f"beside them give --instance NAME, or write {CONFIGS / 'edge-runtime.yaml'} first.",
+            soft_wrap=True,
+        )
     if version < FOLDERS_SINCE:
         console.print(
             f"systemd {version} takes credentials one by one: after adding a file to "

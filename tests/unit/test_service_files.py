@@ -144,7 +144,7 @@ def test_an_upgrade_where_there_are_only_instances_makes_no_other_device(tmp_pat
     apply_install(files_only(install(tmp_path, instance="left")))
     enabled(tmp_path, "edge-runtime@left.service")
     plan = install(tmp_path)
-    assert not plan.changes
+    assert not plan.changes and plan.only_instances
     assert not any("enable" in command for command in plan.commands)
     commands = _install_commands(Path("/"), [], ["edge-runtime@left.service"], now=True)
     assert commands[-1] == ("systemctl", "try-restart", "edge-runtime@left.service")
