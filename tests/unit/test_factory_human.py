@@ -253,6 +253,9 @@ def test_some_who_train_come_once_more_in_another_voice(tmp_path: Path) -> None:
     assert len(list(cache.glob("people-*.pickle"))) == 1
     for one, other in zip(people(first), people(again), strict=True):
         assert np.array_equal(one.segments[0].pcm, other.segments[0].pcm)
+    (data / human.ALIGNMENTS).write_bytes(gzip.compress(b""))
+    Bank.people_into_cache(data, cache, 0.5)
+    assert len(list(cache.glob("people-*.pickle"))) == 2, "other alignments, other people"
     without = Bank.build(3, 0.001, data, cache=None, moved=0.5)
     assert len(people(without)) == len(people(first)), "the same ones, kept or not"
 

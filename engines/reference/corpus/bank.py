@@ -388,7 +388,9 @@ class Bank(dict[str, list[Spoken]]):
         which holds those alone."""
         from engines.reference.corpus import human
 
-        listed = zlib.crc32((human_dir / "manifest.csv").read_bytes())
+        files = [human_dir / name for name in ("manifest.csv", human.ALIGNMENTS)]
+        content = b"".join(file.read_bytes() for file in files if file.exists())
+        listed = zlib.crc32(content, human.READING)
         path = cache / f"people-{listed:08x}-moved-{moved:g}.pickle"
         return _kept(path, lambda: _in_other_voices(human.load_speech(human_dir, "train"), moved))
 

@@ -83,8 +83,9 @@ INTENT_TURNS = 3
 STOP_WORDS, STOP_WORDS_ALONE = 0.55, 0.4
 """Share of the interruptions that begin with "stop" or the like, and in which nothing follows."""
 STOPPED_AT_WORK, ECHOED_AT_WORK = 0.1, 0.15
-"""Share of what the device says while a question is out that is interrupted by such a word, and
-that somebody says "mhm" to: were there none, then a question that is out would mean neither."""
+"""Share of the short things that the device says in between (one moment, say that again) that are
+interrupted by such a word, and that somebody says "mhm" to: were there none, then a question that
+is out would mean neither."""
 MISTAKES = 0.08
 """Share of the longer pauses in which the device errs and speaks, so that it learns to give way."""
 PACED = 0.6
@@ -662,7 +663,7 @@ class Composer:
         for _ in range(int(draft.rng.integers(1, 3))):
             end, done = self._backchannel(draft, at, done)
             at = end + int(draft.rng.uniform(0.3, 1.5) * RATE_HZ)
-            if at > done - 0.6 * RATE_HZ:
+            if at > start + len(pcm) - 0.6 * RATE_HZ:
                 break
         return self._sound_until(draft, start, pcm, done)
 

@@ -30,6 +30,8 @@ from engines.reference.corpus.text import OPEN, normalise
 
 COLUMNS = ("file", "kind", "split")
 ALIGNMENTS = "alignments.jsonl.gz"
+READING = 2
+"""Another number where other speech is made of the same files: what was kept of it is made anew."""
 FILLER = "speech_filler_or_laugh"
 SPEECH = (
     "speech_sentence", "speech_sentence_tel", "speech_read", "speech_command_intent",
