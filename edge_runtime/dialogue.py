@@ -51,6 +51,11 @@ KEPT_WORDS = "kept"
 """The phrase that says a question is kept."""
 
 
+def answers(said: Utterance | None) -> bool:
+    """Whether something is said that answers the person."""
+    return said is not None and said.act not in ASIDES
+
+
 class Dialogue:
     """One conversation's bookkeeping. `words` gives the text for an act, in the device's
     language; `actions` are those that a background model may ask for; `keep` tells from what was

@@ -11,7 +11,7 @@ from functools import partial
 import numpy as np
 
 from edge_runtime.assemble import Assembler
-from edge_runtime.dialogue import ASIDES, Dialogue
+from edge_runtime.dialogue import Dialogue, answers
 from edge_runtime.interfaces import AudioSource, Clock, Decider, Engine, Sink, Voice
 from edge_runtime.micro_turn import (
     STOP_MOTION,
@@ -97,7 +97,7 @@ class Loop:
             self._waiting = list(p.voice.events())
             p.dialogue.voiced(self._waiting)
             request = p.dialogue.delegate(decision, turn)
-            if said is not None and said.act not in ASIDES:
+            if answers(said):
                 p.dialogue.answered()
             late_ms = (begun_ns - reading.captured_ns) / 1e6 if p.realtime else 0.0
             total_ms = (now() - begun_ns) / 1e6

@@ -171,9 +171,8 @@ class Outbox:
                 "UPDATE kept SET asked_s = ? WHERE id = ? AND abs(asked_s - ?) > ?",
                 (asked_s, id, asked_s, CLOCK_SET_S),
             )
-        old = file.execute("SELECT id FROM kept WHERE asked_s < ?", (self._oldest_s(),)).fetchall()
-        file.executemany("DELETE FROM kept WHERE id = ?", old)
-        return [id for (id,) in old]
+        delete = "DELETE FROM kept WHERE asked_s < ? RETURNING id"
+        return [id for (id,) in file.execute(delete, (self._oldest_s(),)).fetchall()]
 
     def _oldest_s(self) -> float:
         return self._wall_s() - self._keep_for_s

@@ -21,7 +21,7 @@ USER = "edge-runtime"
 
 
 @dataclass(frozen=True)
-class Kept:
+class PlacedFile:
     """A file that the configuration places."""
 
     name: str
@@ -37,8 +37,8 @@ class Kept:
         return failed(self.name, text, remedy)
 
 
-RECORDING = Kept("recording", "recording.path", "last.mcap")
-OUTBOX = Kept("outbox", "delegation.outbox", "outbox.db")
+RECORDING = PlacedFile("recording", "recording.path", "last.mcap")
+OUTBOX = PlacedFile("outbox", "delegation.outbox", "outbox.db")
 _SETTING = re.compile(r"^[ \t]*(ReadWritePaths|ProtectSystem)[ \t]*=[ \t]*(.*?)[ \t]*$", re.M)
 
 
@@ -84,7 +84,7 @@ def nearest_folder(path: Path) -> Path:
     return next(above for above in path.parents if os.path.exists(above))
 
 
-def _refused(case: Case, kept: Kept, nearest: Path) -> Finding | None:
+def _refused(case: Case, kept: PlacedFile, nearest: Path) -> Finding | None:
     other = kept.elsewhere
     if not nearest.is_dir():
         return kept.failed(f"{nearest} is no folder", f"Remove it, or {other}.")
@@ -98,7 +98,7 @@ def _refused(case: Case, kept: Kept, nearest: Path) -> Finding | None:
     return None
 
 
-def _outside_the_sandbox(case: Case, kept: Kept, path: Path) -> Finding | None:
+def _outside_the_sandbox(case: Case, kept: PlacedFile, path: Path) -> Finding | None:
     """A service sees nearly everything read-only, whoever owns it."""
     if case.service is None or _within(path, [case.state, case.cache, *_opened(case)]):
         return None

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_runtime.config import ActionConfig
-from edge_runtime.dialogue import ASIDES, BACKCHANNEL, KEPT
+from edge_runtime.dialogue import BACKCHANNEL, KEPT, answers
 from edge_runtime.errors import ConfigError
 from edge_runtime.micro_turn import (
     SAMPLE_RATE_HZ,
@@ -251,8 +251,7 @@ class TurnMessages:
         decision = record.decision
         self._heard += decision.heard
         text = " ".join(self._heard.split())
-        said = record.said
-        answered = said is not None and decision.say != BACKCHANNEL and said.act not in ASIDES
+        answered = decision.say != BACKCHANNEL and answers(record.said)
         final = decision.stop or answered
         if text and (decision.heard or final):
             yield _publication(topics.USER_SPEECH, {"header": header, "text": text, "final": final})

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from typing_extensions import Self
 
 from edge_runtime import __version__
-from edge_runtime.dialogue import ASIDES, KEPT, NOTICE, REQUEST
+from edge_runtime.dialogue import KEPT, NOTICE, REQUEST, answers
 from edge_runtime.errors import ConfigError
 from edge_runtime.health import LOUDSPEAKER, MICROPHONE, CameraState, HealthMonitor
 from edge_runtime.interfaces import NothingHeld
@@ -210,8 +210,7 @@ class Metrics(NothingHeld):
             self._heard_s = 0.0
         elif self._heard_s is not None:
             self._heard_s += TURN_S
-        answered = record.said is not None and record.said.act not in ASIDES
-        if answered and self._heard_s is not None:
+        if answers(record.said) and self._heard_s is not None:
             if self._heard_s <= FORGET_S:
                 self._response.observe(self._heard_s + answered_s)
             self._heard_s = None

@@ -77,6 +77,13 @@ class Service:
             return text
 
 
+def ended(process: subprocess.Popen[bytes]) -> bytes:
+    """Told to end as systemd does it; what it has said."""
+    process.send_signal(signal.SIGTERM)
+    output, _ = process.communicate(timeout=30)
+    return output
+
+
 @contextmanager
 def running(service: Service) -> Iterator[subprocess.Popen[bytes]]:
     process = service.start()
@@ -116,8 +123,7 @@ def test_it_is_ready_after_a_turn_is_watched_by_turns_and_ends_when_told(tmp_pat
         process.send_signal(signal.SIGCONT)
         service.await_told("WATCHDOG=1")
 
-        process.send_signal(signal.SIGTERM)
-        output, _ = process.communicate(timeout=30)
+        output = ended(process)
         other = [line for line in output.decode().splitlines() if "missed" not in line]
         assert (process.returncode, other) == (0, [])  # it was frozen, and may say so
         service.await_told("STOPPING=1")
@@ -143,8 +149,7 @@ def test_without_its_microphone_and_camera_it_is_up_and_says_so(tmp_path: Path) 
         parts = device_status.running(tmp_path)[0]["parts"]
         states = {name: parts[name]["state"] for name in ("microphone", "loudspeaker", "camera")}
         assert states == {"microphone": "failed", "loudspeaker": "failed", "camera": "degraded"}
-        process.send_signal(signal.SIGTERM)
-        output, _ = process.communicate(timeout=30)
+        output = ended(process)
     told = " ".join(output.decode().split())
     assert process.returncode == 0
     assert "There is no camera 'no such device'" in told and "Connect one" in told
@@ -185,8 +190,7 @@ def test_what_was_switched_off_stays_off_when_it_is_killed_and_started_again(
                 service.await_told("READY=1")
                 wait_until(lambda: capture(again)[1] != "")
                 assert capture(again) == ("quiet", "off")
-                again.send_signal(signal.SIGTERM)
-                output, _ = again.communicate(timeout=30)
+                output = ended(again)
             finally:
                 again.kill()
                 again.communicate()
@@ -239,8 +243,7 @@ def test_where_its_outbox_cannot_be_written_it_is_up_and_says_so(tmp_path: Path)
         part = json.loads(service.page("/health"))["parts"]["outbox"]
         assert part["state"] == "degraded"
         assert "nothing is kept, and it is tried again every minute" in part["reason"]
-        process.send_signal(signal.SIGTERM)
-        output, _ = process.communicate(timeout=30)
+        output = ended(process)
     assert process.returncode == 0
     assert "nothing is kept" in " ".join(output.decode().split())
 
@@ -254,8 +257,7 @@ def test_with_its_port_taken_it_is_up_and_says_so(tmp_path: Path) -> None:
         part = device_status.running(tmp_path)[0]["parts"]["http"]
         assert part["state"] == "degraded"
         assert f"127.0.0.1:{service.port}: Address already in use" in part["reason"]
-        process.send_signal(signal.SIGTERM)
-        output, _ = process.communicate(timeout=30)
+        output = ended(process)
     assert process.returncode == 0
     assert "there is no /health page yet" in " ".join(output.decode().split())
 

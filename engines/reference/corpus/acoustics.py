@@ -135,9 +135,9 @@ def generated_beds(rng: np.random.Generator, voices: Sequence[NDArray[np.int16]]
     return beds
 
 
-def in_16_bits(bed: Samples) -> NDArray[np.int16]:
-    """The same in half the memory."""
-    return np.clip(bed, -32000, 32000).astype(np.int16)
+def in_16_bits(sound: Samples) -> NDArray[np.int16]:
+    """Clipped below full scale, in half the memory."""
+    return np.clip(sound, -32000, 32000).astype(np.int16)
 
 
 def _chords(rng: np.random.Generator, samples: int) -> Samples:

@@ -23,6 +23,7 @@ from engines.reference.corpus import festival as festival_module
 from engines.reference.corpus import flite as flite_module
 from engines.reference.corpus import pico as pico_module
 from engines.reference.corpus import voices
+from engines.reference.corpus.acoustics import in_16_bits
 from engines.reference.corpus.espeak import ACCENTS, Espeak, EspeakVoice, Phones
 from engines.reference.corpus.festival import Festival
 from engines.reference.corpus.flite import Flite
@@ -131,7 +132,7 @@ def _segment(pcm: NDArray[np.float32], rate_hz: int, text: str, phones: Phones) 
     pcm = pcm * (RMS / (np.sqrt((pcm * pcm).mean()) + 1.0))
     shift = cut / RATE_HZ
     moved = tuple((p, max(0.0, a - shift), b - shift) for p, a, b in phones if b > shift)
-    return Segment(np.clip(pcm, -32000, 32000).astype(np.int16), text, moved)
+    return Segment(in_16_bits(pcm), text, moved)
 
 
 class Speaker:
@@ -233,7 +234,7 @@ def at_pace(spoken: Spoken, longer: int, shorter: int) -> Spoken:
     def stretched(segment: Segment) -> Segment:
         pcm = resample_poly(segment.pcm.astype(np.float32), longer, shorter)
         phones = tuple((p, begin * ratio, end * ratio) for p, begin, end in segment.phones)
-        return replace(segment, pcm=np.clip(pcm, -32000, 32000).astype(np.int16), phones=phones)
+        return replace(segment, pcm=in_16_bits(pcm), phones=phones)
 
     return replace(spoken, segments=tuple(map(stretched, spoken.segments)))
 
@@ -245,7 +246,7 @@ def in_voice(spoken: Spoken, voice: voices.Voice) -> Spoken:
         sound = segment.pcm.astype(np.float32)
         found = voices.in_voice(sound, RATE_HZ, voice)
         found *= np.sqrt((sound * sound).mean() / ((found * found).mean() + 1.0))
-        return replace(segment, pcm=np.clip(found, -32000, 32000).astype(np.int16))
+        return replace(segment, pcm=in_16_bits(found))
 
     return replace(spoken, segments=tuple(map(changed, spoken.segments)))
 

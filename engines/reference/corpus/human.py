@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from scipy.signal import resample_poly
 
 from edge_runtime.errors import InputError
+from engines.reference.corpus.acoustics import in_16_bits
 from engines.reference.corpus.bank import RATE_HZ, RMS, Segment, Spoken, trim
 from engines.reference.corpus.phones import from_arpabet
 from engines.reference.corpus.text import OPEN, normalise
@@ -228,7 +229,7 @@ def _segment(
         if a >= start_s - 0.02 and b <= end_s + 0.05
     )
     text = normalise(" ".join(words))
-    return Segment(np.clip(part, -32000, 32000).astype(np.int16), text, phones)
+    return Segment(in_16_bits(part), text, phones)
 
 
 def _words(entry: dict[str, Any], spans: Sequence[tuple[float, float]]) -> list[list[str]]:
@@ -331,7 +332,7 @@ def load_noises(
             pcm = _decode(folder / row["file"])
             if len(pcm) <= 1600:
                 raise Unusable("a noise of 0.1 s or less")
-            found.append(np.clip(pcm, -32000, 32000).astype(np.int16))
+            found.append(in_16_bits(pcm))
     return found
 
 
