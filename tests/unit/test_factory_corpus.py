@@ -614,9 +614,9 @@ def test_in_doubt_the_device_is_silent_whatever_it_was(
     """Silence must tell nothing of what it was that made it hesitate."""
     quiet: dict[str, list[bool]] = {"backchannel_heard": [], "interruption": []}
     monkeypatch.setattr("engines.reference.corpus.conversation.HESITATES", 0.0)
-    through = [composer.compose(seed) for seed in range(90)]
+    through = [composer.compose(seed) for seed in range(140)]
     monkeypatch.setattr("engines.reference.corpus.conversation.HESITATES", 1.0)
-    for one, before in zip((composer.compose(seed) for seed in range(90)), through, strict=True):
+    for one, before in zip((composer.compose(seed) for seed in range(140)), through, strict=True):
         assert one.marks == before.marks and (one.floor == before.floor).all()
         spoken, heard = before.audio[1] != 0, one.audio[1] != 0
         assert not (heard & ~spoken).any()
