@@ -26,12 +26,10 @@ pytest.importorskip("scipy", reason="the factory needs scipy (make train)")
 
 from engines.reference.corpus import bank as bank_module
 from engines.reference.corpus import pico as pico_module
-from engines.reference.corpus.acoustics import Acoustics, Samples, generated_beds
+from engines.reference.corpus.acoustics import Acoustics, generated_beds
 from engines.reference.corpus.bank import RATE_HZ, Bank, Segment, Spoken, aloud, at_pace
 from engines.reference.corpus.choices import WAITING, Moment, Point, made
 from engines.reference.corpus.conversation import (
-    DISTURBED_DB,
-    DROWNED_DB,
     LAGS,
     LATE,
     LATEST,
@@ -521,7 +519,7 @@ def episodes(composer: Composer, episode: Callable[[Composer, Draft, int], int])
 def test_what_is_drowned_is_asked_for_once_more(composer: Composer) -> None:
     drowned = episodes(composer, Composer._is_drowned)
     speak, known, asked, again = FLOOR.index("speak"), 0, 0, 0
-    for one in (drowned.compose(seed) for seed in range(20)):
+    for one in (drowned.compose(seed) for seed in range(50)):
         drowned_by = min((mark.start for mark in one.marks if mark.kind == "drowned"), default=0)
         for mark in one.marks:
             first, starts = mark.start // TURN_SAMPLES + 1, mark.end // TURN_SAMPLES
@@ -535,7 +533,7 @@ def test_what_is_drowned_is_asked_for_once_more(composer: Composer) -> None:
                 assert (one.act[first:starts] != ACTS.index("ask_repeat")).all()
                 again += mark.start > drowned_by
         known += any(text for _, _, text in one.texts)
-    assert asked > 20, "ends of drowned turns"
+    assert asked > 50, "ends of drowned turns"
     assert 0.4 * asked < again < 0.9 * asked, "most say it again, and are answered"
     assert known, "what is said again has words"
 
@@ -558,44 +556,49 @@ def test_what_is_drowned_is_louder_than_what_is_disturbed(
     composer: Composer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The noise against the speech that it lies over, in dB."""
+    measured: list[float] = []
+    lay = Composer._noise_over
 
-    class Silence(Acoustics):
-        def microphone(self, rng: np.random.Generator, person: Samples, played: Samples) -> Samples:
-            return person
+    def measure(
+        self: Composer,
+        draft: Draft,
+        at: int,
+        end: int,
+        levels_db: tuple[float, float],
+        tries: int = 1,
+    ) -> None:
+        before = draft.near[at:end].copy()
+        lay(self, draft, at, end, levels_db, tries)
+        noise, said = draft.near[at:end] - before, before[before != 0]
+        long = len(noise) > RATE_HZ // 5  # else half of it fades in and out
+        if long and said.size and noise.any():  # in a pause there is nothing to disturb
+            measured.append(float(10 * np.log10(np.mean(noise**2) / np.mean(said**2))))
 
-    def near(
-        levels_db: tuple[float, float], episode: Callable[..., int]
-    ) -> list[NDArray[np.float32]]:
-        for name in ("DROWNED_DB", "DISTURBED_DB"):
-            monkeypatch.setattr(f"engines.reference.corpus.conversation.{name}", levels_db)
-        some = episodes(composer, episode)
-        some.acoustics = Silence(composer.acoustics.noises, [])
-        return [some.compose(seed).audio[0] for seed in range(8)]
-
+    monkeypatch.setattr(Composer, "_noise_over", measure)
     disturbed = partial(Composer._addressed, disturbed=True)
-    for episode, levels_db, low, high in (
-        (Composer._is_drowned, DROWNED_DB, 8, 18),
-        (disturbed, DISTURBED_DB, -15, -3),
-    ):
-        measured = 0
-        for noisy, clean in zip(
-            near(levels_db, episode), near((-200.0, -200.0), episode), strict=True
-        ):
-            noise, speech = noisy - clean, clean
-            over = (np.abs(noise) > 1e-6) & (speech != 0)
-            if over.any():  # it may lie in a pause, where there is nothing to disturb
-                db = 10 * np.log10(np.mean(noise[over] ** 2) / np.mean(speech[over] ** 2))
-                assert low - 4 < db < high + 4
-                measured += 1
-        assert measured > 5
+    for episode, low, high in ((Composer._is_drowned, 8, 18), (disturbed, -15, -3)):
+        measured.clear()
+        some = episodes(composer, episode)
+        for seed in range(12):
+            some.compose(seed)
+        assert len(measured) > 6
+        assert low - 1 < min(measured) and max(measured) < high + 0.1
+        assert max(measured) - min(measured) > 4
 
 
 def test_a_noise_that_words_are_heard_through_changes_no_label(composer: Composer) -> None:
     calm = episodes(composer, Composer._addressed)
-    noisy = episodes(composer, partial(Composer._addressed, disturbed=True))
+    noisy, compared = episodes(composer, partial(Composer._addressed, disturbed=True)), 0
     for seed in range(12):
         one, other = calm.compose(seed), noisy.compose(seed)
-        ends = [next(mark for mark in c.marks if mark.kind == "end") for c in (one, other)]
+        ends = [
+            end
+            for end in (next((m for m in c.marks if m.kind == "end"), None) for c in (one, other))
+            if end is not None
+        ]
+        if not ends:  # somebody who speaks for twenty seconds
+            continue
+        compared += 1
         assert (ends[0].start, ends[0].detail) == (ends[1].start, ends[1].detail)
         last = ends[0].start // TURN_SAMPLES
         assert (one.audio[0] != other.audio[0]).any()
@@ -604,6 +607,7 @@ def test_a_noise_that_words_are_heard_through_changes_no_label(composer: Compose
         assert (one.speech[: last + 1] == other.speech[: last + 1]).all()
         for name in ("floor", "act", "delegate", "action", "intent"):
             assert getattr(one, name)[last + 1] == getattr(other, name)[last + 1], name
+    assert compared > 8
 
 
 def test_in_doubt_the_device_is_silent_whatever_it_was(
@@ -874,19 +878,24 @@ def test_what_was_said_is_known_when_it_ends(
 ) -> None:
     """An intent stands in the turns after a finished turn of the same one, and never in a pause;
     also where the device gives way only after that."""
+
+    def interrupted(self: Composer, draft: Draft, position: int) -> int:
+        return self._is_interrupted(draft, position, self._answer(draft.rng, self._long))
+
     told = talked_over = 0
-    for conversation in [*conversations, *(composer.compose(seed) for seed in range(200, 260))]:
+    over = episodes(composer, interrupted)
+    for conversation in [*conversations, *(over.compose(seed) for seed in range(40))]:
         for mark in conversation.marks:
             at = mark.start // TURN_SAMPLES
             if mark.kind == "end" and not mark.detail.startswith("human"):
                 stands = conversation.intent == INTENTS.index(mark.detail.split(":")[1])
                 if conversation.status[at - 1, 0]:
-                    assert stands[at - max(OVERLAPS) : at + 1].any()
+                    assert stands[max(0, at - max(OVERLAPS)) : at + 1].any()
                     talked_over += 1
                 else:
                     assert stands[at : at + 2].all()
                     told += 1
-    assert told > 20 and 0 < talked_over < 10
+    assert told > 20 and talked_over
 
 
 def test_a_conversation_goes_the_way_the_device_leads_it(composer: Composer) -> None:
@@ -954,10 +963,10 @@ def test_a_covered_lens_gives_dark_pictures_in_which_nothing_is_seen(composer: C
     found = [composer.compose(seed) for seed in range(100, 140)]
     covered = [one for one in found if one.frame_valid.all() and one.pictures.max() < 80]
     assert 1 <= len(covered) <= 8
+    assert any((one.floor == FLOOR.index("speak")).any() for one in covered), "answers unseen"
     for one in covered:
         assert not one.vision.any()
         assert not {mark.kind for mark in one.marks} & {"wave", "arrival", "hand", "side_talk"}
-        assert (one.floor == FLOOR.index("speak")).any(), "who cannot see still answers"
 
 
 def test_the_first_sound_of_an_utterance_comes_with_its_event(
