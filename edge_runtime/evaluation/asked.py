@@ -14,6 +14,7 @@ NEEDS: Mapping[str, tuple[str, ...]] = {
     "asks_needlessly_rate": ("act ask_repeat",),
     "action_accuracy": ("action",),
     "wrong_action_rate": ("action",),
+    "premature_action_rate": ("action",),
     "delegation_precision": ("delegate",),
     "delegation_recall": ("delegate",),
     "premature_delegation_rate": ("delegate",),

@@ -129,11 +129,11 @@ def _durations(confidence: Floats) -> tuple[Floats, Floats]:
     talking, spoken, quiet, armed = False, 0.0, 0.0, False
     for index, value in enumerate(confidence):
         talking = value >= (SILENCE if talking else SPEECH)
-        if talking:
-            spoken, quiet = spoken + CHUNK_MS, 0.0
-            armed = armed or spoken >= LEAST_SPEECH_MS
-        else:
-            spoken, quiet = 0.0, quiet + CHUNK_MS
+        spoken = spoken + CHUNK_MS if talking else 0.0
+        if spoken >= LEAST_SPEECH_MS:
+            armed, quiet = True, 0.0
+        else:  # a blip is no speech
+            quiet += CHUNK_MS
         speech_ms[index] = spoken
         silent_ms[index] = quiet if armed else 0.0
     return silent_ms, speech_ms

@@ -71,7 +71,7 @@ def ratio(items: Sequence[Item], seed: int = 0) -> Figure:
     if not total:
         return nothing()
     hits = sum(item.hits for item in items)
-    shares = all(item.total == 1 for item in items)
+    shares = all(item.total == 1 and item.hits <= 1 for item in items)
     texts = [item.text or f"{at} of its own" for at, item in enumerate(items)]
     voices = [item.voice or f"{at} of its own" for at, item in enumerate(items)]
     recordings = [item.recording for item in items]

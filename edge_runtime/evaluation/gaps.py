@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from edge_runtime.evaluation import figures
-from edge_runtime.evaluation.clip import SCORED_AFTER
+from edge_runtime.evaluation.clip import RESPONSE_MS, SCORED_AFTER
 from edge_runtime.evaluation.figures import Figure, Floats
 
 TAKEN_WITHIN_MS = 2000.0
@@ -47,7 +47,7 @@ def turn_figures(gaps: Sequence[Gap], seed: int, late_ms: float = 0.0) -> dict[s
     scored = [gap for gap in pauses if gap.scored]
     natural = [gap for gap in scored if gap.detail != "cut"]
     cut = [gap for gap in scored if gap.detail == "cut"]
-    answered = crossings(ends, late_ms)
+    answered = crossings(ends, RESPONSE_MS + late_ms)
     curve = figures.trade_off(answered, crossings(pauses))
     return {
         "turn_auc": _auc(ends, natural, False, seed),
@@ -83,7 +83,7 @@ def _auc(ends: Sequence[Gap], pauses: Sequence[Gap], matched: bool, seed: int) -
 
 def curve(gaps: Sequence[Gap], late_ms: float = 0.0) -> list[dict[str, float | None]]:
     """False cut-offs against the median latency, threshold by threshold."""
-    ends = crossings([gap for gap in gaps if gap.ended], late_ms)
+    ends = crossings([gap for gap in gaps if gap.ended], RESPONSE_MS + late_ms)
     pauses = crossings([gap for gap in gaps if not gap.ended])
     return [
         {
@@ -115,7 +115,7 @@ def eagerness_curve(
                 "eagerness": eagerness,
                 "takeover_rate": round(float((latency <= TAKEN_WITHIN_MS).mean()), 4),
                 "false_takeover_rate": round(float((pauses.highest() >= limit).mean()), 4),
-                "response_latency_ms_p50": round(float(np.median(taken)) + late_ms, 1)
+                "response_latency_ms_p50": round(float(np.median(taken)) + RESPONSE_MS + late_ms, 1)
                 if len(taken)
                 else None,
             }

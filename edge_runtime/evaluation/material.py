@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import warnings
+import zlib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -102,11 +103,13 @@ class Material:
 
     def deal(self, kind: str, index: int) -> Spoken:
         """The index-th utterance of a shuffled order; begins anew when all have been used."""
-        pool = self.spoken[kind]
-        if kind not in self._orders:
-            rng = np.random.default_rng([self.seed, len(kind), len(pool)])
-            self._orders[kind] = rng.permutation(len(pool))
-        return pool[int(self._orders[kind][index % len(pool)])]
+        return self._dealt(kind, self.spoken[kind], index)
+
+    def _dealt(self, name: str, pool: Sequence[Spoken], index: int) -> Spoken:
+        if name not in self._orders:
+            rng = np.random.default_rng([self.seed, len(name), len(pool)])
+            self._orders[name] = rng.permutation(len(pool))
+        return pool[int(self._orders[name][index % len(pool)])]
 
     @property
     def has_long_turns(self) -> bool:
@@ -114,12 +117,13 @@ class Material:
 
     def deal_long(self, index: int) -> Spoken:
         """A turn of several parts and of more than 4 s of speech."""
-        return self._long[index % len(self._long)]
+        return self._dealt("long", self._long, index)
 
     @cached_property
     def _long(self) -> Sequence[Spoken]:
-        turns = self.spoken.get("turn", ())
-        return [turn for turn in turns if len(turn.segments) > 1 and speech_samples(turn) > LONG]
+        """Where no words are known it may be more than one turn."""
+        turns = [turn for turn in self.spoken.get("turn", ()) if len(turn.segments) > 1]
+        return [turn for turn in turns if speech_samples(turn) > LONG and words(turn)]
 
     @property
     def asks(self) -> bool:
@@ -128,8 +132,7 @@ class Material:
 
     def deal_asking(self, delegate: str, index: int) -> Spoken:
         """The index-th turn that is to be handed on (`delegate`) or not (`none`)."""
-        pool = self._asking(delegate)
-        return pool[index % len(pool)]
+        return self._dealt(f"asking {delegate}", self._asking(delegate), index)
 
     def _asking(self, delegate: str) -> Sequence[Spoken]:
         turns = self.spoken.get("turn", ())
@@ -164,7 +167,8 @@ def load_materials(
 ) -> list[Material]:
     """All materials that this machine can make; that of new phrasings where it is asked for.
 
-    For `tuning` what interrupts, cancels or is a "mhm" is in words that no report has.
+    For `tuning` what interrupts, cancels or is a "mhm" is in words that no report has, and so are
+    new phrasings; of people there is a quarter of the speakers then, and else the others.
 
     Raises InputError where the corpus, a synthesizer or the folder of recordings is missing.
     """
@@ -172,7 +176,7 @@ def load_materials(
     recorded = Recorded()
     if data is not None:  # at once: a folder that cannot be read shall not cost minutes
         progress(f"reading recordings in {data}")
-        recorded = Recorded.read(data)
+        recorded = Recorded.read(data, tuning)
     banks = {}
     for name, split in SPLITS.items():
         if name == PHRASED and not phrased:
@@ -239,8 +243,9 @@ class Recorded:
     """As the report tells it: folder, splits, utterances of speech, and rows left out by reason."""
 
     @classmethod
-    def read(cls, data: Path) -> Recorded:
-        """Raises InputError where it cannot be read, or nobody speaks in it."""
+    def read(cls, data: Path, tuning: bool = False) -> Recorded:
+        """Those for thresholds (`tuning`) or for reports. Raises InputError where it cannot be
+        read, or nobody speaks in it."""
         human, names, left_out = _corpus("human"), splits(data), _unused(data)
 
         def read(load: Callable[..., Sequence[Any]]) -> list[Any]:
@@ -253,6 +258,11 @@ class Recorded:
                 f"is a row of manifest.csv of the kind {', '.join(human.SPEECH[:-1])}, whose file "
                 f"is there and lasts 0.3 to {human.MAX_S:g} s.{_but(left_out)}"
             )
+        kept = [one for one in people if _is_for_thresholds(one) is tuning]
+        if all(any(one.kind == "turn" for one in part) for part in (kept, _without(people, kept))):
+            whose = "reports" if tuning else "thresholds"
+            left_out[f"of speakers for {whose}"] = len(people) - len(kept)
+            people = kept
         photographs: Any = None
         for name in names:
             seen = _corpus("photographs").Photographs.load(data, name, left_out=left_out)
@@ -265,6 +275,16 @@ class Recorded:
             "left_out": dict(left_out.most_common()),
         }
         return cls(people, noises, rooms, photographs, told)
+
+
+def _is_for_thresholds(spoken: Spoken) -> bool:
+    """Every fourth speaker, drawn by a hash; where nobody is named, every fourth recording."""
+    return zlib.crc32((spoken.voice or spoken.recording).encode()) % 4 == 0
+
+
+def _without(people: Sequence[Spoken], some: Sequence[Spoken]) -> list[Spoken]:
+    left = set(map(id, some))
+    return [one for one in people if id(one) not in left]
 
 
 def _put(names: Sequence[str]) -> str:

@@ -48,7 +48,7 @@ SHARES = (
     "vision_recall_arrival", "vision_recall_wave", "vision_recall_hand", "vision_waves_at_hand",
     "vision_stops_for_wave", "delegation_precision",
     "delegation_recall", "premature_delegation_rate", "act_accuracy", "action_accuracy",
-    "wrong_action_rate", "open_delegation_rate",
+    "wrong_action_rate", "premature_action_rate", "open_delegation_rate",
     "asks_again_rate", "drowned_delegated_rate", "drowned_backchannel_rate",
     "asks_needlessly_rate",
     "weave_violation_rate", "weave_delivered_rate", "weave_delivered_late_rate",
@@ -150,6 +150,8 @@ class Tally:
             self._share("false_takeover_rate_long_pause", taken)
         early = _first_named(trace.delegations, "delegate", cue.start, cue.end)
         self._share("premature_delegation_rate", early is not None)
+        done = {name for at, name in trace.actions if cue.start < at <= cue.end} - {HARMLESS}
+        self._share("premature_action_rate", bool(done))
 
     def end(self, cue: Cue, clip: Clip, trace: Trace) -> None:
         self._gap(cue, trace, True)
@@ -167,9 +169,11 @@ class Tally:
             if "act" in wanted:
                 self._share("act_accuracy", trace.acts[took] == wanted["act"])
         if "action" in wanted:
-            others = {HARMLESS, wanted["action"]}
-            done_too = {name for at, name in trace.actions if cue.start < at <= until} - others
-            self._share("wrong_action_rate", bool(done_too))
+            begin = clip.said[0][0] if clip.said else cue.start
+            names = [name for at, name in trace.actions if begin < at <= until]
+            wrong = set(names) - {HARMLESS, wanted["action"]}
+            again = wanted["action"] != HARMLESS and names.count(wanted["action"]) > 1
+            self._share("wrong_action_rate", bool(wrong) or again)
         if wanted.get("action", "none") != "none":
             done = _first_named(trace.actions, wanted["action"], cue.start - EDGE, until)
             self._share("action_accuracy", done is not None)
@@ -202,7 +206,10 @@ class Tally:
             self._often("speech_backchannels_per_min", trace.backchannels, span, MURMURS_FOR)
 
     def _words(self, clip: Clip, trace: Trace) -> None:
-        truth = " ".join(text for _, _, text in clip.said if text)
+        texts = [text for _, _, text in clip.said]
+        if not all(texts):  # unknown, or a word was cut in two
+            return
+        truth = " ".join(texts)
         if not truth or not trace.heard or "cer" in self._not_asked:
             return
         until = clip.said[-1][1] + SAMPLE_RATE_HZ * 6 // 10

@@ -111,6 +111,7 @@ QUESTIONS = (
         (
             Mistake("action_accuracy", "left out", wanted=True),
             Mistake("wrong_action_rate", "a wrong one"),
+            Mistake("premature_action_rate", "too early"),
             Mistake("vision_recall_wave", "wave missed", wanted=True, weight=0.5),
             Mistake("vision_waves_at_hand", "waves at a hand", weight=0.5),
         ),

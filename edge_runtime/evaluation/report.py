@@ -126,6 +126,7 @@ MODEL_ONLY: Sequence[tuple[str, str, str]] = (
     ("act_accuracy", "the right act", PERCENT),
     ("action_accuracy", "the right action", PERCENT),
     ("wrong_action_rate", "a wrong action, or one too many", PERCENT),
+    ("premature_action_rate", "acts in the middle of a turn", PERCENT),
     ("asks_again_rate", "asks again for what a noise drowned", PERCENT),
     ("drowned_delegated_rate", "… hands it on", PERCENT),
     ("drowned_backchannel_rate", "… says mhm to it", PERCENT),

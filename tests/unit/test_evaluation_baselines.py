@@ -8,7 +8,14 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from edge_runtime.evaluation.baselines import Always, Ears, SileroTimeout, SmartTurn, SpeechLength
+from edge_runtime.evaluation.baselines import (
+    Always,
+    Ears,
+    SileroTimeout,
+    SmartTurn,
+    SpeechLength,
+    _durations,
+)
 from edge_runtime.evaluation.clip import Clip, Cue, first
 from edge_runtime.evaluation.detectors import Detectors
 from edge_runtime.micro_turn import TURN_SAMPLES, BackgroundState, Pcm, VoiceState
@@ -68,6 +75,15 @@ def test_a_timer_answers_after_its_time(sentence: Pcm, ears: Ears) -> None:
         delays_ms.append((took - end) / 16)
     assert 350 < delays_ms[0] < 800
     assert delays_ms[1] - delays_ms[0] == pytest.approx(300, abs=40)
+
+
+def test_a_blip_after_speech_is_not_answered_once_more() -> None:
+    confidence = np.zeros(150)
+    confidence[10:50] = 0.9
+    confidence[[90, 120]] = 0.9
+    silent_ms, speech_ms = _durations(confidence)
+    assert silent_ms[89] < silent_ms[91] < silent_ms[121] and speech_ms[90] > 0
+    assert (np.diff(silent_ms[50:]) > 0).all()
 
 
 @needs_espeak

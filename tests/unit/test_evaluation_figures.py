@@ -43,6 +43,8 @@ def test_six_phrases_said_a_hundred_times_are_no_hundred_phrases() -> None:
     apart = [item._replace(text=f"phrase {i}") for i, item in enumerate(phrases)]
     assert figures.ratio(apart)["ci95"] == pytest.approx(plain["ci95"], abs=0.02)
     assert "texts" not in figures.ratio(apart)
+    wrong = figures.ratio([figures.Item(3, 1, "yes", "a"), figures.Item(2, 1, "no", "b")] * 2)
+    assert wrong["value"] == 2.5, "more words put in than there were"
     unknown = figures.ratio([figures.Item(int(i < 5)) for i in range(9)])
     assert unknown["ci95"] == pytest.approx(figures.share(5, 9)["ci95"], abs=0.05)
 

@@ -8,7 +8,7 @@ from string import ascii_lowercase
 import numpy as np
 import pytest
 
-from edge_runtime.evaluation.clip import Clip, Cue, Trace
+from edge_runtime.evaluation.clip import RESPONSE_MS, Clip, Cue, Trace
 from edge_runtime.evaluation.gaps import Gap, eagerness_curve
 from edge_runtime.evaluation.metrics import Tally, spells
 from edge_runtime.evaluation.model_level import trace as model_trace
@@ -274,6 +274,21 @@ def test_what_is_handed_on_beside_the_questions_counts_too() -> None:
     assert noise["side_talk_delegations_per_min"]["n"] == 0
 
 
+def test_half_a_command_is_nothing_to_act_upon() -> None:
+    pause = clip(Cue("pause", S, 2 * S, "clause", S))
+    for name, wrong in (("turn_left", 1), ("look_at", 0)):
+        found = figures(pause, trace(actions=((S + 6400, name),)))
+        assert found["premature_action_rate"]["value"] == wrong
+    assert figures(pause, trace(actions=((3 * S, "come"),)))["premature_action_rate"]["value"] == 0
+
+
+def test_words_that_were_cut_in_two_are_no_test_of_hearing() -> None:
+    heard = trace(heard=((2 * S, "good morning"),))
+    torn = ((S, 2 * S, "good morning"), (3 * S, 4 * S, ""))
+    assert figures(clip(said=torn), heard)["cer"]["n"] == 0
+    assert figures(clip(said=torn[:1]), heard)["cer"]["value"] == 0
+
+
 def test_an_action_that_nobody_asked_for_is_a_wrong_one() -> None:
     nothing, wave = (
         Cue("end", S, 4 * S, facts={"act": "yes", "action": action, "delegate": "none"})
@@ -290,6 +305,11 @@ def test_an_action_that_nobody_asked_for_is_a_wrong_one() -> None:
     ):
         found = figures(clip(cue), trace(actions=tuple((at, name) for name in actions)))
         assert found["wrong_action_rate"]["value"] == wrong, (cue.facts, actions)
+    spoken = clip(wave, said=((S // 2, S, "wave at me"),))
+    early = figures(spoken, trace(actions=((S // 2 + 3200, "come"), (at, "wave"))))
+    assert early["wrong_action_rate"]["value"] == 1, "while it was still being said"
+    twice = figures(spoken, trace(actions=((S, "wave"), (at, "wave"))))
+    assert twice["wrong_action_rate"]["value"] == 1, "one too many"
     late = figures(clip(nothing), trace(actions=((4 * S, "come"),)))
     assert late["wrong_action_rate"]["value"] == 0, "what comes later answers something else"
 
@@ -433,7 +453,7 @@ def test_eagerness_moves_along_one_curve() -> None:
     assert rows[0.0]["takeover_rate"] == 1 and rows[0.0]["false_takeover_rate"] == 0
     assert rows[-1.0]["takeover_rate"] == 0, "0.7 shifted by two logits lies below one half"
     assert rows[1.0]["false_takeover_rate"] == 1
-    assert rows[1.0]["response_latency_ms_p50"] == 200
+    assert rows[1.0]["response_latency_ms_p50"] == 200 + RESPONSE_MS
     assert eagerness_curve(gaps[:10], 0.5, 2.0) == []
 
 

@@ -89,7 +89,7 @@ def while_speaking(casting: Casting, index: int, pcm: Samples) -> tuple[Clip, in
     start, at = samples(0.8), samples(rng.uniform(2.0, 3.5))
     stage = casting.stage(rng, at / SAMPLE_RATE_HZ + 3.0)
     stage.device(stage.long_utterance(at / SAMPLE_RATE_HZ + 2.6), start)
-    stage.say(said(pcm), at, visible=False)
+    stage.say(said(pcm), at, visible=True)
     return stage.finish("pairs"), at
 
 

@@ -14,6 +14,8 @@ from edge_runtime.evaluation.scenarios import Casting
 from edge_runtime.evaluation.stage import Stage, samples
 from edge_runtime.micro_turn import SAMPLE_RATE_HZ, TURN_SAMPLES, Pcm
 
+FAINTEST, TRIES = 100.0, 20
+"""A noise of which no sample is above this, of 32,768, is a hole in it: another one is drawn."""
 SPEECH_RMS = 2000.0
 """int16 scale: -24 dBFS, the level of the corpus."""
 BLOCK = 800
@@ -99,9 +101,9 @@ def aside(casting: Casting, index: int) -> Clip | None:
     material = casting.material
     if index % 2:
         stage, at = _speech(casting, "asides", index, 1.0)
-        bed = material.noises[int(stage.rng.integers(len(material.noises)))]
-        length = samples(stage.rng.uniform(0.3, 1.0))
-        stage.add_noise(noise(stage.rng, bed, length, -6.0), at)
+        burst = _burst(stage.rng, material.noises)
+        length = len(burst)
+        stage.add_noise(burst, at)
         stage.cue("noise burst", at, at + length)
     else:
         spoken = material.deal("turn", index)
@@ -112,6 +114,16 @@ def aside(casting: Casting, index: int) -> Clip | None:
         stage.pose(at - 2 * TURN_SAMPLES, end + 4 * TURN_SAMPLES, facing=False)
         stage.cue("side talk heard", at, end)
     return stage.finish("asides")
+
+
+def _burst(rng: np.random.Generator, beds: Sequence[NDArray[np.generic]]) -> Pcm:
+    """A snatch of one of the noises; there is something in it."""
+    for _ in range(TRIES):
+        bed = beds[int(rng.integers(len(beds)))]
+        burst = noise(rng, bed, samples(rng.uniform(0.3, 1.0)), -6.0)
+        if np.abs(burst).max() > FAINTEST:
+            break
+    return burst
 
 
 def noise(rng: np.random.Generator, bed: NDArray[np.generic], length: int, level_db: float) -> Pcm:
