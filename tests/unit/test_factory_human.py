@@ -155,6 +155,41 @@ def test_a_sentence_whose_last_word_was_not_found_has_no_end(tmp_path: Path) -> 
         assert spoken.segments[0].text == "in this"
 
 
+@pytest.mark.parametrize(
+    ("before", "name", "pause_s", "said"),
+    [
+        ("park", "operator", 0.4, "in the park"),
+        ("the", "operator", 0.4, "in the the operator"),  # it leads on
+        ("park", "bench", 0.4, "in the park bench"),
+        ("park", "operator", 0.1, "in the park operator"),
+    ],
+)
+def test_who_calls_a_name_behind_a_sentence_had_come_to_an_end(
+    tmp_path: Path, before: str, name: str, pause_s: float, said: str
+) -> None:
+    words = [["in", 0.5, 0.6], ["the(2)", 0.6, 0.7], [before, 0.7, 0.95]]
+    words += [["<sil>", 0.95, 0.95 + pause_s], [name, 0.95 + pause_s, 1.5]]
+    text = f"In the {before} {name}"
+    gaps = [[0.95, 0.95 + pause_s]]
+    called = aligned(tmp_path, words=words, natural_gaps_s=gaps, text=text)
+    (spoken,) = human.load_speech(called, "dev")
+    assert " ".join(segment.text for segment in spoken.segments) == said
+    length_s = 0.45 if said == "in the park" else 1.0
+    assert sum(len(segment.pcm) for segment in spoken.segments) <= length_s * S
+
+
+def test_who_thresholds_are_chosen_by_is_in_no_report(tmp_path: Path) -> None:
+    rows = [f"{speaker}.wav,speech_sentence,dev,{speaker}" for speaker in "abcdefgh"]
+    for speaker in "abcdefgh":
+        speak(tmp_path, f"{speaker}.wav", 1.0)
+    here = folder(tmp_path, *rows, header="file,kind,split,speaker")
+    tuned, reported = (material.Recorded.read(here, tuning) for tuning in (True, False))
+    who = [{one.voice for one in read.people} for read in (tuned, reported)]
+    assert who[0] and not who[0] & who[1] and who[0] | who[1] == set("abcdefgh")
+    assert reported.told["left_out"] == {"of speakers for thresholds": len(who[0])}
+    assert reported.told["speech"] == len(who[1])
+
+
 def test_an_alignment_may_name_its_file_in_another_way(tmp_path: Path) -> None:
     words = [["good", 0.5, 1.0]]
     (spoken,) = human.load_speech(aligned(tmp_path, file="./a.wav", words=words), "dev")

@@ -306,7 +306,8 @@ def _spoken(
 ) -> Spoken | None:
     if any(part is None for part in parts):
         return None
-    return Spoken(tuple(p for p in parts if p), kind, line.intent, source, voice)
+    segments = tuple(p for p in parts if p)
+    return Spoken(segments, kind, line.intent, source, voice, gap_is_natural=line.natural)
 
 
 def _line(grammar: Grammar, rng: np.random.Generator, kind: str, split: str) -> Line:

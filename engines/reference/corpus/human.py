@@ -31,7 +31,7 @@ from engines.reference.corpus.text import OPEN, normalise
 
 COLUMNS = ("file", "kind", "split")
 ALIGNMENTS = "alignments.jsonl.gz"
-READING = 2
+READING = 3
 """Another number where other speech is made of the same files: what was kept of it is made anew."""
 FILLER = "speech_filler_or_laugh"
 SPEECH = (
@@ -42,6 +42,15 @@ FILLER_MAX_S = 3.0
 """A longer one is a turn with a filler in it, and nothing to be held against."""
 TRAILING = frozenset("um uh er hmm and but so or because the a to of with".split())
 """Who ends with one of these has not come to an end."""
+CALLED = frozenset("operator onword wildfire thinkengine voyager".split())
+"""What people of the WUW corpora were asked to put into a sentence. Many say it behind one that is
+whole, after a while in which anybody would answer."""
+CALLED_AFTER_S = 0.3
+LEADS_ON = frozenset(
+    "a an the to for of on in at by with from and or but is are was be me my your his her our "
+    "their this that these i you he she we they not as than about use call called said word".split()
+)
+"""After one of these the sentence is not whole."""
 SOUNDS = ("noise_", "music", "conversation_meeting")
 """How the kinds begin of what sounds in a room."""
 RIR = "rir"
@@ -191,6 +200,33 @@ def _tone(pcm: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.mean(spectra, axis=0).astype(np.float32)
 
 
+def _without_a_call(entry: dict[str, Any]) -> dict[str, Any]:
+    """Up to the end of a sentence after which the person calls somebody by name."""
+    words = [(_plain(word), at) for word, at, _ in entry["words"] if _is_said(word)]
+    if len(words) < 3 or not entry["natural_gaps_s"]:
+        return entry
+    (before, begun), (name, called) = words[-2:]
+    pause, on = entry["natural_gaps_s"][-1]
+    apart = begun < pause and called > (pause + on) / 2 and on - pause >= CALLED_AFTER_S
+    if name not in CALLED or before in LEADS_ON or not apart:
+        return entry
+    return entry | {
+        "end_s": pause,
+        "words": [word for word in entry["words"] if word[1] < pause],
+        "natural_gaps_s": entry["natural_gaps_s"][:-1],
+        "text": entry["text"].rsplit(maxsplit=1)[0] if entry["text"] else "",
+    }
+
+
+def _is_said(word: str) -> bool:
+    return not word.startswith(("<", "["))
+
+
+def _plain(word: str) -> str:
+    """Without the number of a pronunciation: `a(2)`."""
+    return word.split("(")[0]
+
+
 def _cuts(
     entry: dict[str, Any], rng: np.random.Generator
 ) -> tuple[list[tuple[float, float]], bool]:
@@ -200,7 +236,8 @@ def _cuts(
     natural = [(a, b) for a, b in natural if end - b > MIN_PART_S]
     if natural and rng.random() < 0.85:
         chosen = sorted(rng.permutation(len(natural))[: int(rng.integers(1, 3))])
-        return [natural[i] for i in chosen], True
+        first, *second = (natural[i] for i in chosen)
+        return [first, *(gap for gap in second if gap[0] - first[1] > MIN_PART_S)], True
     points = [c for c in entry["cut_points_s"] if c - begin > MIN_PART_S and end - c > MIN_PART_S]
     if points and rng.random() < 0.35:
         point = points[int(rng.integers(len(points)))]
@@ -239,8 +276,8 @@ def _words(entry: dict[str, Any], spans: Sequence[tuple[float, float]]) -> list[
     for word, begin_s, end_s in entry["words"]:
         shared = [min(end_s, b) - max(begin_s, a) for a, b in spans]
         best = int(np.argmax(shared))
-        if shared[best] > 0 and not word.startswith(("<", "[")):
-            said[best].append(word.split("(")[0])
+        if shared[best] > 0 and _is_said(word):
+            said[best].append(_plain(word))
     return said
 
 
@@ -259,7 +296,7 @@ def _spoken(row: dict[str, str], folder: Path, entry: dict[str, Any] | None, see
             f"{length_s:.2f} s. Times are seconds of the file."
         )
     rng = np.random.default_rng(seed)
-    entry = entry or _loud_part(pcm)
+    entry = _without_a_call(entry) if entry else _loud_part(pcm)
     begin, end = entry["begin_s"], min(entry["end_s"], length_s)
     if end - begin < 0.2:
         raise Unusable("less than 0.2 s of speech")

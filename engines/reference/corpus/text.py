@@ -20,6 +20,8 @@ OPEN = "open"
 """The intent of free text: the floor is taken after it, what is said then is not a target."""
 PHRASED, TUNE_PHRASED = "test_phrased", "tune_phrased"
 """The splits whose wishes and questions are in words of their own."""
+TUNED_OF = 3
+"""The first of so many templates that no training has is for thresholds, the others for reports."""
 COMMON = 5
 """Times that a word stands in docstrings before it is taken for one."""
 ASKING = frozenset(
@@ -83,6 +85,8 @@ class Line:
     segments: tuple[str, ...]
     intent: str
     question: bool = False
+    natural: bool = True
+    """Whether it is parted where people would pause."""
 
 
 def normalise(text: str) -> str:
@@ -260,7 +264,8 @@ class Grammar:
         elif split == "train":
             templates = [*templates, *self._more.get(intent, ())]
         elif split in (PHRASED, TUNE_PHRASED):
-            templates = self._others.get(intent, templates)
+            others = self._others.get(intent, templates)
+            templates = others[::TUNED_OF] if split == TUNE_PHRASED else _reported(others)
         return self._filled(rng, templates[int(rng.integers(len(templates)))])
 
     def _dress(self, rng: np.random.Generator, parts: list[str], intent: str, split: str) -> None:
@@ -298,8 +303,12 @@ class Grammar:
         asks = words[0] in ASKING
         if len(words) >= 6 and rng.random() < 0.5:
             at = int(rng.integers(2, len(words) - 2))
-            return Line((" ".join(words[:at]), " ".join(words[at:])), OPEN, asks)
+            return Line((" ".join(words[:at]), " ".join(words[at:])), OPEN, asks, False)
         return Line((" ".join(words),), OPEN, asks)
+
+
+def _reported(templates: Sequence[str]) -> Sequence[str]:
+    return [one for index, one in enumerate(templates) if index % TUNED_OF] or templates
 
 
 @cache
@@ -307,17 +316,21 @@ def load_prose(split: str) -> Sequence[str]:
     """Plain sentences that are in no grammar, so that words are heard and not only templates: they
     come with Python, its packages and Debian, fewer where these lack. A twelfth of the manuals'
     is for tests alone, drawn by a hash: a sentence stays on its side whatever else there is."""
-    manuals = _sentences(_manuals())
-    tested = [line for line in manuals if crc32(line.encode()) % ONE_IN_TESTS == 0]
+
+    def tested(lines: Iterable[str]) -> list[str]:
+        return [line for line in lines if crc32(line.encode()) % ONE_IN_TESTS == 0]
+
+    manuals = _sentences(_manuals(), ENDED)
     if split != "train":
-        return tested
+        return tested(manuals)
     found = _sentences(_docstrings(), ENDED)
     counted = Counter(word for line in found for word in line.split())
     common = [line for line in found if min(counted[word] for word in line.split()) >= COMMON]
     common = [line for line in common if not _PARAMETER.search(line)]
     talk = _sentences(_dialogues())
-    written = {*_sentences(_manuals(), ENDED), *common, *_sentences(_usages())}
-    return sorted({*written, *talk} - set(tested)) + (TALK - 1) * sorted({*talk} - set(tested))
+    written = {*manuals, *common, *_sentences(_usages())}
+    held_out = set(tested(_sentences(_manuals())))
+    return sorted({*written, *talk} - held_out) + (TALK - 1) * sorted({*talk} - held_out)
 
 
 @cache
