@@ -8,6 +8,7 @@ should do.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
@@ -36,9 +37,14 @@ from engines.reference.corpus.pictures import draw
 from engines.reference.corpus.text import OPEN, IntentLabels
 from engines.reference.model import TURN_SAMPLES
 
+_HALTING = re.compile(
+    r"\b(stop|halt|wait|hold|hang (on|fire|tight)|freeze|whoa|pause|cease|quit|enough|don't move)\b"
+)
 LAGS = (1, 1, 2, 2, 3, 3, 4, 5, 6, 8, 10, 12)
 """Turns in which the floor should be taken before the device's sound begins, drawn evenly."""
-MOST_WEIGHT = 4.0
+MOST_WEIGHT, MOST_WEIGHT_LATE = 4.0, 2.0
+"""Late is after any of `LAGS`: a single end that is not understood lasts for 35 turns there, and
+was once a third of what a step taught."""
 LATE, LATEST = 0.12, 35
 """Share of the ends that the device leaves unanswered for longer than any of `LAGS`, and for how
 many turns at most. Were there none, a silence of 2.4 s would say that there is nothing to answer,
@@ -101,6 +107,8 @@ ONE_WORD, WORDLESS = 0.25, 0.3
 """How often recordings of single words, and of unknown ones, come beside others: a third of the
 people say one of thirty words, or what nobody has written down."""
 
+CANCELLED, FOLLOWED_UP = 0.25, 0.2
+"""Shares of the questions that are taken back, and after which there is small talk."""
 DROWNED, DISTURBED = 0.03, 0.03
 """Share of the episodes in which something louder drowns what the person says to the device, which
 then asks for it once more; and in which there is a noise that it can be understood through."""
@@ -347,9 +355,9 @@ class Composer:
         end = self._say(draft, spoken, position, addressed=True, visible=True)
         first = draft.turn(end)
         draft.span(draft.floor, first, first + 8, IGNORE)
-        draft.span(draft.action, first, first + 1, IGNORE)
-        draft.span(draft.action, first + 1, first + 3, ACTION_INDEX["stop_motion"])
-        draft.span(draft.action, first + 3, first + 6, IGNORE)
+        draft.span(draft.action, first, first + 6, IGNORE)
+        if _halts(spoken):
+            draft.span(draft.action, first + 1, first + 3, ACTION_INDEX["stop_motion"])
         draft.look(draft.turn(position) - 1, first + 4, True, True)
         draft.present = True
         return end + RATE_HZ
@@ -484,7 +492,8 @@ class Composer:
             soon = np.mean([turn < other for other in lags])
             later = np.clip((LATEST - turn) / (LATEST - max(lags)), 0, 1)
             waiting = float((1 - late) * soon + late * later)
-            weight = min(MOST_WEIGHT, 1 / waiting) if waiting else 1.0
+            most = MOST_WEIGHT if turn < max(lags) else MOST_WEIGHT_LATE
+            weight = min(most, 1 / waiting) if waiting else 1.0
             draft.span(draft.floor_weight, first + turn, first + turn + 1, weight)
 
     def _reply(self, draft: Draft, end: int, spoken: Spoken, drowned: bool = False) -> int:
@@ -520,9 +529,9 @@ class Composer:
         free = self._device(draft, starts, self._short, may_be_cut=False)
         arrives = starts + int(rng.integers(0, 12) if rng.random() < 0.5 else rng.integers(8, 45))
         chance = rng.random()
-        if chance < 0.12:
+        if chance < CANCELLED:
             return self._cancelled(draft, starts, free)
-        if chance < 0.32:
+        if chance < CANCELLED + FOLLOWED_UP:
             free = self._follow_up(draft, free)
         elif arrives > draft.turn(free) + 34:
             free = self._still_working(draft, draft.turn(free) + 28)
@@ -540,6 +549,7 @@ class Composer:
         lag = self._lag(draft, first)  # the question is out as long as nobody has taken it back
         draft.pending.append((starts, first + lag))
         draft.span(draft.floor, first - 1, first, IGNORE)
+        draft.span(draft.end_of_turn, first, first + lag, 1)
         self._speak_label(draft, first, lag, "acknowledge")
         draft.around(draft.delegate, first, first + lag, DELEGATE_INDEX["cancel"])
         draft.mark("cancel", end, (first + lag) * TURN_SAMPLES)
@@ -550,7 +560,7 @@ class Composer:
         position = free + int(draft.rng.uniform(0.3, 1.5) * RATE_HZ)
         for _ in range(8):
             spoken = self._pick(draft, "turn")
-            if self.labels(spoken.intent).delegate == "none":
+            if self.labels(spoken.intent).delegate in ("none", None):  # of free text nobody knows
                 break
         else:
             return free
@@ -558,8 +568,10 @@ class Composer:
         labels, first = self.labels(spoken.intent), draft.turn(end) + 1
         lag = self._lag(draft, first)
         draft.span(draft.floor, first - 1, first, IGNORE)
+        draft.span(draft.end_of_turn, first, first + lag, 1)
         self._speak_label(draft, first, lag, labels.act)
         draft.around(draft.action, first, first + lag, _index(ACTION_INDEX, labels.action))
+        draft.around(draft.delegate, first, first + lag, _index(DELEGATE_INDEX, labels.delegate))
         draft.mark("end", end, (first + lag) * TURN_SAMPLES, f"{spoken.source}:{spoken.intent}")
         return self._device(draft, first + lag, self._short, may_be_cut=False)
 
@@ -782,6 +794,7 @@ class Composer:
             said = self._say(draft, word, at, True, self._is_seen(draft))
         else:
             word, said = None, at
+        worded = said
         if chance >= STOP_WORDS_ALONE:
             turn = self._pick(draft, "turn")
             begin = said + (int(rng.uniform(0.1, 0.4) * RATE_HZ) if word else 0)
@@ -792,10 +805,11 @@ class Composer:
         draft.mark("interruption", at, heard, "stop" if turn is None else "turn")
         self._may_hesitate(draft, at)
         cut = self._cut(draft, on, start, pcm)
-        if word is not None and turn is None:
+        if word is not None:  # whether a turn follows nobody knows yet
+            draft.span(draft.action, draft.turn(at), draft.turn(worded) + 3, IGNORE)
+        if word is not None and turn is None and _halts(word):
             named = draft.turn(min(said, at + int(NAMED_AFTER_S * RATE_HZ)))
             until = max(draft.turn(cut), named + 1)
-            draft.span(draft.action, draft.turn(at), named, IGNORE)
             draft.span(draft.action, named, until, ACTION_INDEX["stop_motion"])
             draft.span(draft.action, until, until + 3, IGNORE)
         if turn is not None:
@@ -866,6 +880,11 @@ class Composer:
             marks=tuple(draft.marks),
             points=tuple(draft.points),
         )
+
+
+def _halts(spoken: Spoken) -> bool:
+    """Whether a body that moves should stand still: not at every word that interrupts."""
+    return any(_HALTING.search(segment.text) for segment in spoken.segments)
 
 
 def _may_break_off(spoken: Spoken) -> bool:
