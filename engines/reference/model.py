@@ -36,6 +36,7 @@ TURN_SAMPLES = 3200
 HOP = 160
 WINDOW = 400
 TAIL = WINDOW - HOP
+BLOCK = math.gcd(WINDOW, HOP)
 """Samples of the past that the next turn's first filterbank frame still needs."""
 SUBFRAMES = 10
 """50 Hz vectors in a micro-turn."""
@@ -124,9 +125,18 @@ class Filterbank(nn.Module):
         """(B, C, 240 + n * 160) -> (B, C, n, bands)."""
         batch, channels, _ = audio.shape
         frames = (audio * INPUT_GAIN).unfold(2, WINDOW, HOP)
-        return self._log_power(
-            (frames @ self.weight.t()).reshape(batch, channels, -1, 2 * self.bands)
-        )
+        sounds = _sounding(audio)
+        silent = math.log(LOG_FLOOR) * self.gain + self.bias
+        found = []
+        for channel in range(channels):
+            some = sounds[:, channel]
+            if some.all():
+                found.append(self._log_power(frames[:, channel] @ self.weight.t()))
+            else:  # what the loudspeaker played is zeros most of the time
+                whole = silent.expand(batch, some.shape[1], -1).clone()
+                whole[some] = self._log_power(frames[:, channel][some] @ self.weight.t())
+                found.append(whole)
+        return torch.stack(found, 1)
 
     def step(self, audio: Tensor) -> Tensor:
         """The same as one strided convolution, for the exported graph."""
@@ -136,10 +146,15 @@ class Filterbank(nn.Module):
         return self._log_power(response[None])
 
     def _log_power(self, response: Tensor) -> Tensor:
-        batch, channels, frames, _ = response.shape
-        pairs = response.reshape(batch, channels, frames, self.bands, 2)
-        power = pairs.square().sum(-1)
+        squared = response * response
+        power = squared[..., 0::2] + squared[..., 1::2]
         return torch.log(power + LOG_FLOOR) * self.gain + self.bias
+
+
+def _sounding(audio: Tensor) -> Tensor:
+    """Frames in which not all is zero: (B, C, 240 + n * 160) -> bool (B, C, n)."""
+    blocks = audio.detach().abs().unflatten(2, (-1, BLOCK)).amax(-1)
+    return F.max_pool1d(blocks, WINDOW // BLOCK, HOP // BLOCK) > 0
 
 
 class LocalConv(nn.Module):
@@ -171,11 +186,12 @@ class LocalConv(nn.Module):
     def _convolve(self, joined: Tensor) -> Tensor:
         """The same for whole conversations, forth and back in a quarter of the time: channels lie
         last, as the kernels of the CPU like it."""
-        weight = self.depthwise.t()[:, None, None].contiguous(memory_format=torch.channels_last)
-        image = joined.float()[:, None].permute(0, 3, 1, 2)
+        weight = self.depthwise.to(joined.dtype).t()[:, None, :, None]
+        weight = weight.contiguous(memory_format=torch.channels_last)
+        image = joined[:, :, None].permute(0, 3, 1, 2)
         with torch.autocast(joined.device.type, enabled=False):
-            mixed = F.conv2d(image, weight, self.bias, groups=weight.shape[0])
-        return mixed.permute(0, 2, 3, 1)[:, 0]
+            mixed = F.conv2d(image, weight, self.bias.to(joined.dtype), groups=weight.shape[0])
+        return mixed.permute(0, 2, 3, 1)[:, :, 0]
 
 
 class Block(nn.Module):

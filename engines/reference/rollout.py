@@ -53,11 +53,12 @@ def led_by(
     seeds: Sequence[int],
     device: torch.device,
     tick: int = 1,
+    bfloat16: bool = False,
 ) -> list[Conversation]:
     """The conversations of `seeds`, with the model's choices in place of the script's. It may
     choose in each `tick`-th micro-turn."""
     waiting = [composer.compose(seed, WAITING) for seed in seeds]
-    with torch.no_grad():
+    with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
         floor = model(*Batch.of(waiting, device).inputs).floor
     led = []
     for seed, one, logits in zip(seeds, waiting, floor, strict=True):

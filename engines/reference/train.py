@@ -362,7 +362,8 @@ class Trainer:
             count = settings.batch * settings.turns // composer.turns
             seeds = [rng.getrandbits(48) for _ in range(count)]
             if stage == "duplex" and kinds.random() < settings.own:
-                conversations = led_by(self.model, composer, seeds, self.device, settings.tick)
+                leads = self.average, composer, seeds, self.device, settings.tick
+                conversations = led_by(*leads, self.bfloat16)
             else:
                 conversations = [composer.compose(seed) for seed in seeds]
             batch = Batch.of(conversations, self.device)

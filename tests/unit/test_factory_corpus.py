@@ -34,6 +34,7 @@ from engines.reference.corpus.conversation import (
     LATE,
     LATEST,
     MOST_WEIGHT,
+    MOST_WEIGHT_LATE,
     OVERLAPS,
     PAUSE_WEIGHT,
     SHORT_OVERLAPS,
@@ -47,6 +48,7 @@ from engines.reference.corpus.text import (
     OPEN,
     PHRASED,
     PHRASINGS,
+    TUNE_PHRASED,
     Grammar,
     _sentences,
     load_prose,
@@ -207,6 +209,7 @@ def test_prose_for_tests_is_not_trained_on() -> None:
     trained, tested = load_prose("train"), load_prose("test")
     assert len(trained) > 3000, "too few sentences to hear words instead of knowing them by heart"
     assert len(tested) > 40
+    assert "the precise rules are as follows" not in tested, "that is no end"
     assert not set(trained) & set(tested)
     assert len({line[0] for line in tested}) > 8, "of all kinds, not those that begin alike"
     assert all(set(line) <= set(SYMBOLS) and 4 <= len(line.split()) <= 14 for line in trained)
@@ -348,8 +351,9 @@ def test_silence_speaks_against_an_end_neither_before_nor_after_most_are_answere
     draft = Draft(60, np.random.default_rng(0))
     composer._due(draft, "speak", 0, LATEST, LAGS, late=LATE)
     weights = draft.floor_weight[:LATEST]
-    assert weights[0] == 1 and (np.diff(weights) >= 0).all()
-    assert weights[max(LAGS)] == weights[-1] == MOST_WEIGHT
+    soon, late = weights[: max(LAGS)], weights[max(LAGS) :]
+    assert soon[0] == 1 and (np.diff(soon) >= 0).all() and soon[-1] == MOST_WEIGHT
+    assert (late == MOST_WEIGHT_LATE).all(), "one that nobody answers must not drown the others"
 
 
 def test_to_wait_in_a_pause_counts_for_more(conversations: list[Conversation]) -> None:
@@ -675,6 +679,48 @@ def test_a_cancel_has_as_long_as_an_end(composer: Composer) -> None:
     assert len(waits) > 5 and max(waits) > 3
 
 
+@pytest.mark.parametrize(("word", "halts"), [("robot wait", True), ("may i ask something", False)])
+def test_a_body_stands_still_where_it_is_asked_to_and_not_at_every_interruption(
+    composer: Composer, monkeypatch: pytest.MonkeyPatch, word: str, halts: bool
+) -> None:
+    def interrupted(self: Composer, draft: Draft, position: int) -> int:
+        return self._is_interrupted(draft, position, self._answer(draft.rng, self._long))
+
+    def say_it(self: Composer, draft: Draft, kind: str) -> Spoken:
+        spoken = pick(self, draft, kind)
+        if kind != "interruption":
+            return spoken
+        return replace(spoken, segments=(replace(spoken.segments[0], text=word),))
+
+    pick, stop = Composer._pick, ACTIONS.index("stop_motion")
+    monkeypatch.setattr(Composer, "_pick", say_it)
+    alone, before_a_turn = 0, 0
+    for episode in (interrupted, Composer._stop_in_silence):
+        over = episodes(composer, episode)
+        for one in (over.compose(seed) for seed in range(30)):
+            for mark in (m for m in one.marks if m.kind == "interruption"):
+                first = mark.start // TURN_SAMPLES
+                if mark.detail == "turn":  # whether it follows nobody knew
+                    before_a_turn += bool((one.action[first : first + 3] == IGNORE).any())
+            alone += int((one.action == stop).sum())
+    assert before_a_turn > 3 and (alone > 20 if halts else alone == 0)
+
+
+def test_people_speak_on_while_a_question_is_out(bank: Bank, composer: Composer) -> None:
+    """Also where nobody knows what they want: there is an end of theirs, too."""
+    asking = [s for s in bank["turn"] if composer.labels(s.intent).delegate == "delegate"]
+    person = next(s for s in bank["turn"] if s.intent == OPEN)
+    draft = Draft(TURNS, np.random.default_rng(0))
+    some = copy(composer)
+    some._pick = lambda draft, kind: person  # type: ignore[method-assign]
+    some._follow_up(draft, 0)
+    ends = [mark for mark in draft.marks if mark.kind == "end"]
+    assert asking and [mark.detail for mark in ends] == [f"{person.source}:{OPEN}"]
+    first, last = ends[0].start // TURN_SAMPLES + 1, ends[0].end // TURN_SAMPLES
+    assert (draft.end_of_turn[first:last] == 1).all()
+    assert (draft.delegate[first:last] == IGNORE).all()
+
+
 def test_a_turn_breaks_off_where_it_had_a_pause(bank: Bank, composer: Composer) -> None:
     breaking = Composer(bank, composer.labels, composer.acoustics, TURNS, broken=1.0)
     rng = np.random.default_rng(0)
@@ -792,10 +838,16 @@ def test_there_are_wishes_and_questions_in_words_of_no_training() -> None:
     def plain(templates: Iterable[str]) -> set[str]:
         return {" ".join(template.replace("|", " ").split()) for template in templates}
 
+    g, rng = Grammar(grammar), np.random.default_rng(0)
     assert grammar["test_templates"].keys() == grammar["training_templates"].keys()
     for intent, templates in grammar["test_templates"].items():
         trained = [*grammar["intents"][intent]["templates"], *grammar["training_templates"][intent]]
         assert not plain(templates) & plain(trained)
+        tuned, reported = (
+            {s for _ in range(80) for s in [tuple(g._parts(rng, intent, split))]}
+            for split in (TUNE_PHRASED, PHRASED)
+        )
+        assert tuned and reported and not tuned & reported
     wave = {"intents": {"wave_cmd": grammar["intents"]["wave_cmd"]}}
     rng, other = np.random.default_rng(1), {"test_templates": {"wave_cmd": ["zebra"]}}
     for split, differs in ((PHRASED, True), ("test_seen", False), ("train", False)):

@@ -126,6 +126,17 @@ def test_streaming_equals_batch(
                 assert gap < 1e-4, (turn.index, name)
 
 
+def test_silence_of_the_loudspeaker_is_not_filtered_and_sounds_the_same() -> None:
+    bank = InteractionModel(SMALL).filterbank
+    played = torch.zeros(2, 2, 240 + 60 * 160)
+    torch.nn.init.normal_(played[:, 0], std=0.05)
+    torch.nn.init.normal_(played[1, 1, 3000:5000], std=0.05)
+    faint = played + 1e-9 * (played == 0)  # so that no frame is left out
+    found, whole = bank(played), bank(faint)
+    assert torch.allclose(found, whole, atol=1e-4)
+    assert (found[0, 1] == found[0, 1, 0]).all() and found[1, 1].std() > 0.1
+
+
 def test_the_future_changes_nothing(model: InteractionModel, turns: list[MicroTurn]) -> None:
     cut = TURNS // 2
     rng = np.random.default_rng(1)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.fft import irfft
 from scipy.signal import oaconvolve
 
 SAMPLE_RATE_HZ = 16_000
@@ -36,12 +37,15 @@ def room_tone(rng: np.random.Generator, spectrum: Samples, samples: int) -> Samp
     if samples <= 0:
         return np.zeros(0, np.float32)
     frames = samples // 128 + 2
-    phase = np.exp(2j * np.pi * rng.random((frames, 129)))
-    blocks = np.fft.irfft(spectrum[None] * phase, axis=1) * np.hanning(256)
-    out = np.zeros((frames + 1) * 128, np.float32)
-    for index in range(frames):
-        out[index * 128 : index * 128 + 256] += blocks[index]
-    return out[128 : 128 + samples]
+    angle = np.float32(2 * np.pi) * rng.random((frames, 129), dtype=np.float32)
+    turned = np.empty((frames, 129), np.complex64)
+    np.cos(angle, out=turned.real)
+    np.sin(angle, out=turned.imag)
+    blocks = irfft(spectrum[None] * turned, axis=1) * np.hanning(256).astype(np.float32)
+    out = np.zeros((frames + 1, 128), np.float32)
+    out[:-1] += blocks[:, :128]
+    out[1:] += blocks[:, 128:]
+    return out.reshape(-1)[128 : 128 + samples]
 
 
 def fit(noise: NDArray[np.int16] | Samples, start: int, samples: int) -> Samples:
@@ -88,7 +92,7 @@ class Acoustics:
 
     def _noise(self, rng: np.random.Generator, samples: int) -> Samples:
         """One or two beds at -48 to -14 dB below full-scale speech, and the sensor's own hiss."""
-        total = rng.standard_normal(samples).astype(np.float32) * rng.uniform(0.5, 12)
+        total = rng.standard_normal(samples, np.float32) * np.float32(rng.uniform(0.5, 12))
         for _ in range(int(rng.integers(0, 3))):
             bed = self.noises[int(rng.integers(len(self.noises)))]
             noise = fit(bed, int(rng.integers(len(bed))), samples)
