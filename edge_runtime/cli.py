@@ -28,6 +28,7 @@ from edge_runtime.commands.common import (
     tell_doubts,
     with_engine_folder,
 )
+from edge_runtime.commands.config import config as config_command
 from edge_runtime.commands.doctor import doctor
 from edge_runtime.commands.engine import engine_app
 from edge_runtime.commands.evaluate import evaluate
@@ -196,6 +197,7 @@ app.command()(status)
 app.command()(install_service)
 app.command()(uninstall_service)
 app.command()(privacy)
+app.command("config")(config_command)
 app.command()(doctor)
 app.add_typer(calibrate_app)
 app.add_typer(engine_app)

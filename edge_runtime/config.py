@@ -116,9 +116,15 @@ class Audio(_Section):
         MICROPHONE, description="`microphone`, a sound file, or in the ROS node `ros`."
     )
     input_device: str | None = Field(
-        None, description="Part of the microphone's name, its serial number or USB path."
+        None,
+        examples=["ReSpeaker"],
+        description="Part of the microphone's name, its serial number or USB path.",
     )
-    output_device: str | None = Field(None, description="The same of the loudspeaker.")
+    output_device: str | None = Field(
+        None,
+        examples=["USB Speaker"],
+        description="Part of the loudspeaker's name, its serial number or USB path.",
+    )
     channels: int = Field(1, ge=1, le=16, description="Of the microphone.")
     volume: float = Field(1.0, ge=0.0, le=1.0, description="Of the loudspeaker.")
     mute: bool = Field(False, description="The loudspeaker gives no sound.")
@@ -126,6 +132,7 @@ class Audio(_Section):
         None,
         ge=2,
         le=100,
+        examples=[10.0],
         description="What the devices give and take at a time; default: measured at the start.",
     )
     streams: Literal["auto", "one", "two"] = Field(
@@ -141,12 +148,14 @@ class Audio(_Section):
     echo_file: InputFile | None = Field(
         None,
         strict=False,
+        examples=["echo.yaml"],
         description="Of `edge-runtime calibrate echo`; what it measured is in place of "
         "echo_delay_ms.",
     )
     array: Annotated[str, AfterValidator(_array_beside)] | None = Field(
         None,
         min_length=1,
+        examples=["respeaker_4"],
         description="Where an array's microphones are: a name (respeaker_4, uma_8, ...) or a file.",
     )
     array_turned_deg: float = Field(
@@ -177,6 +186,7 @@ class Audio(_Section):
 class Video(_Section):
     source: str | int | None = Field(
         None,
+        examples=["BRIO"],
         description="A camera (a part of its name, serial number or USB path, an rtsp:// or "
         "http:// address, a GStreamer pipeline, a number), a video file, a folder of frames, "
         "nothing, or in the ROS node `ros`.",
@@ -187,6 +197,7 @@ class Video(_Section):
         None,
         min_length=4,
         max_length=4,
+        examples=[[0.0, 0.1, 1.0, 0.9]],
         description="Left, top, right, bottom, 0 to 1 of a camera's turned picture; default: all.",
     )
     frozen_s: float = Field(
@@ -204,20 +215,28 @@ class Video(_Section):
 
 class EngineConfig(_Section):
     folder: InputFile | None = Field(
-        None, strict=False, description="A model folder; default: the reference model."
+        None,
+        strict=False,
+        examples=["models/mine"],
+        description="A model folder; default: the reference model.",
     )
     backend: Literal["onnx", "tensorrt"] = Field(
         "onnx", description="What runs the graph: ONNX Runtime, or TensorRT on a Jetson."
     )
     precision: Literal["fp32", "fp16", "int8"] | None = Field(
-        None, description="Of the graph; default: fp32 for onnx, fp16 for tensorrt."
+        None,
+        examples=["fp16"],
+        description="Of the graph; default: fp32 for onnx, fp16 for tensorrt.",
     )
     threads: int = Field(1, ge=1, le=64, description="Of the engine; measure before raising it.")
     provider: Literal["cpu", "cuda", "tensorrt"] = Field(
         "cpu", description="Where ONNX Runtime runs; all but cpu need onnxruntime-gpu."
     )
     cache: Path | None = Field(
-        None, strict=False, description="Folder of built plans; default: the user's cache."
+        None,
+        strict=False,
+        examples=["/var/cache/edge-runtime"],
+        description="Folder of built plans; default: the user's cache.",
     )
     workspace_mb: int = Field(512, ge=1, description="The most a TensorRT layer uses for itself.")
     optimization_level: int = Field(
@@ -235,13 +254,22 @@ class VoiceConfig(_Section):
     engine: Literal["espeak", "piper"] = Field("espeak", description="What speaks.")
     voice: str = Field("en-us+f2", description="An espeak-ng voice (`espeak-ng --voices`).")
     model: InputFile | None = Field(
-        None, strict=False, description="A Piper voice's .onnx file, its .onnx.json beside it."
+        None,
+        strict=False,
+        examples=["en_US-lessac-medium.onnx"],
+        description="A Piper voice's .onnx file, its .onnx.json beside it.",
     )
-    speaker: int | None = Field(None, ge=0, description="Of a Piper voice with several.")
+    speaker: int | None = Field(
+        None, ge=0, examples=[0], description="Of a Piper voice with several."
+    )
     rate_wpm: int = Field(165, ge=80, le=450, description="Words a minute.")
     pitch: int = Field(50, ge=0, le=99, description="espeak-ng's pitch.")
     phrases: InputFile | None = Field(
-        None, strict=False, description="A file of your own words for the acts."
+        None,
+        strict=False,
+        examples=["my_phrases.yaml"],
+        description="A file of your own words for the acts; `edge-runtime config --phrases` prints "
+        "one.",
     )
 
     @model_validator(mode="after")
@@ -279,24 +307,28 @@ class BackgroundConfig(_Section):
 
 class DelegationConfig(_Section):
     broker: str | None = Field(
-        None, description="mqtt://HOST[:PORT], or mqtts:// for TLS; without it all stays here."
+        None,
+        examples=["mqtts://broker.lan:8883"],
+        description="mqtt://HOST[:PORT], or mqtts:// for TLS; without it all stays here.",
     )
     workers: bool = Field(
         True,
         description="Hand questions to the workers there; false: it is for Home Assistant and "
         "actions alone, and no question leaves the device.",
     )
-    user: str | None = Field(None, description="Of the broker.")
+    user: str | None = Field(None, examples=["kiosk-3"], description="Of the broker.")
     password_file: SecretFile | None = Field(
-        None, strict=False, description="Its password is read here."
+        None, strict=False, examples=["mqtt-password"], description="Its password is read here."
     )
     ca_file: CertificateFile | None = Field(
-        None, strict=False, description="Signs the broker's certificate."
+        None, strict=False, examples=["ca.pem"], description="Signs the broker's certificate."
     )
     cert_file: CertificateFile | None = Field(
-        None, strict=False, description="The device's certificate."
+        None, strict=False, examples=["device.pem"], description="The device's certificate."
     )
-    key_file: SecretFile | None = Field(None, strict=False, description="The device's private key.")
+    key_file: SecretFile | None = Field(
+        None, strict=False, examples=["device.key"], description="The device's private key."
+    )
     send_frame: bool = Field(False, description="Let a picture go with a question.")
     patience_s: float = Field(
         0.5,
@@ -308,6 +340,7 @@ class DelegationConfig(_Section):
     outbox: Path | None = Field(
         None,
         strict=False,
+        examples=["/var/lib/edge-runtime/outbox.db"],
         description="A file for questions to be kept until they are answered; default: none are.",
     )
     keep: list[str] = Field(
@@ -347,17 +380,24 @@ _OF_TYPES = {
 
 class ActionConfig(_Section):
     description: str = Field(
-        "", max_length=500, description="What it does, for a background model that may call it."
+        "",
+        max_length=500,
+        examples=["switch on the lamp in the kitchen"],
+        description="What it does, for a background model that may call it.",
     )
     phrases: list[Phrase] = Field(
         [],
         max_length=32,
+        examples=[["(turn | switch) on the [kitchen] lamp"]],
         description="What people say when they want it, where no language model answers: words, "
         "`|` for or, (), [optional].",
     )
     answer: str = Field("Done.", max_length=500, description="What is said after a phrase.")
     ros_topic: str | None = Field(
-        None, pattern=_ROS_NAME, description="ROS 2 topic for it, beside `action`."
+        None,
+        pattern=_ROS_NAME,
+        examples=["lamp"],
+        description="ROS 2 topic for it, beside `action`.",
     )
     ros_type: Literal[
         "std_msgs/String",
@@ -367,7 +407,9 @@ class ActionConfig(_Section):
         "geometry_msgs/PointStamped",
     ] = Field("std_msgs/String", description="Of what is published there.")
     text: str | None = Field(
-        None, description="What String and the MQTT message say; default: the action's name."
+        None,
+        examples=['{"state": "ON"}'],
+        description="What String and the MQTT message say; default: the action's name.",
     )
     data: bool = Field(True, description="Bool: what it says.")
     forward_m_s: float = Field(0.0, ge=-3, le=3, description="Twist, TwistStamped: speed ahead.")
@@ -380,13 +422,18 @@ class ActionConfig(_Section):
     distance_m: float = Field(1.5, gt=0, le=100, description="PointStamped: how far away.")
     height_m: float = Field(0.0, ge=-5, le=5, description="PointStamped: above the frame.")
     bearing_rad: float | None = Field(
-        None, ge=-3.15, le=3.15, description="Where to, if the sound tells no bearing."
+        None,
+        ge=-3.15,
+        le=3.15,
+        examples=[0.0],
+        description="Where to, if the sound tells no bearing.",
     )
     valid_ms: float = Field(2000.0, gt=0, le=60_000, description="Not to be begun later.")
     mqtt_topic: str | None = Field(
         None,
         pattern=r"^[^+#\x00]+$",
         max_length=1_000,
+        examples=["zigbee2mqtt/kitchen_lamp/set"],
         description="MQTT topic for it, at `delegation.broker`.",
     )
 
@@ -411,7 +458,7 @@ class RosConfig(_Section):
         False, description="Publish the ROS 2 topics without a ROS installation (extra `dds`)."
     )
     domain: int | None = Field(
-        None, ge=0, le=232, description="Without ROS; default: ROS_DOMAIN_ID, or 0."
+        None, ge=0, le=232, examples=[0], description="Without ROS; default: ROS_DOMAIN_ID, or 0."
     )
     namespace: str = Field(
         "/", pattern=rf"^/$|{_ROS_NAME}", description="Without ROS: of the topics."
@@ -427,7 +474,9 @@ class RosConfig(_Section):
     audio_rate_hz: int = Field(
         16_000, ge=8_000, le=192_000, description="Of `audio_stamped`, until `audio_info` tells it."
     )
-    audio_channels: int = Field(1, ge=1, le=16, description="The same.")
+    audio_channels: int = Field(
+        1, ge=1, le=16, description="Of `audio_stamped`, until `audio_info` tells it."
+    )
     frame_id: str = Field(
         "base_link", description="What bearings are measured from (REP-103); of TwistStamped too."
     )
@@ -442,7 +491,10 @@ class RosConfig(_Section):
 
 class Recording(_Section):
     path: Path | None = Field(
-        None, strict=False, description="Write an MCAP recording of the run here."
+        None,
+        strict=False,
+        examples=["/var/lib/edge-runtime/last.mcap"],
+        description="Write an MCAP recording of the run here.",
     )
     frames: bool = Field(True, description="Keep the pictures in it.")
     max_mb: float = Field(
@@ -461,7 +513,11 @@ class Recording(_Section):
 
 class HttpConfig(_Section):
     port: int | None = Field(
-        None, ge=0, le=65535, description="Serve /health there; default: nothing listens."
+        None,
+        ge=0,
+        le=65535,
+        examples=[9464],
+        description="Serve /health there; default: nothing listens.",
     )
     address: str = Field("127.0.0.1", description="Another one opens it to the network.")
     metrics: bool = Field(False, description="Serve /metrics for Prometheus (extra `metrics`).")
@@ -495,7 +551,7 @@ class HealthConfig(_Section):
 class LoopConfig(_Section):
     fade_ms: float = Field(20.0, ge=0, le=20, description="Fade-out when the device yields.")
     realtime_priority: int | None = Field(
-        None, ge=1, le=20, description="`serve`: ask the kernel for it (SCHED_RR)."
+        None, ge=1, le=20, examples=[10], description="`serve`: ask the kernel for it (SCHED_RR)."
     )
     lock_memory: bool = Field(False, description="`serve`: keep it from being paged out.")
 
@@ -511,7 +567,11 @@ class Config(_Section):
     voice: VoiceConfig = VoiceConfig()
     background: BackgroundConfig = BackgroundConfig()
     delegation: DelegationConfig = DelegationConfig()
-    actions: dict[ActionName, ActionConfig] = Field(default_factory=dict)
+    actions: dict[ActionName, ActionConfig] = Field(
+        default_factory=dict,
+        examples=[{"lamp_on": {"ros_topic": "lamp"}}],
+        description="By name: those of the model (`wave`, `come`, ...) and of your own.",
+    )
     ros: RosConfig = RosConfig()
     recording: Recording = Recording()
     health: HealthConfig = HealthConfig()
@@ -659,13 +719,18 @@ def _explain(problem: Any, kind: type[BaseModel]) -> str:
     where: Sequence[Any] = [part for part in problem["loc"] if part not in ("str", "int")]
     key = ".".join(str(part) for part in where)
     if problem["type"] == "extra_forbidden":
-        known = sorted(_keys(kind, where[:-1]))
-        near = difflib.get_close_matches(str(where[-1]), known, n=1)
-        hint = f" Did you mean `{near[0]}`?" if near else ""
-        return f"  {key}: unknown key.{hint} Known here: {', '.join(known)}."
+        return f"  {unknown_key(key, str(where[-1]), keys_at(kind, where[:-1]))}"
     if problem["loc"] != tuple(where):
         return f"  {key}: a text or a number is wanted; given: {_given(problem['input'])}."
     return f"  {key}: {problem['msg']}; given: {_given(problem['input'])}."
+
+
+def unknown_key(key: str, name: str, known: Sequence[str], elsewhere: Sequence[str] = ()) -> str:
+    """What is said of a key that is none: the one that may be meant, and those that there are."""
+    ordered = sorted(known)
+    near = difflib.get_close_matches(name, ordered, n=1) or elsewhere
+    hint = f" Did you mean `{near[0]}`?" if near else ""
+    return f"{key}: unknown key.{hint} Known here: {', '.join(ordered)}."
 
 
 def _given(value: object) -> str:
@@ -674,21 +739,21 @@ def _given(value: object) -> str:
     return "***" if "@" in shown else masked(shown)
 
 
-def _keys(model: type[BaseModel], where: Sequence[Any]) -> list[str]:
+def keys_at(model: type[BaseModel], where: Sequence[Any]) -> list[str]:
     """The keys that are known at a place in the configuration."""
     for part in where:
         field = model.model_fields.get(str(part))
-        found = _model_of(field.annotation) if field is not None else None
+        found = model_of(field.annotation) if field is not None else None
         if found is None:
             return list(ActionConfig.model_fields) if model is Config else list(model.model_fields)
         model = found
     return list(model.model_fields)
 
 
-def _model_of(annotation: Any) -> type[BaseModel] | None:
+def model_of(annotation: Any) -> type[BaseModel] | None:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
     if get_origin(annotation) in (Union, types.UnionType, dict):
-        found = (_model_of(part) for part in get_args(annotation))
+        found = (model_of(part) for part in get_args(annotation))
         return next((model for model in found if model is not None), None)
     return None

@@ -24,17 +24,28 @@ class _Section(BaseModel):
 class McpServer(_Section):
     """A server of tools: a program that speaks MCP over its pipes, or an address."""
 
-    command: str | None = Field(None, min_length=1, description="The program to start.")
-    args: list[str] = Field(default_factory=list, description="Its arguments.")
+    command: str | None = Field(
+        None, min_length=1, examples=["house-tools"], description="The program to start."
+    )
+    args: list[str] = Field(
+        default_factory=list, examples=[["--port", "/dev/ttyUSB0"]], description="Its arguments."
+    )
     env: dict[str, str] = Field(
         default_factory=dict,
+        examples=[{"HOUSE": "kitchen"}],
         description="Environment variables for it; few others are passed on.",
     )
     url: str | None = Field(
-        None, pattern=r"^https?://", description="Of a server that runs elsewhere."
+        None,
+        pattern=r"^https?://",
+        examples=["https://tools.lan/mcp"],
+        description="Of a server that runs elsewhere.",
     )
     token_file: SecretFile | None = Field(
-        None, strict=False, description="A file with the bearer token for the address."
+        None,
+        strict=False,
+        examples=["house-token"],
+        description="A file with the bearer token for the address.",
     )
     start_timeout_s: float = Field(
         10.0, gt=0, le=120, description="A server that takes longer is left out for a while."
@@ -60,29 +71,39 @@ class AgentConfig(_Section):
 
     model: str = Field(
         min_length=1,
+        examples=["openai:gpt-4o-mini"],
         description="`openai:gpt-4o-mini`, `anthropic:...`, `google:...`; with `base_url`, the "
         "server's own name of the model.",
     )
     base_url: str | None = Field(
         None,
         pattern=r"^https?://",
+        examples=["http://localhost:8080/v1"],
         description="A server with OpenAI's chat completions (llama.cpp, vLLM, Ollama), "
         "such as http://localhost:8080/v1.",
     )
     api_key_file: SecretFile | None = Field(
-        None, strict=False, description="A file with the key only."
+        None, strict=False, examples=["openai-key"], description="A file with the key only."
     )
     api_key_env: str | None = Field(
         None,
         min_length=1,
+        examples=["MY_KEY"],
         description="The environment variable with the key; default: the provider's own, such as "
         "OPENAI_API_KEY, and no key for a `base_url`.",
     )
     system_prompt: InputFile | None = Field(
-        None, strict=False, description="A file that says how to answer, instead of the built-in."
+        None,
+        strict=False,
+        examples=["prompt.md"],
+        description="A file that says how to answer, instead of the built-in.",
     )
     temperature: float | None = Field(
-        None, ge=0.0, le=2.0, description="Default: the model's own; some models refuse any other."
+        None,
+        ge=0.0,
+        le=2.0,
+        examples=[0.5],
+        description="Default: the model's own; some models refuse any other.",
     )
     max_tokens: int = Field(
         2000, ge=16, le=100_000, description="For one turn of the model, its thinking included."
@@ -97,7 +118,9 @@ class AgentConfig(_Section):
         description="The model can hear: give it the request's sound, and use no recogniser.",
     )
     mcp_servers: dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,30}$")], McpServer] = Field(
-        default_factory=dict, description="By name; the names of its tools begin with it."
+        default_factory=dict,
+        examples=[{"house": {"command": "house-tools"}}],
+        description="By name; the names of its tools begin with it.",
     )
 
     @model_validator(mode="after")

@@ -25,7 +25,10 @@ class RecogniserConfig(BaseModel):
     )
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where whisper runs.")
     language: str | None = Field(
-        None, pattern=r"^[a-z]{2}$", description="For whisper; default: as it sounds."
+        None,
+        pattern=r"^[a-z]{2}$",
+        examples=["en"],
+        description="For whisper; default: as it sounds.",
     )
 
 
@@ -36,4 +39,6 @@ class WorkerConfig(BaseModel):
 
     delegation: DelegationConfig = DelegationConfig()
     recogniser: RecogniserConfig = RecogniserConfig()
-    agent: AgentConfig | None = None
+    agent: AgentConfig | None = Field(
+        None, description="A language model that answers; without it the offline skills do."
+    )

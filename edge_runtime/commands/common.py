@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import signal
 import threading
 from enum import Enum
@@ -15,6 +16,7 @@ from rich.console import Console
 
 from edge_runtime.config import Config
 from edge_runtime.errors import ConfigError
+from edge_runtime.service_files import CONFIGS, CREDENTIALS
 
 log = logging.getLogger(__name__)
 console = Console(highlight=False)
@@ -54,6 +56,13 @@ def stop_on_signals() -> threading.Event:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
     return stop
+
+
+def with_credentials_of_the_service(path: Path | None) -> None:
+    """A service's configuration finds its secrets where its unit has them, if we may look there."""
+    of_a_service = path is not None and path.absolute().is_relative_to(CONFIGS)
+    if of_a_service and os.access(CREDENTIALS, os.X_OK):
+        os.environ.setdefault("CREDENTIALS_DIRECTORY", str(CREDENTIALS))
 
 
 def tell_doubts(config: Config) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from pathlib import Path
 from typing import Annotated, Optional
 
@@ -12,9 +11,15 @@ import typer
 from rich.markup import escape
 from rich.status import Status
 
-from edge_runtime.commands.common import ConfigOption, console, errors, write_json
+from edge_runtime.commands.common import (
+    ConfigOption,
+    console,
+    errors,
+    with_credentials_of_the_service,
+    write_json,
+)
 from edge_runtime.doctor.finding import Finding, Verdict
-from edge_runtime.service_files import CONFIGS, service_of
+from edge_runtime.service_files import service_of
 
 QUIETEST_DBFS = -80.0
 BARS = 24
@@ -41,9 +46,7 @@ def doctor(
     from edge_runtime.doctor.finding import Case
     from edge_runtime.doctor.machine import configuration
 
-    if config is not None and config.absolute().is_relative_to(CONFIGS):
-        # Of a service: its secrets are where its unit has them.
-        os.environ.setdefault("CREDENTIALS_DIRECTORY", str(CONFIGS / "credentials"))
+    with_credentials_of_the_service(config)
     settings, about = configuration(config)
     # What would be logged is in the findings.
     logging.getLogger("edge_runtime").setLevel(logging.CRITICAL)

@@ -75,9 +75,13 @@ class Phrases:
         return next(self._next[act])
 
 
+def shipped_text() -> str:
+    """The file of the shipped phrases, which can be copied and changed."""
+    return resources.files("edge_runtime.voice").joinpath("phrases.yaml").read_text("utf-8")
+
+
 def _shipped() -> Table:
-    text = resources.files("edge_runtime.voice").joinpath("phrases.yaml").read_text("utf-8")
-    return _parse(text, "phrases.yaml", None)
+    return _parse(shipped_text(), "phrases.yaml", None)
 
 
 def _read(path: Path, known: frozenset[str]) -> Table:
@@ -111,7 +115,10 @@ def _parse(text: str, source: str, known: frozenset[str] | None) -> Table:
 
 def _mapping(value: object, place: str, of_what: str) -> dict[str, object]:
     if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
-        raise ConfigError(f"{place} must be a mapping of {of_what}; see the shipped phrases.yaml.")
+        raise ConfigError(
+            f"{place} must be a mapping of {of_what}; see the shipped phrases.yaml, which "
+            "`edge-runtime config --phrases` prints."
+        )
     return value
 
 

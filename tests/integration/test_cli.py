@@ -296,3 +296,47 @@ def test_words_beside_the_configuration_are_found_from_anywhere(tmp_path: Path) 
     config = written(tmp_path / "etc" / "edge.yaml", "voice: {phrases: mine.yaml}")
     run = edge("run", "--config", config, "--audio", sound, "--speed", "max", cwd=tmp_path)
     assert run.returncode == 0, run.stderr
+
+
+def test_config_prints_a_file_that_it_takes_back(tmp_path: Path) -> None:
+    for of in ([], ["--background"]):
+        printed = edge("config", *of, cwd=tmp_path)
+        assert (printed.returncode, printed.stderr) == (0, "")
+        whole = written(tmp_path / "whole.yaml", printed.stdout)
+        checked = edge("config", *of, "--check", whole, cwd=tmp_path)
+        assert checked.stdout == "Nothing differs from the defaults.\n", checked.stderr
+
+
+def test_config_prints_a_part_and_refuses_what_is_none(tmp_path: Path) -> None:
+    assert "  eagerness: 0.0\n" in edge("config", "decision.eagerness", cwd=tmp_path).stdout
+    assert "#api_key_file:" in edge("config", "--background", "agent", cwd=tmp_path).stdout
+    assert_refused(edge("config", "decison", cwd=tmp_path), "Did you mean `decision`?")
+    assert_refused(edge("config", "voice", "--phrases", cwd=tmp_path), "not several")
+
+
+def test_config_checks_a_file_as_it_would_be_read(tmp_path: Path) -> None:
+    text = "video: {source: 'rtsp://me:word@lan/1'}\nactions: {lamp: {phrases: [light please]}}"
+    good = edge("config", "--check", written(tmp_path / "edge.yaml", text), cwd=tmp_path)
+    assert good.returncode == 0
+    assert good.stdout.splitlines() == [
+        "video.source: rtsp://***@lan/1 (default: none)",
+        "actions.lamp.phrases: [light please] (default: [])",
+    ]
+    assert "actions.lamp" in good.stderr and "nothing is done" in " ".join(good.stderr.split())
+    bad = written(tmp_path / "bad.yaml", "audoi: {volume: 0.5}")
+    refused = edge("config", "--check", bad, cwd=tmp_path)
+    assert_refused(refused, "bad.yaml", "Did you mean `audio`?")
+    agent = written(tmp_path / "worker.yaml", "agent: {model: 'openai:gpt-4o-mini'}")
+    told = edge("config", "--background", "--check", agent, cwd=tmp_path).stdout
+    assert told == "agent.model: openai:gpt-4o-mini (default: none)\n"
+
+
+@needs_espeak
+def test_the_phrases_that_config_prints_are_taken(tmp_path: Path) -> None:
+    printed = edge("config", "--phrases", cwd=tmp_path).stdout
+    written(tmp_path / "mine.yaml", printed)
+    config = written(tmp_path / "edge.yaml", "voice: {phrases: mine.yaml}")
+    sound = spoken(tmp_path / "talk.wav")
+    run = edge("run", "--config", config, "--audio", sound, "--speed", "max", cwd=tmp_path)
+    assert run.returncode == 0, run.stderr
+    assert "mine.yaml" not in run.stderr, "an act has no words in it"

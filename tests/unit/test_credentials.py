@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
+from edge_runtime.commands import common
 from edge_runtime.credentials import located, secret
 from edge_runtime.errors import ConfigError
 
@@ -51,3 +53,23 @@ def test_what_is_no_secret_is_refused_and_not_shown(tmp_path: Path, content: byt
     with pytest.raises(ConfigError, match="password") as refused:
         secret(tmp_path / "password")
     assert "two" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("of_the_service", "may_look"), [(True, True), (True, False), (False, True)]
+)
+def test_a_command_finds_the_secrets_of_the_service_whose_configuration_it_reads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, of_the_service: bool, may_look: bool
+) -> None:
+    monkeypatch.setattr(common, "CONFIGS", tmp_path / "etc")
+    monkeypatch.setattr(common, "CREDENTIALS", tmp_path / "etc" / "credentials")
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", "")  # to be put back
+    monkeypatch.delenv("CREDENTIALS_DIRECTORY")
+    if may_look:
+        (tmp_path / "etc" / "credentials").mkdir(parents=True)
+        (tmp_path / "etc" / "credentials" / "password").write_text("opensesame")
+    common.with_credentials_of_the_service(
+        tmp_path / ("etc" if of_the_service else "home") / "edge.yaml"
+    )
+    found = located(Path("password")) == tmp_path / "etc" / "credentials" / "password"
+    assert found == ("CREDENTIALS_DIRECTORY" in os.environ) == (of_the_service and may_look)
