@@ -65,10 +65,11 @@ from edge_runtime.senses import (
     dropped_samples_of,
     sound_status_of,
 )
+from edge_runtime.sinks.company import PRESENT
 from edge_runtime.sinks.conversation import ConversationFile
 from edge_runtime.sinks.dds import DdsWire
 from edge_runtime.sinks.diagnostics import diagnostics
-from edge_runtime.sinks.home_assistant import PRESENT, HomeAssistant, HomeSettings
+from edge_runtime.sinks.home_assistant import HomeAssistant, HomeSettings
 from edge_runtime.sinks.messages import TurnMessages, action_topics
 from edge_runtime.sinks.metrics import (
     ACTIONS_LOST,
