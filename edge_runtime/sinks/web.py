@@ -20,14 +20,16 @@ from edge_runtime.health import HTTP, HealthMonitor, State
 
 log = logging.getLogger(__name__)
 PATIENCE_S = 2.0
-"""A client that says nothing for so long is hung up on: there is one at a time."""
+"""A client that says nothing for so long is hung up on: there is room for so many at a time."""
+AT_ONCE = 8
+"""Requests that are answered at the same time; one more waits for one of them to end."""
 RETRY_S = 10.0
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 TEXT = "text/plain; version=0.0.4; charset=utf-8"
 
 
 class WebServer:
-    """Serves from a thread of its own, one request after the other.
+    """Answers each request in a thread of its own, `AT_ONCE` at a time.
 
     `status` gives what /health says; it answers 503 where its `state` is `failed`. `metrics` gives
     the page /metrics; None: there is none. Entering raises ConfigError where nobody may listen at
@@ -43,7 +45,7 @@ class WebServer:
     ) -> None:
         self._address, self._wanted_port = address, port
         self._status, self._metrics = status, metrics
-        self._server: HTTPServer | None = None
+        self._server: _Server | None = None
         self._thread: threading.Thread | None = None
 
     @property
@@ -78,6 +80,7 @@ class WebServer:
         if self._server is not None and self._thread is not None:
             self._server.shutdown()
             self._thread.join()
+            self._server.hang_up()
             self._server.server_close()
 
     def _pages(self, path: str) -> tuple[int, str, bytes]:
@@ -134,14 +137,11 @@ def check_listening(address: str, port: int) -> None:
     _listening(address, port, BaseHTTPRequestHandler).server_close()
 
 
-def _listening(address: str, port: int, handler: type[BaseHTTPRequestHandler]) -> HTTPServer:
+def _listening(address: str, port: int, handler: type[BaseHTTPRequestHandler]) -> _Server:
     """Raises ConfigError."""
 
-    class Server(HTTPServer):
+    class Server(_Server):
         address_family = _family(address)
-
-        def handle_error(self, request: Any, client_address: Any) -> None:
-            log.debug("a client hung up or said nothing", exc_info=True)
 
     try:
         return Server((address, port), handler)
@@ -150,6 +150,58 @@ def _listening(address: str, port: int, handler: type[BaseHTTPRequestHandler]) -
             f"Nobody can listen at {address}:{port}: {error.strerror}. "
             "Choose another http.address or http.port."
         ) from error
+
+
+class _Server(HTTPServer):
+    """A thread for each request, and never more than `AT_ONCE` of them."""
+
+    def __init__(self, *arguments: Any) -> None:
+        self._room = threading.BoundedSemaphore(AT_ONCE)
+        self._lock = threading.Lock()
+        self._answering: dict[socket.socket, threading.Thread] = {}
+        super().__init__(*arguments)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        if not self._room.acquire(timeout=2 * PATIENCE_S):
+            self.shutdown_request(request)
+            return
+        thread = threading.Thread(
+            target=self._answer, args=(request, client_address), name="web-request", daemon=True
+        )
+        with self._lock:
+            self._answering[request] = thread
+        try:
+            thread.start()
+        except RuntimeError:  # no thread can be had: the server goes on and hangs up on this one
+            self._forget(request)
+            raise
+
+    def _answer(self, request: Any, client_address: Any) -> None:
+        try:
+            self.finish_request(request, client_address)
+        except Exception:
+            self.handle_error(request, client_address)
+        finally:
+            self.shutdown_request(request)
+            self._forget(request)
+
+    def _forget(self, request: socket.socket) -> None:
+        with self._lock:
+            del self._answering[request]
+        self._room.release()
+
+    def hang_up(self) -> None:
+        """End what is being answered; for a server that takes no more requests."""
+        with self._lock:
+            answering = dict(self._answering)
+        for request in answering:
+            with contextlib.suppress(OSError):
+                request.shutdown(socket.SHUT_RDWR)
+        for thread in answering.values():
+            thread.join(PATIENCE_S)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        log.debug("a client hung up or said nothing", exc_info=True)
 
 
 class _Handler(BaseHTTPRequestHandler):
