@@ -65,10 +65,14 @@ from edge_runtime.senses import (
     dropped_samples_of,
     sound_status_of,
 )
+from edge_runtime.sinks.broadcast import Broadcast
+from edge_runtime.sinks.company import PRESENT
 from edge_runtime.sinks.conversation import ConversationFile
 from edge_runtime.sinks.dds import DdsWire
 from edge_runtime.sinks.diagnostics import diagnostics
-from edge_runtime.sinks.home_assistant import PRESENT, HomeAssistant, HomeSettings
+from edge_runtime.sinks.home_assistant import HomeAssistant, HomeSettings
+from edge_runtime.sinks.live import LiveEvents
+from edge_runtime.sinks.live_page import live_page
 from edge_runtime.sinks.messages import TurnMessages, action_topics
 from edge_runtime.sinks.metrics import (
     ACTIONS_LOST,
@@ -83,7 +87,7 @@ from edge_runtime.sinks.rotation import Limits, Rotation
 from edge_runtime.sinks.statistics import Statistics
 from edge_runtime.sinks.topics_sink import TopicsSink
 from edge_runtime.sinks.turn_health import TurnHealth, Watched
-from edge_runtime.sinks.web import PatientWebServer, WebServer
+from edge_runtime.sinks.web import Live, PatientWebServer, WebServer
 from edge_runtime.sources.microphone import MicrophoneSource
 from edge_runtime.voice.espeak import EspeakSynthesizer
 from edge_runtime.voice.mouth import Mouth, Synthesizer
@@ -381,6 +385,7 @@ def _kept_in(config: Config) -> list[str]:
         *([f"no action over MQTT ({', '.join(told)})"] if told else []),
         *(["no word to Home Assistant"] if config.home_assistant.enabled else []),
         *(["nothing over DDS"] if config.ros.dds else []),
+        *(["no page over HTTP"] if config.http.live else []),
     ]
     if not parts:
         return []
@@ -411,12 +416,18 @@ def _watched(
     at_broker: Sequence[AtBroker],
     enter: Callable[[Any], Any],
 ) -> list[Sink]:
-    """Figures and health over HTTP, as far as the configuration wants them."""
+    """Figures, health and what happens over HTTP, as far as the configuration wants them."""
     shown: list[Sink] = []
     health, control = status.health, status.control
+    live: Live | None = None
+    if config.http.live:
+        broadcast = Broadcast()
+        events = LiveEvents(broadcast, status.name, control, health, config.http.tell_heard)
+        shown.append(enter(QueueSink(events, "live")))
+        live = Live(broadcast, live_page(config.device.language), tuple(config.http.origins))
     metrics: Metrics | None = None
     if config.http.metrics:
-        queues = [sink for sink in sinks if isinstance(sink, QueueSink)]
+        queues = [sink for sink in (*sinks, *shown) if isinstance(sink, QueueSink)]
         sound, eye = sound_status_of(senses), camera_state(senses)
         again, fade_ms = camera_reopened(senses), config.loop.fade_ms
         files = recording if isinstance(recording, Rotation) else None
@@ -427,7 +438,7 @@ def _watched(
         shown.append(metrics)
     if config.http.port is not None:
         pages = metrics.text if metrics is not None else None
-        server = WebServer(config.http.address, config.http.port, status.as_dict, pages)
+        server = WebServer(config.http.address, config.http.port, status.as_dict, pages, live)
         enter(PatientWebServer(server, config.http.port, health))
     return shown
 

@@ -96,6 +96,8 @@ def _array_beside(name: str, info: ValidationInfo) -> str:
 
 
 ActionName = Annotated[str, Field(pattern=ACTION_NAME)]
+Origin = Annotated[str, Field(pattern=r"^https?://[A-Za-z0-9.:\[\]-]{1,255}$")]
+"""Of a web page: scheme, host and port, as browsers send it."""
 InputFile = Annotated[Path, AfterValidator(_beside)]
 """What is read. What is written keeps its name, from the working folder."""
 CertificateFile = Annotated[Path, AfterValidator(_credential_or_beside)]
@@ -521,11 +523,23 @@ class HttpConfig(_Section):
     )
     address: str = Field("127.0.0.1", description="Another one opens it to the network.")
     metrics: bool = Field(False, description="Serve /metrics for Prometheus (extra `metrics`).")
+    live: bool = Field(
+        False,
+        description="Serve a page for a screen at /, and /events for one's own: its state, its "
+        "actions and what it says, as it happens.",
+    )
+    tell_heard: bool = Field(False, description="Show there what is heard and asked, in words.")
+    origins: list[Origin] = Field(
+        [],
+        max_length=16,
+        description="Whose web pages may read /events, too, such as http://localhost:3000.",
+    )
 
     @model_validator(mode="after")
-    def _metrics_have_a_port(self) -> Self:
-        if self.metrics and self.port is None:
-            raise ValueError("`metrics` needs a `port`, such as 9464")
+    def _pages_have_a_port(self) -> Self:
+        for name in ("metrics", "live"):
+            if getattr(self, name) and self.port is None:
+                raise ValueError(f"`{name}` needs a `port`, such as 9464")
         return self
 
 

@@ -119,6 +119,8 @@ def _handed_on(config: Config) -> tuple[str, ...]:
         ]
         told = ", ".join(["its state, its actions, the direction of sound, its health", *words])
         lines.append(f"To Home Assistant over the same broker: {told}.")
+    if config.http.live and config.http.address not in LOOPBACK:
+        lines.append(f"To everybody who reaches {config.http.address}: {_shown(config)}.")
     if config.ros.dds:
         domain = "of ROS_DOMAIN_ID" if config.ros.domain is None else config.ros.domain
         lines.append(
@@ -132,6 +134,15 @@ def _handed_on(config: Config) -> tuple[str, ...]:
         "to every program on the network that takes part in ROS (domain of ROS_DOMAIN_ID): "
         f"{ON_TOPICS}; NOT encrypted, unless ROS itself is set up for it (SROS 2).",
     )
+
+
+def _shown(config: Config) -> str:
+    """On the page for a screen, and as its events."""
+    words = ["what it says, in words"]
+    if config.http.tell_heard:
+        words.append("what it hears and is asked, in words")
+    told = ", ".join([*words, "its state, its actions, what it sees of people, its health"])
+    return f"{told}; NOT encrypted"
 
 
 def _with_ros(config: Config, lines: list[str], none: str, told: str) -> tuple[str, ...]:
@@ -156,6 +167,15 @@ def _open_to(config: Config) -> tuple[str, ...]:
             else f"EVERYBODY who reaches {http.address}"
         )
         lines.append(f"{who} can read {pages} (port {http.port}): figures, and no words.")
+        if http.live:
+            lines.append(
+                f"{who} can watch the page / and /events (port {http.port}): {_shown(config)}."
+            )
+        if http.live and http.origins:
+            lines.append(
+                f"Web pages from {', '.join(http.origins)} can read /events in any browser that "
+                "reaches it."
+            )
     if config.asks_workers:
         lines.append(
             f"Whoever may publish on edge/{config.device.name}/replies at the broker can make it "

@@ -22,10 +22,11 @@ from edge_runtime.delegation.broker import BrokerSettings
 from edge_runtime.delegation.mqtt import Arrival, ConnectionState, MqttConnection, Outgoing
 from edge_runtime.errors import ConfigError, InputError, WireError
 from edge_runtime.health import HealthMonitor
-from edge_runtime.micro_turn import TURN_MS, TurnRecord
+from edge_runtime.micro_turn import TurnRecord
 from edge_runtime.remote_control import Mode, Moment, RemoteControl
 from edge_runtime.sinks import home_assistant_discovery as home
 from edge_runtime.sinks.acts import acts
+from edge_runtime.sinks.company import Company
 from edge_runtime.sparing_log import SparingLog
 
 log = logging.getLogger(__name__)
@@ -33,12 +34,6 @@ LONGEST_COMMAND = 4_000
 """Bytes: a thousand characters, whatever they are."""
 EVERY_S = 0.5
 """At most so often is a new state published; a stop and a switch are shown at once."""
-ENGAGED_TURNS = 60_000 // TURN_MS
-"""For a minute after the last word, somebody counts as talking to the device."""
-PRESENT, GONE_TURNS = "present", 5_000 // TURN_MS
-"""Who was not seen for so long has gone; shorter, and they have turned or were missed."""
-PAUSE_TURNS = 2_000 // TURN_MS
-"""What is heard after such a pause begins anew."""
 STEP_DEG = 15
 """A bearing is rounded to this, or it would never rest."""
 _SWITCH = (home.ON, home.OFF)
@@ -108,13 +103,8 @@ class HomeAssistant:
             "direction": None,
             "link": home.OFF,
             "said": "",
-            "heard": "",
-            "presence": None,
         }
-        self._absent_turns = GONE_TURNS
-        """Micro-turns since somebody was seen."""
-        self._quiet_turns = ENGAGED_TURNS
-        """Micro-turns since a word was heard."""
+        self._company = Company(home.LONGEST_TEXT if settings.tell_heard else 0)
         self._published: dict[str, Any] = {}
         self._published_s = -math.inf
         self._warnings = SparingLog(log)
@@ -162,38 +152,22 @@ class HomeAssistant:
         if turn.direction_rad is not None:
             bearing = math.degrees(turn.direction_rad)
             self._seen["direction"] = STEP_DEG * round(bearing / STEP_DEG)
-        self._seen["presence"] = self._presence(
-            None if turn.frame is None else decision.probabilities.get("seen")
-        )
         if record.said is not None and self._settings.tell_said:
             self._seen["said"] = record.said.text[: home.LONGEST_TEXT]
-        if decision.heard.strip():
-            if self._settings.tell_heard:
-                before = "" if self._quiet_turns >= PAUSE_TURNS else self._seen["heard"]
-                self._seen["heard"] = (before + decision.heard)[-home.LONGEST_TEXT :]
-            self._quiet_turns = 0
-        else:
-            self._quiet_turns = min(self._quiet_turns + 1, ENGAGED_TURNS)
-
-    def _presence(self, seen: Mapping[str, float] | None) -> str | None:
-        """None where there is no picture to tell from."""
-        if seen is None or PRESENT not in seen:
-            self._absent_turns = GONE_TURNS
-            return None
-        self._absent_turns = 0 if seen[PRESENT] >= 0.5 else self._absent_turns + 1
-        return home.ON if self._absent_turns < GONE_TURNS else home.OFF
+        self._company.note(record)
 
     def _state(self) -> dict[str, Any]:
         health = self._health.snapshot()
         with self._lock:
             seen = dict(self._seen)
-            engaged = self._quiet_turns < ENGAGED_TURNS
-        if not self._settings.tell_heard:
-            del seen["heard"]
+            engaged, present = self._company.engaged, self._company.present
+            heard = self._company.heard
+        if self._settings.tell_heard:
+            seen["heard"] = heard
         if not self._settings.tell_said:
             del seen["said"]
-        if not self._settings.sees:
-            del seen["presence"]
+        if self._settings.sees:
+            seen["presence"] = None if present is None else home.ON if present else home.OFF
         return seen | {
             "engaged": home.ON if engaged else home.OFF,
             "health": health.state.value,

@@ -1,4 +1,5 @@
-"""`/health` and `/metrics` over HTTP: two pages to look at, and nothing to change anything with."""
+"""What there is to look at over HTTP, and nothing to change anything with: `/health`, `/metrics`,
+and for a screen `/events` and the page `/` that shows them."""
 
 from __future__ import annotations
 
@@ -7,9 +8,11 @@ import json
 import logging
 import socket
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from email.message import Message
 from http.server import BaseHTTPRequestHandler, HTTPServer
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any
 
 from typing_extensions import Self
@@ -17,21 +20,41 @@ from typing_extensions import Self
 from edge_runtime.errors import ConfigError
 from edge_runtime.every import Every
 from edge_runtime.health import HTTP, HealthMonitor, State
+from edge_runtime.sinks.broadcast import Broadcast
+from edge_runtime.sinks.live_page import Page
 
 log = logging.getLogger(__name__)
 PATIENCE_S = 2.0
-"""A client that says nothing for so long is hung up on: there is one at a time."""
+"""A client that says nothing for so long is hung up on: there is room for so many at a time."""
+AT_ONCE = 8
+"""Requests that are answered at the same time, beside streams; one more waits for one to end."""
+KEEP_ALIVE_S = 15.0
+STALLED_S = 30.0
+"""A stream whose client takes nothing for so long is ended."""
 RETRY_S = 10.0
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 TEXT = "text/plain; version=0.0.4; charset=utf-8"
+HTML = "text/html; charset=utf-8"
+FULL = b"As many watch already as can at a time: close another screen, and try again.\n"
+ELSEWHERE = b"A page from elsewhere may not read this: name its origin in http.origins.\n"
+
+
+@dataclass(frozen=True)
+class Live:
+    """What a screen is shown."""
+
+    broadcast: Broadcast
+    page: Page
+    origins: tuple[str, ...] = ()
+    """Whose web pages may read the events, beside the one that is served here."""
 
 
 class WebServer:
-    """Serves from a thread of its own, one request after the other.
+    """Answers each request in a thread of its own, `AT_ONCE` at a time.
 
     `status` gives what /health says; it answers 503 where its `state` is `failed`. `metrics` gives
-    the page /metrics; None: there is none. Entering raises ConfigError where nobody may listen at
-    the address.
+    the page /metrics; None: there is none. `live` is what /events and / show; None: these are not
+    there. Entering raises ConfigError where nobody may listen at the address.
     """
 
     def __init__(
@@ -40,10 +63,11 @@ class WebServer:
         port: int,
         status: Callable[[], Mapping[str, Any]],
         metrics: Callable[[], bytes] | None = None,
+        live: Live | None = None,
     ) -> None:
         self._address, self._wanted_port = address, port
-        self._status, self._metrics = status, metrics
-        self._server: HTTPServer | None = None
+        self._status, self._metrics, self._live = status, metrics, live
+        self._server: _Server | None = None
         self._thread: threading.Thread | None = None
 
     @property
@@ -52,17 +76,19 @@ class WebServer:
         return 0 if self._server is None else int(self._server.server_address[1])
 
     def __enter__(self) -> Self:
-        pages = self._pages
+        pages, shown = self._pages, self._live
 
         class Handler(_Handler):
             page = staticmethod(pages)
             only_local = self._address in LOOPBACK
+            live = shown
 
-        self._server = _listening(self._address, self._wanted_port, Handler)
+        streams = 0 if shown is None else shown.broadcast.most
+        self._server = _listening(self._address, self._wanted_port, Handler, AT_ONCE + streams)
         if self._address not in LOOPBACK:
-            log.warning(
-                "health and metrics are open to the network at %s:%d", self._address, self.port
-            )
+            what = "metrics" if shown is None else "all that http.live shows"
+            where = f"{self._address}:{self.port}"
+            log.warning("health and %s are open to the network at %s", what, where)
         self._thread = threading.Thread(
             target=self._server.serve_forever, args=(0.1,), name="web", daemon=True
         )
@@ -78,6 +104,9 @@ class WebServer:
         if self._server is not None and self._thread is not None:
             self._server.shutdown()
             self._thread.join()
+            if self._live is not None:
+                self._live.broadcast.close()
+            self._server.hang_up()
             self._server.server_close()
 
     def _pages(self, path: str) -> tuple[int, str, bytes]:
@@ -134,17 +163,16 @@ def check_listening(address: str, port: int) -> None:
     _listening(address, port, BaseHTTPRequestHandler).server_close()
 
 
-def _listening(address: str, port: int, handler: type[BaseHTTPRequestHandler]) -> HTTPServer:
+def _listening(
+    address: str, port: int, handler: type[BaseHTTPRequestHandler], at_once: int = 1
+) -> _Server:
     """Raises ConfigError."""
 
-    class Server(HTTPServer):
+    class Server(_Server):
         address_family = _family(address)
 
-        def handle_error(self, request: Any, client_address: Any) -> None:
-            log.debug("a client hung up or said nothing", exc_info=True)
-
     try:
-        return Server((address, port), handler)
+        return Server(at_once, (address, port), handler)
     except OSError as error:
         raise ConfigError(
             f"Nobody can listen at {address}:{port}: {error.strerror}. "
@@ -152,9 +180,62 @@ def _listening(address: str, port: int, handler: type[BaseHTTPRequestHandler]) -
         ) from error
 
 
+class _Server(HTTPServer):
+    """A thread for each request, and never more than `at_once` of them."""
+
+    def __init__(self, at_once: int, *arguments: Any) -> None:
+        self._room = threading.BoundedSemaphore(at_once)
+        self._lock = threading.Lock()
+        self._answering: dict[socket.socket, threading.Thread] = {}
+        super().__init__(*arguments)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        if not self._room.acquire(timeout=2 * PATIENCE_S):
+            self.shutdown_request(request)
+            return
+        thread = threading.Thread(
+            target=self._answer, args=(request, client_address), name="web-request", daemon=True
+        )
+        with self._lock:
+            self._answering[request] = thread
+        try:
+            thread.start()
+        except RuntimeError:  # no thread can be had: the server goes on and hangs up on this one
+            self._forget(request)
+            raise
+
+    def _answer(self, request: Any, client_address: Any) -> None:
+        try:
+            self.finish_request(request, client_address)
+        except Exception:
+            self.handle_error(request, client_address)
+        finally:
+            self.shutdown_request(request)
+            self._forget(request)
+
+    def _forget(self, request: socket.socket) -> None:
+        with self._lock:
+            del self._answering[request]
+        self._room.release()
+
+    def hang_up(self) -> None:
+        """End what is being answered; for a server that takes no more requests."""
+        with self._lock:
+            answering = dict(self._answering)
+        for request in answering:
+            with contextlib.suppress(OSError):
+                request.shutdown(socket.SHUT_RDWR)
+        for thread in answering.values():
+            thread.join(PATIENCE_S)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        log.debug("a client hung up or said nothing", exc_info=True)
+
+
 class _Handler(BaseHTTPRequestHandler):
     page: Callable[[str], tuple[int, str, bytes]]
     only_local: bool
+    live: Live | None
     timeout = PATIENCE_S
     """For one read; all of them together have as long."""
     server_version, sys_version = "edge-runtime", ""
@@ -174,27 +255,73 @@ class _Handler(BaseHTTPRequestHandler):
             self.connection.shutdown(socket.SHUT_RDWR)
 
     def do_GET(self) -> None:
+        path = self.path.partition("?")[0]
         if self.only_local and not _names_loopback(self.headers.get("Host", "")):
             # A web page in this machine's browser may point a name of its own at 127.0.0.1.
             self._answer(403, TEXT, b"Ask for 127.0.0.1 or localhost.\n")
-            return
+        elif self.live is not None and path == "/":
+            policy = {"Content-Security-Policy": self.live.page.policy}
+            self._answer(200, HTML, self.live.page.body, policy)
+        elif self.live is not None and path == "/events":
+            self._stream(self.live)
+        else:
+            self._answer(*self._figures(path))
+
+    def _figures(self, path: str) -> tuple[int, str, bytes]:
         try:
-            answer = self.page(self.path.partition("?")[0])
+            return self.page(path)
         except Exception:
             log.warning("%s could not be answered", self.path, exc_info=True)
-            answer = 500, TEXT, b"This page is broken; the log says why.\n"
-        self._answer(*answer)
+            return 500, TEXT, b"This page is broken; the log says why.\n"
 
-    def _answer(self, code: int, kind: str, body: bytes) -> None:
-        self.send_response(code)
-        self.send_header("Content-Type", kind)
-        self.send_header("Content-Length", str(len(body)))
-        self.send_header("Cache-Control", "no-store")
-        self.end_headers()
+    def _answer(
+        self, code: int, kind: str, body: bytes, more: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
+        self._head(code, kind, {"Content-Length": str(len(body)), **more})
         self.wfile.write(body)
+
+    def _head(self, code: int, kind: str, more: Mapping[str, str]) -> None:
+        self.send_response(code)
+        headers = {
+            "Content-Type": kind,
+            "Cache-Control": "no-store",
+            "X-Content-Type-Options": "nosniff",
+        }
+        for name, value in {**headers, **more}.items():
+            self.send_header(name, value)
+        self.end_headers()
+
+    def _stream(self, live: Live) -> None:
+        """Until the client goes, or the server ends."""
+        if not _may_read(self.headers, live.origins):
+            self._answer(403, TEXT, ELSEWHERE)
+            return
+        with live.broadcast.listening() as listener:
+            if listener is None:
+                self._answer(503, TEXT, FULL)
+                return
+            self._deadline.cancel()
+            self.connection.settimeout(STALLED_S)
+            stalled_ms = int(STALLED_S * 1000)
+            with contextlib.suppress(OSError):  # not every kernel knows it
+                self.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, stalled_ms)
+            origin = self.headers.get("Origin", "")
+            allowed = {"Access-Control-Allow-Origin": origin} if origin in live.origins else {}
+            self._head(200, "text/event-stream", {"Vary": "Origin", **allowed})
+            while (text := live.broadcast.take(listener, KEEP_ALIVE_S)) is not None:
+                self.wfile.write(text)
 
     def log_message(self, format: str, *args: Any) -> None:
         log.debug(format, *args)
+
+
+def _may_read(headers: Message, origins: Sequence[str]) -> bool:
+    """A program, the page that is served here, or one whose origin is named. Other pages could not
+    read it anyway, and would take the place of a screen."""
+    origin = headers.get("Origin")
+    if origin is not None:
+        return origin in origins or origin == f"http://{headers.get('Host')}"
+    return headers.get("Sec-Fetch-Site", "none") in ("none", "same-origin")
 
 
 def _names_loopback(host: str) -> bool:

@@ -153,13 +153,15 @@ def test_what_a_fast_run_does_not_send_is_told_and_a_real_one_says_nothing_of_it
         tmp_path / "home.yaml",
         f"delegation: {{broker: 'mqtt://127.0.0.1:{free_port()}', outbox: {tmp_path / 'o.db'}}}\n"
         "home_assistant: {enabled: true}\nros: {dds: true}\n"
-        "actions: {lamp_on: {mqtt_topic: lamp/set}, dock: {ros_topic: dock}}",
+        "actions: {lamp_on: {mqtt_topic: lamp/set}, dock: {ros_topic: dock}}\n"
+        f"http: {{port: {free_port()}, live: true}}",
     )
     run = ("run", "--audio", sound, "--tail", "0", "--speed")
     told = edge(*run, "max", "--config", home, cwd=tmp_path).stdout
     assert (
         "with --speed max nothing is sent: no question to a worker, no action over MQTT (lamp_on), "
-        "no word to Home Assistant, nothing over DDS. To try it, leave --speed out." in told
+        "no word to Home Assistant, nothing over DDS, no page over HTTP. To try it, leave --speed "
+        "out." in told
     )
     assert not (tmp_path / "o.db").exists()
     plain = written(tmp_path / "plain.yaml", "actions: {dock: {ros_topic: dock}}")

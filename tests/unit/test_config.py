@@ -287,10 +287,21 @@ def test_a_value_of_another_type_is_refused_in_one_line(
     assert len([line for line in str(caught.value).splitlines() if key in line]) == 1
 
 
-def test_metrics_without_a_port_are_refused(tmp_path: Path) -> None:
-    (tmp_path / "edge.yaml").write_text("http: {metrics: true}")
-    with pytest.raises(ConfigError, match=r"http: .*needs a `port`"):
+@pytest.mark.parametrize("key", ["metrics", "live"])
+def test_pages_without_a_port_are_refused(tmp_path: Path, key: str) -> None:
+    (tmp_path / "edge.yaml").write_text(f"http: {{{key}: true}}")
+    with pytest.raises(ConfigError, match=rf"http: .*`{key}` needs a `port`"):
         load_config(tmp_path / "edge.yaml")
+
+
+@pytest.mark.parametrize("origin", ["*", "null", "localhost:3000", "http://a/b", "http://*"])
+def test_only_an_origin_of_web_pages_may_read_the_events(tmp_path: Path, origin: str) -> None:
+    path = tmp_path / "edge.yaml"
+    path.write_text("http: {port: 1, live: true, origins: ['http://localhost:3000']}")
+    assert load_config(path).http.origins == ["http://localhost:3000"]
+    path.write_text(f"http: {{port: 1, live: true, origins: ['{origin}']}}")
+    with pytest.raises(ConfigError, match=r"http\.origins"):
+        load_config(path)
 
 
 class TestSecrets:

@@ -116,6 +116,23 @@ def test_a_port_that_is_open_to_the_network_is_in_capitals() -> None:
     assert wide.startswith("EVERYBODY who reaches 0.0.0.0 can read /health (port 9100)")
 
 
+def test_a_screen_shows_what_is_said_and_only_where_allowed_what_is_heard() -> None:
+    asked, leaves = "Who can look at it or command it", "What leaves this device"
+    assert "/events" not in said(http={"port": 9464})[asked]
+    local = said(http={"port": 9464, "live": True})
+    assert "Programs on this machine can watch the page / and /events (port 9464)" in local[asked]
+    assert "what it says, in words" in local[asked] and "hears" not in local[asked]
+    assert local[leaves] == "Nothing."
+    heard = said(http={"port": 9464, "live": True, "tell_heard": True})[asked]
+    assert "what it hears and is asked, in words" in heard
+    wide = said(http={"port": 9464, "live": True, "address": "0.0.0.0"})
+    assert "EVERYBODY who reaches 0.0.0.0 can watch" in wide[asked]
+    assert "To everybody who reaches 0.0.0.0: what it says, in words" in wide[leaves]
+    assert "NOT encrypted" in wide[leaves]
+    other = said(http={"port": 9464, "live": True, "origins": ["http://localhost:3000"]})[asked]
+    assert "Web pages from http://localhost:3000 can read /events" in other
+
+
 def test_every_section_that_hands_something_on_is_asked() -> None:
     """A new section of the configuration is a question to privacy.py: answer it, then add it."""
     silent = {"device", "engine", "decision", "voice", "background", "health", "loop"}

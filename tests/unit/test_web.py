@@ -7,6 +7,7 @@ import http.client
 import json
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -117,6 +118,51 @@ def test_one_that_drips_does_not_keep_others_waiting_either(
         finally:
             over.set()
             thread.join()
+
+
+def mute(server: WebServer, stack: contextlib.ExitStack) -> None:
+    client = stack.enter_context(socket.create_connection(("127.0.0.1", server.port)))
+    client.sendall(b"GET /hea")
+
+
+def test_one_that_says_nothing_keeps_nobody_waiting(server: WebServer) -> None:
+    with contextlib.ExitStack() as stack:
+        mute(server, stack)
+        begun_s = time.monotonic()
+        assert get(server, "/health")[0] == 200
+        assert time.monotonic() - begun_s < web.PATIENCE_S
+
+
+def test_there_is_a_bound_and_who_is_beyond_it_waits(
+    health: HealthMonitor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(web, "AT_ONCE", 2)
+    monkeypatch.setattr(web, "PATIENCE_S", 0.5)
+    names = [thread.name for thread in threading.enumerate()]
+    with (
+        WebServer("127.0.0.1", 0, lambda: health.snapshot().as_dict()) as server,
+        contextlib.ExitStack() as stack,
+    ):
+        for _ in range(4):
+            mute(server, stack)
+        most, codes = 0, list[int]()
+        asking = threading.Thread(target=lambda: codes.append(get(server, "/health")[0]))
+        asking.start()
+        while asking.is_alive():
+            now = [thread.name for thread in threading.enumerate()]
+            most = max(most, now.count("web-request") - names.count("web-request"))
+        assert (most, codes) == (2, [200])
+
+
+def test_it_ends_at_once_while_clients_say_nothing(server: WebServer) -> None:
+    with contextlib.ExitStack() as stack:
+        for _ in range(3):
+            mute(server, stack)
+        assert get(server, "/health")[0] == 200  # those before it are being waited for
+        begun_s = time.monotonic()
+        server.__exit__(None, None, None)
+        assert time.monotonic() - begun_s < web.PATIENCE_S
+    assert "web-request" not in [thread.name for thread in threading.enumerate()]
 
 
 def test_an_error_of_a_page_ends_neither_the_server_nor_its_thread() -> None:
