@@ -6,6 +6,8 @@ from edge_runtime.micro_turn import STOP_MOTION, Action, TurnRecord
 from edge_runtime.remote_control import Mode
 
 MODEL, BACKGROUND, SAFETY = "MODEL", "BACKGROUND", "SAFETY"
+MOST_HEARD = 1000
+"""Letters that are kept of what is heard until it is answered: beside a television nothing is."""
 
 
 def acts(record: TurnRecord, mode: Mode) -> list[tuple[Action, str]]:

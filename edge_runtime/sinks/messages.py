@@ -29,7 +29,7 @@ from edge_runtime.micro_turn import (
 )
 from edge_runtime.remote_control import Mode
 from edge_runtime.sinks import topics
-from edge_runtime.sinks.acts import SAFETY, acts
+from edge_runtime.sinks.acts import MOST_HEARD, SAFETY, acts
 from edge_runtime.sinks.message_types import message_type
 from edge_runtime.sinks.robot_messages import robot_message, speed
 
@@ -249,7 +249,7 @@ class TurnMessages:
 
     def _user_speech(self, record: TurnRecord, header: Message) -> Iterator[Publication]:
         decision = record.decision
-        self._heard += decision.heard
+        self._heard = (self._heard + decision.heard)[-MOST_HEARD:]
         text = " ".join(self._heard.split())
         answered = decision.say != BACKCHANNEL and answers(record.said)
         final = decision.stop or answered

@@ -8,7 +8,7 @@ from rich.markup import escape
 from edge_runtime.interfaces import NothingHeld
 from edge_runtime.micro_turn import TURN_MS, Delegation, EventKind, TurnRecord
 from edge_runtime.remote_control import Mode
-from edge_runtime.sinks.acts import BACKGROUND, acts
+from edge_runtime.sinks.acts import BACKGROUND, MOST_HEARD, acts
 
 
 class TranscriptPrinter(NothingHeld):
@@ -20,7 +20,7 @@ class TranscriptPrinter(NothingHeld):
 
     def publish(self, record: TurnRecord) -> None:
         decision = record.decision
-        self._heard += decision.heard
+        self._heard = (self._heard + decision.heard)[-MOST_HEARD:]
         for event in record.turn.events:
             if event.kind in (EventKind.RESULT, EventKind.FAILED):
                 self._line(record, f"[cyan]{event.kind.value}[/cyan] {escape(event.text)}")

@@ -391,6 +391,12 @@ def test_what_is_announced_meanwhile_is_no_answer() -> None:
     ]
 
 
+def test_of_what_nobody_answers_the_newest_is_kept() -> None:
+    found = on("user_speech", *(a_record(at, heard="ON AND ON ") for at in range(200)))
+    assert len(found) == 200 and found[-1]["text"].endswith("ON AND ON")
+    assert max(len(one["text"]) for one in found) <= 1000
+
+
 def test_what_the_person_says_grows_until_the_device_answers() -> None:
     hello = Utterance("utterance-1", "Hello", "greet")
     found = on(
