@@ -45,8 +45,11 @@ bench: $(VENV)/.ready-demo  ## cost of a micro-turn, memory over a two-hour run,
 evaluate: $(VENV)/.ready-evaluate  ## judge the model beside its baselines; the report is in evaluation-out/
 	$(VENV)/bin/edge-runtime evaluate --out evaluation-out $(ARGS)
 
+# glibc else hands a step's memory back, and each step faults it in anew.
+KEEP_MEMORY = MALLOC_MMAP_THRESHOLD_=4294967296 MALLOC_TRIM_THRESHOLD_=17179869184
+
 train: $(VENV)/.ready-train  ## train the reference model (CPU or CUDA); ARGS=--help says how
-	$(VENV)/bin/python -m engines.reference.train $(ARGS)
+	$(KEEP_MEMORY) $(VENV)/bin/python -m engines.reference.train $(ARGS)
 
 # ARGS='--data DIR' adds human speech to what is calibrated on and measured.
 quantize: $(VENV)/.ready-train  ## the reference model's int8 graph for TensorRT, and what it costs
