@@ -20,7 +20,7 @@ RUN python3 -m venv --system-site-packages /opt/edge-runtime \
 FROM ${BASE}
 # hadolint ignore=DL3008
 RUN apt-get update \
- && apt-get install -y --no-install-recommends espeak-ng libportaudio2 python3 \
+ && apt-get install -y --no-install-recommends espeak-ng libportaudio2 libspeexdsp1 python3 \
  && rm -rf /var/lib/apt/lists/* \
  && useradd --system --uid 990 --home-dir /var/lib/edge-runtime --create-home \
       --groups audio,video edge-runtime

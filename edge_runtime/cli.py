@@ -32,6 +32,7 @@ from edge_runtime.commands.config import config as config_command
 from edge_runtime.commands.doctor import doctor
 from edge_runtime.commands.engine import engine_app
 from edge_runtime.commands.evaluate import evaluate
+from edge_runtime.commands.export import export
 from edge_runtime.commands.privacy import privacy
 from edge_runtime.commands.service import install_service, serve, status, uninstall_service
 from edge_runtime.commands.thresholds import thresholds
@@ -190,6 +191,7 @@ def bench(
     run_bench(load_config(config), hours, console)
 
 
+app.command()(export)
 app.command()(background)
 app.command()(bench_delegation)
 app.command()(serve)

@@ -110,7 +110,11 @@ class _Section(BaseModel):
 
 class Device(_Section):
     name: str = Field("edge", min_length=1, description="What the device calls itself.")
-    language: str = Field("en", description="Language of its phrases: en, de.")
+    language: str = Field(
+        "en",
+        description="Language of its phrases: en, de. It changes neither what is understood (the "
+        "reference model: English) nor voice.voice.",
+    )
 
 
 class Audio(_Section):

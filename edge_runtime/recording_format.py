@@ -124,6 +124,10 @@ def utterance_to_dict(said: Utterance) -> dict[str, Any]:
     return {"id": said.id, "text": said.text, "act": said.act, "request_id": said.request_id}
 
 
+def utterance_from_dict(data: Mapping[str, Any]) -> Utterance:
+    return Utterance(data["id"], data["text"], data["act"], data["request_id"])
+
+
 def timings_to_dict(record: TurnRecord) -> dict[str, Any]:
     values: dict[str, Any] = {name: getattr(record.timings, name) for name in TIMING_FIELDS}
     return {"index": record.turn.index} | values

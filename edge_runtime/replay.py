@@ -17,7 +17,7 @@ import numpy as np
 from edge_runtime import recording_format as fmt
 from edge_runtime.errors import RecordingError
 from edge_runtime.interfaces import Decider, Engine
-from edge_runtime.micro_turn import Decision, EngineOutput, Frame, MicroTurn
+from edge_runtime.micro_turn import Decision, EngineOutput, Frame, MicroTurn, Utterance
 
 log = logging.getLogger(__name__)
 MAGIC = b"\x89MCAP0\r\n"
@@ -30,6 +30,8 @@ class RecordedTurn:
     turn: MicroTurn
     output: EngineOutput
     decision: Decision
+    said: Utterance | None = None
+    """The utterance that this decision started."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +74,7 @@ def read(path: Path) -> Iterator[RecordedTurn]:
     """
     frame: Frame | None = None
     parts: dict[str, Mapping[str, Any]] = {}
+    whole_turn: RecordedTurn | None = None
     with _open(path) as file, _damage_named(path):
         whole, reader = _reader(file, path)
         messages = reader.iter_messages(log_time_order=False)
@@ -80,13 +83,22 @@ def read(path: Path) -> Iterator[RecordedTurn]:
             messages = _up_to_the_cut(messages)
         for _, channel, message in messages:
             data = json.loads(message.data)
+            if channel.topic == fmt.SPOKEN:  # comes last of a turn, if at all
+                if whole_turn is not None:
+                    whole_turn = replace(whole_turn, said=fmt.utterance_from_dict(data))
+                continue
+            if whole_turn is not None:
+                yield whole_turn
+                whole_turn = None
             if channel.topic == fmt.FRAME:
                 frame = _picture(data)
                 continue
             parts[channel.topic] = data
             if channel.topic == fmt.TIMINGS:
-                yield _turn(parts, frame)
+                whole_turn = _turn(parts, frame)
                 parts = {}
+        if whole_turn is not None:
+            yield whole_turn
 
 
 def replay(path: Path, engine: Engine, decider: Decider, sha256: str) -> ReplayReport:

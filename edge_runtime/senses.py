@@ -129,8 +129,11 @@ def front_end_for(config: Config, channels: int | None = None) -> FrontEnd | Non
     SourceError."""
     chosen = config.audio
     cancels = chosen.echo == "speex" or (chosen.echo == "auto" and echo.available())
-    if chosen.echo == "auto" and not cancels:
-        log.info("no echo canceller is installed: sudo apt-get install libspeexdsp1")
+    if chosen.echo == "auto" and not cancels and chosen.gain > 0:
+        log.warning(
+            "no echo canceller is installed, and the device hears itself: sudo apt-get install "
+            "libspeexdsp1, or audio.echo: none where nothing echoes"
+        )
     if chosen.array is None:
         if chosen.echo == "hardware":
             raise ConfigError(

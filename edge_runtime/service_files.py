@@ -103,7 +103,8 @@ def plan_install(
         raise InputError(
             f"{executable} is in a place that the service's sandbox hides. Install edge-runtime in "
             "one that it can reach: sudo python3 -m venv /opt/edge-runtime && sudo "
-            "/opt/edge-runtime/bin/pip install edge-runtime. Then run install-service from there."
+            "/opt/edge-runtime/bin/pip install '.[audio,background,metrics]' in a checkout, or the "
+            "path of a wheel in place of the dot. Then run install-service from there."
         )
     if instance is not None and (service is Service.WORKER or not _may_be_an_instance(instance)):
         raise InputError(

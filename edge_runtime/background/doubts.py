@@ -6,7 +6,7 @@ from itertools import chain, islice
 
 from edge_runtime.background.skills import RESUME, Skills
 from edge_runtime.background.timers import Timers
-from edge_runtime.config import ActionConfig, Config
+from edge_runtime.config import TOPICS, ActionConfig, Config
 from edge_runtime.jsgf import sentences
 
 MOST_SENTENCES = 200
@@ -20,7 +20,7 @@ def doubts(config: Config) -> list[str]:
         if chosen.phrases and not _has_a_way_out(config, chosen):
             found.append(
                 f"actions.{name}: what it answers to its phrases is said, and nothing is done. "
-                "Give it mqtt_topic or ros_topic, or switch on home_assistant or ros.dds"
+                + _remedy(chosen)
             )
         if taken := _going_on(chosen):
             found.append(
@@ -31,9 +31,20 @@ def doubts(config: Config) -> list[str]:
 
 
 def _has_a_way_out(config: Config, chosen: ActionConfig) -> bool:
-    """Home Assistant and DDS are told of every action."""
-    own = chosen.mqtt_topic is not None or chosen.ros_topic is not None
-    return own or config.home_assistant.enabled or config.ros.dds
+    """Home Assistant, DDS and the ROS node are told of every action. A node that hears and sees by
+    devices of this machine is not known for one here: it asks for no doubts."""
+    told = config.home_assistant.enabled or config.ros.dds
+    in_the_node = TOPICS in (config.audio.source, config.video.source)
+    return chosen.mqtt_topic is not None or told or in_the_node
+
+
+def _remedy(chosen: ActionConfig) -> str:
+    if chosen.ros_topic is None:
+        return "Give it mqtt_topic, or switch on home_assistant or ros.dds"
+    return (
+        "Its ros_topic is for the ROS node, or for ros.dds: true; give it mqtt_topic, or switch on "
+        "home_assistant"
+    )
 
 
 def _going_on(chosen: ActionConfig) -> str:

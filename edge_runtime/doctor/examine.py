@@ -18,6 +18,7 @@ CHECKS: tuple[tuple[str, Check], ...] = (
     ("software", machine.software),
     ("permissions", machine.permissions),
     ("microphone and loudspeaker", hearing.sound),
+    ("echo canceller", hearing.echo_canceller),
     ("cameras", seeing.cameras),
     ("voice", parts.voice),
     ("model", parts.model),

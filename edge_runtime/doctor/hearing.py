@@ -16,6 +16,7 @@ from edge_runtime.errors import SourceError
 from edge_runtime.interfaces import AudioSource
 from edge_runtime.micro_turn import SAMPLE_RATE_HZ, TURN_SAMPLES, AudioReading, Pcm
 from edge_runtime.senses import MICROPHONE, TOPICS, senses_for
+from edge_runtime.sources import echo
 from edge_runtime.sources.audio_device import AudioDevice, AudioKind, choose, no_rights
 from edge_runtime.sources.portaudio import audio_devices
 
@@ -87,6 +88,23 @@ def _tried(case: Case) -> list[Finding]:
             return [microphone, ok("loudspeaker", "it is open; --tone plays a tone")]
         during = play_and_listen(source, tone(), TONE_TURNS)
     return [microphone, loudspeaker_finding(case.config, heard, during)]
+
+
+def echo_canceller(case: Case) -> list[Finding]:
+    """What takes the device's own voice out of a microphone; nothing where the configuration wants
+    none, or nothing is played."""
+    chosen = case.config.audio
+    live = chosen.source in (MICROPHONE, TOPICS)
+    if not live or chosen.gain == 0 or chosen.echo not in ("auto", "speex"):
+        return []
+    name = "echo canceller"
+    if echo.available():
+        return [ok(name, "libspeexdsp takes its own voice out of what the microphone hears")]
+    remedy = "sudo apt-get install libspeexdsp1; or audio.echo: none, where nothing echoes."
+    if chosen.echo == "speex":
+        return [failed(name, "audio.echo: speex needs libspeexdsp, which is missing", remedy)]
+    text = "libspeexdsp is missing: the device hears itself, and stops for its own voice"
+    return [(warning if case.configured else absent)(name, text, remedy)]
 
 
 def listen(

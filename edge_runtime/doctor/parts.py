@@ -93,11 +93,8 @@ def _step_ms(engine: Engine, index: int) -> float:
 
 
 def actions(case: Case) -> list[Finding]:
-    """Phrases that lead nowhere. In the ROS node every action goes out by itself."""
-    config = case.config
-    if TOPICS in (config.audio.source, config.video.source):
-        return []
-    return [warning("actions", doubt) for doubt in doubts(config)]
+    """Phrases that lead nowhere."""
+    return [warning("actions", doubt) for doubt in doubts(case.config)]
 
 
 def ros(case: Case) -> list[Finding]:

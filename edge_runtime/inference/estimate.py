@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from edge_runtime.errors import ManifestError
 from edge_runtime.inference.manifest import Manifest, Precision
 from edge_runtime.inference.precision import graph_bytes
 
@@ -75,8 +76,13 @@ class Cost:
 
 def cost(manifest: Manifest, precision: Precision) -> Cost:
     """From the graph of this precision. Raises ManifestError, also without the package `onnx`."""
-    import onnx
-
+    try:
+        import onnx
+    except ImportError:
+        raise ManifestError(
+            "Counting what a graph computes needs the package onnx: pip install "
+            "'edge-runtime[engine]'."
+        ) from None
     model = onnx.shape_inference.infer_shapes(
         onnx.load_from_string(graph_bytes(manifest, precision))
     )

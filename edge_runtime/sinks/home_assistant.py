@@ -39,6 +39,7 @@ STEP_DEG = 15
 _SWITCH = (home.ON, home.OFF)
 PAYLOADS: Mapping[str, tuple[str, ...]] = {
     home.STOP: (home.PRESS,),
+    home.CANCEL: (home.PRESS,),
     home.TEXT: (),
     home.NOTIFY: (),
     home.QUIET: _SWITCH,
@@ -243,6 +244,8 @@ class HomeAssistant:
         control, on = self._control, text == home.ON
         if name == home.STOP:
             control.stop()
+        elif name == home.CANCEL:
+            control.cancel()
         elif name == home.TEXT:
             control.say(text)
         elif name == home.NOTIFY:

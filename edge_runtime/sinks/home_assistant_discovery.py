@@ -15,7 +15,7 @@ from edge_runtime.health import State
 from edge_runtime.remote_control import Mode
 
 ON, OFF, PRESS = "ON", "OFF", "PRESS"
-STOP, QUIET, TEXT, NOTIFY = "stop", "quiet", "say", "notify"
+STOP, CANCEL, QUIET, TEXT, NOTIFY = "stop", "cancel", "quiet", "say", "notify"
 MICROPHONE, CAMERA = "microphone", "camera"
 LONGEST_TEXT = 255
 """Characters of a state, and of a text entity, in Home Assistant."""
@@ -125,13 +125,8 @@ def _sensors(topics: HomeTopics, floors: Sequence[str]) -> dict[str, Component]:
 
 def _controls(topics: HomeTopics) -> dict[str, Component]:
     return {
-        STOP: {
-            "platform": "button",
-            "name": "Stop",
-            "icon": "mdi:stop",
-            "command_topic": topics.command(STOP),
-            "payload_press": PRESS,
-        },
+        STOP: _button(topics, STOP, "Stop", "mdi:stop"),
+        CANCEL: _button(topics, CANCEL, "Take the question back", "mdi:cancel"),
         QUIET: _switch(topics, QUIET, "Mute", "mdi:volume-off"),
         TEXT: {
             "platform": "text",
@@ -162,6 +157,16 @@ def _binary(name: str, field: str, device_class: str) -> Component:
         "value_template": f"{{{{ value_json.{field} }}}}",
         "payload_on": ON,
         "payload_off": OFF,
+    }
+
+
+def _button(topics: HomeTopics, command: str, name: str, icon: str) -> Component:
+    return {
+        "platform": "button",
+        "name": name,
+        "icon": icon,
+        "command_topic": topics.command(command),
+        "payload_press": PRESS,
     }
 
 

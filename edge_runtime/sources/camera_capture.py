@@ -62,8 +62,8 @@ def _open_pipeline(pipeline: str) -> cv2.VideoCapture:
             f"The camera {shown(pipeline)} is a GStreamer pipeline, and this OpenCV was built "
             "without GStreamer, as PyPI's packages are. Use the system's: apt install "
             "python3-opencv (JetPack brings its own), make the environment with python3 -m venv "
-            "--system-site-packages, and pip uninstall opencv-python-headless. Or give a device "
-            "or an rtsp:// address."
+            "--system-site-packages, pip uninstall opencv-python-headless, and pip install "
+            "'numpy<2', which that OpenCV was built for. Or give a device or an rtsp:// address."
         )
     capture = cv2.VideoCapture(pipeline, cv2.CAP_GSTREAMER, _limits())
     if not capture.isOpened():  # an older OpenCV refuses the limits

@@ -47,6 +47,7 @@ pytestmark = [
 ]
 INSTALLED = "/etc/mosquitto/edge"
 DEVICES, WORKER = ("kiosk", "thief"), "worker-1"
+HOME, ZIGBEE = "homeassistant", "zigbee2mqtt"
 OBSERVER = "observer"
 """Of the test: it may read everything, so that it sees what the broker lets pass."""
 
@@ -59,7 +60,7 @@ class SecuredBroker(Broker):
         self.url = f"mqtts://localhost:{self.port}"
         self._repository = repository
         self._certificates()
-        for user in (*DEVICES, WORKER, OBSERVER):
+        for user in (*DEVICES, WORKER, HOME, ZIGBEE, OBSERVER):
             password = self._folder / f"{user}.password"
             password.write_text(f"secret of {user}\n")
             create = [] if (folder / "passwords").exists() else ["-c"]
@@ -228,6 +229,48 @@ def test_a_device_may_appear_in_home_assistant_as_itself_and_leave_it(
         assert b"{}" not in [one.payload for one in observer.messages]
         forget(settings, "kiosk", "homeassistant")
         observer.await_any(lambda: told(observer, own, empty=True))
+
+
+def test_home_assistant_sees_and_commands_a_device_and_reads_no_question(
+    broker: SecuredBroker, worker: Echo
+) -> None:
+    control = RemoteControl()
+    with (
+        someone(broker, HOME) as home,
+        HomeAssistant(broker.settings("kiosk"), HomeSettings("kiosk"), control, HealthMonitor()),
+        someone(broker, "kiosk") as kiosk,
+    ):
+        needed = {
+            "homeassistant/device/edge_kiosk/config",
+            "edge/kiosk/home/state",
+            "edge/kiosk/home/availability",
+        }
+        home.await_any(lambda: needed <= {one.topic for one in home.messages})
+        kiosk.ask("q1", "my secret")
+        kiosk.await_reply("q1", "result")
+        home.send("edge/kiosk/replies", b"{}", correlation=b"forged")
+        home.send("edge/kiosk/home/say/set", b"Dinner is ready.")
+        wait_until(lambda: control.take().say == ("Dinner is ready.",))
+        assert not [one for one in kiosk.messages if one.correlation == b"forged"]
+    assert all("/home/" in one.topic for one in home.messages if one.topic.startswith("edge/"))
+
+
+def test_home_assistant_and_zigbee2mqtt_have_what_they_share(broker: SecuredBroker) -> None:
+    lamp = "zigbee2mqtt/kitchen_lamp"
+    with someone(broker, HOME) as home, someone(broker, ZIGBEE) as zigbee:
+        home.send("homeassistant/status", b"online")
+        zigbee.await_any(
+            lambda: [one for one in zigbee.messages if one.topic == "homeassistant/status"]
+        )
+        home.send(f"{lamp}/set", b"ON")
+        zigbee.await_any(lambda: [one for one in zigbee.messages if one.topic == f"{lamp}/set"])
+        zigbee.send("edge/kiosk/home/say/set", b"I am a lamp.")
+        zigbee.send("homeassistant/light/kitchen_lamp/config", b"{}")
+        zigbee.send(lamp, b"ON")
+        home.await_any(lambda: [one for one in home.messages if one.topic == lamp])
+        assert "homeassistant/light/kitchen_lamp/config" in [one.topic for one in home.messages]
+    assert "edge/kiosk/home/say/set" not in [one.topic for one in home.messages]
+    assert not [one for one in zigbee.messages if one.topic.startswith("edge/")]
 
 
 def test_a_worker_asks_in_no_ones_name_and_is_no_other_worker(broker: SecuredBroker) -> None:

@@ -103,6 +103,22 @@ def test_the_recording_has_sound_and_pictures_of_every_turn(shown: tuple[Path, s
     assert f"{TURNS} micro-turns, every decision the same" in result.stdout
 
 
+def test_the_recording_alone_gives_sound_and_words_back(shown: tuple[Path, str]) -> None:
+    result = edge("export", shown[0] / "recording.mcap", "--out", "heard", cwd=shown[0].parent)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert f"{SECONDS}.0 s in heard: conversation.wav, transcript.txt" in result.stdout
+    heard = shown[0].parent / "heard"
+    sound = (heard / "conversation.wav").read_bytes()
+    assert sound == (shown[0] / "conversation.wav").read_bytes()
+    said = [
+        f"{(one.turn.index + 1) / 5:8.1f} s  {one.said.act} {one.said.text}"
+        for one in read(shown[0] / "recording.mcap")
+        if one.said is not None
+    ]
+    lines = (heard / "transcript.txt").read_text().splitlines()
+    assert said and [line for line in lines if line in said] == said
+
+
 def test_the_seed_chooses_the_person(tmp_path: Path) -> None:
     for seed, out in (("1", "a"), ("1", "b"), ("2", "c")):
         arguments = ("--speed", "max", "--seconds", "1", "--seed", seed, "--out", out)

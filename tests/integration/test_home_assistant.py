@@ -133,7 +133,7 @@ def test_it_introduces_itself_and_tells_nothing_of_what_it_hears(broker: Broker)
         components = json.loads(newest(client, CONFIG) or b"")["components"]
         assert set(components) == {
             *("floor", "engaged", "direction", "link", "health", "said"),
-            *("stop", "quiet", "say", "notify", "microphone", "camera"),
+            *("stop", "cancel", "quiet", "say", "notify", "microphone", "camera"),
         }
         assert not any(b"secret" in one.payload for one in client.messages)
         client.await_any(lambda: newest(client, AVAILABILITY) == b"online")
@@ -242,6 +242,14 @@ def test_commands_are_obeyed_and_their_effect_is_shown(broker: Broker) -> None:
         order(client, "quiet", b"OFF")
         await_state(client, quiet="OFF")
         assert house.control.mode is Mode.NORMAL
+
+
+def test_a_question_that_is_out_is_taken_back(broker: Broker) -> None:
+    house = House(broker)
+    with Device(broker, patterns=ALL) as client, house.home:
+        client.await_any(lambda: newest(client, STATE))
+        order(client, "cancel", b"PRESS")
+        wait_until(lambda: house.control.take() == Orders(cancel=True))
 
 
 BAD = {
@@ -453,6 +461,7 @@ def test_a_real_core_takes_the_device_and_its_commands_and_lets_it_go(broker: Br
                 "binary_sensor.kiosk_background_model": "on",
                 "binary_sensor.kiosk_somebody_talks_to_it": "on",
                 "button.kiosk_stop": "unknown",
+                "button.kiosk_take_the_question_back": "unknown",
                 "event.kiosk_action": "unknown",
                 "notify.kiosk_tell_when_it_fits": "unknown",
                 "sensor.kiosk_direction_of_sound": "30",

@@ -59,6 +59,17 @@ class TestReading:
         assert config.actions["wave"].mqtt_topic == "robot/wave"
         assert config.actions["nod"].ros_topic is None
 
+    def test_the_configuration_in_the_readme_is_one(self, repository: Path, tmp_path: Path) -> None:
+        (text,) = (
+            block.partition("```")[0]
+            for block in (repository / "README.md").read_text("utf-8").split("```yaml\n")
+            if block.startswith("device:")
+        )
+        config = load_config(written(tmp_path, text))
+        assert config.device.name == "kiosk-3"
+        named = (config.voice.phrases, config.voice.model, config.engine.folder)
+        assert named == (None, None, None), "who copies it has no such file"
+
     def test_what_is_not_written_keeps_its_default(self, tmp_path: Path) -> None:
         config = load_config(written(tmp_path, "audio: {volume: 0.5}"))
         assert config.audio.source == Config().audio.source

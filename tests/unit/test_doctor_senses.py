@@ -15,6 +15,7 @@ from edge_runtime.doctor.finding import Case, Verdict
 from edge_runtime.doctor.hearing import (
     at_tone,
     dbfs,
+    echo_canceller,
     loudspeaker_finding,
     microphone_finding,
     sound,
@@ -23,6 +24,7 @@ from edge_runtime.doctor.hearing import (
 from edge_runtime.doctor.seeing import camera_finding, cameras
 from edge_runtime.errors import SourceError
 from edge_runtime.micro_turn import TURN_SAMPLES, AudioReading, Frame, FrameReading, Pcm
+from edge_runtime.sources import echo
 from edge_runtime.sources.audio_device import AudioDevice
 
 SIZE = (48, 64)
@@ -104,6 +106,38 @@ class TestLoudspeaker:
 
     def test_decibels(self) -> None:
         assert [dbfs(level) for level in (1.0, 0.1, 0.0)] == [0.0, -20.0, -120.0]
+
+
+class TestEchoCanceller:
+    @pytest.mark.parametrize(
+        ("configured", "chosen", "verdict"),
+        [
+            (True, "auto", Verdict.WARNING),
+            (False, "auto", Verdict.ABSENT),
+            (True, "speex", Verdict.FAILED),
+        ],
+    )
+    def test_one_that_is_missing(
+        self, monkeypatch: pytest.MonkeyPatch, configured: bool, chosen: str, verdict: Verdict
+    ) -> None:
+        monkeypatch.setattr(echo, "available", lambda: False)
+        config = Config.model_validate({"audio": {"echo": chosen}})
+        (finding,) = echo_canceller(Case(config, configured=configured))
+        assert finding.verdict is verdict
+        assert "libspeexdsp1" in finding.remedy
+
+    def test_one_that_is_there(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(echo, "available", lambda: True)
+        (finding,) = echo_canceller(Case(configured=True))
+        assert finding.verdict is Verdict.OK
+
+    @pytest.mark.parametrize("audio", [{"echo": "none"}, {"mute": True}, {"source": "talk.wav"}])
+    def test_where_none_is_wanted_nothing_is_said(
+        self, monkeypatch: pytest.MonkeyPatch, audio: dict[str, object]
+    ) -> None:
+        monkeypatch.setattr(echo, "available", lambda: False)
+        config = Config.model_validate({"audio": audio})
+        assert echo_canceller(Case(config, configured=True)) == []
 
 
 class TestWhereSoundComesFrom:

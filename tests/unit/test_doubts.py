@@ -32,10 +32,17 @@ def test_an_action_that_is_asked_for_and_goes_nowhere() -> None:
     asked = {"phrases": ["lamp on"], "answer": "It is on."}
     (doubt,) = of(asked)
     assert "actions.it" in doubt and "nothing is done" in doubt
-    for way in ({"mqtt_topic": "it"}, {"ros_topic": "it"}):
-        assert of(asked | way) == []
+    assert of(asked | {"mqtt_topic": "it"}) == []
     assert of(asked, home_assistant={"enabled": True}) == of(asked, ros={"dds": True}) == []
     assert of({"description": "for a language model"}) == []
+
+
+def test_a_ros_topic_is_a_way_out_where_there_is_ros() -> None:
+    docked = {"phrases": ["go and dock"], "ros_topic": "dock"}
+    (doubt,) = of(docked)
+    assert "nothing is done" in doubt and "ros_topic is for the ROS node" in doubt
+    assert of(docked | {"mqtt_topic": "dock"}) == of(docked, ros={"dds": True}) == []
+    assert of(docked, audio={"source": "ros"}) == of(docked, video={"source": "ros"}) == []
 
 
 def test_phrases_that_are_millions_of_sentences_cost_nothing() -> None:

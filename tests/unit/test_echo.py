@@ -119,6 +119,18 @@ class TestFrontEnd:
         monkeypatch.setattr(echo, "available", lambda: False)
         assert front_end_for(Config()) is None
 
+    def test_who_hears_itself_is_warned(
+        self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        monkeypatch.setattr(echo, "available", lambda: False)
+        for quiet in ({"echo": "none"}, {"mute": True}, {"volume": 0}):
+            front_end_for(configured(**quiet))
+        assert caplog.messages == []
+        front_end_for(Config())
+        (record,) = caplog.records
+        assert record.levelname == "WARNING"
+        assert "sudo apt-get install libspeexdsp1" in record.getMessage()
+
     @pytest.mark.parametrize("beam", ["delay_and_sum", "mvdr", "none"])
     @pytest.mark.parametrize("cancels", ["none", "speex", "hardware"])
     def test_one_channel_comes_out(self, beam: str, cancels: str) -> None:

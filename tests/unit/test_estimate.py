@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from onnx import helper, numpy_helper
 from tiny_model import write_tiny_model
 
+from edge_runtime.errors import ManifestError
 from edge_runtime.inference.estimate import BOARDS, Board, cost
 from edge_runtime.inference.manifest import load_manifest
 
@@ -47,3 +49,11 @@ def test_a_small_model_waits_for_memory_everywhere(repository: Path) -> None:
     found = cost(load_manifest(repository / "engines" / "reference"), "fp16")
     for board in BOARDS:
         assert found.at_least_us(board) == found.memory_us(board) > found.compute_us(board)
+
+
+def test_without_onnx_it_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, repository: Path
+) -> None:
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    with pytest.raises(ManifestError, match=r"pip install 'edge-runtime\[engine\]'"):
+        cost(load_manifest(repository / "engines" / "reference"), "fp32")

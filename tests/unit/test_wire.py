@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -127,3 +128,15 @@ def test_more_sound_than_a_question_has_is_refused() -> None:
 def test_a_name_that_would_change_the_topic_is_refused(name: str) -> None:
     with pytest.raises(WireError, match="topic"):
         wire.Topics(name)
+
+
+def test_the_document_names_all_that_travels(repository: Path) -> None:
+    """For who writes a worker without reading this code."""
+    told = (repository / "docs" / "delegation.md").read_text("utf-8")
+    device = wire.Topics("DEVICE")
+    topics = (device.status, device.replies, device.probe)
+    wanted = [topic.replace("DEVICE", "<device>") for topic in topics]
+    wanted += [wire.ALL_REQUESTS, wire.ALL_CANCELS, "background/<worker>/status"]
+    fields = {*wire.RequestMessage.model_fields} - {"format", "reason"}
+    wanted += [*fields, *(kind.value for kind in wire.ReplyKind)]
+    assert not [name for name in wanted if f"`{name}`" not in told]
