@@ -23,8 +23,9 @@ LEAST_SHARE = 1e-5
 """Of a reading, of the likeliest's chance."""
 SETTLES_AFTER = 2
 """Micro-turns for which a symbol may still become another one."""
-QUIET = 5
-"""Micro-turns without a symbol, after which the next one begins a sentence."""
+QUIET, APART = 5, 13
+"""Micro-turns without a symbol, after which nothing may become another reading any more, and after
+which the next symbol begins a sentence: people pause for up to 2.5 s in the middle of one."""
 Prefix = tuple[int, ...]
 
 
@@ -87,6 +88,7 @@ class BeamSearch:
         self._quiet = 0 if likeliest != before or self._holds_a_symbol() else self._quiet + 1
         if self._quiet >= QUIET:
             settled += self.settle()
+        if self._quiet >= APART:
             self._settled = ()
         return settled
 

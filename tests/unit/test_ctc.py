@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from tiny_model import write_tiny_model
 
 from edge_runtime import ctc
-from edge_runtime.ctc import QUIET, SETTLES_AFTER, BeamSearch, Greedy
+from edge_runtime.ctc import APART, QUIET, SETTLES_AFTER, BeamSearch, Greedy
 from edge_runtime.errors import ManifestError
 from edge_runtime.inference.character_model import CharacterModel, Numbers, pack
 from edge_runtime.inference.manifest import load_manifest
@@ -152,9 +152,16 @@ class TestBeamSearch:
         """ "b" begins no line; right after an "a" it is likely."""
         characters = knowing("ab", "ab", "ab", "ca", "ca", "ca")
         torn = steps({"b": 0.55, "c": 0.45})
-        silence = [surely("____")] * QUIET
+        pause, silence = ([surely("____")] * count for count in (APART - 1, APART))
         assert read(BeamSearch(characters), surely("a"), torn) == "ab"
+        assert read(BeamSearch(characters), surely("a"), *pause, torn) == "ab"
         assert read(BeamSearch(characters), surely("a"), *silence, torn) == "ac"
+
+    def test_in_a_pause_it_settles_what_was_heard(self) -> None:
+        by = BeamSearch(knowing("ab", "cb"))
+        assert by.add(steps({"a": 0.5, "c": 0.5}, {"b": 0.3, "_": 0.7})) == []
+        heard = [spelled(by.add(surely("____"))) for _ in range(QUIET + 1)]
+        assert "".join(heard) and not spelled(by.settle())
 
 
 class TestCharacterModel:
