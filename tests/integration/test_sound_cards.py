@@ -17,14 +17,17 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent.parent))
 from virtual_sound import VirtualSound, needs_virtual_sound, virtual_sound
 
+from edge_runtime.config import Audio, Config, Video
 from edge_runtime.errors import SourceError
 from edge_runtime.micro_turn import SAMPLE_RATE_HZ, TURN_SAMPLES, AudioReading, Pcm
+from edge_runtime.senses import topic_senses_for
 from edge_runtime.sound_status import DeviceState
 from edge_runtime.sources.duplex_buffer import DuplexBuffer
 from edge_runtime.sources.echo_delay import lateness
 from edge_runtime.sources.front_end import SoundFrontEnd
 from edge_runtime.sources.microphone import MicrophoneSource
 from edge_runtime.sources.portaudio import PortAudio, audio_devices
+from edge_runtime.sources.ros_topics import StampClock
 from edge_runtime.sources.sound_plan import Plan, Wanted
 from edge_runtime.sources.sound_streams import SoundStreams
 
@@ -101,6 +104,20 @@ def test_what_is_played_is_heard_and_muted_it_is_not(card: VirtualSound) -> None
         silent = read_until(sound, lambda one: one.lost_samples == 0, tone(1000))
         silent += [sound.read_turn() for _ in range(5)]
     assert not any(one.pcm.any() for one in silent)
+
+
+def test_the_ros_node_speaks_through_the_loudspeaker_beside_its_own_microphone(
+    card: VirtualSound,
+) -> None:
+    """As `audio:=microphone` of its launch file chooses them, with pictures from a topic."""
+    card.hush("kiosk")
+    chosen = Audio(source="microphone", input_device="kiosk_mic", output_device="kiosk")
+    senses = topic_senses_for(Config(audio=chosen, video=Video(source="ros")), StampClock())
+    assert isinstance(senses.audio, MicrophoneSource)
+    with senses.audio as sound:
+        reading = read_until(sound, lambda one: one.pcm[0].min() < -0.4, tone(1000))[-1]
+        assert sound.status().loudspeaker.state is DeviceState.PRESENT
+    assert strongest_hz(reading.pcm[0]) == pytest.approx(1000, abs=5)
 
 
 @pytest.mark.parametrize("streams", ["one", "two"])

@@ -37,6 +37,17 @@ def alone() -> LaunchDescription:
 
 
 @launch_pytest.fixture
+def with_a_microphone() -> LaunchDescription:
+    return included(
+        "interaction.launch.py",
+        namespace="robot",
+        audio="microphone",
+        video="0",
+        autostart="false",
+    )
+
+
+@launch_pytest.fixture
 def in_conversation() -> LaunchDescription:
     return included("demo.launch.py", namespace="stage", seconds="60.0")
 
@@ -51,6 +62,13 @@ def test_it_configures_and_activates_itself_under_its_namespace() -> None:
             robot.wait_until(lambda: robot.node.count_subscribers(name) == 1, name)  # noqa: B023
         # From the configuration that comes with it.
         robot.wait_until(lambda: robot.node.count_publishers("/robot/look_at") == 1, "look_at")
+
+
+@pytest.mark.launch(fixture=with_a_microphone)
+def test_microphone_and_camera_of_this_machine_stand_above_the_parameter_file() -> None:
+    with Robot("/robot/edge_interaction") as robot:
+        names = ("audio.source", "video.source", "ros.frame_id")
+        assert robot.get(*names) == ["microphone", 0, "base_link"]
 
 
 @pytest.mark.launch(fixture=in_conversation)
