@@ -39,6 +39,8 @@ class Node:
         self.timers: list[Callable[[], None]] = []
         self.services: list[Any] = []
         self.answers: dict[str, Callable[[Any, Any], Any]] = {}
+        self.heard: dict[str, Callable[[Any], None]] = {}
+        """What is called with the messages of a topic."""
 
     def sent(self, topic: str) -> list[Any]:
         return [message for name, message in list(self.published) if name == topic]
@@ -51,6 +53,7 @@ class Node:
 
     def declare_parameter(self, name: str, default: Any = None, about: Any = None) -> Any:
         self.__parameters[name] = self.__overrides.get(name, default)
+        return self.get_parameter(name)
 
     def get_parameter(self, name: str) -> Any:
         return SimpleNamespace(value=self.__parameters[name])
@@ -63,7 +66,9 @@ class Node:
     def create_publisher(self, kind: Any, topic: str, qos: Any) -> Publisher:
         return Publisher(self, topic)
 
-    def create_subscription(self, kind: Any, topic: str, take: Any, qos: Any) -> Any: ...
+    def create_subscription(self, kind: Any, topic: str, take: Any, qos: Any) -> str:
+        self.heard[topic] = take
+        return topic
 
     def create_service(self, kind: Any, name: str, answer: Any) -> str:
         self.answers[name] = answer
@@ -71,7 +76,8 @@ class Node:
 
     def destroy_publisher(self, publisher: Publisher) -> None: ...
 
-    def destroy_subscription(self, subscription: Any) -> None: ...
+    def destroy_subscription(self, topic: str) -> None:
+        del self.heard[topic]
 
     def destroy_service(self, name: str) -> None:
         del self.answers[name]

@@ -20,6 +20,7 @@ NODE_MODULES = ("rclpy", "rclpy.node", "rclpy.qos", "rosidl_runtime_py.utilities
 LAUNCH_MODULES = (
     "launch",
     "launch.actions",
+    "launch.conditions",
     "launch.substitutions",
     "launch_ros.actions",
     "launch_ros.parameter_descriptions",
@@ -136,11 +137,12 @@ def launched(
     stub(monkeypatch, *LAUNCH_MODULES)
     folder = repository / "ros2_ws" / "src" / "edge_interaction" / "launch"
     launch = runpy.run_path(str(folder / "interaction.launch.py"))
-    *declared, starting = launch["generate_launch_description"]().given[0]
+    *declared, starting, loudspeaker = launch["generate_launch_description"]().given[0]
     arguments = {one.given[0]: one.default_value for one in declared}
     assert set(given) <= set(arguments)
     arguments |= given
-    return arguments, starting.function(SimpleNamespace(launch_configurations=arguments))
+    nodes = starting.function(SimpleNamespace(launch_configurations=arguments))
+    return arguments, [*nodes, loudspeaker]
 
 
 def test_every_topic_that_a_driver_feeds_can_be_remapped(
@@ -176,3 +178,21 @@ def test_where_it_hears_and_sees_is_chosen_above_the_parameters_of_the_file(
     assert file.given == ("params",)
     chosen = {key: value for key, value in above.items() if key.endswith(".source")}
     assert {key: getattr(one, "given", (one,))[0] for key, one in chosen.items()} == sources
+
+
+def test_the_launch_file_s_loudspeaker_is_chosen_and_off_by_default(
+    monkeypatch: pytest.MonkeyPatch, repository: Path
+) -> None:
+    arguments, (node, loudspeaker) = launched(monkeypatch, repository)
+    assert arguments["loudspeaker"] == "false"
+    (switch,) = loudspeaker.condition.given
+    assert (loudspeaker.executable, switch.given) == ("loudspeaker", ("loudspeaker",))
+    (chosen,) = loudspeaker.parameters
+    assert chosen["output_device"].given[0].given == ("loudspeaker_device",)
+    assert loudspeaker.namespace.given == node.namespace.given
+
+
+def test_nothing_is_played_twice(monkeypatch: pytest.MonkeyPatch, repository: Path) -> None:
+    launched(monkeypatch, repository, audio="ros", loudspeaker="true")
+    with pytest.raises(ValueError, match="Leave one of them out"):
+        launched(monkeypatch, repository, audio="microphone", loudspeaker="true")

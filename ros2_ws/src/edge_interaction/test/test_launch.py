@@ -48,6 +48,17 @@ def with_a_microphone() -> LaunchDescription:
 
 
 @launch_pytest.fixture
+def with_a_loudspeaker() -> LaunchDescription:
+    return included(
+        "interaction.launch.py",
+        namespace="robot",
+        autostart="false",
+        loudspeaker="true",
+        loudspeaker_device="no such device",
+    )
+
+
+@launch_pytest.fixture
 def in_conversation() -> LaunchDescription:
     return included("demo.launch.py", namespace="stage", seconds="60.0")
 
@@ -69,6 +80,19 @@ def test_microphone_and_camera_of_this_machine_stand_above_the_parameter_file() 
     with Robot("/robot/edge_interaction") as robot:
         names = ("audio.source", "video.source", "ros.frame_id")
         assert robot.get(*names) == ["microphone", 0, "base_link"]
+
+
+@pytest.mark.launch(fixture=with_a_loudspeaker)
+def test_a_loudspeaker_waits_for_its_device_and_says_so() -> None:
+    pytest.importorskip("pyaudio", reason="PyAudio is not installed")
+    with Robot("/robot/edge_interaction") as robot:
+        told = robot.listen(topics.DIAGNOSTICS)
+        name = "/robot/speech_audio"
+        robot.wait_until(lambda: robot.node.count_subscribers(name) == 1, name)
+        names = {"robot/loudspeaker: loudspeaker"}
+        robot.wait_until(lambda: names & {one.status[0].name for one in told}, "its diagnostics")
+        (status,) = next(one.status for one in told if one.status[0].name in names)
+        assert "No loudspeaker" in status.message or "no loudspeaker" in status.message
 
 
 @pytest.mark.launch(fixture=in_conversation)
