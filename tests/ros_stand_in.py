@@ -13,6 +13,7 @@ from collections.abc import Callable
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
+from edge_runtime.sinks import topics
 from edge_runtime.sinks.message_types import message_type
 
 NOT_INSTALLED = ("hri_msgs", "audio_common_msgs")
@@ -41,6 +42,8 @@ class Node:
         self.answers: dict[str, Callable[[Any, Any], Any]] = {}
         self.heard: dict[str, Callable[[Any], None]] = {}
         """What is called with the messages of a topic."""
+        self.remapped: dict[str, str] = {}
+        """By relative name."""
 
     def sent(self, topic: str) -> list[Any]:
         return [message for name, message in list(self.published) if name == topic]
@@ -81,6 +84,10 @@ class Node:
 
     def destroy_service(self, name: str) -> None:
         del self.answers[name]
+
+    def resolve_topic_name(self, topic: str, *, only_expand: bool = False) -> str:
+        name = topic if only_expand else self.remapped.get(topic, topic)
+        return topics.resolve("/robot", name)
 
     def destroy_node(self) -> None: ...
 
