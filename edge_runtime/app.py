@@ -68,7 +68,7 @@ from edge_runtime.senses import (
 from edge_runtime.sinks.conversation import ConversationFile
 from edge_runtime.sinks.dds import DdsWire
 from edge_runtime.sinks.diagnostics import diagnostics
-from edge_runtime.sinks.home_assistant import PRESENT, HomeAssistant, HomeSettings
+from edge_runtime.sinks.home_assistant import HomeAssistant, HomeSettings
 from edge_runtime.sinks.messages import TurnMessages, action_topics
 from edge_runtime.sinks.metrics import (
     ACTIONS_LOST,
@@ -80,6 +80,7 @@ from edge_runtime.sinks.mqtt_actions import MqttActions
 from edge_runtime.sinks.queue import QueueSink
 from edge_runtime.sinks.recorder import Recorder
 from edge_runtime.sinks.rotation import Limits, Rotation
+from edge_runtime.sinks.sight import PRESENT
 from edge_runtime.sinks.statistics import Statistics
 from edge_runtime.sinks.topics_sink import TopicsSink
 from edge_runtime.sinks.turn_health import TurnHealth, Watched

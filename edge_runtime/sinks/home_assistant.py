@@ -26,6 +26,7 @@ from edge_runtime.micro_turn import TURN_MS, TurnRecord
 from edge_runtime.remote_control import Mode, Moment, RemoteControl
 from edge_runtime.sinks import home_assistant_discovery as home
 from edge_runtime.sinks.acts import acts
+from edge_runtime.sinks.sight import Presence, seen_in
 from edge_runtime.sparing_log import SparingLog
 
 log = logging.getLogger(__name__)
@@ -35,8 +36,6 @@ EVERY_S = 0.5
 """At most so often is a new state published; a stop and a switch are shown at once."""
 ENGAGED_TURNS = 60_000 // TURN_MS
 """For a minute after the last word, somebody counts as talking to the device."""
-PRESENT, GONE_TURNS = "present", 5_000 // TURN_MS
-"""Who was not seen for so long has gone; shorter, and they have turned or were missed."""
 PAUSE_TURNS = 2_000 // TURN_MS
 """What is heard after such a pause begins anew."""
 STEP_DEG = 15
@@ -111,8 +110,7 @@ class HomeAssistant:
             "heard": "",
             "presence": None,
         }
-        self._absent_turns = GONE_TURNS
-        """Micro-turns since somebody was seen."""
+        self._presence = Presence()
         self._quiet_turns = ENGAGED_TURNS
         """Micro-turns since a word was heard."""
         self._published: dict[str, Any] = {}
@@ -162,9 +160,8 @@ class HomeAssistant:
         if turn.direction_rad is not None:
             bearing = math.degrees(turn.direction_rad)
             self._seen["direction"] = STEP_DEG * round(bearing / STEP_DEG)
-        self._seen["presence"] = self._presence(
-            None if turn.frame is None else decision.probabilities.get("seen")
-        )
+        there = self._presence.follow(seen_in(record))
+        self._seen["presence"] = None if there is None else home.ON if there else home.OFF
         if record.said is not None and self._settings.tell_said:
             self._seen["said"] = record.said.text[: home.LONGEST_TEXT]
         if decision.heard.strip():
@@ -174,14 +171,6 @@ class HomeAssistant:
             self._quiet_turns = 0
         else:
             self._quiet_turns = min(self._quiet_turns + 1, ENGAGED_TURNS)
-
-    def _presence(self, seen: Mapping[str, float] | None) -> str | None:
-        """None where there is no picture to tell from."""
-        if seen is None or PRESENT not in seen:
-            self._absent_turns = GONE_TURNS
-            return None
-        self._absent_turns = 0 if seen[PRESENT] >= 0.5 else self._absent_turns + 1
-        return home.ON if self._absent_turns < GONE_TURNS else home.OFF
 
     def _state(self) -> dict[str, Any]:
         health = self._health.snapshot()

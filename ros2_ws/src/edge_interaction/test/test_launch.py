@@ -100,6 +100,9 @@ def test_the_demonstration_is_heard_and_seen_and_spoken_to() -> None:
     with Robot("/stage/edge_interaction") as robot:
         turns = robot.listen(replace(topics.MICRO_TURN, name="/stage/micro_turn"))
         said = robot.listen(replace(topics.UTTERANCE, name="/stage/utterance"))
+        seen = robot.listen(replace(topics.SEEN, name="/stage/seen"))
         robot.wait_until(lambda: bool(turns) and turns[-1].has_frame, "a picture")
         robot.wait_until(lambda: turns[-1].lost_samples == 0, "sound")
         robot.wait_until(lambda: bool(said), "a word of greeting")
+        robot.wait_until(lambda: any(one.present for one in seen), "the person to be seen")
+        assert {"present", "waving"} <= set(seen[-1].names)
