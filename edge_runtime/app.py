@@ -66,7 +66,6 @@ from edge_runtime.senses import (
     sound_status_of,
 )
 from edge_runtime.sinks.broadcast import Broadcast
-from edge_runtime.sinks.company import PRESENT
 from edge_runtime.sinks.conversation import ConversationFile
 from edge_runtime.sinks.dds import DdsWire
 from edge_runtime.sinks.diagnostics import diagnostics
@@ -84,6 +83,7 @@ from edge_runtime.sinks.mqtt_actions import MqttActions
 from edge_runtime.sinks.queue import QueueSink
 from edge_runtime.sinks.recorder import Recorder
 from edge_runtime.sinks.rotation import Limits, Rotation
+from edge_runtime.sinks.sight import PRESENT
 from edge_runtime.sinks.statistics import Statistics
 from edge_runtime.sinks.topics_sink import TopicsSink
 from edge_runtime.sinks.turn_health import TurnHealth, Watched

@@ -9,8 +9,8 @@ from edge_runtime.masking import masked
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 ON_TOPICS = (
-    "what it says, in words and sound, what it hears, in words, its questions and the answers, its "
-    "state and its actions"
+    "what it says, in words and sound, what it hears, in words, whether it sees somebody, its "
+    "questions and the answers, its state and its actions"
 )
 
 

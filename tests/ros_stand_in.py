@@ -13,6 +13,7 @@ from collections.abc import Callable
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
+from edge_runtime.sinks import topics
 from edge_runtime.sinks.message_types import message_type
 
 NOT_INSTALLED = ("hri_msgs", "audio_common_msgs")
@@ -39,6 +40,10 @@ class Node:
         self.timers: list[Callable[[], None]] = []
         self.services: list[Any] = []
         self.answers: dict[str, Callable[[Any, Any], Any]] = {}
+        self.heard: dict[str, Callable[[Any], None]] = {}
+        """What is called with the messages of a topic."""
+        self.remapped: dict[str, str] = {}
+        """By relative name."""
 
     def sent(self, topic: str) -> list[Any]:
         return [message for name, message in list(self.published) if name == topic]
@@ -51,6 +56,7 @@ class Node:
 
     def declare_parameter(self, name: str, default: Any = None, about: Any = None) -> Any:
         self.__parameters[name] = self.__overrides.get(name, default)
+        return self.get_parameter(name)
 
     def get_parameter(self, name: str) -> Any:
         return SimpleNamespace(value=self.__parameters[name])
@@ -63,7 +69,9 @@ class Node:
     def create_publisher(self, kind: Any, topic: str, qos: Any) -> Publisher:
         return Publisher(self, topic)
 
-    def create_subscription(self, kind: Any, topic: str, take: Any, qos: Any) -> Any: ...
+    def create_subscription(self, kind: Any, topic: str, take: Any, qos: Any) -> str:
+        self.heard[topic] = take
+        return topic
 
     def create_service(self, kind: Any, name: str, answer: Any) -> str:
         self.answers[name] = answer
@@ -71,10 +79,15 @@ class Node:
 
     def destroy_publisher(self, publisher: Publisher) -> None: ...
 
-    def destroy_subscription(self, subscription: Any) -> None: ...
+    def destroy_subscription(self, topic: str) -> None:
+        del self.heard[topic]
 
     def destroy_service(self, name: str) -> None:
         del self.answers[name]
+
+    def resolve_topic_name(self, topic: str, *, only_expand: bool = False) -> str:
+        name = topic if only_expand else self.remapped.get(topic, topic)
+        return topics.resolve("/robot", name)
 
     def destroy_node(self) -> None: ...
 

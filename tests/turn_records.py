@@ -29,6 +29,7 @@ from edge_runtime.sinks.message_types import Field, message_type
 
 TEXT = st.text(max_size=20)
 NAMES = st.sampled_from(("wave", "nod", "look_at", "come", "stop_motion"))
+SIGHTS = st.sampled_from(("present", "facing", "waving"))
 CHANCES = st.floats(0, 1)
 MILLISECONDS = st.floats(0, 1e6)
 ACTIONS = st.lists(st.builds(Action, NAMES, CHANCES), max_size=3).map(tuple)
@@ -60,7 +61,8 @@ DECISIONS = st.builds(
     delegation=st.sampled_from(Delegation),
     heard=TEXT,
     probabilities=st.just({})
-    | st.dictionaries(TEXT, CHANCES, max_size=5).map(lambda floor: {"floor": floor}),
+    | st.dictionaries(TEXT, CHANCES, max_size=5).map(lambda floor: {"floor": floor})
+    | st.dictionaries(SIGHTS, CHANCES, max_size=3).map(lambda seen: {"seen": seen}),
 )
 RECORDS = st.builds(
     TurnRecord,

@@ -14,9 +14,10 @@ from edge_runtime.remote_control import RemoteControl
 from edge_runtime.sinks import topics
 from edge_runtime.sinks.acts import acts
 from edge_runtime.sinks.broadcast import Broadcast
-from edge_runtime.sinks.company import PRESENT, Company
+from edge_runtime.sinks.company import Company
 from edge_runtime.sinks.message_types import message_type
 from edge_runtime.sinks.messages import Message, TurnMessages
+from edge_runtime.sinks.sight import PRESENT
 
 STATE, SAID, HEARD, ACTION = "state", "said", "heard", "action"
 QUESTION, SEEN, HEALTH = "question", "seen", "health"

@@ -32,6 +32,7 @@ from edge_runtime.sinks import topics
 from edge_runtime.sinks.acts import MOST_HEARD, SAFETY, acts
 from edge_runtime.sinks.message_types import message_type
 from edge_runtime.sinks.robot_messages import robot_message, speed
+from edge_runtime.sinks.sight import Sight
 
 Message = Mapping[str, Any]
 _MAX_UINT32 = 2**32 - 1
@@ -116,6 +117,7 @@ class TurnMessages:
         self._said: dict[str, Utterance] = {}
         self._pending: str | None = None
         self._heard = ""
+        self._sight = Sight()
 
     def stops(self, record: TurnRecord, stamp_ns: int) -> list[Publication]:
         """What must go out before anything else: `stop_motion`, if the record holds one, and zeros
@@ -132,6 +134,8 @@ class TurnMessages:
         found += self._utterances(record, header)
         found += self._delegations(record, header)
         found += self._user_speech(record, header)
+        if (news := self._sight.news(record)) is not None:
+            found.append(_publication(topics.SEEN, {"header": header, **news}))
         found.append(_publication(topics.MICRO_TURN, _micro_turn(record, header)))
         return self._with_unique_ids(found)
 

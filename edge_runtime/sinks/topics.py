@@ -41,6 +41,8 @@ SPEECH_AUDIO = Topic("speech_audio", f"{PACKAGE}/SpeechAudio", SENSOR_DATA, 5.0)
 ACTION = Topic("action", f"{PACKAGE}/Action", EVENTS)
 USER_SPEECH = Topic("user_speech", f"{PACKAGE}/UserSpeech", EVENTS)
 DELEGATION = Topic("delegation", f"{PACKAGE}/Delegation", EVENTS)
+SEEN = Topic("seen", f"{PACKAGE}/Seen", STATE, 1.0)
+"""And at each change."""
 DIAGNOSTICS = Topic("/diagnostics", "diagnostic_msgs/DiagnosticArray", EVENTS, 1.0)
 PUBLISHED = (
     MICRO_TURN,
@@ -49,6 +51,7 @@ PUBLISHED = (
     ACTION,
     USER_SPEECH,
     DELEGATION,
+    SEEN,
     DIAGNOSTICS,
 )
 MODE = Topic("mode", "std_msgs/String", STATE)

@@ -50,7 +50,9 @@ class DuplexBuffer:
 
     Playback keeps a cushion: where `play` finds nothing left to play, it first queues `cushion_ms`
     of silence, so that turns that come a few milliseconds late never tear an utterance. Before a
-    silent block it fills up what a loudspeaker with a faster clock has taken of it.
+    silent block it fills up what a loudspeaker with a faster clock has taken of it. What is off by
+    no more than `slack_ms` is left as it is: where turns come unevenly, all of them are played
+    equally late.
     """
 
     def __init__(
@@ -62,6 +64,7 @@ class DuplexBuffer:
         now_ns: Callable[[], int] = time.monotonic_ns,
         patience_s: float = TURN_S,
         channels: int = 1,
+        slack_ms: float = 0.0,
     ) -> None:
         """`latency_samples`: from giving a sample to the device to hearing it in the capture.
         `patience_s`: how long after its time a micro-turn still waits for its samples. `channels`:
@@ -72,6 +75,7 @@ class DuplexBuffer:
         self._changed = threading.Condition()
         self._now_ns = now_ns
         self._cushion = round(cushion_ms * SAMPLE_RATE_HZ / 1e3)
+        self._slack = round(slack_ms * SAMPLE_RATE_HZ / 1e3)
         self._capacity = capacity
         self._volume = volume
         self._patience_s = patience_s
@@ -187,9 +191,11 @@ class DuplexBuffer:
             cut_off, self._cut_off = self._cut_off, False
             if cut_off and self._to_play.size:
                 return
-            if not pcm.any():
-                pcm = pcm[max(0, self._to_play.size - self._cushion) :]
-            rebuild = self._rebuild_cushion or not self._to_play.size or not pcm.any()
+            more = self._to_play.size - self._cushion
+            anew = not pcm.any() and abs(more) > self._slack
+            if anew:
+                pcm = pcm[max(0, more) :]
+            rebuild = self._rebuild_cushion or not self._to_play.size or anew
             gap = max(0, self._cushion - self._to_play.size) if rebuild else 0
             silence = np.zeros(gap, np.float32)
             self._to_play = np.concatenate([self._to_play, silence, pcm])[-self._capacity :]

@@ -188,7 +188,7 @@ class PortAudio:
             import pyaudio
         except ImportError as error:
             raise SourceError(
-                f"A microphone needs PyAudio and PortAudio ({error}). Install them: "
+                f"A microphone or loudspeaker needs PyAudio and PortAudio ({error}). Install them: "
                 "sudo apt install portaudio19-dev; pip install 'edge-runtime[audio]'. "
                 "Or run without one: --audio FILE."
             ) from error

@@ -93,7 +93,11 @@ def test_every_topic_arrives(sink: TopicsSink) -> None:
                 actions=tuple(Action(name, 0.5) for name in ACTIONS),
                 delegation=Delegation.DELEGATE,
                 request=request,
-                probabilities={"floor": {"listen": 0.75, "speak": 0.25}},
+                probabilities={
+                    "floor": {"listen": 0.75, "speak": 0.25},
+                    "seen": {"present": 0.75, "waving": 0.25},
+                },
+                frame=np.zeros((4, 6, 3), np.uint8),
             )
         )
         peer.wait_until(lambda: all(peer.counts().values()))
@@ -101,6 +105,8 @@ def test_every_topic_arrives(sink: TopicsSink) -> None:
     assert found["utterance"][0]["text"] == "Hello — 你好"
     assert found["micro_turn"][0]["floor_names"] == ["listen", "speak"]
     assert found["micro_turn"][0]["floor_probabilities"] == [0.75, 0.25]
+    assert found["seen"][0]["present"] and found["seen"][0]["names"] == ["present", "waving"]
+    assert found["seen"][0]["chances"] == [0.75, 0.25]
     assert {one["name"]: one["confidence"] for one in found["action"]}["come"] == 0.5
     assert found["cmd_vel"][0]["linear"]["x"] == 0.25
     assert found["turn"][0]["twist"]["angular"]["z"] == 0.5

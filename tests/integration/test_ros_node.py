@@ -226,6 +226,54 @@ def test_a_stop_service_waits_for_nothing(a_node: NewNode, monkeypatch: pytest.M
     wait_until(lambda: any(one.unsaid for one in node.sent("utterance")))
 
 
+# -- what is mapped -----------------------------------------------------------------------
+
+COPY = "config/device.yaml ."
+
+
+def warnings_of(node: Any, capsys: pytest.CaptureFixture[str]) -> list[str]:
+    """Those of a configure that name the file to copy."""
+    capsys.readouterr()
+    assert node.trigger_configure() is Result.SUCCESS
+    return [line for line in capsys.readouterr().err.splitlines() if COPY in line]
+
+
+def test_a_configuration_of_one_s_own_that_moves_nothing_is_warned_of_once(
+    a_node: NewNode, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "device.yaml"
+    config.write_text("voice: {rate_wpm: 150}\n")
+    node = a_node(config_file=str(config))
+    (warning,) = warnings_of(node, capsys)
+    assert f"{config} maps no action to a topic" in warning
+    config.write_text("actions: {nod: {ros_topic: gesture}}\n")
+    assert node.trigger_cleanup() is Result.SUCCESS
+    assert warnings_of(node, capsys) == []
+
+
+@pytest.mark.parametrize(
+    ("topic", "warned"), [("gesture", True), ("cmd_vel", False), ("/base/cmd_vel", False)]
+)
+def test_a_base_that_is_remapped_and_never_moved_is_warned_of(
+    a_node: NewNode, tmp_path: Path, capsys: pytest.CaptureFixture[str], topic: str, warned: bool
+) -> None:
+    config = tmp_path / "device.yaml"
+    config.write_text(f"actions: {{nod: {{ros_topic: {topic}}}}}\n")
+    node = a_node(config_file=str(config))
+    node.remapped["cmd_vel"] = "/base/cmd_vel"
+    found = warnings_of(node, capsys)
+    assert len(found) == warned
+    assert all("`cmd_vel` is remapped to /base/cmd_vel" in one for one in found)
+
+
+@pytest.mark.parametrize("given", [{}, {"config_file": ""}])
+def test_the_node_s_own_configuration_and_none_at_all_warn_of_nothing(
+    a_node: NewNode, capsys: pytest.CaptureFixture[str], given: dict[str, str]
+) -> None:
+    """A demonstration has none."""
+    assert warnings_of(a_node(**given), capsys) == []
+
+
 # -- the mode -----------------------------------------------------------------------------
 
 

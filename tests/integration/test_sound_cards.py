@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,14 +18,19 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent.parent))
 from virtual_sound import VirtualSound, needs_virtual_sound, virtual_sound
 
+from edge_runtime.config import Audio, Config, Video
 from edge_runtime.errors import SourceError
 from edge_runtime.micro_turn import SAMPLE_RATE_HZ, TURN_SAMPLES, AudioReading, Pcm
+from edge_runtime.senses import topic_senses_for
+from edge_runtime.sinks.messages import pcm16
 from edge_runtime.sound_status import DeviceState
 from edge_runtime.sources.duplex_buffer import DuplexBuffer
 from edge_runtime.sources.echo_delay import lateness
 from edge_runtime.sources.front_end import SoundFrontEnd
+from edge_runtime.sources.loudspeaker import Loudspeaker
 from edge_runtime.sources.microphone import MicrophoneSource
 from edge_runtime.sources.portaudio import PortAudio, audio_devices
+from edge_runtime.sources.ros_topics import StampClock
 from edge_runtime.sources.sound_plan import Plan, Wanted
 from edge_runtime.sources.sound_streams import SoundStreams
 
@@ -101,6 +107,20 @@ def test_what_is_played_is_heard_and_muted_it_is_not(card: VirtualSound) -> None
         silent = read_until(sound, lambda one: one.lost_samples == 0, tone(1000))
         silent += [sound.read_turn() for _ in range(5)]
     assert not any(one.pcm.any() for one in silent)
+
+
+def test_the_ros_node_speaks_through_the_loudspeaker_beside_its_own_microphone(
+    card: VirtualSound,
+) -> None:
+    """As `audio:=microphone` of its launch file chooses them, with pictures from a topic."""
+    card.hush("kiosk")
+    chosen = Audio(source="microphone", input_device="kiosk_mic", output_device="kiosk")
+    senses = topic_senses_for(Config(audio=chosen, video=Video(source="ros")), StampClock())
+    assert isinstance(senses.audio, MicrophoneSource)
+    with senses.audio as sound:
+        reading = read_until(sound, lambda one: one.pcm[0].min() < -0.4, tone(1000))[-1]
+        assert sound.status().loudspeaker.state is DeviceState.PRESENT
+    assert strongest_hz(reading.pcm[0]) == pytest.approx(1000, abs=5)
 
 
 @pytest.mark.parametrize("streams", ["one", "two"])
@@ -204,6 +224,27 @@ def test_a_card_that_is_taken_away_comes_back(card: VirtualSound, times: int) ->
             assert strongest_hz(back.pcm[0]) == pytest.approx(TONE_HZ, abs=20)
             read_until(sound, lambda _: sound.status().microphone.state is DeviceState.PRESENT)
             assert sound.status().microphone.reopened == n + 1
+
+
+def test_speech_from_a_topic_is_heard_also_after_the_card_was_taken_away(
+    card: VirtualSound,
+) -> None:
+    """From a loudspeaker alone, beside a microphone of another program."""
+    speech = SimpleNamespace(sample_rate_hz=SAMPLE_RATE_HZ, channels=1, data=pcm16(tone(1000)))
+    with Loudspeaker("kiosk") as loudspeaker, MicrophoneSource(wanted()) as sound:
+
+        def heard(reading: AudioReading) -> bool:
+            loudspeaker.feed(speech)
+            loud = bool(reading.pcm[0].min() < -0.4) and not reading.lost_samples
+            return loud and abs(strongest_hz(reading.pcm[0]) - 1000) < 20
+
+        card.hush("kiosk")
+        for _ in range(2):
+            read_until(sound, heard)
+            assert loudspeaker.status().loudspeaker.state is DeviceState.PRESENT
+            card.unplug("kiosk")
+            read_until(sound, lambda _: loudspeaker.status().loudspeaker.state is DeviceState.LOST)
+            card.plug("kiosk", tone_hz=None)
 
 
 def test_a_card_that_comes_late_is_waited_for(card: VirtualSound) -> None:

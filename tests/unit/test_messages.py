@@ -415,3 +415,16 @@ def test_what_the_person_says_grows_until_the_device_answers() -> None:
         ("WHAT TIME", True),
         ("STOP", True),
     ]
+
+
+def test_what_is_seen_is_told_when_it_changes() -> None:
+    picture = np.zeros((4, 6, 3), np.uint8)
+    chances = (0.1, 0.2, 0.9, 0.8)
+    records = [
+        a_record(index, frame=picture, probabilities={"seen": {"present": chance}})
+        for index, chance in enumerate(chances)
+    ]
+    told = on("seen", *records)
+    assert [one["present"] for one in told] == [False, True]
+    assert (told[1]["names"], told[1]["chances"]) == (["present"], [0.9])
+    assert told[1]["header"] == {"stamp": stamp(NOW_NS), "frame_id": "head"}

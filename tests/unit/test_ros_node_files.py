@@ -20,6 +20,7 @@ NODE_MODULES = ("rclpy", "rclpy.node", "rclpy.qos", "rosidl_runtime_py.utilities
 LAUNCH_MODULES = (
     "launch",
     "launch.actions",
+    "launch.conditions",
     "launch.substitutions",
     "launch_ros.actions",
     "launch_ros.parameter_descriptions",
@@ -129,16 +130,69 @@ def test_what_is_not_installed_is_done_without(
     assert any(missing in words for words in node.said)
 
 
-def test_every_topic_that_a_driver_feeds_can_be_remapped(
-    monkeypatch: pytest.MonkeyPatch, repository: Path
-) -> None:
+def launched(
+    monkeypatch: pytest.MonkeyPatch, repository: Path, **given: str
+) -> tuple[dict[str, Any], list[Any]]:
+    """The arguments of the launch file with what is given, and the nodes that it starts then."""
     stub(monkeypatch, *LAUNCH_MODULES)
     folder = repository / "ros2_ws" / "src" / "edge_interaction" / "launch"
     launch = runpy.run_path(str(folder / "interaction.launch.py"))
-    *declared, node = launch["generate_launch_description"]().given[0]
+    *declared, starting, loudspeaker = launch["generate_launch_description"]().given[0]
     arguments = {one.given[0]: one.default_value for one in declared}
+    assert set(given) <= set(arguments)
+    arguments |= given
+    nodes = starting.function(SimpleNamespace(launch_configurations=arguments))
+    return arguments, [*nodes, loudspeaker]
+
+
+def test_every_topic_that_a_driver_feeds_can_be_remapped(
+    monkeypatch: pytest.MonkeyPatch, repository: Path
+) -> None:
+    arguments, (node, *_) = launched(monkeypatch, repository)
     remapped = {name: wanted for name, wanted in node.remappings if name != "image/compressed"}
     assert {"audio_in", "audio_stamped", "audio_info", "image", "cmd_vel"} == set(remapped)
     for name, wanted in remapped.items():
         assert wanted.given == (name,), "the argument of the same name"
         assert arguments[name] == name
+
+
+@pytest.mark.parametrize(
+    ("given", "sources"),
+    [
+        ({}, {}),
+        ({"audio": "microphone"}, {"audio.source": "microphone"}),
+        ({"video": "0"}, {"video.source": 0}),
+        ({"audio": "ros", "video": "BRIO"}, {"audio.source": "ros", "video.source": "BRIO"}),
+        ({"video": "none"}, {"video.source": ""}),
+    ],
+)
+def test_where_it_hears_and_sees_is_chosen_above_the_parameters_of_the_file(
+    given: dict[str, str],
+    sources: dict[str, object],
+    monkeypatch: pytest.MonkeyPatch,
+    repository: Path,
+) -> None:
+    """Without a choice nothing is set: the file's `audio.source` stands, whichever it is."""
+    _, (node, *_) = launched(monkeypatch, repository, **given)
+    file, above = node.parameters
+    assert file.given == ("params",)
+    chosen = {key: value for key, value in above.items() if key.endswith(".source")}
+    assert {key: getattr(one, "given", (one,))[0] for key, one in chosen.items()} == sources
+
+
+def test_the_launch_file_s_loudspeaker_is_chosen_and_off_by_default(
+    monkeypatch: pytest.MonkeyPatch, repository: Path
+) -> None:
+    arguments, (node, loudspeaker) = launched(monkeypatch, repository)
+    assert arguments["loudspeaker"] == "false"
+    (switch,) = loudspeaker.condition.given
+    assert (loudspeaker.executable, switch.given) == ("loudspeaker", ("loudspeaker",))
+    (chosen,) = loudspeaker.parameters
+    assert chosen["output_device"].given[0].given == ("loudspeaker_device",)
+    assert loudspeaker.namespace.given == node.namespace.given
+
+
+def test_nothing_is_played_twice(monkeypatch: pytest.MonkeyPatch, repository: Path) -> None:
+    launched(monkeypatch, repository, audio="ros", loudspeaker="true")
+    with pytest.raises(ValueError, match="Leave one of them out"):
+        launched(monkeypatch, repository, audio="microphone", loudspeaker="true")

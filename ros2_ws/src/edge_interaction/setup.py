@@ -26,6 +26,7 @@ setup(
         "console_scripts": [
             f"interaction = {PACKAGE}.main:main",
             f"latency = {PACKAGE}.latency:main",
+            f"loudspeaker = {PACKAGE}.loudspeaker:main",
             f"person = {PACKAGE}.person:main",
         ]
     },

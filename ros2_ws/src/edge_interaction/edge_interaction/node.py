@@ -11,7 +11,7 @@ from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
 
-from edge_interaction import parameters
+from edge_interaction import mapping, parameters
 from edge_interaction.hri import HriWire
 from edge_interaction.runtime import Runtime
 from edge_interaction.senses import Subscriptions
@@ -104,6 +104,7 @@ class InteractionNode(LifecycleNode):
             try:
                 self._config = parameters.configuration(self._values())
                 self._acquire(self._config)
+                self._warn_of_what_does_not_move(self._config)
             except EdgeRuntimeError as error:
                 self.get_logger().error(str(error))
                 self.trouble = str(error)
@@ -192,6 +193,12 @@ class InteractionNode(LifecycleNode):
         self._runtime.acquire()
         self._heard_topics = Subscriptions(self, config, senses, self._sink)
         self._offered_services = Services(self, self._control, self._is_active, self._sink.halt)
+
+    def _warn_of_what_does_not_move(self, config: Config) -> None:
+        file = str(self.get_parameter(parameters.CONFIG_FILE).value)
+        warning = mapping.warning(config.actions, file, self.resolve_topic_name)
+        if warning is not None:
+            self.get_logger().warning(warning)
 
     def _with_hri(self, wire: RosWire, language: str) -> Wire:
         try:

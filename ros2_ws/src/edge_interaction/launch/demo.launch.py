@@ -51,6 +51,9 @@ def generate_launch_description():
             "namespace": LaunchConfiguration("namespace"),
             "respawn": "false",
             "config": "",  # nothing of a demonstration is mapped to the topics of a robot
+            # Not this demonstration's recordings: it hears and sees the person.
+            "audio": "ros",
+            "video": "ros",
         }.items(),
     )
     over = OnProcessExit(target_action=person, on_exit=_end)
@@ -61,8 +64,8 @@ def generate_launch_description():
             DeclareLaunchArgument("seconds", default_value="90.0", description="How long at most."),
             DeclareLaunchArgument("audio", default_value="", description="A recording instead."),
             DeclareLaunchArgument("video", default_value="", description="With its pictures."),
+            person,  # first: to what is included `audio` and `video` mean something else
             interaction,
-            person,
             RegisterEventHandler(over),
         ]
     )

@@ -1,16 +1,19 @@
 """The node, configured and activated by itself.
 
-    ros2 launch edge_interaction interaction.launch.py namespace:=robot config:=device.yaml
+    ros2 launch edge_interaction interaction.launch.py audio:=microphone video:=0
+    ros2 launch edge_interaction interaction.launch.py namespace:=robot config:=$PWD/device.yaml
 
-`params` is a ROS parameter file, `config` a YAML configuration of edge_runtime; topics that have
-other names on the robot are remapped with `audio_in:=`, or `audio_stamped:=` and `audio_info:=`,
-`image:=` and `cmd_vel:=`.
+`audio` and `video` say where it hears and sees; `params` is a ROS parameter file, `config` a YAML
+configuration of edge_runtime. `loudspeaker:=true` plays `speech_audio` on this machine. Topics that
+have other names on the robot are remapped with `audio_in:=`, or `audio_stamped:=` and
+`audio_info:=`, `image:=` and `cmd_vel:=`.
 """
 
 from launch import LaunchDescription
-from launch.actions import DeclareLaunchArgument
+from launch.actions import DeclareLaunchArgument, OpaqueFunction
+from launch.conditions import IfCondition
 from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
-from launch_ros.actions import LifecycleNode
+from launch_ros.actions import LifecycleNode, Node
 from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.substitutions import FindPackageShare
 
@@ -19,6 +22,16 @@ ARGUMENTS = {
     "namespace": ("", "Of the node and of its topics."),
     "params": (PathJoinSubstitution([SHARE, "config", "params.yaml"]), "A ROS parameter file."),
     "config": (PathJoinSubstitution([SHARE, "config", "device.yaml"]), "A YAML configuration."),
+    "audio": (
+        "",
+        "Where it hears: microphone (and loudspeaker) of this machine, or ros; default: as params.",
+    ),
+    "video": (
+        "",
+        "Where it sees: a camera's number or name, ros, or none; default: as params.",
+    ),
+    "loudspeaker": ("false", "Play speech_audio here; for sound from topics (audio of ros)."),
+    "loudspeaker_device": ("", "A part of its name; default: the system's loudspeaker."),
     "autostart": ("true", "Configure and activate; false: somebody else does."),
     "respawn": ("true", "Start again, 5 s after it failed."),
     "audio_in": ("audio_in", "The microphone's topic."),
@@ -27,10 +40,32 @@ ARGUMENTS = {
     "image": ("image", "The camera's topic."),
     "cmd_vel": ("cmd_vel", "Where the base takes its speeds."),
 }
+SOURCES = {"audio": "audio.source", "video": "video.source"}
+MICROPHONE, NO_PICTURES = "microphone", "none"
 REMAPPED = ("audio_in", "audio_stamped", "audio_info", "image", "cmd_vel")
 
 
-def generate_launch_description():
+def _source(chosen):
+    """As a parameter: a number is a camera's, and an empty text leaves it to `config`."""
+    if chosen.isdecimal():
+        return int(chosen)
+    return ParameterValue("" if chosen == NO_PICTURES else chosen, value_type=str)
+
+
+def _refuse_the_second(loudspeaker):
+    if loudspeaker.lower() in ("true", "1"):
+        raise ValueError(
+            f"audio:={MICROPHONE} speaks through a loudspeaker of its own, and loudspeaker:=true "
+            "would play everything a second time. Leave one of them out."
+        )
+
+
+def _interaction(context):
+    """What `audio` and `video` say stands above `params`; where they say nothing, that stays."""
+    if context.launch_configurations["audio"] == MICROPHONE:
+        _refuse_the_second(context.launch_configurations["loudspeaker"])
+    given = {key: context.launch_configurations[name] for name, key in SOURCES.items()}
+    sources = {key: _source(chosen) for key, chosen in given.items() if chosen}
     node = LifecycleNode(
         package="edge_interaction",
         executable="interaction",
@@ -41,6 +76,7 @@ def generate_launch_description():
             {
                 "autostart": ParameterValue(LaunchConfiguration("autostart"), value_type=bool),
                 "config_file": ParameterValue(LaunchConfiguration("config"), value_type=str),
+                **sources,
             },
         ],
         remappings=[(name, LaunchConfiguration(name)) for name in REMAPPED]
@@ -51,8 +87,28 @@ def generate_launch_description():
         sigterm_timeout="10",
         output="screen",
     )
+    return [node]
+
+
+def generate_launch_description():
+    loudspeaker = Node(
+        package="edge_interaction",
+        executable="loudspeaker",
+        namespace=LaunchConfiguration("namespace"),
+        parameters=[
+            {
+                "output_device": ParameterValue(
+                    LaunchConfiguration("loudspeaker_device"), value_type=str
+                )
+            }
+        ],
+        condition=IfCondition(LaunchConfiguration("loudspeaker")),
+        respawn=LaunchConfiguration("respawn"),
+        respawn_delay=5.0,
+        output="screen",
+    )
     declared = [
         DeclareLaunchArgument(name, default_value=default, description=about)
         for name, (default, about) in ARGUMENTS.items()
     ]
-    return LaunchDescription([*declared, node])
+    return LaunchDescription([*declared, OpaqueFunction(function=_interaction), loudspeaker])

@@ -10,9 +10,9 @@ from typing import Any
 import rclpy
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState, GetState
-from rcl_interfaces.srv import SetParameters
+from rcl_interfaces.srv import GetParameters, SetParameters
 from rclpy.executors import SingleThreadedExecutor
-from rclpy.parameter import Parameter
+from rclpy.parameter import Parameter, parameter_value_to_python
 
 from edge_interaction.wire import message_class, qos_profile, service_class
 from edge_runtime.sinks.topics import Topic
@@ -41,6 +41,7 @@ class Robot:
         for kind, service in (
             (GetState, "get_state"),
             (ChangeState, "change_state"),
+            (GetParameters, "get_parameters"),
             (SetParameters, "set_parameters"),
         ):
             self._client(kind, f"{name}/{service}")
@@ -122,6 +123,12 @@ class Robot:
             for name, value in values.items()
         ]
         return self.call(SetParameters, f"{self._name}/set_parameters", request).results[0]
+
+    def get(self, *names: str) -> list[Any]:
+        """The values of parameters."""
+        request = GetParameters.Request(names=names)
+        answer = self.call(GetParameters, f"{self._name}/get_parameters", request)
+        return [parameter_value_to_python(value) for value in answer.values]
 
     def listen(self, topic: Topic) -> list[Any]:
         """All messages of a topic from now on."""
