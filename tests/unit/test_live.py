@@ -34,9 +34,10 @@ from edge_runtime.remote_control import Mode, RemoteControl
 from edge_runtime.sinks import live as live_sink
 from edge_runtime.sinks import web
 from edge_runtime.sinks.broadcast import KEEP_ALIVE, Broadcast
-from edge_runtime.sinks.company import ENGAGED_TURNS, GONE_TURNS
+from edge_runtime.sinks.company import ENGAGED_TURNS
 from edge_runtime.sinks.live import KINDS, LiveEvents
 from edge_runtime.sinks.live_page import FILE, live_page
+from edge_runtime.sinks.sight import GONE_TURNS
 from edge_runtime.sinks.web import Live, WebServer
 
 NOTHING: Pcm = np.zeros(0, np.float32)
