@@ -29,7 +29,7 @@ def export(
     out: Annotated[Path, typer.Option(help="Where the files go.")],
 ) -> None:
     """Write a recording's sound (left the person, right the device), and what was heard, said and
-    done with the time in it. Needs no model."""
+    done by the model with the time in it. Needs no model."""
     from edge_runtime.replay import metadata, read
     from edge_runtime.sinks.conversation import ConversationFile
     from edge_runtime.sinks.transcript import TranscriptPrinter
@@ -40,13 +40,15 @@ def export(
     if first is None:
         raise RecordingError(f"{recording} holds no whole micro-turn. Give a longer recording.")
     lines = io.StringIO()
-    printer = TranscriptPrinter(Console(file=lines, color_system=None))
+    plain = Console(file=lines, color_system=None, emoji=False)
+    printer = TranscriptPrinter(plain, all_heard=True)
     count = 0
     with ConversationFile(out / SOUND) as sound:
         for record in records(chain([first], turns)):
             sound.publish(record)
             printer.publish(record)
             count += 1
+    printer.finish()
     try:
         write_whole(out / TRANSCRIPT, lines.getvalue())
     except OSError as error:

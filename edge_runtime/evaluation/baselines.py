@@ -132,7 +132,7 @@ def _durations(confidence: Floats) -> tuple[Floats, Floats]:
         spoken = spoken + CHUNK_MS if talking else 0.0
         if spoken >= LEAST_SPEECH_MS:
             armed, quiet = True, 0.0
-        else:  # a blip is no speech
+        elif not talking:  # a blip is no speech, and nobody is answered in it
             quiet += CHUNK_MS
         speech_ms[index] = spoken
         silent_ms[index] = quiet if armed else 0.0

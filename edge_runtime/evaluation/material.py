@@ -258,8 +258,9 @@ class Recorded:
                 f"is a row of manifest.csv of the kind {', '.join(human.SPEECH[:-1])}, whose file "
                 f"is there and lasts 0.3 to {human.MAX_S:g} s.{_but(left_out)}"
             )
-        kept = [one for one in people if _is_for_thresholds(one) is tuning]
-        if all(any(one.kind == "turn" for one in part) for part in (kept, _without(people, kept))):
+        tuned = _speakers_for_thresholds(people)
+        kept = [one for one in people if (_who(one) in tuned) is tuning]
+        if tuned:
             whose = "reports" if tuning else "thresholds"
             left_out[f"of speakers for {whose}"] = len(people) - len(kept)
             people = kept
@@ -272,19 +273,22 @@ class Recorded:
             "folder": data.resolve().name,
             "splits": names,
             "speech": len(people),
+            "shared": not tuned,
             "left_out": dict(left_out.most_common()),
         }
         return cls(people, noises, rooms, photographs, told)
 
 
-def _is_for_thresholds(spoken: Spoken) -> bool:
-    """Every fourth speaker, drawn by a hash; where nobody is named, every fourth recording."""
-    return zlib.crc32((spoken.voice or spoken.recording).encode()) % 4 == 0
+def _who(spoken: Spoken) -> str:
+    return spoken.voice or spoken.recording
 
 
-def _without(people: Sequence[Spoken], some: Sequence[Spoken]) -> list[Spoken]:
-    left = set(map(id, some))
-    return [one for one in people if id(one) not in left]
+def _speakers_for_thresholds(people: Sequence[Spoken]) -> set[str]:
+    """Every fourth of those who say a turn, in the order of a hash; nobody of one alone. Where no
+    speaker is named, every fourth recording."""
+    speakers = {_who(one) for one in people if one.kind == "turn"}
+    ranked = sorted(speakers, key=lambda name: (zlib.crc32(name.encode()), name))
+    return set(ranked[1::4])
 
 
 def _put(names: Sequence[str]) -> str:
@@ -310,9 +314,10 @@ def _unused(data: Path) -> Counter[str]:
 
 def put_read(told: Mapping[str, Any]) -> str:
     """What was read of a folder, in words."""
+    alone = " One speaker alone: thresholds and reports hear the same." * bool(told.get("shared"))
     return (
         f"Of {told['folder']}, split {_put(told['splits'])}: {told['speech']} utterances of "
-        f"people.{_but(told['left_out'])}"
+        f"people.{_but(told['left_out'])}{alone}"
     )
 
 

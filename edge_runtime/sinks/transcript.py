@@ -10,17 +10,26 @@ from edge_runtime.micro_turn import TURN_MS, Delegation, EventKind, TurnRecord
 from edge_runtime.remote_control import Mode
 from edge_runtime.sinks.acts import BACKGROUND, MOST_HEARD, acts
 
+PAUSE_TURNS = 2_000 // TURN_MS
+"""What is heard after such a pause is another line."""
+
 
 class TranscriptPrinter(NothingHeld):
-    """One line for each thing said, heard, done, handed on or told."""
+    """One line for each thing said, heard, done, handed on or told.
 
-    def __init__(self, console: Console) -> None:
-        self._console = console
+    With `all_heard` also for what is not answered, all of it, where it began: after a pause, and
+    at the end (`finish`).
+    """
+
+    def __init__(self, console: Console, all_heard: bool = False) -> None:
+        self._console, self._all_heard = console, all_heard
         self._heard = ""
+        self._began, self._quiet_turns = 0, 0
+        """Of what was heard: the index of its first micro-turn, and how many came without since."""
 
     def publish(self, record: TurnRecord) -> None:
         decision = record.decision
-        self._heard = (self._heard + decision.heard)[-MOST_HEARD:]
+        self._listen(record)
         for event in record.turn.events:
             if event.kind in (EventKind.RESULT, EventKind.FAILED):
                 self._line(record, f"[cyan]{event.kind.value}[/cyan] {escape(event.text)}")
@@ -29,9 +38,8 @@ class TranscriptPrinter(NothingHeld):
         elif decision.hesitate != record.turn.voice.paused:
             does = "hesitates" if decision.hesitate else "goes on"
             self._line(record, f"[yellow]{does}[/yellow]")
-        if (record.said is not None or decision.stop) and self._heard.strip():
-            self._line(record, f"[dim]heard[/dim] {escape(' '.join(self._heard.split()))}")
-            self._heard = ""
+        if record.said is not None or decision.stop:
+            self._tell_heard(record.turn.index)
         if record.said is not None:
             self._line(record, f"[green]{record.said.act}[/green] {escape(record.said.text)}")
         for action, source in acts(record, Mode.NORMAL):
@@ -40,6 +48,31 @@ class TranscriptPrinter(NothingHeld):
         if decision.delegation is not Delegation.NONE:
             self._line(record, f"[blue]{decision.delegation.value}[/blue]")
 
+    def finish(self) -> None:
+        if self._all_heard:
+            self._tell_heard(self._began)
+
+    def _listen(self, record: TurnRecord) -> None:
+        heard = record.decision.heard
+        self._quiet_turns = 0 if heard else self._quiet_turns + 1
+        if self._all_heard and self._quiet_turns == PAUSE_TURNS:
+            self._tell_heard(self._began)
+        if heard and not self._heard.strip():
+            self._began = record.turn.index
+        self._heard += heard
+        if not self._all_heard:
+            self._heard = self._heard[-MOST_HEARD:]
+
+    def _tell_heard(self, index: int) -> None:
+        text = " ".join(self._heard.split())
+        if text:
+            self._print(
+                self._began if self._all_heard else index, f"[dim]heard[/dim] {escape(text)}"
+            )
+        self._heard = ""
+
     def _line(self, record: TurnRecord, text: str) -> None:
-        seconds = (record.turn.index + 1) * TURN_MS / 1000
-        self._console.print(f"{seconds:8.1f} s  {text}", soft_wrap=True)
+        self._print(record.turn.index, text)
+
+    def _print(self, index: int, text: str) -> None:
+        self._console.print(f"{(index + 1) * TURN_MS / 1000:8.1f} s  {text}", soft_wrap=True)

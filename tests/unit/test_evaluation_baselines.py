@@ -83,7 +83,10 @@ def test_a_blip_after_speech_is_not_answered_once_more() -> None:
     confidence[[90, 120]] = 0.9
     silent_ms, speech_ms = _durations(confidence)
     assert silent_ms[89] < silent_ms[91] < silent_ms[121] and speech_ms[90] > 0
-    assert (np.diff(silent_ms[50:]) > 0).all()
+    assert (np.diff(silent_ms[50:]) >= 0).all(), "it does not begin anew"
+    confidence[50:60], confidence[60:] = 0.0, 0.9
+    silent_ms, _ = _durations(confidence)
+    assert silent_ms.max() == 10 * 32, "who speaks again is not answered"
 
 
 @needs_espeak

@@ -66,7 +66,7 @@ def test_the_times_are_those_of_the_sound(tmp_path: Path) -> None:
     assert (rate_hz, samples.shape) == (16_000, (TURNS * TURN_SAMPLES, 2))
     assert samples[::TURN_SAMPLES, 0] == pytest.approx(np.arange(TURNS) / 10, abs=1e-4)
     assert (tmp_path / "out" / "transcript.txt").read_text().splitlines() == [
-        "     0.4 s  heard what time",
+        "     0.2 s  heard what time",
         "     0.4 s  deliver It is noon.",
         "     0.8 s  hesitates",
         "     1.2 s  goes on",

@@ -187,7 +187,11 @@ def test_who_thresholds_are_chosen_by_is_in_no_report(tmp_path: Path) -> None:
     who = [{one.voice for one in read.people} for read in (tuned, reported)]
     assert who[0] and not who[0] & who[1] and who[0] | who[1] == set("abcdefgh")
     assert reported.told["left_out"] == {"of speakers for thresholds": len(who[0])}
-    assert reported.told["speech"] == len(who[1])
+    assert reported.told["speech"] == len(who[1]) and not reported.told["shared"]
+    alone = material.Recorded.read(folder(here, *rows[:1], header="file,kind,split,speaker"), True)
+    assert len(alone.people) == 1 and alone.told["shared"]
+    assert len(material.Recorded.read(here).people) == 1
+    assert "thresholds and reports hear the same" in material.put_read(alone.told)
 
 
 def test_an_alignment_may_name_its_file_in_another_way(tmp_path: Path) -> None:
@@ -240,6 +244,7 @@ def test_rows_that_are_left_out_are_told_with_the_reason(tmp_path: Path) -> None
         "folder": tmp_path.name,
         "splits": ["test"],
         "speech": 1,
+        "shared": True,
         "left_out": {
             "of the split train": 3,
             "no such file": 2,

@@ -128,3 +128,18 @@ def test_words_are_printed_as_they_are_on_one_line() -> None:
     text = "[red]not a colour[/red] [/] " + "and very long " * 10
     (line,) = printed(record(0, greeting(text)))
     assert line.strip() == f"0.2 s  greet {text}".strip()
+
+
+def test_all_that_is_heard_is_told_where_it_began_answered_or_not() -> None:
+    text = io.StringIO()
+    printer = TranscriptPrinter(Console(file=text, width=3000), all_heard=True)
+    heard = {2: "any", 3: "body ", 5: "there", 20: "wait ", 21: "on and on " * 200, 40: "bye"}
+    for index in range(42):
+        said = greeting() if index == 22 else None
+        printer.publish(record(index, said, heard=heard.get(index, "")))
+    assert "bye" not in text.getvalue(), "it may go on"
+    printer.finish()
+    lines = text.getvalue().splitlines()
+    assert lines[0] == "     0.6 s  heard anybody there"
+    assert lines[1] == f"     4.2 s  heard wait {('on and on ' * 200).strip()}"
+    assert lines[2:] == ["     4.6 s  greet Hello.", "     8.2 s  heard bye"]
