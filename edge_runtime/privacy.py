@@ -84,6 +84,7 @@ def _kept(config: Config) -> tuple[str, ...]:
         "In memory, until it ends: the conversation, and the sound since the person began."
     )
     lines.append("The log holds no word of what was heard or said.")
+    lines.append("As a service: in its log when somebody talked with it, and how it went.")
     return tuple(lines)
 
 

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import faulthandler
 import json
+import logging
 import os
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated, Any, Optional
 
 import typer
 from rich.markup import escape
 
+from edge_runtime import __version__
 from edge_runtime.commands.common import ConfigOption, console, stop_on_signals, tell_doubts
-from edge_runtime.config import load_config
+from edge_runtime.config import Config, load_config
 from edge_runtime.device_status import DeviceStatus, StatusFile, services, status_path
 from edge_runtime.errors import (
     ConfigError,
@@ -40,6 +42,7 @@ from edge_runtime.service_files import (
     systemd_version,
 )
 
+log = logging.getLogger(__name__)
 Apply = Annotated[
     bool, typer.Option("--apply/--dry-run", help="Do it, or only show what it would do.")
 ]
@@ -62,6 +65,7 @@ def _serve(config: Path | None) -> None:
     from edge_runtime.app import device
     from edge_runtime.kept_control import KeptControl, kept_path
     from edge_runtime.senses import senses_for
+    from edge_runtime.sinks.conversation_log import ConversationLog
     from edge_runtime.sinks.service_notify import ServiceNotifier
 
     faulthandler.enable()  # the watchdog's SIGABRT leaves a trace of every thread in the journal
@@ -76,14 +80,27 @@ def _serve(config: Path | None) -> None:
             status = DeviceStatus(settings.device.name, health, control)
             stack.enter_context(StatusFile(path, status))
         senses = senses_for(settings, realtime=True, may_be_late=True)
+        talks = stack.enter_context(ConversationLog())
         ready = stack.enter_context(
-            device(settings, senses, [notifier], control=control, health=health)
+            device(settings, senses, [notifier, talks], control=control, health=health)
         )
+        log.info("edge-runtime %s: %s", __version__, _made_of(settings, ready.engine))
         if settings.loop.lock_memory:
             lock_memory()
         if settings.loop.realtime_priority is not None:
             ask_for_realtime(settings.loop.realtime_priority)
         ready.loop.run(stop.is_set)
+
+
+def _made_of(settings: Config, engine: Mapping[str, Any]) -> str:
+    """What the device is made of, for the log."""
+    delegation, recording = settings.delegation, settings.recording.path
+    parts = {
+        "model": " ".join(str(engine[name]) for name in ("name", "version") if name in engine),
+        "broker": delegation.broker or "none",
+        "recording": recording or "none",
+    }
+    return ", ".join(f"{name} {what}" for name, what in parts.items())
 
 
 def status(
