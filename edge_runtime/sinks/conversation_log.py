@@ -6,7 +6,7 @@ import logging
 from collections import Counter
 from collections.abc import Iterator
 
-from edge_runtime.dialogue import KEPT, REQUEST, answers
+from edge_runtime.dialogue import KEPT, NOTICE, REQUEST, answers
 from edge_runtime.interfaces import NothingHeld
 from edge_runtime.micro_turn import TURN_MS, Action, EventKind, TurnRecord
 
@@ -30,13 +30,15 @@ class ConversationLog(NothingHeld):
         index = record.turn.index
         if self._goes_on and index - self._last >= OVER_TURNS:
             self._end()
-        if not _is_something(record):
+        counted, did = list(_counted(record)), list(_actions(record))
+        heard = bool(record.decision.heard.strip())
+        if not (heard or counted or did or record.turn.background.pending):
             return
         if not self._goes_on:
             self._goes_on, self._began = True, index
         self._last = index
-        self._counts.update(_counted(record))
-        self._did.update(action.name for action in _actions(record))
+        self._counts.update(counted)
+        self._did.update(action.name for action in did)
 
     def __exit__(self, *raised: object) -> None:
         if self._goes_on:
@@ -49,11 +51,6 @@ class ConversationLog(NothingHeld):
             log.info("conversation of %.0f s: %s", seconds, "; ".join(_told(counts, did)))
         self._goes_on = False
         self._counts, self._did = Counter(), Counter()
-
-
-def _is_something(record: TurnRecord) -> bool:
-    heard = bool(record.decision.heard.strip()) or answers(record.said)
-    return heard or record.decision.stop or record.turn.background.pending or any(_actions(record))
 
 
 def _actions(record: TurnRecord) -> Iterator[Action]:
@@ -70,7 +67,7 @@ def _counted(record: TurnRecord) -> Iterator[str]:
         yield "asked"
     for event in record.turn.events:
         if event.id.startswith((REQUEST, KEPT)):
-            if event.kind is EventKind.RESULT:
+            if event.kind is EventKind.RESULT and not event.id.endswith(NOTICE):
                 yield "results"
             elif event.kind in (EventKind.FAILED, EventKind.UNDONE):
                 yield "failures"

@@ -61,7 +61,8 @@ def test_a_conversation_is_one_line_without_a_word_of_it(
             record(100, heard="what is "),
             record(105, "working", heard="the secret", request=request, pending=True),
             record(110, "backchannel", pending=True),
-            record(120, "deliver", events=(Event(EventKind.RESULT, "request-1", "the secret"),)),
+            record(119, events=(Event(EventKind.RESULT, "request-1", "the secret"),)),
+            record(120, "deliver"),
             record(125, stop=True),
             record(149, actions=(Action("wave"),), asked=(Action("lamp_on"),)),
         ):
