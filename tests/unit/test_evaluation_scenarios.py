@@ -177,7 +177,7 @@ def test_the_mouth_reports_what_is_played(casting: Casting) -> None:
 def test_long_answers_are_interrupted_too(casting: Casting) -> None:
     """Whoever talks over the beginning of one is heard as well as at its end."""
     left_s = []
-    for clip in clips(interruption, casting, 6):
+    for clip in clips(interruption, casting, 24):
         said = clip.of("interruption")[0]
         left_s.append(clip.voice[said.start // TURN_SAMPLES].seconds_left)
     assert min(left_s) < 6.0
