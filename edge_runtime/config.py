@@ -536,7 +536,8 @@ class HttpConfig(_Section):
     origins: list[Origin] = Field(
         [],
         max_length=16,
-        description="Whose web pages may read /events, too, such as http://localhost:3000.",
+        description="Whose web pages may read /events, too, such as http://localhost:3000. By the "
+        "host of one, the device may be asked for these pages over the network.",
     )
 
     @model_validator(mode="after")

@@ -54,13 +54,17 @@ class Screen:
     """A device with its web server, without a loop: the test publishes the micro-turns."""
 
     def __init__(
-        self, tell_heard: bool = False, origins: tuple[str, ...] = (), **broadcast: int
+        self,
+        tell_heard: bool = False,
+        origins: tuple[str, ...] = (),
+        address: str = "127.0.0.1",
+        **broadcast: int,
     ) -> None:
         self.control, self.health = RemoteControl(), HealthMonitor()
         self.broadcast = Broadcast(**broadcast)
         self.live = LiveEvents(self.broadcast, "kiosk", self.control, self.health, tell_heard)
         shown = Live(self.broadcast, live_page("en"), origins)
-        self.server = WebServer("127.0.0.1", 0, lambda: {"state": "ok"}, live=shown)
+        self.server = WebServer(address, 0, lambda: {"state": "ok"}, live=shown)
 
     def __enter__(self) -> Screen:
         self.live.__enter__()
@@ -374,6 +378,36 @@ def test_only_its_own_page_and_those_that_are_named_may_read_it(
         assert status == code
         named = headers.get("Origin") == LOCAL
         assert answered.get("Access-Control-Allow-Origin") == (LOCAL if named else None)
+
+
+@pytest.mark.parametrize(
+    ("host", "code"),
+    [
+        ("192.168.1.20:9464", 200),
+        ("[fe80::1]:9464", 200),
+        ("localhost:9464", 200),
+        ("robin:9464", 200),
+        ("Robin.local.:9464", 200),
+        ("robin.home.example:9464", 200),
+        ("kiosk.lan:9464", 200),
+        ("evil.example:9464", 403),
+        ("robin.evil.example:9464", 403),
+        ("local", 403),
+        ("", 403),
+    ],
+)
+@pytest.mark.parametrize("path", ["/", "/events"])
+def test_on_the_network_it_is_shown_to_who_asks_for_this_device(
+    path: str, host: str, code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(socket, "gethostname", lambda: "Robin")
+    monkeypatch.setattr(socket, "getfqdn", lambda name="": "robin.home.example")
+    with Screen(origins=("http://kiosk.lan:9464",), address="0.0.0.0") as screen:
+        for headers in ({}, {"Origin": f"http://{host}"}):
+            status, _, body = screen.get(path, Host=host, **headers)
+            assert status == code
+            assert code == 200 or b"http.origins" in body
+        assert screen.get("/health", Host=host)[0] == 200
 
 
 def test_an_address_open_to_the_network_is_warned_of(caplog: pytest.LogCaptureFixture) -> None:
