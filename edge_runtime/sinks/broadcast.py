@@ -17,7 +17,7 @@ MOST = 8
 WAITING = 256
 """Events that may wait for a listener; it loses the oldest."""
 KEEP_ALIVE = b":\n\n"
-"""A comment: nobody sees it, and whoever has gone is noticed."""
+"""A comment: nobody sees it, and whoever cannot be reached any more is noticed."""
 
 
 class Listener:

@@ -6,8 +6,10 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import select
 import socket
 import threading
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -19,7 +21,7 @@ from typing_extensions import Self
 from edge_runtime.errors import ConfigError
 from edge_runtime.every import Every
 from edge_runtime.health import HTTP, HealthMonitor, State
-from edge_runtime.sinks.broadcast import Broadcast
+from edge_runtime.sinks.broadcast import KEEP_ALIVE, Broadcast, Listener
 from edge_runtime.sinks.live_page import Page
 from edge_runtime.sinks.web_access import (
     LOOPBACK,
@@ -34,11 +36,15 @@ PATIENCE_S = 2.0
 AT_ONCE = 8
 """Requests that are answered at the same time, beside streams; one more waits for one to end."""
 KEEP_ALIVE_S = 15.0
+LOOK_S = 1.0
+"""How often a stream is looked after: whose client has gone gives its place to another."""
 STALLED_S = 30.0
 """A stream whose client takes nothing for so long is ended."""
 RETRY_S = 10.0
 TEXT = "text/plain; version=0.0.4; charset=utf-8"
 HTML = "text/html; charset=utf-8"
+STREAMED = {"Vary": "Origin", "X-Accel-Buffering": "no"}
+"""Headers of a stream; nginx would keep small events back."""
 FULL = b"As many watch already as can at a time: close another screen, and try again.\n"
 UNKNOWN_NAME = (
     b"This name may be one that another page points here: ask for the device's address, or name "
@@ -322,12 +328,28 @@ class _Handler(BaseHTTPRequestHandler):
                 self.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, stalled_ms)
             origin = self.headers.get("Origin", "")
             allowed = {"Access-Control-Allow-Origin": origin} if origin in live.origins else {}
-            self._head(200, "text/event-stream", {"Vary": "Origin", **allowed})
-            while (text := live.broadcast.take(listener, KEEP_ALIVE_S)) is not None:
+            self._head(200, "text/event-stream", {**STREAMED, **allowed})
+            self._follow(live.broadcast, listener)
+
+    def _follow(self, broadcast: Broadcast, listener: Listener) -> None:
+        written_s = time.monotonic()
+        while (text := broadcast.take(listener, min(LOOK_S, KEEP_ALIVE_S))) is not None:
+            if _has_gone(self.connection):
+                return
+            now_s = time.monotonic()
+            if text != KEEP_ALIVE or now_s >= written_s + KEEP_ALIVE_S:
                 self.wfile.write(text)
+                written_s = now_s
 
     def log_message(self, format: str, *args: Any) -> None:
         log.debug(format, *args)
+
+
+def _has_gone(client: socket.socket) -> bool:
+    """Whether it has closed its end; a write would find out at the second attempt only."""
+    poll = select.poll()
+    poll.register(client, select.POLLRDHUP)
+    return bool(poll.poll(0))
 
 
 def _family(address: str) -> Any:

@@ -134,6 +134,7 @@ def test_who_comes_is_told_at_once_how_it_is(
     with contextlib.closing(Watching(screen)) as client:
         assert client.answer.headers["Content-Type"] == "text/event-stream"
         assert client.answer.headers["Cache-Control"] == "no-store"
+        assert client.answer.headers["X-Accel-Buffering"] == "no"
         told = dict(client.next() for _ in range(3))
     assert told == {
         "state": {
@@ -290,6 +291,16 @@ def test_health_is_answered_while_screens_watch_and_the_ninth_is_refused(screen:
 
         wait_until(noticed)
         stack.enter_context(contextlib.closing(Watching(screen)))
+
+
+def test_screens_that_have_gone_make_room_while_nothing_happens(screen: Screen) -> None:
+    screen.live._show_health()  # it is not told again while it stays the same
+    for _ in range(2):
+        with contextlib.ExitStack() as stack:
+            for _ in range(8):
+                stack.enter_context(contextlib.closing(Watching(screen)))
+            assert screen.get("/events")[0] == 503
+        wait_until(lambda: not screen.broadcast._listeners, web.KEEP_ALIVE_S / 2)
 
 
 def test_a_quiet_stream_is_kept_alive(monkeypatch: pytest.MonkeyPatch, screen: Screen) -> None:
