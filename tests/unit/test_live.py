@@ -192,6 +192,26 @@ def test_what_is_said_is_told_as_it_begins_and_how_it_ends(screen: Screen) -> No
     assert "said" not in screen.broadcast._holds
 
 
+def test_who_comes_is_told_what_is_said_though_one_behind_it_was_taken_back(
+    screen: Screen,
+) -> None:
+    later, speaks = Utterance("utterance-2", "Shall I wake you?", "offer"), VoiceState(NOON.id, 1.0)
+    screen.turn(said=NOON)
+    screen.turn(Event(STARTED, NOON.id), said=later, voice=speaks)
+    screen.turn(Event(INTERRUPTED, later.id, later.text), voice=speaks)
+    with contextlib.closing(Watching(screen)) as client:
+        assert client.await_kind("said")["text"] == NOON.text
+
+
+def test_who_comes_is_not_told_what_was_said_though_its_end_was_lost(screen: Screen) -> None:
+    screen.turn(said=NOON)
+    screen.turn(Event(STARTED, NOON.id), voice=VoiceState(NOON.id, 1.0))
+    screen.turn(voice=VoiceState(NOON.id, 0.1))
+    assert "said" in screen.broadcast._holds
+    screen.turn()
+    assert "said" not in screen.broadcast._holds
+
+
 QUESTION = Request("request-1", NOTHING, "my secret")
 
 
