@@ -747,9 +747,14 @@ def _explain(problem: Any, kind: type[BaseModel]) -> str:
 def unknown_key(key: str, name: str, known: Sequence[str], elsewhere: Sequence[str] = ()) -> str:
     """What is said of a key that is none: the one that may be meant, and those that there are."""
     ordered = sorted(known)
-    near = difflib.get_close_matches(name, ordered, n=1) or elsewhere
+    near = near_keys(name, ordered) or elsewhere
     hint = f" Did you mean `{near[0]}`?" if near else ""
     return f"{key}: unknown key.{hint} Known here: {', '.join(ordered)}."
+
+
+def near_keys(name: str, known: Sequence[str], likeness: float = 0.6) -> list[str]:
+    """The one that may be meant by a name, if there is one; `likeness` is 1 for the same."""
+    return difflib.get_close_matches(name, known, n=1, cutoff=likeness)
 
 
 def _given(value: object) -> str:
