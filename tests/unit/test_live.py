@@ -470,6 +470,10 @@ class TestPage:
         assert not re.search(r"\s(on\w+|style)=", self.text)  # the policy would forbid these
         assert len(self.text.splitlines()) <= 150
 
+    def test_it_gives_up_on_a_silent_device_in_browsers_of_older_kiosks_too(self) -> None:
+        assert "AbortSignal" not in self.text  # its timeout() came with Chrome 103, Firefox 100
+        assert "new AbortController()" in self.text and "asking.abort()" in self.text
+
     def test_it_heeds_every_kind_of_event(self) -> None:
         for kind in KINDS:
             assert re.search(rf"^  {kind}\(", self.text, re.MULTILINE), kind
