@@ -12,6 +12,7 @@ import types
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
+from urllib.parse import urlsplit
 
 import yaml
 from pydantic import (
@@ -95,8 +96,22 @@ def _array_beside(name: str, info: ValidationInfo) -> str:
     return str(_beside(Path(name), info)) if is_file else name
 
 
+def _as_browsers_send_it(origin: str) -> str:
+    """In lower case, and without the port that its scheme has anyway. Raises ValueError."""
+    parts = urlsplit(origin.lower())
+    if not parts.hostname:
+        raise ValueError("it names no host; give one such as http://localhost:3000")
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    own = parts.port in (None, {"http": 80, "https": 443}[parts.scheme])
+    return f"{parts.scheme}://{host}" + ("" if own else f":{parts.port}")
+
+
 ActionName = Annotated[str, Field(pattern=ACTION_NAME)]
-Origin = Annotated[str, Field(pattern=r"^https?://[A-Za-z0-9.:\[\]-]{1,255}$")]
+Origin = Annotated[
+    str,
+    Field(pattern=r"^https?://[A-Za-z0-9.:\[\]-]{1,255}$"),
+    AfterValidator(_as_browsers_send_it),
+]
 """Of a web page: scheme, host and port, as browsers send it."""
 InputFile = Annotated[Path, AfterValidator(_beside)]
 """What is read. What is written keeps its name, from the working folder."""
@@ -536,7 +551,8 @@ class HttpConfig(_Section):
     origins: list[Origin] = Field(
         [],
         max_length=16,
-        description="Whose web pages may read /events, too, such as http://localhost:3000.",
+        description="Whose web pages may read /events, too, such as http://localhost:3000. By the "
+        "host of one, the device may be asked for these pages over the network.",
     )
 
     @model_validator(mode="after")
@@ -746,9 +762,14 @@ def _explain(problem: Any, kind: type[BaseModel]) -> str:
 def unknown_key(key: str, name: str, known: Sequence[str], elsewhere: Sequence[str] = ()) -> str:
     """What is said of a key that is none: the one that may be meant, and those that there are."""
     ordered = sorted(known)
-    near = difflib.get_close_matches(name, ordered, n=1) or elsewhere
+    near = near_keys(name, ordered) or elsewhere
     hint = f" Did you mean `{near[0]}`?" if near else ""
     return f"{key}: unknown key.{hint} Known here: {', '.join(ordered)}."
+
+
+def near_keys(name: str, known: Sequence[str], likeness: float = 0.6) -> list[str]:
+    """The one that may be meant by a name, if there is one; `likeness` is 1 for the same."""
+    return difflib.get_close_matches(name, known, n=1, cutoff=likeness)
 
 
 def _given(value: object) -> str:

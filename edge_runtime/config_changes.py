@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel
 
@@ -11,6 +13,7 @@ from edge_runtime.config_reference import flow
 from edge_runtime.masking import masked
 
 HIDDEN = "***"
+_OPTION = re.compile(r"--[\w-]*|-.?")
 
 
 def changes(config: BaseModel, before: str = "") -> Iterator[str]:
@@ -25,7 +28,8 @@ def changes(config: BaseModel, before: str = "") -> Iterator[str]:
             yield from list(changes(found, f"{inner}.")) or [f"{inner}: {{}} (default: none)"]
         if not sections:
             usual = None if field.is_required() else default
-            yield f"{key}: {_shown(value)} (default: {_shown(usual)})"
+            outline = value if value is None else _OUTLINES.get(name, _as_it_is)(value)
+            yield f"{key}: {_shown(outline)} (default: {_shown(usual)})"
 
 
 def _sections(key: str, value: object) -> list[tuple[str, BaseModel]]:
@@ -45,14 +49,38 @@ def _without_secrets(value: object) -> object:
     if isinstance(value, dict):
         return dict.fromkeys(value, HIDDEN)
     if isinstance(value, list):
-        return [_argument(*pair) for pair in zip(["", *value], value, strict=False)]
+        return [_without_secrets(one) for one in value]
     return masked(str(value)) if isinstance(value, (str, Path)) else value
 
 
-def _argument(before: object, value: object) -> object:
-    """Of a list; what follows an option such as `--token` is a secret."""
-    option = str(before)
-    pair = f"{option}={value}"
-    if option.startswith("-") and "=" not in option and masked(pair) != pair:
-        return HIDDEN
-    return _without_secrets(value)
+def _as_it_is(value: object) -> object:
+    return value
+
+
+def _first_word(command: str) -> str:
+    return _up_to(r"[\s=]", command)
+
+
+def _without_query(url: str) -> str:
+    return _up_to(r"(?<=[?#])", url)
+
+
+def _up_to(end: str, text: str) -> str:
+    shown = re.split(end, text, maxsplit=1)[0]
+    return shown if shown == text else f"{shown}{HIDDEN}"
+
+
+def _options(arguments: list[str]) -> list[str]:
+    """By name, of a short one its letter; of the others any may be a secret."""
+    names = [found.group() for one in arguments if (found := _OPTION.match(one))]
+    others = len(arguments) - len(names)
+    return [*names, f"and {others} more"] if others else names
+
+
+_OUTLINES: dict[str, Callable[[Any], object]] = {
+    "command": _first_word,
+    "args": _options,
+    "url": _without_query,
+    "base_url": _without_query,
+}
+"""By key, of what may hold a secret that looks like none."""

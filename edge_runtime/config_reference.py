@@ -11,11 +11,13 @@ import yaml
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from edge_runtime.config import keys_at, model_of, unknown_key
+from edge_runtime.config import keys_at, model_of, near_keys, unknown_key
 from edge_runtime.errors import ConfigError
 
 WIDTH = 100
 INDENT = "  "
+SLIP = 0.8
+"""So like a key is one that was mistyped: `phrase`. `turn_right` and `forward` may be names."""
 HEAD = """\
 # Every key with its default; in brackets what it may be. A key behind `#` is not set, and what
 # stands there is an example: to set it, take the `#` away, and that of the section it belongs to.
@@ -78,7 +80,7 @@ def _way(kind: type[BaseModel], parts: Sequence[str]) -> list[str]:
             way.append(part)
             found = model_of(field.annotation)
             model, free = found or _Nothing, _is_mapping(field)
-        elif free and (part == "*" or at + 1 < len(parts)):
+        elif free and (at + 1 < len(parts) or _is_name(part, model)):
             free = False
         else:
             ending = f".{part}"
@@ -86,6 +88,11 @@ def _way(kind: type[BaseModel], parts: Sequence[str]) -> list[str]:
             known = keys_at(kind, parts[:at])
             raise ConfigError(unknown_key(".".join(parts), part, known, elsewhere))
     return way
+
+
+def _is_name(part: str, model: type[BaseModel]) -> bool:
+    """And not a key with a slip in it."""
+    return bool(part) and not near_keys(part, sorted(model.model_fields), SLIP)
 
 
 class _Nothing(BaseModel):

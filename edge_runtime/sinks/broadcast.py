@@ -17,7 +17,7 @@ MOST = 8
 WAITING = 256
 """Events that may wait for a listener; it loses the oldest."""
 KEEP_ALIVE = b":\n\n"
-"""A comment: nobody sees it, and whoever has gone is noticed."""
+"""A comment: nobody sees it, and whoever cannot be reached any more is noticed."""
 
 
 class Listener:
@@ -52,10 +52,14 @@ class Broadcast:
                 self._put(event)
 
     def tell(self, kind: str, data: Mapping[str, Any]) -> None:
-        """What happens, to who listens now; what was shown of its kind holds no more."""
+        """What happens, to who listens now."""
+        with self._changed:
+            self._put(_event(kind, data))
+
+    def drop(self, kind: str) -> None:
+        """What was shown of this kind holds no more."""
         with self._changed:
             self._holds.pop(kind, None)
-            self._put(_event(kind, data))
 
     def _put(self, event: bytes) -> None:
         for listener in self._listeners:

@@ -44,6 +44,8 @@ class LiveEvents:
         self._control, self._health, self._tell_heard = control, health, tell_heard
         self._company = Company(LONGEST_HEARD if tell_heard else 0)
         self._messages = TurnMessages({}, "")
+        self._saying: str | None = None
+        """The utterance that who comes is told of."""
         self._sees = False
         self._watching = Every(HEALTH_S, self._show_health, "health for the screen")
 
@@ -81,6 +83,8 @@ class LiveEvents:
             state = WAITING
         else:
             state = LISTENING if self._company.engaged else IDLE
+        if not message["speaking"]:  # its end may have been in a micro-turn that was lost
+            self._drop_said()
         told = {name: message[name] for name in _FLOW}
         capture = {name: "on" if on else "off" for name, on in self._control.capture.items()}
         mode = self._control.mode.value
@@ -91,11 +95,17 @@ class LiveEvents:
         state = _name(topics.UTTERANCE, message["state"])
         told = {"id": message["id"], "state": state, "act": message["act"], "text": message["text"]}
         if state == "started":
+            self._saying = message["id"]
             self._broadcast.show(SAID, told)
-        elif state == "interrupted":
-            self._broadcast.tell(SAID, told | {"unsaid": message["unsaid"]})
-        elif state == "finished":
-            self._broadcast.tell(SAID, told)
+        elif state in ("interrupted", "finished"):
+            if message["id"] == self._saying:  # and not one that waited behind it
+                self._drop_said()
+            unsaid = {"unsaid": message["unsaid"]} if state == "interrupted" else {}
+            self._broadcast.tell(SAID, told | unsaid)
+
+    def _drop_said(self) -> None:
+        self._saying = None
+        self._broadcast.drop(SAID)
 
     def _tell_question(self, message: Message) -> None:
         if not message["request_id"]:  # of the link, which the state tells

@@ -16,7 +16,7 @@ from edge_runtime.dialogue import KEPT, NOTICE, REQUEST, answers
 from edge_runtime.errors import ConfigError
 from edge_runtime.health import LOUDSPEAKER, MICROPHONE, CameraState, HealthMonitor
 from edge_runtime.interfaces import NothingHeld
-from edge_runtime.micro_turn import TURN_MS, Delegation, EventKind, TurnRecord
+from edge_runtime.micro_turn import TURN_MS, EventKind, TurnRecord
 from edge_runtime.remote_control import RemoteControl
 from edge_runtime.sinks.queue import QueueSink
 from edge_runtime.sinks.rotation import Rotation
@@ -32,6 +32,8 @@ RESPONSE_S = (0.2, 0.4, 0.6, 0.8, 1.0, 1.4, 2.0, 3.0, 5.0, 10.0)
 STOP_S = (0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0, 1.5, 2.0)
 FORGET_S = 10.0
 """What was heard longer ago is not what is answered now."""
+_ENDS = (EventKind.RESULT, EventKind.FAILED, EventKind.UNDONE)
+"""Of a question."""
 ACTIONS_LOST, COMMANDS_REFUSED = "edge_actions_lost", "edge_commands_refused"
 PAYLOADS_IGNORED = "edge_payloads_ignored"
 TALLIES = {
@@ -70,6 +72,8 @@ class Metrics(NothingHeld):
         self._recording = recording
         self._tallies = tallies
         self._registry: Any = None
+        self._pending: str | None = None
+        """The question that is out and has no end yet."""
         self._heard_s: float | None = None
         """How long ago the person was last heard (in the model's own transcript)."""
         self._barged_s: float | None = None
@@ -196,10 +200,14 @@ class Metrics(NothingHeld):
                 self._delegations.labels("kept" if kept else "answered").inc()
             elif event.kind in (EventKind.FAILED, EventKind.UNDONE):
                 self._delegations.labels("failed").inc()
+            if event.kind in _ENDS and event.id.removesuffix(NOTICE) == self._pending:
+                self._pending = None
+        if self._pending is not None and _taken_back(self._pending, record):
+            self._delegations.labels("cancelled").inc()
+            self._pending = None
         if record.request is not None:
             self._asked.inc()
-        elif record.decision.delegation is Delegation.CANCEL and turn.background.pending:
-            self._delegations.labels("cancelled").inc()
+            self._pending = record.request.id
 
     def _observe_latencies(self, record: TurnRecord) -> None:
         """From the letters that the model itself hears, to the micro-turn: nothing here listens."""
@@ -228,6 +236,13 @@ class Metrics(NothingHeld):
         if decision.stop and self._silent_s is not None:
             self._stop.observe(self._silent_s)
             self._barged_s = self._silent_s = None
+
+
+def _taken_back(request_id: str, record: TurnRecord) -> bool:
+    """By the model, by somebody outside, or for a new one; one that is to be kept is answered all
+    the same."""
+    replaced = record.request is not None and not request_id.startswith(KEPT)
+    return replaced or not record.turn.background.pending
 
 
 def _sound_figures(sound: SoundStatus) -> Iterable[Metric]:

@@ -6,11 +6,12 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import select
 import socket
 import threading
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from email.message import Message
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from types import MappingProxyType, TracebackType
 from typing import Any
@@ -20,8 +21,14 @@ from typing_extensions import Self
 from edge_runtime.errors import ConfigError
 from edge_runtime.every import Every
 from edge_runtime.health import HTTP, HealthMonitor, State
-from edge_runtime.sinks.broadcast import Broadcast
+from edge_runtime.sinks.broadcast import KEEP_ALIVE, Broadcast, Listener
 from edge_runtime.sinks.live_page import Page
+from edge_runtime.sinks.web_access import (
+    LOOPBACK,
+    may_read,
+    names_loopback,
+    names_this_device,
+)
 
 log = logging.getLogger(__name__)
 PATIENCE_S = 2.0
@@ -29,13 +36,20 @@ PATIENCE_S = 2.0
 AT_ONCE = 8
 """Requests that are answered at the same time, beside streams; one more waits for one to end."""
 KEEP_ALIVE_S = 15.0
+LOOK_S = 1.0
+"""How often a stream is looked after: whose client has gone gives its place to another."""
 STALLED_S = 30.0
 """A stream whose client takes nothing for so long is ended."""
 RETRY_S = 10.0
-LOOPBACK = ("127.0.0.1", "::1", "localhost")
 TEXT = "text/plain; version=0.0.4; charset=utf-8"
 HTML = "text/html; charset=utf-8"
+STREAMED = {"Vary": "Origin", "X-Accel-Buffering": "no"}
+"""Headers of a stream; nginx would keep small events back."""
 FULL = b"As many watch already as can at a time: close another screen, and try again.\n"
+UNKNOWN_NAME = (
+    b"This name may be one that another page points here: ask for the device's address, or name "
+    b"http://, this name and the port in http.origins.\n"
+)
 ELSEWHERE = b"A page from elsewhere may not read this: name its origin in http.origins.\n"
 
 
@@ -46,7 +60,8 @@ class Live:
     broadcast: Broadcast
     page: Page
     origins: tuple[str, ...] = ()
-    """Whose web pages may read the events, beside the one that is served here."""
+    """Whose web pages may read the events, beside the one that is served here; their hosts may be
+    names of this device."""
 
 
 class WebServer:
@@ -256,16 +271,22 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         path = self.path.partition("?")[0]
-        if self.only_local and not _names_loopback(self.headers.get("Host", "")):
+        shown = self.live if path in ("/", "/events") else None
+        if self.only_local and not names_loopback(self.headers):
             # A web page in this machine's browser may point a name of its own at 127.0.0.1.
             self._answer(403, TEXT, b"Ask for 127.0.0.1 or localhost.\n")
-        elif self.live is not None and path == "/":
-            policy = {"Content-Security-Policy": self.live.page.policy}
-            self._answer(200, HTML, self.live.page.body, policy)
-        elif self.live is not None and path == "/events":
-            self._stream(self.live)
+        elif shown is not None and not self._is_asked_for(shown):
+            self._answer(403, TEXT, UNKNOWN_NAME)
+        elif shown is not None and path == "/":
+            policy = {"Content-Security-Policy": shown.page.policy}
+            self._answer(200, HTML, shown.page.body, policy)
+        elif shown is not None:
+            self._stream(shown)
         else:
             self._answer(*self._figures(path))
+
+    def _is_asked_for(self, live: Live) -> bool:
+        return self.only_local or names_this_device(self.headers, live.origins)
 
     def _figures(self, path: str) -> tuple[int, str, bytes]:
         try:
@@ -293,7 +314,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _stream(self, live: Live) -> None:
         """Until the client goes, or the server ends."""
-        if not _may_read(self.headers, live.origins):
+        if not may_read(self.headers, live.origins):
             self._answer(403, TEXT, ELSEWHERE)
             return
         with live.broadcast.listening() as listener:
@@ -307,26 +328,28 @@ class _Handler(BaseHTTPRequestHandler):
                 self.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, stalled_ms)
             origin = self.headers.get("Origin", "")
             allowed = {"Access-Control-Allow-Origin": origin} if origin in live.origins else {}
-            self._head(200, "text/event-stream", {"Vary": "Origin", **allowed})
-            while (text := live.broadcast.take(listener, KEEP_ALIVE_S)) is not None:
+            self._head(200, "text/event-stream", {**STREAMED, **allowed})
+            self._follow(live.broadcast, listener)
+
+    def _follow(self, broadcast: Broadcast, listener: Listener) -> None:
+        written_s = time.monotonic()
+        while (text := broadcast.take(listener, min(LOOK_S, KEEP_ALIVE_S))) is not None:
+            if _has_gone(self.connection):
+                return
+            now_s = time.monotonic()
+            if text != KEEP_ALIVE or now_s >= written_s + KEEP_ALIVE_S:
                 self.wfile.write(text)
+                written_s = now_s
 
     def log_message(self, format: str, *args: Any) -> None:
         log.debug(format, *args)
 
 
-def _may_read(headers: Message, origins: Sequence[str]) -> bool:
-    """A program, the page that is served here, or one whose origin is named. Other pages could not
-    read it anyway, and would take the place of a screen."""
-    origin = headers.get("Origin")
-    if origin is not None:
-        return origin in origins or origin == f"http://{headers.get('Host')}"
-    return headers.get("Sec-Fetch-Site", "none") in ("none", "same-origin")
-
-
-def _names_loopback(host: str) -> bool:
-    name = host[: host.rfind("]") + 1] if host.startswith("[") else host.partition(":")[0]
-    return name.strip("[]") in LOOPBACK
+def _has_gone(client: socket.socket) -> bool:
+    """Whether it has closed its end; a write would find out at the second attempt only."""
+    poll = select.poll()
+    poll.register(client, select.POLLRDHUP)
+    return bool(poll.poll(0))
 
 
 def _family(address: str) -> Any:

@@ -305,7 +305,13 @@ def test_pages_without_a_port_are_refused(tmp_path: Path, key: str) -> None:
         load_config(tmp_path / "edge.yaml")
 
 
-@pytest.mark.parametrize("origin", ["*", "null", "localhost:3000", "http://a/b", "http://*"])
+@pytest.mark.parametrize(
+    "origin",
+    [
+        *("*", "null", "localhost:3000", "http://a/b", "http://*"),
+        *("http://:80", "http://a:b", "http://[::1", "http://a:70000"),
+    ],
+)
 def test_only_an_origin_of_web_pages_may_read_the_events(tmp_path: Path, origin: str) -> None:
     path = tmp_path / "edge.yaml"
     path.write_text("http: {port: 1, live: true, origins: ['http://localhost:3000']}")
@@ -313,6 +319,22 @@ def test_only_an_origin_of_web_pages_may_read_the_events(tmp_path: Path, origin:
     path.write_text(f"http: {{port: 1, live: true, origins: ['{origin}']}}")
     with pytest.raises(ConfigError, match=r"http\.origins"):
         load_config(path)
+
+
+@pytest.mark.parametrize(
+    ("given", "sent"),
+    [
+        ("http://LOCALHOST:80", "http://localhost"),
+        ("https://Kiosk.lan:443", "https://kiosk.lan"),
+        ("https://kiosk.lan:80", "https://kiosk.lan:80"),
+        ("http://[FE80::1]:80", "http://[fe80::1]"),
+        ("http://[::1]:3000", "http://[::1]:3000"),
+    ],
+)
+def test_an_origin_is_kept_as_browsers_send_it(tmp_path: Path, given: str, sent: str) -> None:
+    path = tmp_path / "edge.yaml"
+    path.write_text(f"http: {{port: 1, live: true, origins: ['{given}']}}")
+    assert load_config(path).http.origins == [sent]
 
 
 class TestSecrets:

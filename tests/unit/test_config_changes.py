@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from edge_runtime.background.worker_config import WorkerConfig
 from edge_runtime.config import Config, load
 from edge_runtime.config_changes import changes
@@ -76,11 +78,41 @@ def test_what_a_server_of_tools_is_given_is_not_told(tmp_path: Path) -> None:
         "agent.model: openai:gpt-4o-mini (default: none)",
         "agent.api_key_file: openai-key (default: none)",
         "agent.mcp_servers.house.command: house-tools (default: none)",
-        "agent.mcp_servers.house.args: [--token, '***', --key=***, --port, '3', "
-        "'http://***@lan'] (default: [])",
+        "agent.mcp_servers.house.args: [--token, --key, --port, and 3 more] (default: [])",
         "agent.mcp_servers.house.env: {PIN: '***'} (default: {})",
-        "agent.mcp_servers.far.url: https://lan/mcp?token=*** (default: none)",
+        "agent.mcp_servers.far.url: https://lan/mcp?*** (default: none)",
     ]
+
+
+@pytest.mark.parametrize(
+    ("server", "shown"),
+    [
+        ("command: x, args: [--header, 'Authorization: Bearer sk-word']", "[--header, and 1 more]"),
+        ("command: x, args: ['--header Authorization: word']", "[--header]"),
+        ("command: x, args: [--bearer, word]", "[--bearer, and 1 more]"),
+        ("command: x, args: [--github-pat, word, -v]", "[--github-pat, -v, and 1 more]"),
+        ("command: x, args: [-k, word, -kword, '-k=word']", "[-k, -k, -k, and 1 more]"),
+        ("command: x, args: [word, word]", "[and 2 more]"),
+        ("command: foo --token word", "foo***"),
+        ("command: PIN=word foo", "PIN***"),
+        ("command: /opt/house-tools", "/opt/house-tools"),
+        ("url: 'https://lan/mcp?sig=word'", "https://lan/mcp?***"),
+        ("url: 'https://lan/mcp#word'", "https://lan/mcp#***"),
+        ("url: 'https://me:word@lan/mcp'", "https://***@lan/mcp"),
+    ],
+)
+def test_a_secret_that_looks_like_none_is_not_told_either(
+    tmp_path: Path, server: str, shown: str
+) -> None:
+    text = f"agent: {{model: 'openai:gpt-4o-mini', mcp_servers: {{house: {{{server}}}}}}}"
+    told = worker(tmp_path, text)
+    assert told[-1].split(": ", 1)[1].startswith(f"{shown} (default: ")
+    assert "word" not in "".join(told)
+
+
+def test_of_the_address_of_a_model_the_query_is_not_told(tmp_path: Path) -> None:
+    text = "agent: {model: mine, base_url: 'http://lan/v1?sig=word'}"
+    assert "agent.base_url: http://lan/v1?*** (default: none)" in worker(tmp_path, text)
 
 
 def test_words_that_look_like_an_option_only_are_told(tmp_path: Path) -> None:

@@ -131,6 +131,10 @@ def test_a_section_is_printed_as_in_the_whole() -> None:
 def test_a_free_name_may_stand_in_what_is_asked_for(name: str) -> None:
     assert reference(Config, name) == reference(Config, "actions.valid_ms")
     assert reference(Config, "actions.*") == reference(Config, "actions")
+    for action in ("lamp_on", "turn_right", "forward"):
+        assert reference(Config, f"actions.{action}") == reference(Config, "actions")
+    server = reference(WorkerConfig, "agent.mcp_servers.house")
+    assert server == reference(WorkerConfig, "agent.mcp_servers")
     env = "agent.mcp_servers.env"
     assert reference(WorkerConfig, "agent.mcp_servers.house.env") == reference(WorkerConfig, env)
 
@@ -142,6 +146,9 @@ def test_a_free_name_may_stand_in_what_is_asked_for(name: str) -> None:
         ("voice.rate", "voice.rate: unknown key. Did you mean `rate_wpm`? Known here: engine,"),
         ("eagerness", "Did you mean `decision.eagerness`?"),
         ("actions.wave.topic", "Did you mean `ros_topic`?"),
+        ("actions.phrase", "Did you mean `phrases`?"),
+        ("actions.", "unknown key"),
+        ("actions.wave.wave", "actions.wave.wave: unknown key. Known here: "),
         ("decision.eagerness.much", "Known here: eagerness."),
         ("", "unknown key"),
     ],

@@ -54,13 +54,17 @@ class Screen:
     """A device with its web server, without a loop: the test publishes the micro-turns."""
 
     def __init__(
-        self, tell_heard: bool = False, origins: tuple[str, ...] = (), **broadcast: int
+        self,
+        tell_heard: bool = False,
+        origins: tuple[str, ...] = (),
+        address: str = "127.0.0.1",
+        **broadcast: int,
     ) -> None:
         self.control, self.health = RemoteControl(), HealthMonitor()
         self.broadcast = Broadcast(**broadcast)
         self.live = LiveEvents(self.broadcast, "kiosk", self.control, self.health, tell_heard)
         shown = Live(self.broadcast, live_page("en"), origins)
-        self.server = WebServer("127.0.0.1", 0, lambda: {"state": "ok"}, live=shown)
+        self.server = WebServer(address, 0, lambda: {"state": "ok"}, live=shown)
 
     def __enter__(self) -> Screen:
         self.live.__enter__()
@@ -130,6 +134,7 @@ def test_who_comes_is_told_at_once_how_it_is(
     with contextlib.closing(Watching(screen)) as client:
         assert client.answer.headers["Content-Type"] == "text/event-stream"
         assert client.answer.headers["Cache-Control"] == "no-store"
+        assert client.answer.headers["X-Accel-Buffering"] == "no"
         told = dict(client.next() for _ in range(3))
     assert told == {
         "state": {
@@ -184,6 +189,26 @@ def test_what_is_said_is_told_as_it_begins_and_how_it_ends(screen: Screen) -> No
         ("started", "Shall I wake you?", None),
         ("interrupted", "Shall I wake you?", "wake you?"),
     ]
+    assert "said" not in screen.broadcast._holds
+
+
+def test_who_comes_is_told_what_is_said_though_one_behind_it_was_taken_back(
+    screen: Screen,
+) -> None:
+    later, speaks = Utterance("utterance-2", "Shall I wake you?", "offer"), VoiceState(NOON.id, 1.0)
+    screen.turn(said=NOON)
+    screen.turn(Event(STARTED, NOON.id), said=later, voice=speaks)
+    screen.turn(Event(INTERRUPTED, later.id, later.text), voice=speaks)
+    with contextlib.closing(Watching(screen)) as client:
+        assert client.await_kind("said")["text"] == NOON.text
+
+
+def test_who_comes_is_not_told_what_was_said_though_its_end_was_lost(screen: Screen) -> None:
+    screen.turn(said=NOON)
+    screen.turn(Event(STARTED, NOON.id), voice=VoiceState(NOON.id, 1.0))
+    screen.turn(voice=VoiceState(NOON.id, 0.1))
+    assert "said" in screen.broadcast._holds
+    screen.turn()
     assert "said" not in screen.broadcast._holds
 
 
@@ -288,6 +313,16 @@ def test_health_is_answered_while_screens_watch_and_the_ninth_is_refused(screen:
         stack.enter_context(contextlib.closing(Watching(screen)))
 
 
+def test_screens_that_have_gone_make_room_while_nothing_happens(screen: Screen) -> None:
+    screen.live._show_health()  # it is not told again while it stays the same
+    for _ in range(2):
+        with contextlib.ExitStack() as stack:
+            for _ in range(8):
+                stack.enter_context(contextlib.closing(Watching(screen)))
+            assert screen.get("/events")[0] == 503
+        wait_until(lambda: not screen.broadcast._listeners, web.KEEP_ALIVE_S / 2)
+
+
 def test_a_quiet_stream_is_kept_alive(monkeypatch: pytest.MonkeyPatch, screen: Screen) -> None:
     monkeypatch.setattr(web, "KEEP_ALIVE_S", 0.02)
     with contextlib.closing(Watching(screen)) as client:
@@ -376,6 +411,36 @@ def test_only_its_own_page_and_those_that_are_named_may_read_it(
         assert answered.get("Access-Control-Allow-Origin") == (LOCAL if named else None)
 
 
+@pytest.mark.parametrize(
+    ("host", "code"),
+    [
+        ("192.168.1.20:9464", 200),
+        ("[fe80::1]:9464", 200),
+        ("localhost:9464", 200),
+        ("robin:9464", 200),
+        ("Robin.local.:9464", 200),
+        ("robin.home.example:9464", 200),
+        ("kiosk.lan:9464", 200),
+        ("evil.example:9464", 403),
+        ("robin.evil.example:9464", 403),
+        ("local", 403),
+        ("", 403),
+    ],
+)
+@pytest.mark.parametrize("path", ["/", "/events"])
+def test_on_the_network_it_is_shown_to_who_asks_for_this_device(
+    path: str, host: str, code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(socket, "gethostname", lambda: "Robin")
+    monkeypatch.setattr(socket, "getfqdn", lambda name="": "robin.home.example")
+    with Screen(origins=("http://kiosk.lan:9464",), address="0.0.0.0") as screen:
+        for headers in ({}, {"Origin": f"http://{host}"}):
+            status, _, body = screen.get(path, Host=host, **headers)
+            assert status == code
+            assert code == 200 or b"http.origins" in body
+        assert screen.get("/health", Host=host)[0] == 200
+
+
 def test_an_address_open_to_the_network_is_warned_of(caplog: pytest.LogCaptureFixture) -> None:
     shown = Live(Broadcast(), live_page("en"))
     with WebServer("0.0.0.0", 0, dict, live=shown):
@@ -404,6 +469,10 @@ class TestPage:
         assert not re.search(r"innerHTML|outerHTML|insertAdjacent|document\.write|eval", self.text)
         assert not re.search(r"\s(on\w+|style)=", self.text)  # the policy would forbid these
         assert len(self.text.splitlines()) <= 150
+
+    def test_it_gives_up_on_a_silent_device_in_browsers_of_older_kiosks_too(self) -> None:
+        assert "AbortSignal" not in self.text  # its timeout() came with Chrome 103, Firefox 100
+        assert "new AbortController()" in self.text and "asking.abort()" in self.text
 
     def test_it_heeds_every_kind_of_event(self) -> None:
         for kind in KINDS:

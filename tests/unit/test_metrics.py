@@ -166,7 +166,7 @@ def test_what_is_asked_for_at_the_moment_of_reading(run: Run, health: HealthMoni
 
 def test_delegations_by_their_end(run: Run) -> None:
     run.turn(asks="request-1")
-    run.turn(events=(Event(EventKind.PROGRESS, "request-1"),))
+    run.turn(events=(Event(EventKind.PROGRESS, "request-1"),), pending=True)
     run.turn(events=(Event(EventKind.RESULT, "request-1"), Event(EventKind.RESULT, "timer-1")))
     run.turn(asks="request-2")
     run.turn(events=(Event(EventKind.FAILED, "request-2"),))
@@ -182,6 +182,46 @@ def test_delegations_by_their_end(run: Run) -> None:
         assert found[f"edge_delegations_total{{outcome={outcome}}}"] == 1
     run.turn(events=(Event(EventKind.RESULT, "kept-4"),))
     assert run.figures()["edge_delegations_total{outcome=answered}"] == 2
+
+
+def outcomes(run: Run) -> dict[str, float]:
+    found = run.figures()
+    names = ("answered", "kept", "failed", "cancelled")
+    counts = {name: found[f"edge_delegations_total{{outcome={name}}}"] for name in names}
+    return {name: count for name, count in counts.items() if count}
+
+
+def test_a_question_that_somebody_outside_takes_back_is_cancelled(run: Run) -> None:
+    run.turn(asks="request-1")
+    run.turn(pending=True)
+    assert outcomes(run) == {}
+    run.turn()
+    run.turn()
+    assert outcomes(run) == {"cancelled": 1}
+
+
+def test_a_question_whose_place_another_one_takes_is_cancelled(run: Run) -> None:
+    run.turn(asks="request-1")
+    run.turn(asks="request-2", pending=True)
+    run.turn(pending=True)
+    assert outcomes(run) == {"cancelled": 1}
+    run.turn(events=(Event(EventKind.RESULT, "request-2"),))
+    assert outcomes(run) == {"cancelled": 1, "answered": 1}
+
+
+def test_a_question_that_is_kept_outlives_the_next_one(run: Run) -> None:
+    run.turn(asks="kept-1")
+    run.turn(asks="request-2", pending=True)
+    run.turn(events=(Event(EventKind.RESULT, "kept-1"),), pending=True)
+    run.turn(events=(Event(EventKind.RESULT, "request-2"),))
+    assert outcomes(run) == {"answered": 2}
+
+
+def test_a_device_in_standby_takes_nothing_back(run: Run) -> None:
+    run.turn(asks="request-1")
+    run.turn(pending=True, delegation=Delegation.CANCEL)
+    run.turn(events=(Event(EventKind.RESULT, "request-1"),))
+    assert outcomes(run) == {"answered": 1}
 
 
 def test_what_others_count_is_read_when_it_is_asked_for(health: HealthMonitor) -> None:
