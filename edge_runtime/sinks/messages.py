@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_runtime.config import ActionConfig
-from edge_runtime.dialogue import BACKCHANNEL, KEPT, answers
+from edge_runtime.dialogue import BACKCHANNEL, KEPT, NOTICE, answers
 from edge_runtime.errors import ConfigError
 from edge_runtime.micro_turn import (
     SAMPLE_RATE_HZ,
@@ -241,14 +241,17 @@ class TurnMessages:
             self._pending = record.request.id
             yield _delegation(record.request.id, "REQUESTED", record.request.transcript, header)
 
-    @staticmethod
-    def _taken_back(record: TurnRecord) -> bool:
-        """By the model, or by somebody outside since the last micro-turn."""
-        by_model = record.decision.delegation is Delegation.CANCEL or record.request is not None
-        return by_model or not record.turn.background.pending
+    def _taken_back(self, record: TurnRecord) -> bool:
+        """By the model, by somebody outside since the last micro-turn, or for a new one: one that
+        is kept is answered all the same."""
+        kept = self._pending is not None and self._pending.startswith(KEPT)
+        by_model = record.decision.delegation is Delegation.CANCEL
+        replaced = record.request is not None and not kept
+        return by_model or replaced or not record.turn.background.pending
 
     def _settle(self, event: Event) -> None:
-        if event.id == self._pending and event.kind in (EventKind.RESULT, EventKind.FAILED):
+        ends = event.kind in (EventKind.RESULT, EventKind.FAILED)
+        if ends and event.id.removesuffix(NOTICE) == self._pending:
             self._pending = None
 
     def _user_speech(self, record: TurnRecord, header: Message) -> Iterator[Publication]:

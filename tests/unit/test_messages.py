@@ -369,6 +369,22 @@ def test_a_question_that_somebody_outside_takes_back_is_told_too() -> None:
     ]
 
 
+def test_a_question_that_is_kept_is_not_taken_back() -> None:
+    """Neither when the person is told of it, nor when they ask another one."""
+    asked = a_record(
+        0, delegation=Delegation.DELEGATE, request=Request("kept-a", np.zeros(4, np.float32))
+    )
+    notice = Event(EventKind.RESULT, "kept-a-notice", "I shall tell you later.")
+    other = a_record(
+        1, delegation=Delegation.DELEGATE, request=Request("request-2", np.zeros(4, np.float32)),
+        background=OUT,
+    )  # fmt: skip
+    for second in (a_record(1, events=(notice,)), other):
+        found = on("delegation", asked, second, a_record(2, background=OUT))
+        assert constant("Delegation", "CANCELLED") not in [one["state"] for one in found]
+        assert len(found) == 2
+
+
 def test_in_standby_nothing_goes_out_but_a_stop() -> None:
     messages = TurnMessages(ACTIONS, "head", lambda: Mode.STANDBY)
     record = a_record(0, actions=(Action("wave"), Action("stop_motion")))
