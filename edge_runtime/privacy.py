@@ -9,8 +9,8 @@ from edge_runtime.masking import masked
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 ON_TOPICS = (
-    "what it says, in words and sound, what it hears, in words, whether it sees somebody, its "
-    "questions and the answers, its state and its actions"
+    "what it says, in words and sound, what it hears, in words, what it sees of people, where "
+    "sound comes from, its questions and the answers, its state and its actions"
 )
 
 
@@ -118,7 +118,9 @@ def _handed_on(config: Config) -> tuple[str, ...]:
             *(["what it last said"] if home.tell_said else []),
             *(["what it hears, in words"] if home.tell_heard else []),
         ]
-        told = ", ".join(["its state, its actions, the direction of sound, its health", *words])
+        people = "whether somebody is there or talks to it"
+        parts = ["its state, its actions", people, "the direction of sound, its health", *words]
+        told = ", ".join(parts)
         lines.append(f"To Home Assistant over the same broker: {told}.")
     if config.http.live and config.http.address not in LOOPBACK:
         lines.append(f"To everybody who reaches {config.http.address}: {_shown(config)}.")

@@ -80,7 +80,7 @@ def _serve(config: Path | None) -> None:
             status = DeviceStatus(settings.device.name, health, control)
             stack.enter_context(StatusFile(path, status))
         senses = senses_for(settings, realtime=True, may_be_late=True)
-        talks = stack.enter_context(ConversationLog())
+        talks = stack.enter_context(ConversationLog(lambda: control.mode))
         ready = stack.enter_context(
             device(settings, senses, [notifier, talks], control=control, health=health)
         )

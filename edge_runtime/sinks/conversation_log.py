@@ -4,45 +4,63 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from edge_runtime.dialogue import KEPT, NOTICE, REQUEST, answers
 from edge_runtime.interfaces import NothingHeld
-from edge_runtime.micro_turn import TURN_MS, Action, EventKind, TurnRecord
+from edge_runtime.micro_turn import STOP_MOTION, TURN_MS, EventKind, TurnRecord
+from edge_runtime.remote_control import Mode
+from edge_runtime.sinks.acts import acts
 
 log = logging.getLogger(__name__)
 OVER_TURNS = 30_000 // TURN_MS
-"""Micro-turns in which nothing is heard, said, done or waited for, after which it is over."""
+"""Micro-turns in which the device says and does nothing and waits for nothing: then it is over. It
+begins at most so long before that, with the first word that was heard."""
 
 
 class ConversationLog(NothingHeld):
     """One conversation after the other, of any number of people. What the device neither answers
-    nor acts upon, such as a television, is none."""
+    nor acts upon, such as a television or a stop button, is none."""
 
-    def __init__(self) -> None:
+    def __init__(self, mode: Callable[[], Mode] = lambda: Mode.NORMAL) -> None:
+        self._mode = mode
+        self._heard_from = self._heard_at = -OVER_TURNS
+        """Indices of the first and the last micro-turn with something heard, without such a pause
+        in between."""
         self._began = self._last = 0
-        """Indices of its first micro-turn, and of the last one with something in it."""
+        """Of the conversation: its first micro-turn, and the last one with something in it."""
         self._goes_on = False
         self._counts: Counter[str] = Counter()
         self._did: Counter[str] = Counter()
 
     def publish(self, record: TurnRecord) -> None:
+        if record.failed:
+            return
         index = record.turn.index
         if self._goes_on and index - self._last >= OVER_TURNS:
             self._end()
-        counted, did = list(_counted(record)), list(_actions(record))
-        heard = bool(record.decision.heard.strip())
-        if not (heard or counted or did or record.turn.background.pending):
+        if record.decision.heard.strip():
+            if index - self._heard_at >= OVER_TURNS:
+                self._heard_from = index
+            self._heard_at = index
+        counted, did = list(_counted(record)), self._done(record)
+        if not (counted or did or record.turn.background.pending):
             return
         if not self._goes_on:
-            self._goes_on, self._began = True, index
+            self._goes_on = True
+            since = self._heard_from if index - self._heard_at < OVER_TURNS else index
+            self._began = max(since, index - OVER_TURNS)
         self._last = index
         self._counts.update(counted)
-        self._did.update(action.name for action in did)
+        self._did.update(did)
 
     def __exit__(self, *raised: object) -> None:
         if self._goes_on:
             self._end()
+
+    def _done(self, record: TurnRecord) -> list[str]:
+        names = [action.name for action, _ in acts(record, self._mode())]
+        return [name for name in names if name != STOP_MOTION]
 
     def _end(self) -> None:
         counts, did = self._counts, self._did
@@ -53,11 +71,6 @@ class ConversationLog(NothingHeld):
         self._counts, self._did = Counter(), Counter()
 
 
-def _actions(record: TurnRecord) -> Iterator[Action]:
-    yield from record.decision.actions
-    yield from record.asked_actions
-
-
 def _counted(record: TurnRecord) -> Iterator[str]:
     if answers(record.said):
         yield "answered"
@@ -65,16 +78,20 @@ def _counted(record: TurnRecord) -> Iterator[str]:
         yield "stopped"
     if record.request is not None:
         yield "asked"
-    for event in record.turn.events:
-        if event.id.startswith((REQUEST, KEPT)):
-            if event.kind is EventKind.RESULT and not event.id.endswith(NOTICE):
-                yield "results"
-            elif event.kind in (EventKind.FAILED, EventKind.UNDONE):
-                yield "failures"
+    events = [one for one in record.turn.events if one.id.startswith((REQUEST, KEPT))]
+    undone = {one.id for one in events if one.kind is EventKind.UNDONE}
+    for event in events:
+        if event.kind in (EventKind.FAILED, EventKind.UNDONE):
+            yield "failures"
+        elif event.kind is not EventKind.RESULT or event.id in undone:
+            continue
+        elif not event.id.endswith(NOTICE):
+            yield "results"
 
 
 def _told(counts: Counter[str], did: Counter[str]) -> Iterator[str]:
-    yield f"spoke {_times(counts['answered'])}"
+    if counts["answered"]:
+        yield f"spoke {_times(counts['answered'])}"
     if counts["stopped"]:
         yield f"was interrupted {_times(counts['stopped'])}"
     if counts["asked"]:

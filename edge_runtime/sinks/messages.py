@@ -242,10 +242,11 @@ class TurnMessages:
             yield _delegation(record.request.id, "REQUESTED", record.request.transcript, header)
 
     def _taken_back(self, record: TurnRecord) -> bool:
-        """By the model, by somebody outside since the last micro-turn, or for a new one: one that
-        is kept is answered all the same."""
+        """By the model (which takes back nothing in STANDBY), by somebody outside since the last
+        micro-turn, or for a new one: one that is kept is answered all the same."""
         kept = self._pending is not None and self._pending.startswith(KEPT)
         by_model = record.decision.delegation is Delegation.CANCEL
+        by_model = by_model and self._mode() is not Mode.STANDBY
         replaced = record.request is not None and not kept
         return by_model or replaced or not record.turn.background.pending
 

@@ -24,6 +24,8 @@ from edge_runtime.sources.played_sound import LONGEST_LATENCY_S, PlayedSound
 
 TURN_S = TURN_MS / 1e3
 TURN_NS = TURN_MS * 1_000_000
+MOST_DRY = SAMPLE_RATE_HZ
+"""Samples of silence in a row that count as missing: after that nobody wants to play any more."""
 AWAY_NS = 2_000_000_000
 """Who has not read for so long was not late, but did not run."""
 
@@ -93,7 +95,7 @@ class DuplexBuffer:
         self._captured_until_ns = 0
         self._played = PlayedSound(capacity + round(LONGEST_LATENCY_S * SAMPLE_RATE_HZ))
         self._to_play: Pcm = np.zeros(0, np.float32)
-        self._begun = False
+        self._begun, self._dry_samples = False, 0
         self._rebuild_cushion = True
         self._cut_off = False
         """A flush has just happened: the next block continues what it cut."""
@@ -200,6 +202,7 @@ class DuplexBuffer:
             silence = np.zeros(gap, np.float32)
             self._to_play = np.concatenate([self._to_play, silence, pcm])[-self._capacity :]
             self._begun, self._rebuild_cushion = True, False
+            self._dry_samples = 0
 
     def flush(self, fade_ms: float) -> int:
         """Silence within `fade_ms`, from the next sample on; returns how many samples were queued.
@@ -232,6 +235,8 @@ class DuplexBuffer:
         self._to_play = self._to_play[count:]
         if self._begun:
             self.underrun_samples += count - ready.size
+            self._dry_samples = 0 if ready.size else self._dry_samples + count
+            self._begun = self._dry_samples < MOST_DRY
         self._played.append(block if audible else np.zeros(count, np.float32))
         return block
 

@@ -115,8 +115,10 @@ def test_a_body_is_stopped_at_the_end(broker: Broker) -> None:
         with actions_at(broker) as actions:
             wait_until(lambda: actions.connected)
             actions.publish(turn("wave"))
-        client.await_any(lambda: len(client.messages) == 2)
-        assert told(client) == [("robot/arm", b"wave"), ("robot/base", b"halt")]
+        client.await_any(lambda: len(client.messages) >= 2)
+        first, *others = told(client)
+        assert first == ("robot/arm", b"wave")
+        assert set(others) == {("robot/base", b"halt")}, "with the last will, where that comes too"
 
 
 def test_a_body_is_stopped_when_what_moved_it_is_suddenly_gone(broker: Broker) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -88,6 +89,18 @@ def test_without_pyaudio_it_ends_with_an_error_that_says_what_to_install(
     node_module: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setitem(sys.modules, "pyaudio", None)
-    monkeypatch.setattr(node_module, "stop_on_signals", lambda: SimpleNamespace())
+    monkeypatch.setattr(node_module, "stop_on_signals", threading.Event)
     assert node_module.main() == 1
     assert "loudspeaker needs PyAudio" in capsys.readouterr().err
+
+
+def test_a_serial_number_that_was_read_as_a_number_is_refused_with_the_remedy(
+    node_module: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def declare(node: Any, name: str, *given: Any) -> Any:
+        return SimpleNamespace(value=12345)
+
+    monkeypatch.setattr(node_module.LoudspeakerNode, "declare_parameter", declare)
+    monkeypatch.setattr(node_module, "stop_on_signals", threading.Event)
+    assert node_module.main() == 1
+    assert "12345 was read as a number. Put quotes into it" in capsys.readouterr().err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from edge_runtime.micro_turn import (
     TurnRecord,
     Utterance,
 )
+from edge_runtime.remote_control import Mode
 from edge_runtime.sinks.conversation_log import OVER_TURNS, ConversationLog
 
 AUDIO = np.zeros((2, TURN_SAMPLES), np.float32)
@@ -103,3 +105,37 @@ def test_the_log_says_what_the_service_is_made_of() -> None:
     config = Config.model_validate({"delegation": {"broker": "mqtt://broker.lan"}})
     told = _made_of(config, {"name": "mine", "version": "1.2", "provider": "cpu"})
     assert told == "model mine 1.2, broker mqtt://broker.lan, recording none"
+
+
+def test_a_television_keeps_no_conversation_open(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "edge_runtime")
+    with ConversationLog() as sink:
+        for index in range(0, 20 * OVER_TURNS, 25):
+            act = "greet" if index in (5_00, 20_00) else ""
+            sink.publish(record(index, act, heard="and now "))
+    assert caplog.messages == ["conversation of 30 s: spoke once"] * 2, "each by itself"
+
+
+def test_what_nobody_asked_for_is_no_conversation(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "edge_runtime")
+    stop, mode = Action("stop_motion"), Mode.NORMAL
+    with ConversationLog(lambda: mode) as sink:
+        sink.publish(record(0, asked=(stop,)))  # a button
+        sink.publish(replace(record(1, stop=True, actions=(stop,)), failed=True))
+        mode = Mode.STANDBY
+        sink.publish(record(2, actions=(Action("wave"),)))
+        assert not sink._goes_on
+    assert caplog.messages == []
+
+
+def test_what_was_not_done_has_failed_and_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "edge_runtime")
+    events = tuple(
+        Event(kind, "request-1", "the lamp") for kind in (EventKind.UNDONE, EventKind.RESULT)
+    )
+    twice = (Action("wave"),)
+    with ConversationLog() as sink:
+        sink.publish(record(0, "working", request=Request("request-1", AUDIO[0])))
+        sink.publish(record(9, "deliver", events=events, actions=twice, asked=twice))
+    told = "spoke 2 times; handed on 1 question, 0 answered, 1 failed; did wave"
+    assert caplog.messages == [f"conversation of 2 s: {told}"]

@@ -106,6 +106,18 @@ def test_a_block_that_is_lost_is_silence_and_moves_nothing(hardware: Hardware) -
     assert begin_of_speech(after) == CUSHION
 
 
+def test_where_nobody_sends_any_more_nothing_is_missing(hardware: Hardware) -> None:
+    with Loudspeaker() as sound:
+        (stream,) = hardware.streams
+        sound.feed(message(SPEECH))
+        played(stream, 30 * SAMPLE_RATE_HZ)
+        missing = sound.status().underrun_samples
+        assert 0.5 * SAMPLE_RATE_HZ < missing < 1.5 * SAMPLE_RATE_HZ
+        sound.feed(message(SPEECH))
+        played(stream, 2 * TURN_SAMPLES)
+        assert sound.status().underrun_samples > missing, "it counts again"
+
+
 def test_what_comes_all_at_once_is_not_said_long_after(hardware: Hardware) -> None:
     with Loudspeaker() as sound:
         stream = hardware.await_stream(input=False)

@@ -163,7 +163,7 @@ def test_every_topic_that_a_driver_feeds_can_be_remapped(
         ({"audio": "microphone"}, {"audio.source": "microphone"}),
         ({"video": "0"}, {"video.source": 0}),
         ({"audio": "ros", "video": "BRIO"}, {"audio.source": "ros", "video.source": "BRIO"}),
-        ({"video": "none"}, {"video.source": ""}),
+        ({"video": "none"}, {"video.source": "none"}),
     ],
 )
 def test_where_it_hears_and_sees_is_chosen_above_the_parameters_of_the_file(

@@ -41,6 +41,14 @@ def test_a_parameter_stands_above_the_file(tmp_path: Path) -> None:
     assert config.actions["nod"].ros_topic == "gesture"
 
 
+def test_no_pictures_stands_above_a_camera_of_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "device.yaml"
+    path.write_text("video: {source: 0}")
+    given = {**unset(), "config_file": str(path)}
+    assert parameters.configuration(given).video.source == 0
+    assert parameters.configuration({**given, "video.source": "none"}).video.source is None
+
+
 def test_the_configuration_that_comes_with_it_moves_a_base_and_stops_it(repository: Path) -> None:
     folder = repository / "ros2_ws" / "src" / "edge_interaction" / "config"
     config = load_config(folder / "device.yaml")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import threading
 from collections.abc import Sequence
 
 import rclpy
@@ -15,7 +16,7 @@ from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
-from edge_interaction.main import RosLog, spin, stop_on_signals
+from edge_interaction.main import RosLog, end_without, ends, spin, stop_on_signals
 from edge_interaction.wire import RosWire, message_class, qos_profile
 from edge_runtime.errors import SourceError
 from edge_runtime.health import Health
@@ -33,10 +34,10 @@ class LoudspeakerNode(Node):
     def __init__(self) -> None:
         super().__init__("loudspeaker")
         about = "A part of its name, its serial number or USB path; default: the system's."
-        device = self.declare_parameter(
-            "output_device", "", ParameterDescriptor(description=about, read_only=True)
-        )
-        self.sound = Loudspeaker(device.value or None)
+        # Of any type, since rcl takes a serial number of digits for a number.
+        about_it = ParameterDescriptor(description=about, read_only=True, dynamic_typing=True)
+        self._device = self.declare_parameter("output_device", "", about_it).value
+        self.sound = Loudspeaker(str(self._device) or None)
         self._told = RosWire(self, [topics.DIAGNOSTICS])
         topic = topics.SPEECH_AUDIO
         self.create_subscription(
@@ -44,6 +45,14 @@ class LoudspeakerNode(Node):
         )
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self.create_timer(TELL_EVERY_S, self._tell, clock=steady)
+
+    def check(self) -> None:
+        """Raises SourceError where the parameter cannot be meant."""
+        if not isinstance(self._device, str):
+            raise SourceError(
+                f"output_device: {self._device!r} was read as a number. Put quotes into it: -p "
+                "output_device:=\"'0012345'\""
+            )
 
     def _tell(self) -> None:
         _, loudspeaker = self.sound.status().parts()
@@ -60,16 +69,25 @@ def main(args: Sequence[str] | None = None) -> int:
     logging.basicConfig(
         level=logging.INFO, format="%(name)s: %(message)s", handlers=[RosLog(node.get_logger())]
     )
+    refused: list[SourceError] = []
+    # As in main: a sound system may hang, and the signal would never be heard.
+    work = threading.Thread(target=_play, args=(node, stop, refused), name="sound", daemon=True)
+    if not ends(work, stop.is_set):
+        end_without()
+    return len(refused)
+
+
+def _play(node: LoudspeakerNode, stop: threading.Event, refused: list[SourceError]) -> None:
     try:
+        node.check()
         with node.sound:
             spin(node, stop.is_set)
     except SourceError as error:
         node.get_logger().error(str(error))
-        return 1
+        refused.append(error)
     finally:
         node.destroy_node()
         rclpy.try_shutdown()
-    return 0
 
 
 if __name__ == "__main__":

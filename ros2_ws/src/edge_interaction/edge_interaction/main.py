@@ -8,7 +8,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import rclpy
 from rclpy.executors import SingleThreadedExecutor
@@ -64,6 +64,22 @@ def spin(node: Node, until: Callable[[], bool]) -> None:
         executor.shutdown()
 
 
+def ends(work: threading.Thread, told: Callable[[], bool]) -> bool:
+    """Start it, and whether it ends in time once it is told to."""
+    work.start()
+    while work.is_alive() and not told():
+        work.join(POLL_S)
+    work.join(LEAVE_S)
+    return not work.is_alive()
+
+
+def end_without() -> NoReturn:
+    """End the process with 1, whatever hangs in it."""
+    sys.stderr.write("edge_interaction: something hangs; the process ends without it\n")
+    sys.stderr.flush()
+    os._exit(1)
+
+
 def run(node: Any, stop: threading.Event) -> None:
     """Until `stop`, or until the node has failed; leaves nothing behind that can be released."""
     try:
@@ -91,14 +107,8 @@ def main(args: Sequence[str] | None = None) -> int:
     )
     # Signals are handled in this thread, also while the other one is in a call that takes minutes.
     work = threading.Thread(target=run, args=(node, stop), name="executor", daemon=True)
-    work.start()
-    while work.is_alive() and not (stop.is_set() or node.failed):
-        work.join(POLL_S)
-    work.join(LEAVE_S)
-    if work.is_alive() or node.hung:
-        sys.stderr.write("edge_interaction: something hangs; the process ends without it\n")
-        sys.stderr.flush()
-        os._exit(1)
+    if not ends(work, lambda: stop.is_set() or node.failed) or node.hung:
+        end_without()
     return int(node.failed)
 
 

@@ -14,6 +14,7 @@ from edge_runtime.remote_control import Mode
 
 CONFIG_FILE = "config_file"
 INITIAL_MODE = "initial_mode"
+VIDEO_SOURCE, NO_PICTURES = "video.source", "none"
 NOT_HERE = frozenset({"ros.dds", "ros.domain", "ros.namespace", "ros.node_name", "ros.show_node"})
 """Keys that only mean something without ROS."""
 
@@ -37,12 +38,14 @@ def _keys(model: type[BaseModel], before: str) -> Iterator[tuple[str, str]]:
 
 def configuration(values: Mapping[str, Any]) -> Config:
     """What the parameters say, over the file that `config_file` names. Those that are None or
-    empty texts are not set. Raises ConfigError."""
+    empty texts are not set; `video.source` may be `none`. Raises ConfigError."""
     known = config_keys()
     path = values.get(CONFIG_FILE)
     chosen = {
         key: value for key, value in values.items() if key in known and value not in (None, "")
     }
+    if chosen.get(VIDEO_SOURCE) == NO_PICTURES:
+        chosen[VIDEO_SOURCE] = None
     return load_config(Path(path) if path else None, chosen)
 
 

@@ -41,15 +41,13 @@ ARGUMENTS = {
     "cmd_vel": ("cmd_vel", "Where the base takes its speeds."),
 }
 SOURCES = {"audio": "audio.source", "video": "video.source"}
-MICROPHONE, NO_PICTURES = "microphone", "none"
+MICROPHONE = "microphone"
 REMAPPED = ("audio_in", "audio_stamped", "audio_info", "image", "cmd_vel")
 
 
 def _source(chosen):
-    """As a parameter: a number is a camera's, and an empty text leaves it to `config`."""
-    if chosen.isdecimal():
-        return int(chosen)
-    return ParameterValue("" if chosen == NO_PICTURES else chosen, value_type=str)
+    """As a parameter: a number is a camera's."""
+    return int(chosen) if chosen.isdecimal() else ParameterValue(chosen, value_type=str)
 
 
 def _refuse_the_second(loudspeaker):
