@@ -27,7 +27,7 @@ from edge_runtime.delegation.liveness import Liveness
 from edge_runtime.errors import ConfigError
 
 log = logging.getLogger(__name__)
-CONNECT_TIMEOUT_S = 5.0
+CONNECT_TIMEOUT_S, GOODBYE_S = 5.0, 1.0
 BACKOFF_FIRST_S, BACKOFF_MAX_S = 0.5, 30.0
 LASTING_S = 10.0
 """A connection that holds for so long ends a series of failures."""
@@ -207,11 +207,22 @@ class MqttConnection:
                 self._send(replace(self._birth, payload=self._farewell))
             if self._parting is not None:
                 self._send(self._parting)
-            self._client.disconnect()
+            self._say_goodbye()
         self._lost.set()
         if self._thread is not None:
             self._thread.join(timeout=CONNECT_TIMEOUT_S + 1)
         self._set_state(ConnectionState.CLOSED)
+
+    def _say_goodbye(self) -> None:
+        """Disconnect once the broker has acknowledged what it was sent: where acknowledgements are
+        unread when the socket is closed, TCP resets the connection, and the broker may never read
+        that this was meant. It would publish the last will."""
+        until_s = time.monotonic() + GOODBYE_S
+        while self._in_flight and time.monotonic() < until_s:
+            if self._lost.wait(GOODBYE_S / 100):
+                return
+        self._client.disconnect()
+        self._lost.wait(max(0.0, until_s - time.monotonic()))
 
     def _give_up(self, reason: str) -> None:
         self._ended()
