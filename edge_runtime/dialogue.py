@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import uuid
 from collections import deque
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from edge_runtime.delegation.answers import Answers
@@ -54,6 +54,18 @@ KEPT_WORDS = "kept"
 def answers(said: Utterance | None) -> bool:
     """Whether something is said that answers the person."""
     return said is not None and said.act not in ASIDES
+
+
+def outcomes(events: Sequence[Event]) -> Iterator[str]:
+    """What becomes of questions in a micro-turn: `answered`, `kept` (later answered, too) or
+    `failed`. One whose action was not done has failed, whatever is said of it."""
+    ours = [event for event in events if event.id.startswith((REQUEST, KEPT))]
+    undone = {event.id for event in ours if event.kind is EventKind.UNDONE}
+    for event in ours:
+        if event.kind is EventKind.RESULT and event.id not in undone:
+            yield "kept" if event.id.endswith(NOTICE) else "answered"
+        elif event.kind in (EventKind.FAILED, EventKind.UNDONE):
+            yield "failed"
 
 
 class Dialogue:

@@ -6,9 +6,9 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Iterator
 
-from edge_runtime.dialogue import KEPT, NOTICE, REQUEST, answers
+from edge_runtime.dialogue import answers, outcomes
 from edge_runtime.interfaces import NothingHeld
-from edge_runtime.micro_turn import STOP_MOTION, TURN_MS, EventKind, TurnRecord
+from edge_runtime.micro_turn import STOP_MOTION, TURN_MS, TurnRecord
 from edge_runtime.remote_control import Mode
 from edge_runtime.sinks.acts import acts
 
@@ -64,7 +64,7 @@ class ConversationLog(NothingHeld):
 
     def _end(self) -> None:
         counts, did = self._counts, self._did
-        if counts["answered"] or counts["asked"] or did:
+        if counts["spoke"] or counts["asked"] or did:
             seconds = (self._last - self._began + 1) * TURN_MS / 1000
             log.info("conversation of %.0f s: %s", seconds, "; ".join(_told(counts, did)))
         self._goes_on = False
@@ -73,30 +73,22 @@ class ConversationLog(NothingHeld):
 
 def _counted(record: TurnRecord) -> Iterator[str]:
     if answers(record.said):
-        yield "answered"
+        yield "spoke"
     if record.decision.stop:
         yield "stopped"
     if record.request is not None:
         yield "asked"
-    events = [one for one in record.turn.events if one.id.startswith((REQUEST, KEPT))]
-    undone = {one.id for one in events if one.kind is EventKind.UNDONE}
-    for event in events:
-        if event.kind in (EventKind.FAILED, EventKind.UNDONE):
-            yield "failures"
-        elif event.kind is not EventKind.RESULT or event.id in undone:
-            continue
-        elif not event.id.endswith(NOTICE):
-            yield "results"
+    yield from outcomes(record.turn.events)
 
 
 def _told(counts: Counter[str], did: Counter[str]) -> Iterator[str]:
-    if counts["answered"]:
-        yield f"spoke {_times(counts['answered'])}"
+    if counts["spoke"]:
+        yield f"spoke {_times(counts['spoke'])}"
     if counts["stopped"]:
         yield f"was interrupted {_times(counts['stopped'])}"
     if counts["asked"]:
         questions = "1 question" if counts["asked"] == 1 else f"{counts['asked']} questions"
-        yield f"handed on {questions}, {counts['results']} answered, {counts['failures']} failed"
+        yield f"handed on {questions}, {counts['answered']} answered, {counts['failed']} failed"
     if did:
         yield "did " + ", ".join(
             name if times == 1 else f"{name} {_times(times)}" for name, times in sorted(did.items())

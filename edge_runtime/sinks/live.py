@@ -17,7 +17,7 @@ from edge_runtime.sinks.broadcast import Broadcast
 from edge_runtime.sinks.company import Company
 from edge_runtime.sinks.message_types import message_type
 from edge_runtime.sinks.messages import Message, TurnMessages
-from edge_runtime.sinks.sight import PRESENT
+from edge_runtime.sinks.sight import LIKELY, PRESENT, seen_in
 
 STATE, SAID, HEARD, ACTION = "state", "said", "heard", "action"
 QUESTION, SEEN, HEALTH = "question", "seen", "health"
@@ -117,10 +117,10 @@ class LiveEvents:
 
     def _show_seen(self, record: TurnRecord) -> None:
         """Somebody is there until they have been gone for a while; the rest, as it is seen."""
-        if self._company.present is not None:
+        chances = seen_in(record)
+        if chances is not None and self._company.present is not None:
             self._sees = True
-            chances = record.decision.probabilities["seen"]
-            seen = {name: chance >= 0.5 for name, chance in chances.items()}
+            seen = {name: chance >= LIKELY for name, chance in chances.items()}
             self._broadcast.show(SEEN, seen | {PRESENT: self._company.present})
         elif self._sees:  # the picture has gone: nobody can tell any more
             self._broadcast.show(SEEN, {PRESENT: None})

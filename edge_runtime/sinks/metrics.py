@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from typing_extensions import Self
 
 from edge_runtime import __version__
-from edge_runtime.dialogue import KEPT, NOTICE, REQUEST, answers
+from edge_runtime.dialogue import KEPT, NOTICE, answers, outcomes
 from edge_runtime.errors import ConfigError
 from edge_runtime.health import LOUDSPEAKER, MICROPHONE, CameraState, HealthMonitor
 from edge_runtime.interfaces import NothingHeld
@@ -188,18 +188,9 @@ class Metrics(NothingHeld):
         )
 
     def _count_delegations(self, record: TurnRecord) -> None:
-        """One that is kept counts as kept, and later as answered too. One whose action was not
-        done has failed, whatever is said of it."""
-        turn = record.turn
-        undone = {event.id for event in turn.events if event.kind is EventKind.UNDONE}
-        for event in turn.events:
-            if not event.id.startswith((REQUEST, KEPT)):
-                continue
-            if event.kind is EventKind.RESULT and event.id not in undone:
-                kept = event.id.endswith(NOTICE)
-                self._delegations.labels("kept" if kept else "answered").inc()
-            elif event.kind in (EventKind.FAILED, EventKind.UNDONE):
-                self._delegations.labels("failed").inc()
+        for outcome in outcomes(record.turn.events):
+            self._delegations.labels(outcome).inc()
+        for event in record.turn.events:
             if event.kind in _ENDS and event.id.removesuffix(NOTICE) == self._pending:
                 self._pending = None
         if self._pending is not None and _taken_back(self._pending, record):
