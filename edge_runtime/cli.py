@@ -235,11 +235,14 @@ def main() -> None:
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
     in_journal = goes_to_the_journal()
-    handler: logging.Handler = (
-        JournalHandler()
-        if in_journal
-        else RichHandler(console=errors, show_path=False, rich_tracebacks=False)
-    )
+    handler: logging.Handler
+    if in_journal:
+        handler = JournalHandler()
+    elif errors.is_terminal:
+        handler = RichHandler(console=errors, show_path=False, rich_tracebacks=False)
+    else:
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     level = logging.INFO if in_journal else logging.WARNING
     logging.basicConfig(level=level, format="%(message)s", handlers=[handler])
     try:

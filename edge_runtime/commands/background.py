@@ -8,7 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 import typer
 from rich.markup import escape
 
-from edge_runtime.commands.common import ConfigOption, console, stop_on_signals
+from edge_runtime.commands.common import (
+    ConfigOption,
+    console,
+    log_as_a_service,
+    stop_on_signals,
+)
 from edge_runtime.config import load
 from edge_runtime.errors import ConfigError
 
@@ -39,6 +44,7 @@ def background(
     from edge_runtime.background.worker_config import WorkerConfig
     from edge_runtime.delegation.broker import BrokerSettings
 
+    log_as_a_service()
     wanted = load(config, WorkerConfig)
     url = broker or wanted.delegation.broker
     if url is None:

@@ -50,6 +50,12 @@ def with_engine_folder(config: Config, folder: Path | None) -> Config:
     return config.model_copy(update={"engine": engine})
 
 
+def log_as_a_service() -> None:
+    """What goes on, too, and not only what is wrong; a log in front of a person stays short."""
+    if not errors.is_terminal:
+        logging.getLogger().setLevel(logging.INFO)
+
+
 def stop_on_signals() -> threading.Event:
     """Set by SIGINT and SIGTERM, so that a run ends between two micro-turns."""
     stop = threading.Event()

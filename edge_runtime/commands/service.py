@@ -17,7 +17,13 @@ import typer
 from rich.markup import escape
 
 from edge_runtime import __version__
-from edge_runtime.commands.common import ConfigOption, console, stop_on_signals, tell_doubts
+from edge_runtime.commands.common import (
+    ConfigOption,
+    console,
+    log_as_a_service,
+    stop_on_signals,
+    tell_doubts,
+)
 from edge_runtime.config import Config, load_config
 from edge_runtime.device_status import DeviceStatus, StatusFile, services, status_path
 from edge_runtime.errors import (
@@ -68,6 +74,7 @@ def _serve(config: Path | None) -> None:
     from edge_runtime.sinks.conversation_log import ConversationLog
     from edge_runtime.sinks.service_notify import ServiceNotifier
 
+    log_as_a_service()
     faulthandler.enable()  # the watchdog's SIGABRT leaves a trace of every thread in the journal
     settings = load_config(config)
     tell_doubts(settings)
