@@ -36,7 +36,7 @@ audit: $(VENV)/.ready-dev  ## known vulnerabilities of the dependencies, where t
 	$(VENV)/bin/python scripts/audit.py
 
 soak: $(VENV)/.ready-dev  ## 24 hours of service in minutes with faults, 1,000 starts, fuzzing
-	$(VENV)/bin/python -m pytest -q -s -m soak $(ARGS)
+	$(VENV)/bin/python -m pytest -q -s -m soak -o faulthandler_timeout=0 $(ARGS)
 
 bench: $(VENV)/.ready-demo  ## cost of a micro-turn, memory over a two-hour run, delegation
 	$(VENV)/bin/edge-runtime bench $(ARGS)

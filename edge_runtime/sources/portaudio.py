@@ -20,6 +20,9 @@ from edge_runtime.sources import alsa_log
 from edge_runtime.sources.audio_device import AudioDevice, AudioKind, usb_identity
 
 log = logging.getLogger(__name__)
+START_S = 5.0
+"""PortAudio waits for a second, and then for a lock that a thread of its own may never have left
+(PortAudio's issue 535): where a device is lost between being opened and started."""
 CLOSE_S = 3.0
 """A stream whose device is gone may never end; it is then left behind."""
 OnBlock = Callable[["bytes | None", int, Any, int], "tuple[bytes | None, int]"]
@@ -56,12 +59,28 @@ class Stream:
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream
+        self._starter: threading.Thread | None = None
         self.input_s: float = stream.get_input_latency()
         self.output_s: float = stream.get_output_latency()
         """What the device's buffers delay, as PortAudio says."""
 
     def start(self) -> None:
-        self._stream.start_stream()
+        """Raises OSError, also when it does not start in `START_S`."""
+        failed: list[OSError] = []
+
+        def begin() -> None:
+            try:
+                self._stream.start_stream()
+            except OSError as error:
+                failed.append(error)
+
+        self._starter = threading.Thread(target=begin, name="start-sound", daemon=True)
+        self._starter.start()
+        self._starter.join(START_S)
+        if failed:
+            raise failed[0]
+        if self._starter.is_alive():
+            raise OSError("its device was lost while it started")
 
     @property
     def alive(self) -> bool:
@@ -75,12 +94,19 @@ class Stream:
         """The thread that closes it. Never raises."""
 
         def end() -> None:
+            if self._starter is not None:
+                self._starter.join()  # PortAudio aborts the process that closes it before
             with suppress(OSError):
                 self._stream.close()
 
         closer = threading.Thread(target=end, name="close-sound", daemon=True)
         closer.start()
         return closer
+
+
+_LIBRARY = threading.RLock()
+"""What PortAudio keeps of the process has no lock of its own; a process may have more than one of
+these."""
 
 
 class PortAudio:
@@ -149,7 +175,7 @@ class PortAudio:
             ends["output_device_index"] = loudspeaker.index
         try:
             # PyAudio has one number of channels for both ways.
-            with _quiet():
+            with _LIBRARY, _quiet():
                 stream = self._begun[-1].open(
                     rate=form.rate_hz,
                     channels=max(form.heard, form.played),
@@ -193,13 +219,14 @@ class PortAudio:
                 "Or run without one: --audio FILE."
             ) from error
         alsa_log.take_over()
-        with _quiet():
+        with _LIBRARY, _quiet():
             self._begun.append(pyaudio.PyAudio())
 
     def _end(self) -> None:
         self._closers = [one for one in self._closers if one.is_alive()]
-        while self._begun and not self._closers:
-            self._begun.pop().terminate()
+        with _LIBRARY:
+            while self._begun and not self._closers:
+                self._begun.pop().terminate()
 
 
 def explain(error: Exception) -> str:

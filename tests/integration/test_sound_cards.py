@@ -6,6 +6,7 @@ many tries.
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -224,6 +225,60 @@ def test_a_card_that_is_taken_away_comes_back(card: VirtualSound, times: int) ->
             assert strongest_hz(back.pcm[0]) == pytest.approx(TONE_HZ, abs=20)
             read_until(sound, lambda _: sound.status().microphone.state is DeviceState.PRESENT)
             assert sound.status().microphone.reopened == n + 1
+
+
+LOST_AT_ITS_START = """
+import gc, sys
+from edge_runtime.sources.portaudio import PortAudio, StreamForm
+
+with PortAudio() as portaudio:
+    def opened():
+        at = next(one for one in portaudio.devices() if [one.kind, one.name] == sys.argv[1:])
+        heard = at.kind == "microphone"
+        form = StreamForm(48_000, 480, **{"heard" if heard else "played": 1})
+        ends = (at, None) if heard else (None, at)
+        return portaudio.open(form, *ends, lambda *block: (bytes(4 * block[1]), 0))
+
+    stream = opened()
+    print("open", flush=True)
+    sys.stdin.readline()
+    try:
+        stream.start()
+    except OSError as error:
+        print("refused:", error, flush=True)
+    portaudio.close([stream])
+    del stream
+    gc.collect()
+    portaudio.renew()
+    sys.stdin.readline()
+    again = opened()
+    again.start()
+    print("it runs" if again.alive else "it does not run", flush=True)
+    portaudio.close([again])
+"""
+
+
+@pytest.mark.parametrize(("kind", "name"), [("microphone", "kiosk_mic"), ("loudspeaker", "kiosk")])
+def test_a_card_that_goes_between_being_opened_and_started_holds_nobody_up(
+    card: VirtualSound, kind: str, name: str
+) -> None:
+    """PortAudio itself never comes back from it. In a process of its own, which has to end."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", LOST_AT_ITS_START, kind, name],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        assert process.stdin is not None and process.stdout is not None
+        assert process.stdout.readline() == "open\n"
+        card.unplug("kiosk")
+        process.stdin.write("\n")
+        process.stdin.flush()
+        assert process.stdout.readline().startswith("refused: ")
+        card.plug("kiosk", tone_hz=TONE_HZ)
+        said, _ = process.communicate("\n", timeout=60)
+    finally:
+        process.kill()
+    assert (process.returncode, said) == (0, "it runs\n")
 
 
 def test_speech_from_a_topic_is_heard_also_after_the_card_was_taken_away(
