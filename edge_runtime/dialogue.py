@@ -107,6 +107,8 @@ class Dialogue:
         self._announced: set[str] = set()
         """Utterances of what was to be said, while they are in the mouth."""
         self._mode = Mode.NORMAL
+        self._rested = False
+        """No micro-turn has come since `rest`."""
         self._link_up = link_up
         self._utterances = self._requests = self._tellings = self._turns = 0
 
@@ -116,8 +118,24 @@ class Dialogue:
         for name in self._answers.forget_before(self._turns - STALE_TURNS, REQUEST):
             log.info("the answer to %s has waited too long to be told", name)
         own, self._refused, self._told = [*self._refused, *self._told], [], []
-        events = [self._take(event) for event in [*own, *self._background.poll()]]
+        come, rested = self._background.poll(), self._rested
+        self._rested = False
+        events = [
+            self._take(event)
+            for event in [*own, *come]
+            if not (rested and event.kind is EventKind.ACTION)
+        ]
         return [event for event in events if event is not None]
+
+    def rest(self) -> None:
+        """No micro-turn will come for a while. A question that is out is taken back, and no action
+        is done afterwards that was asked for before; what must not get lost is told then."""
+        self._take_back(kept_too=False)
+        self._asked.clear()
+        self._to_say.clear()
+        self._refused.clear()
+        self._answers.forget_before(self._turns + 1, REQUEST)
+        self._rested = True
 
     def obey(self, orders: Orders) -> bool:
         """Note what was asked from outside; returns whether to fall silent now."""

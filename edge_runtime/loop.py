@@ -66,7 +66,7 @@ class Loop:
         """Returns how many micro-turns have run. Raises what a part raises (EngineError), after a
         safe stop.
 
-        May be called again after it was stopped: it goes on where it was, `silence` first.
+        May be called again after it was stopped: it goes on where it was; `rest` in between.
         """
         try:
             return self._run(stop, max_turns)
@@ -134,8 +134,13 @@ class Loop:
         p.audio.play(played)
         return said, played
 
-    def silence(self) -> None:
-        """Drop all that is being said; for a loop that is not running."""
+    def rest(self) -> None:
+        """For a loop that was stopped and may run again later: what is being said, asked and
+        answered is of another time by then."""
+        self._silence()
+        self._parts.dialogue.rest()
+
+    def _silence(self) -> None:
         p = self._parts
         p.audio.flush(p.fade_ms)
         p.voice.flush(p.fade_ms)
@@ -145,7 +150,7 @@ class Loop:
         p, turn = self._parts, self._turn
         halt = Decision(turn.index, "yield", stop=True, actions=(Action(STOP_MOTION),), heard="")
         record = TurnRecord(turn, EngineOutput(turn.index, {}), halt, Timings(), failed=True)
-        stops: list[Callable[[], None]] = [self.silence]
+        stops: list[Callable[[], None]] = [self._silence]
         stops += [partial(sink.publish, record) for sink in p.sinks]
         for stop in stops:
             try:

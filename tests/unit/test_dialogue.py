@@ -344,6 +344,42 @@ def keeper(answers: Answers) -> Dialogue:
     return Dialogue(answers, lambda act: f"words for {act}", keep=lambda transcript, letters: True)
 
 
+def test_no_action_is_done_that_was_asked_for_before_a_rest(answers: Answers) -> None:
+    dialogue = Dialogue(answers, lambda act: act, actions=("come",))
+    dialogue.delegate(ASK, TURN)
+    answers.told = [Event(EventKind.ACTION, "request-1", "come")]
+    dialogue.poll()
+    dialogue.obey(Orders(say=("Dinner is ready.",)))
+    dialogue.rest()
+    assert answers.cancelled == ["request-1"]
+    answers.told = [
+        Event(EventKind.ACTION, "request-1", "come"),
+        Event(EventKind.RESULT, "request-1", "I am coming."),
+        Event(EventKind.ACTION, "kept-1", "come"),
+        Event(EventKind.RESULT, "kept-1", "You wanted to be reminded of the cake."),
+    ]
+    assert [event.id for event in dialogue.poll()] == ["kept-1"]
+    assert dialogue.asked_actions() == ()
+    assert dialogue.unsaid_orders == 0
+    assert dialogue.state() == READY
+    said = dialogue.utterance(DELIVER, TURN)
+    assert said is not None and said.text == "You wanted to be reminded of the cake."
+    answers.told = [Event(EventKind.ACTION, "timer-1", "come")]
+    dialogue.poll()
+    assert [action.name for action in dialogue.asked_actions()] == ["come"]
+
+
+def test_an_answer_that_waited_before_a_rest_is_not_told_after_it(
+    answers: Answers, dialogue: Dialogue
+) -> None:
+    dialogue.delegate(ASK, TURN)
+    answers.told = [Event(EventKind.RESULT, "request-1", "It is noon.")]
+    dialogue.poll()
+    assert dialogue.state() == READY
+    dialogue.rest()
+    assert dialogue.state() == NOTHING
+
+
 def test_a_question_to_be_kept_has_an_id_like_no_other(answers: Answers, keeper: Dialogue) -> None:
     names = {ask(keeper) for _ in range(3)}
     assert len(names) == 3 and all(name.startswith("kept-") for name in names)

@@ -401,7 +401,7 @@ def test_a_loop_that_was_stopped_goes_on_where_it_was(stage: Stage) -> None:
         stage.decider.script = {2: {"say": "greet"}}
         assert loop.run(max_turns=3) == 3
         assert voice.state().speaking
-        loop.silence()
+        loop.rest()
         assert not voice.state().speaking
         assert loop.run(max_turns=5) == 5
     records = stage.sink.records
@@ -629,7 +629,7 @@ def test_what_was_silenced_between_two_runs_does_not_wait_any_more(stage: Stage)
         stage.control.say("Dinner is ready.")
         loop.run(max_turns=1)
         assert parts.dialogue.unsaid_orders == 1
-        loop.silence()
+        loop.rest()
         loop.run(max_turns=2)
         assert parts.dialogue.unsaid_orders == 0
 

@@ -102,7 +102,7 @@ class Runtime:
             self.error = self.error or TimeoutError(f"the loop did not end within {STOP_S:.0f} s")
             return
         self._thread = None
-        self.device.loop.silence()
+        self.device.loop.rest()
 
     def release(self) -> None:
         """A loop that hangs keeps what it uses: a model that runs must not be freed."""
