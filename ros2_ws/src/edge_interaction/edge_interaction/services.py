@@ -26,7 +26,7 @@ class Services:
         self._node, self._control, self._active, self._halt = node, control, active, halt
         answers = {
             "say": self._answering(self._say),
-            "set_mode": self._answering(self._set_mode),
+            "set_mode": self._answering(self._set_mode, also_inactive=True),
             "cancel": self._answering(self._cancel),
             "stop": self._stop,
         }
@@ -39,10 +39,12 @@ class Services:
         for service in self._services:
             self._node.destroy_service(service)
 
-    def _answering(self, handle: Callable[[Any], None]) -> Callable[[Any, Any], Any]:
+    def _answering(
+        self, handle: Callable[[Any], None], also_inactive: bool = False
+    ) -> Callable[[Any, Any], Any]:
         def answer(request: Any, response: Any) -> Any:
             try:
-                if not self._active():
+                if not (also_inactive or self._active()):
                     raise InputError("The node is not active.")
                 handle(request)
                 response.accepted = True

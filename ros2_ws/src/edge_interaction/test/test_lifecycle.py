@@ -121,7 +121,10 @@ def test_services_are_heeded_and_refuse_what_makes_no_sense(robot: Robot) -> Non
     assert robot.change("configure")
     assert robot.ask("Say", text="Hello").message == "The node is not active."
     said = robot.listen(topics.UTTERANCE)
+    assert robot.ask("SetMode", mode=2).accepted
     assert robot.change("activate")
+    assert "is in mode standby" in robot.ask("Say", text="Hello").message
+    assert robot.ask("SetMode", mode=0).accepted
     assert "1 to 1000" in robot.ask("Say", text=" ").message
     assert "`mode` is 9" in robot.ask("SetMode", mode=9).message
     assert robot.ask("Say", text="The door is open.", when=1).accepted
