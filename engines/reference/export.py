@@ -11,6 +11,7 @@ import json
 import os
 import shutil
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 
 import onnx
@@ -18,6 +19,7 @@ import torch
 import yaml
 from torch import Tensor, nn
 
+from edge_runtime.inference.manifest import load_manifest
 from edge_runtime.whole_file import write_whole
 from engines.reference.characters import FILE as CHARACTER_FILE
 from engines.reference.characters import describe as describe_characters
@@ -93,7 +95,13 @@ def shorten(model: InteractionModel, bits: int) -> None:
             parameter.data = rounded.view(torch.float32)
 
 
-def export(model: InteractionModel, folder: Path, version: str, evaluation: object = None) -> Path:
+def export(
+    model: InteractionModel,
+    folder: Path,
+    version: str,
+    evaluation: object = None,
+    decoding: Mapping[str, float] = DECODING,
+) -> Path:
     """Write model.onnx and manifest.yaml into `folder`, each atomically; returns the graph."""
     folder.mkdir(parents=True, exist_ok=True)
     inputs, state = example_inputs(model), model.initial_state()
@@ -113,7 +121,7 @@ def export(model: InteractionModel, folder: Path, version: str, evaluation: obje
         )
     onnx.checker.check_model(str(temporary), full_check=True)
     os.replace(temporary, path)
-    manifest = describe(inputs, outputs, state, version, path, evaluation)
+    manifest = describe(inputs, outputs, state, version, path, evaluation, decoding)
     text = yaml.safe_dump(manifest, sort_keys=False, allow_unicode=True, width=100)
     write_whole(folder / "manifest.yaml", text)
     return path
@@ -126,6 +134,7 @@ def describe(
     version: str,
     path: Path,
     evaluation: object,
+    decoding: Mapping[str, float] = DECODING,
 ) -> dict[str, object]:
     """The manifest as plain data."""
 
@@ -169,7 +178,7 @@ def describe(
             "symbols": list(SYMBOLS),
             "seen": list(VISION),
         },
-        "decoding": DECODING,
+        "decoding": dict(decoding),
         "evaluation": evaluation or {},
     }
 
@@ -185,7 +194,12 @@ def main() -> None:
     parser.add_argument("--blend", type=Path, help="a graph whose weights are averaged in")
     parser.add_argument("--blend-share", type=float, default=0.5, help="how much it counts, 0..1")
     parser.add_argument("--evaluation", type=Path, help="a JSON file of figures for the manifest")
+    parser.add_argument("--decoding", type=Path, help="a model folder whose thresholds to take")
     arguments = parser.parse_args()
+    decoding: Mapping[str, float] = DECODING
+    if arguments.decoding is not None:
+        kept = load_manifest(arguments.decoding).decoding
+        decoding = kept.model_dump(by_alias=True, exclude_none=True)
     figures = json.loads(arguments.evaluation.read_text()) if arguments.evaluation else {}
     model, trained = load(arguments.checkpoint)
     figures["training"] = trained
@@ -199,7 +213,7 @@ def main() -> None:
         arguments.out / CHARACTER_FILE
     ).exists():  # how the transcript is read: the same letters
         shutil.copy(Path(__file__).with_name(CHARACTER_FILE), arguments.out)
-    path = export(model, arguments.out, arguments.version, figures)
+    path = export(model, arguments.out, arguments.version, figures, decoding)
     print(f"{path}: {path.stat().st_size / 1e6:.1f} MB")
 
 

@@ -13,6 +13,7 @@ torch = pytest.importorskip("torch", reason="the factory needs torch (make train
 pytest.importorskip("onnx", reason="the factory needs onnx (make train)")
 
 from edge_runtime.inference.encode import left_as_share  # noqa: E402
+from edge_runtime.inference.manifest import load_manifest  # noqa: E402
 from edge_runtime.inference.onnx import OnnxEngine  # noqa: E402
 from edge_runtime.micro_turn import (  # noqa: E402
     TURN_SAMPLES,
@@ -23,8 +24,9 @@ from edge_runtime.micro_turn import (  # noqa: E402
     VoiceState,
 )
 from engines.reference.export import export, shorten  # noqa: E402
+from engines.reference.export import main as export_main  # noqa: E402
 from engines.reference.model import InteractionModel, ModelConfig  # noqa: E402
-from engines.reference.vocabulary import EVENTS  # noqa: E402
+from engines.reference.vocabulary import DECODING, EVENTS  # noqa: E402
 from engines.reference.warm_start import blend, load_graph  # noqa: E402
 
 TURNS = 44
@@ -169,6 +171,29 @@ def test_training_can_start_from_an_exported_graph(tmp_path: Path) -> None:
     assert missing == ["intent_head.bias", "intent_head.weight"], "of training only"
     ours, theirs = trained.state_dict(), fresh.state_dict()
     assert all(torch.equal(ours[name], theirs[name]) for name in ours if name not in missing)
+
+
+def test_thresholds_that_were_tuned_can_be_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tuned = {**DECODING, "yield": 0.33, "hesitate": 0.2, "resume": 0.1}
+    export(InteractionModel(SMALL), tmp_path / "mine", "0.0.0", decoding=tuned)
+    torch.save(
+        {
+            "config": vars(SMALL),
+            "average": InteractionModel(SMALL).state_dict(),
+            "step": 1,
+            "hours": 1.0,
+            "seconds": 1.0,
+        },
+        tmp_path / "checkpoint.pt",
+    )
+    told = ["export", "--checkpoint", str(tmp_path / "checkpoint.pt")]
+    told += ["--out", str(tmp_path / "next"), "--decoding", str(tmp_path / "mine")]
+    monkeypatch.setattr("sys.argv", told)
+    export_main()
+    decoding = load_manifest(tmp_path / "next").decoding
+    assert decoding.model_dump(by_alias=True) == tuned
 
 
 def test_blended_weights_lie_between(tmp_path: Path) -> None:

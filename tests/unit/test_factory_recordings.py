@@ -150,6 +150,13 @@ def test_a_folder_without_recordings_says_how_to_make_one(tmp_path: Path) -> Non
         Recordings.load(tmp_path, MANIFEST, WINDOW)
 
 
+def test_what_is_to_judge_by_is_not_trained_on(recording: Path, tmp_path: Path) -> None:
+    (tmp_path / "hall.dev.mcap").write_bytes(recording.read_bytes())
+    with pytest.raises(InputError, match="no recording to train on"):
+        Recordings.load(tmp_path, MANIFEST, WINDOW)
+    assert len(taken(recording, tmp_path, "").takes) == 1
+
+
 def test_training_on_a_correction_changes_what_is_decided_there(
     recording: Path, tmp_path: Path
 ) -> None:

@@ -109,13 +109,14 @@ class Recordings:
 
     @classmethod
     def load(cls, folder: Path, manifest: Manifest, turns: int) -> Recordings:
-        """All `*.mcap` of a folder, encoded as the runtime does it for `manifest`. Raises
-        InputError for a folder without one, and for a damaged recording or correction."""
-        paths = sorted(folder.glob("*.mcap"))
+        """All `*.mcap` of a folder but `*.dev.mcap`, encoded as the runtime does it for `manifest`.
+        Raises InputError for a folder without one, and for a damaged recording or correction."""
+        paths = [path for path in sorted(folder.glob("*.mcap")) if not is_held_out(path)]
         if not paths:
             raise InputError(
-                f"{folder} holds no recording (*.mcap). `edge-runtime run --out DIR` writes one, "
-                "and so does recording.path in the configuration."
+                f"{folder} holds no recording to train on (*.mcap, but not *.dev.mcap, which "
+                "are for `python -m engines.reference.judge`). `edge-runtime run --out DIR` writes "
+                "one, and so does recording.path in the configuration."
             )
         takes = [_take(path, manifest) for path in paths]
         return cls([_at_least(take, turns) for take in takes], turns)
@@ -180,6 +181,24 @@ def _filled(texts: Sequence[tuple[int, int, str]], turns: int) -> list[tuple[int
     return [*filled, (free, turns - 1, "")] if free < turns else filled
 
 
+def is_held_out(path: Path) -> bool:
+    """Whether a recording is to judge by and not to train on: `*.dev.mcap`."""
+    return Path(path.stem).suffix == ".dev"
+
+
+def corrections_of(recording: Path, turns: int) -> list[Correction]:
+    """What was written down beside a recording of so many turns. Raises InputError."""
+    path = recording.with_suffix(".yaml")
+    corrections = read_corrections(path)
+    for one in corrections:
+        if one.turns.stop > turns or one.to_s <= one.from_s:
+            raise InputError(
+                f"{path}: {one.from_s} to {one.to_s} s is no span of {recording.name}, which has "
+                f"{turns * TURN_MS / 1000:.1f} s."
+            )
+    return corrections
+
+
 def read_corrections(path: Path) -> list[Correction]:
     """None without a file. Raises InputError, which names the entry and what is allowed."""
     if not path.exists():
@@ -210,13 +229,8 @@ def _take(path: Path, manifest: Manifest) -> Take:
             inputs[role].append(arrays[names[role]][0])
     stacked = {role: np.stack(parts) for role, parts in inputs.items()}
     labels = _Labels(turns, stacked["status"][:, STATUS.index("speaking")] > 0)
-    corrections = read_corrections(path.with_suffix(".yaml"))
+    corrections = corrections_of(path, len(turns))
     for correction in corrections:
-        if correction.turns.stop > len(turns) or correction.to_s <= correction.from_s:
-            raise InputError(
-                f"{path.with_suffix('.yaml')}: {correction.from_s} to {correction.to_s} s is no "
-                f"span of {path.name}, which has {len(turns) * TURN_MS / 1000:.1f} s."
-            )
         labels.correct(correction)
     for correction in corrections:
         if problem := labels.why_useless(correction):

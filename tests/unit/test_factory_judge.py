@@ -1,0 +1,117 @@
+"""What a model does in corrected recordings, beside another one."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("torch", reason="the factory needs torch (make train)")
+pytest.importorskip("scipy", reason="the factory needs scipy (make train)")
+pytest.importorskip("onnx", reason="the factory needs onnx (make train)")
+sys.path.insert(0, str(Path(__file__).parent.parent / "integration"))
+
+from program import edge, needs_espeak, spoken
+
+from edge_runtime.errors import InputError
+from edge_runtime.micro_turn import Action, Decision, Delegation
+from edge_runtime.reference_engine import reference_engine_folder
+from engines.reference.corpus.recordings import AROUND, Correction
+from engines.reference.judge import Tally, run
+
+TURNS = 50
+GREETS = {"floor": "speak", "say": "greet"}
+
+
+def decided(**turns: dict[str, object]) -> list[Decision]:
+    """`TURNS` decisions to listen, but for these (`t7={...}`)."""
+    return [
+        Decision(**{"index": turn, "floor": "listen", **turns.get(f"t{turn}", {})})  # type: ignore[arg-type]
+        for turn in range(TURNS)
+    ]
+
+
+def tallied(
+    then: list[Decision], now: list[Decision], **correction: object
+) -> tuple[Tally, dict[str, bool]]:
+    tally = Tally()
+    asked = [Correction(from_s=4.0, to_s=5.0, **correction)] if correction else []  # type: ignore[arg-type]
+    tally.add(then, now, asked)
+    return tally, {what: bool(tally.met[what]) for what in tally.asked}
+
+
+@pytest.mark.parametrize(
+    ("correction", "now", "met"),
+    [
+        ({"floor": "listen"}, {}, True),
+        ({"floor": "listen"}, {"t22": GREETS}, False),
+        ({"floor": "listen"}, {"t25": GREETS}, True),  # the span is over
+        ({"floor": "speak"}, {"t22": GREETS}, True),
+        ({"floor": "speak"}, {"t30": GREETS}, False),
+        ({"floor": "yield"}, {"t20": {"floor": "yield", "stop": True}}, True),
+        ({"floor": "hold"}, {"t20": {"floor": "yield", "stop": True}}, False),
+        ({"floor": "hold"}, {"t20": {"floor": "hesitate", "hesitate": True}}, True),
+        ({"act": "greet"}, {"t24": GREETS}, True),
+        ({"act": "goodbye"}, {"t24": GREETS}, False),
+        ({"action": "wave"}, {"t21": {"actions": (Action("wave"),)}}, True),
+        ({"action": "none"}, {"t21": {"actions": (Action("wave"),)}}, False),
+        ({"delegate": "delegate"}, {"t21": {"delegation": Delegation.DELEGATE}}, True),
+        ({"delegate": "none"}, {"t21": {"delegation": Delegation.DELEGATE}}, False),
+    ],
+)
+def test_whether_a_correction_is_met(
+    correction: dict[str, str], now: dict[str, dict[str, object]], met: bool
+) -> None:
+    tally, found = tallied(decided(), decided(**now), **correction)
+    assert list(found.values()) == [met]
+    assert sum(tally.asked.values()) == 1
+
+
+def test_one_correction_may_ask_for_more_than_one_thing() -> None:
+    _, found = tallied(decided(), decided(t22=GREETS), floor="speak", act="goodbye")
+    assert found == {"speak": True, "act goodbye": False}
+
+
+def test_what_it_did_elsewhere_is_done_again_or_not_or_more_of_it() -> None:
+    then = decided(t2=GREETS, t10={"delegation": Delegation.DELEGATE}, t22=GREETS)
+    now = decided(t4=GREETS, t40={"actions": (Action("wave"),)}, t22=GREETS, t24=GREETS)
+    tally, _ = tallied(then, now, floor="listen")
+    assert (tally.decided, tally.again, tally.more) == (2, 1, 1)
+    none = decided()
+    tally, _ = tallied(none, decided(**{f"t{25 + AROUND}": GREETS}), floor="listen")
+    assert tally.more == 1, "the first turn that is not around the correction"
+
+
+def test_letters_are_counted_against_what_was_said() -> None:
+    now = decided(t21={"heard": "turn on "}, t25={"heard": "the lite"})
+    tally, found = tallied(decided(), now, said="Turn on the light!")
+    assert found == {}
+    assert (tally.letters, tally.wrong_letters) == (17, 3)
+
+
+@needs_espeak
+def test_a_folder_of_recordings_from_the_command(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    reference = reference_engine_folder()
+    with pytest.raises(InputError, match="holds no recording"):
+        run(tmp_path, [reference], None)
+    sound = spoken(tmp_path / "talk.wav", 3.0)
+    made = edge("run", "--audio", sound, "--speed", "max", "--out", "out", cwd=tmp_path)
+    assert made.returncode == 0, made.stderr
+    (tmp_path / "out" / "recording.mcap").rename(tmp_path / "hall.mcap")
+    (tmp_path / "hall.yaml").write_text("- {from_s: 0.2, to_s: 0.6, floor: listen}\n")
+    run(tmp_path, [reference, reference], None)
+    assert "NAME.dev.mcap" in capsys.readouterr().out
+    (tmp_path / "hall.mcap").rename(tmp_path / "hall.dev.mcap")
+    (tmp_path / "hall.yaml").rename(tmp_path / "hall.dev.yaml")
+    run(tmp_path, [reference, reference], tmp_path / "judged.json")
+    said = capsys.readouterr().out
+    assert "kept out of training" in said and "NAME.dev.mcap" not in said
+    (counts,) = json.loads((tmp_path / "judged.json").read_text()).values()
+    (one,) = counts.values()
+    assert one["corrections"] == {"listen": {"met": 1, "of": 1}}
+    assert one["decided_again"]["met"] == one["decided_again"]["of"]
+    assert one["decided_besides"] == 0
