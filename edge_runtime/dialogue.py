@@ -31,6 +31,7 @@ from edge_runtime.micro_turn import (
     Utterance,
 )
 from edge_runtime.remote_control import Mode, Orders
+from edge_runtime.sentences import spoken
 
 log = logging.getLogger(__name__)
 DELIVER = "deliver"
@@ -47,13 +48,18 @@ NOTICE = "-notice"
 STALE_TURNS = 30_000 // TURN_MS
 """An answer that has waited so long for the floor is not what the conversation is about any more.
 Timers, and what was kept, are told however late."""
+FOLLOW_S = 10.0
+"""The next words of an answer are given to the mouth when no more than this is left to say: time
+enough to synthesize them, and little for an interruption to take back."""
+MAX_ANSWER = 20_000
+"""Characters of a piece of an answer that are told: some 20 minutes."""
 KEPT_WORDS = "kept"
 """The phrase that says a question is kept."""
 
 
 def answers(said: Utterance | None) -> bool:
-    """Whether something is said that answers the person."""
-    return said is not None and said.act not in ASIDES
+    """Whether something is said that answers the person, and does not only go on with it."""
+    return said is not None and said.act not in ASIDES and not said.goes_on
 
 
 def outcomes(events: Sequence[Event]) -> Iterator[str]:
@@ -66,6 +72,18 @@ def outcomes(events: Sequence[Event]) -> Iterator[str]:
             yield "kept" if event.id.endswith(NOTICE) else "answered"
         elif event.kind in (EventKind.FAILED, EventKind.UNDONE):
             yield "failed"
+
+
+def _sentences(event: Event) -> list[str]:
+    """The sentences of a piece of an answer, without its markup."""
+    if len(event.text) > MAX_ANSWER:
+        log.warning(
+            "the answer to %s has %d characters at once; only the first %d are told",
+            event.id,
+            len(event.text),
+            MAX_ANSWER,
+        )
+    return spoken(event.text[:MAX_ANSWER])
 
 
 class Dialogue:
@@ -185,13 +203,14 @@ class Dialogue:
         """The beginning of an answer is a result to the model, what follows is not; and the rest
         of one that was interrupted is not told at all."""
         complete = event.kind is EventKind.RESULT
+        sentences = _sentences(event)
         if event.id == self._stopped:
-            self._unsaid(self._conversation.unsaid, event.text)
+            self._unsaid(self._conversation.unsaid, *sentences)
             if complete:
                 self._settle(event.id)
             return None
         lasting = event.id.startswith((KEPT, TOLD))
-        fresh = self._answers.add(event.id, event.text, complete, self._turns, lasting)
+        fresh = self._answers.add(event.id, sentences, complete, self._turns, lasting)
         self._settle(event.id)
         if not complete:
             self._answering = event.id
@@ -239,26 +258,35 @@ class Dialogue:
             self._announced.add(announcement.id)
             return announcement
         if decision.say is None:
-            return self._delivery(self._answers.follow(turn.voice.speaking), turn)
+            soon_silent = turn.voice.seconds_left < FOLLOW_S
+            following = self._answers.follow(turn.voice.speaking, soon_silent, self._turns)
+            return self._delivery(following, turn, goes_on=True)
         if decision.say == DELIVER:
             if not self._answers.ready:
                 log.info("the model wanted to deliver a result, and none is waiting")
-            return self._delivery(self._answers.take(), turn)
+            return self._delivery(self._answers.take(self._turns), turn)
         return self._say(self._words(decision.say), decision.say, turn)
 
-    def _delivery(self, answer: tuple[str, str] | None, turn: MicroTurn) -> Utterance | None:
+    def _delivery(
+        self, answer: tuple[str, str] | None, turn: MicroTurn, goes_on: bool = False
+    ) -> Utterance | None:
         if answer is None or not answer[1]:
             return None
         request_id, text = answer
         self._unsaid()  # It takes the place of what was interrupted before.
-        return self._say(text, DELIVER, turn, request_id)
+        return self._say(text, DELIVER, turn, request_id, goes_on)
 
     def _say(
-        self, text: str, act: str, turn: MicroTurn, request_id: str | None = None
+        self,
+        text: str,
+        act: str,
+        turn: MicroTurn,
+        request_id: str | None = None,
+        goes_on: bool = False,
     ) -> Utterance:
         self._utterances += 1
-        utterance = Utterance(f"utterance-{self._utterances}", text, act, request_id)
-        if act not in ASIDES:
+        utterance = Utterance(f"utterance-{self._utterances}", text, act, request_id, goes_on)
+        if answers(utterance):
             self._conversation.person(self._heard.transcript, turn.index)
         if act != BACKCHANNEL:
             self._conversation.device(utterance, turn.index)
@@ -270,17 +298,20 @@ class Dialogue:
 
     def voiced(self, events: Iterable[Event]) -> None:
         """What the mouth tells, at once: the rest of what was cut short must not be said now."""
-        left = []
+        left, told, stopped = [], [], False
         for event in events:
             if event.kind is not EventKind.UTTERANCE_STARTED:
                 self._announced.discard(event.id)
             if event.kind is EventKind.UTTERANCE_INTERRUPTED:
+                stopped = True
                 answered = self._conversation.interrupted(event.id, event.text)
                 if answered is not None:
-                    self._stopped = answered
+                    told.append(answered)
                     left.append(event.text)
-        if left:
-            self._unsaid(*left, self._answers.interrupt())
+        begun = self._answers.interrupt(told) if stopped else []
+        if told or begun:
+            self._stopped = begun[-1][0] if begun else told[-1]
+            self._unsaid(*left, *(rest for _, rest in begun))
 
     def _unsaid(self, *pieces: str) -> None:
         self._conversation.unsaid = " ".join(piece for piece in pieces if piece)

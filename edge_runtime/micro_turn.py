@@ -154,6 +154,8 @@ class Utterance:
     """The act it comes from, as the manifest names it: `greet`, `deliver`, ..."""
     request_id: str | None = None
     """The request whose result it delivers."""
+    goes_on: bool = False
+    """It is the next part of what is being said: the model has not decided to say anything new."""
 
 
 ACTION_NAME = r"^[a-z][a-z0-9_]{0,63}$"

@@ -121,11 +121,18 @@ def output_from_dict(data: Mapping[str, Any]) -> EngineOutput:
 
 
 def utterance_to_dict(said: Utterance) -> dict[str, Any]:
-    return {"id": said.id, "text": said.text, "act": said.act, "request_id": said.request_id}
+    return {
+        "id": said.id,
+        "text": said.text,
+        "act": said.act,
+        "request_id": said.request_id,
+        "goes_on": said.goes_on,
+    }
 
 
 def utterance_from_dict(data: Mapping[str, Any]) -> Utterance:
-    return Utterance(data["id"], data["text"], data["act"], data["request_id"])
+    goes_on = data.get("goes_on", False)  # not in recordings of before
+    return Utterance(data["id"], data["text"], data["act"], data["request_id"], goes_on)
 
 
 def timings_to_dict(record: TurnRecord) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from edge_runtime.errors import InputError
+from edge_runtime.sentences import spoken
 
 MAX_TEXT = 1000
 MAX_WAITING = 8
@@ -108,16 +109,19 @@ class RemoteControl:
             self._forget(*Moment)
 
     def say(self, text: str, moment: Moment = Moment.NOW) -> None:
-        """Have the device say 1 to 1,000 characters.
+        """Have the device say 1 to 1,000 characters; of markup only the words are said.
 
-        Raises InputError: no text or too long, the device is not in `Mode.NORMAL`, or eight texts
-        wait for that moment already.
+        Raises InputError: no text, nothing but markup and symbols, or too long; the device is not
+        in `Mode.NORMAL`, or eight texts wait for that moment already.
         """
-        text = " ".join(text.split())
-        if not 0 < len(text) <= MAX_TEXT:
+        length = len(" ".join(text.split()))
+        if not 0 < length <= MAX_TEXT:
             raise InputError(
-                f"A text to say has 1 to {MAX_TEXT} characters, not {len(text)}: shorten it."
+                f"A text to say has 1 to {MAX_TEXT} characters, not {length}: shorten it."
             )
+        text = " ".join(spoken(text))
+        if not text:
+            raise InputError("The text is only markup and symbols: write what to say in words.")
         with self._lock:
             if self._mode is not Mode.NORMAL:
                 raise InputError(

@@ -23,10 +23,10 @@ from edge_runtime.background.agent_message import message, picture, sound
 from edge_runtime.background.agent_model import build, reason
 from edge_runtime.background.agent_tools import McpServers, own_tools
 from edge_runtime.background.answerer import Ears, Reply, local_time
-from edge_runtime.background.sentences import Sentences
 from edge_runtime.delegation.wire import ReplyKind, RequestMessage
 from edge_runtime.errors import BackgroundError, ConfigError, EdgeRuntimeError
 from edge_runtime.micro_turn import Pcm
+from edge_runtime.sentences import Sentences
 
 if TYPE_CHECKING:
     from pydantic_ai import Agent

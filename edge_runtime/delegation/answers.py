@@ -1,24 +1,30 @@
 """Answers on their way to the mouth: waiting, being spoken, or cut short.
 
-An answer may come in pieces. The model decides when the first is said; the next follow while the
-mouth is still speaking. If it has fallen silent by then, the rest waits for the model again.
+An answer may come in pieces, and a long one is given to the mouth in several. The model decides
+when the first is said; the next follow while the mouth is still speaking. If it has fallen silent
+by then, the rest waits for the model again.
 """
 
 from __future__ import annotations
 
 import logging
 from collections import deque
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
 log = logging.getLogger(__name__)
 MAX_READY = 4
 """Passing answers kept unspoken (a result and a few timers); the oldest goes first beyond that."""
+ENOUGH = 400
+"""Characters, about 24 s: the mouth gets whole sentences until they have so many. It synthesizes
+all that it is given at once, and an answer can be a book."""
 
 
 @dataclass
 class Answer:
     request_id: str
-    pieces: list[str] = field(default_factory=list)
+    sentences: deque[str] = field(default_factory=deque)
+    """Not given to the mouth yet."""
     complete: bool = False
     came: int = 0
     """The micro-turn in which it began to wait."""
@@ -26,7 +32,10 @@ class Answer:
     """Nothing pushes it out: who asked for it was promised that it is told."""
 
     def take(self) -> str:
-        text, self.pieces = " ".join(self.pieces), []
+        """The next sentences for the mouth; empty if there are none."""
+        text = ""
+        while self.sentences and len(text) < ENOUGH:
+            text = f"{text} {self.sentences.popleft()}".lstrip()
         return text
 
 
@@ -45,7 +54,12 @@ class Answers:
         return sum(answer.request_id.startswith(kind) for answer in self._ready)
 
     def add(
-        self, request_id: str, text: str, complete: bool, now: int = 0, lasting: bool = False
+        self,
+        request_id: str,
+        sentences: Iterable[str],
+        complete: bool,
+        now: int = 0,
+        lasting: bool = False,
     ) -> bool:
         """Returns whether this is the beginning of an answer; `now` counts micro-turns."""
         answer = self._find(request_id)
@@ -54,36 +68,45 @@ class Answers:
             answer = Answer(request_id, came=now, lasting=lasting)
             self._ready.append(answer)
             self._push_out()
-        if text.strip():
-            answer.pieces.append(text.strip())
+        answer.sentences += sentences
         answer.complete = answer.complete or complete
         return fresh
 
-    def take(self) -> tuple[str, str] | None:
-        """Request and text of the oldest answer that waits; it is then the current one."""
+    def take(self, now: int = 0) -> tuple[str, str] | None:
+        """Request and first words of the oldest answer that waits; it is then the current one, and
+        what is left of the one before waits."""
         if not self._ready:
             return None
-        self._current = self._ready.popleft()
+        before, self._current = self._current, self._ready.popleft()
+        if before is not None and before.sentences:
+            self._wait(before, now)
         return self._current.request_id, self._current.take()
 
-    def follow(self, speaking: bool) -> tuple[str, str] | None:
-        """What has come since for the current answer, if the mouth is still speaking it."""
+    def follow(self, speaking: bool, soon_silent: bool, now: int = 0) -> tuple[str, str] | None:
+        """The next words of the current answer, if the mouth is still speaking it and soon has
+        nothing more to say."""
         current = self._current
         if current is None:
             return None
         if not speaking:
             self._current = None
-            if current.pieces:
-                self._ready.appendleft(current)
+            if current.sentences:
+                self._wait(current, now)
             return None
-        if not current.pieces:
+        if not (soon_silent and current.sentences):
             return None
         return current.request_id, current.take()
 
-    def interrupt(self) -> str:
-        """The mouth was stopped: returns what had come of the current answer and was not given."""
-        current, self._current = self._current, None
-        return "" if current is None else current.take()
+    def interrupt(self, told: Collection[str]) -> list[tuple[str, str]]:
+        """The mouth was stopped while it told the answers to these requests: the answers that have
+        begun, by request, and what had come of them and was not given."""
+        begun = [answer for answer in self._ready if answer.request_id in told]
+        for answer in begun:
+            self._ready.remove(answer)
+        if self._current is not None and (told or self._current.sentences):
+            begun.append(self._current)
+            self._current = None
+        return [(answer.request_id, " ".join(answer.sentences)) for answer in begun]
 
     def forget_before(self, turn: int, kind: str) -> list[str]:
         """Drop the answers that wait since before `turn`, to requests whose id begins with `kind`;
@@ -98,6 +121,11 @@ class Answers:
         dropped = [answer.request_id for answer in self._ready]
         self._ready.clear()
         return dropped
+
+    def _wait(self, answer: Answer, now: int) -> None:
+        """It has begun, and goes on when the model decides so."""
+        answer.came = now
+        self._ready.appendleft(answer)
 
     def _push_out(self) -> None:
         passing = [answer for answer in self._ready if not answer.lasting]

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from typing_extensions import Self
 
-from edge_runtime.delegation.answers import MAX_READY
-from edge_runtime.dialogue import STALE_TURNS, Dialogue
+from edge_runtime.delegation.answers import ENOUGH, MAX_READY
+from edge_runtime.dialogue import FOLLOW_S, MAX_ANSWER, STALE_TURNS, Dialogue
+from edge_runtime.dialogue import answers as is_answer
 from edge_runtime.errors import BackgroundError
 from edge_runtime.micro_turn import (
     TURN_SAMPLES,
@@ -26,6 +27,7 @@ from edge_runtime.micro_turn import (
     VoiceState,
 )
 from edge_runtime.remote_control import Orders
+from edge_runtime.sentences import LONGEST
 
 NOTHING = BackgroundState(pending=False, result_ready=False, link_up=False)
 PENDING = BackgroundState(pending=True, result_ready=False, link_up=False)
@@ -461,3 +463,162 @@ def test_what_is_no_answer_is_not_gone_on_with() -> None:
     dialogue.voiced([Event(EventKind.UTTERANCE_INTERRUPTED, "utterance-1", "working")])
     dialogue.delegate(ASK, TURN)
     assert background.submitted[0].unsaid == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("**hello**", "hello"),
+        ("# Title\n\n- _one_\n- `two`", "Title. one. two"),
+        ("Hi \U0001f642 there", "Hi there"),
+        ("Žluťoučký kůň, größer, ещё", "Žluťoučký kůň, größer, ещё"),
+        ("\u4f60\u597d", "\u4f60\u597d"),
+    ],
+)
+def test_markup_of_whoever_answers_is_not_read_aloud(
+    answers: Answers, dialogue: Dialogue, text: str, said: str
+) -> None:
+    answers.told = [result(ask(dialogue), text)]
+    assert dialogue.poll()[0].text == text
+    utterance = dialogue.utterance(DELIVER, TURN)
+    assert utterance is not None and utterance.text == said
+
+
+def test_an_answer_of_nothing_but_markup_is_told_nothing(
+    answers: Answers, dialogue: Dialogue
+) -> None:
+    name = ask(dialogue)
+    answers.told = [Event(EventKind.PARTIAL, name, "---"), result(name, "\U0001f642")]
+    dialogue.poll()
+    assert dialogue.utterance(DELIVER, TURN) is None
+    assert dialogue.utterance(Decision(1, "listen"), TURN) is None
+    assert dialogue.state() == NOTHING
+
+
+BOOK = [f"This is sentence {number} of a long book." for number in range(60)]
+
+
+def left(seconds: float, index: int = 1) -> MicroTurn:
+    voice = VoiceState("utterance-1", seconds)
+    return MicroTurn(index, 0, np.zeros((2, TURN_SAMPLES), np.float32), voice=voice)
+
+
+def begin_book(answers: Answers, dialogue: Dialogue) -> Utterance:
+    answers.told = [result(ask(dialogue), " ".join(BOOK))]
+    dialogue.poll()
+    first = dialogue.utterance(DELIVER, TURN)
+    assert first is not None
+    return first
+
+
+def following(dialogue: Dialogue) -> list[Utterance]:
+    found = (dialogue.utterance(Decision(1, "speak"), speaking()) for _ in range(len(BOOK)))
+    return [utterance for utterance in found if utterance is not None]
+
+
+def test_a_long_answer_is_given_to_the_mouth_in_parts_as_it_is_said(
+    answers: Answers, dialogue: Dialogue
+) -> None:
+    first = begin_book(answers, dialogue)
+    assert dialogue.utterance(Decision(1, "speak"), left(FOLLOW_S)) is None, "it has enough to say"
+    parts = [first, *following(dialogue)]
+    assert " ".join(part.text for part in parts) == " ".join(BOOK)
+    assert max(len(part.text) for part in parts) <= ENOUGH + LONGEST
+    assert all(part.text.startswith("This") and part.text.endswith(".") for part in parts)
+    assert {(part.act, part.request_id) for part in parts} == {("deliver", first.request_id)}
+
+
+def test_the_parts_of_one_answer_are_one_answer_to_the_person(
+    answers: Answers, dialogue: Dialogue
+) -> None:
+    first = begin_book(answers, dialogue)
+    dialogue.listen(speaking(), Decision(1, "speak", heard="hold on"))
+    later = following(dialogue)
+    assert is_answer(first) and later and not any(map(is_answer, later))
+    dialogue.delegate(ASK, speaking(2))
+    request = answers.submitted[-1]
+    assert request.transcript == "hold on"
+    assert {one.speaker for one in request.conversation} == {"device"}
+
+
+def test_an_answer_interrupted_in_a_part_rests_with_all_that_comes_after(
+    answers: Answers, dialogue: Dialogue
+) -> None:
+    begin_book(answers, dialogue)
+    second = dialogue.utterance(Decision(1, "speak"), speaking())
+    assert second is not None
+    cut = second.text[second.text.index("of a") :]
+    dialogue.voiced([Event(EventKind.UTTERANCE_INTERRUPTED, second.id, cut)])
+    assert following(dialogue) == [] and dialogue.state() == NOTHING
+    unsaid = " ".join(BOOK).partition(second.text)[2]
+    for text in (cut + unsaid, ""):
+        request = dialogue.delegate(ASK, speaking(2))
+        assert request is not None and request.unsaid == text
+        answers.told = [result(request.id, request.unsaid)]
+        dialogue.poll()
+        again = dialogue.utterance(DELIVER, TURN)
+        assert (again is None) == (not text)
+        following(dialogue)
+
+
+def test_an_answer_rests_when_what_is_said_between_its_parts_is_interrupted(
+    answers: Answers, dialogue: Dialogue
+) -> None:
+    first = begin_book(answers, dialogue)
+    dialogue.obey(Orders(say=("Dinner is ready.",)))
+    between = dialogue.utterance(Decision(1, "speak"), left(FOLLOW_S))
+    assert between is not None and between.text == "Dinner is ready."
+    dialogue.voiced([Event(EventKind.UTTERANCE_FINISHED, first.id)])
+    dialogue.voiced([Event(EventKind.UTTERANCE_INTERRUPTED, between.id, between.text)])
+    assert dialogue.utterance(Decision(2, "listen"), TURN) is None
+    assert dialogue.state() == NOTHING
+    dialogue.delegate(ASK, TURN)
+    assert f"{first.text} {answers.submitted[-1].unsaid}" == " ".join(BOOK)
+
+
+def test_what_is_left_of_an_answer_waits_while_another_is_told_and_is_not_too_old_then(
+    answers: Answers, dialogue: Dialogue
+) -> None:
+    first = begin_book(answers, dialogue)
+    for _ in range(STALE_TURNS):
+        dialogue.poll()
+    answers.told = [result("timer-1", "The eggs are done.")]
+    dialogue.poll()
+    rings = dialogue.utterance(DELIVER, speaking())
+    assert rings is not None and rings.text == "The eggs are done."
+    dialogue.poll()
+    assert dialogue.utterance(Decision(1, "listen"), TURN) is None
+    assert dialogue.state() == READY
+    rest = dialogue.utterance(DELIVER, TURN)
+    assert rest is not None and not rest.goes_on
+    told = [first, rest, *following(dialogue)]
+    assert " ".join(part.text for part in told) == " ".join(BOOK)
+
+
+def test_all_answers_that_were_begun_rest_when_they_are_interrupted(
+    answers: Answers, dialogue: Dialogue
+) -> None:
+    first = begin_book(answers, dialogue)
+    answers.told = [result("timer-1", "The eggs are done.")]
+    dialogue.poll()
+    rings = dialogue.utterance(DELIVER, speaking())
+    assert rings is not None
+    cut = [Event(EventKind.UTTERANCE_INTERRUPTED, one.id, one.text) for one in (first, rings)]
+    dialogue.voiced(cut)
+    assert dialogue.state() == NOTHING
+    dialogue.delegate(ASK, TURN)
+    unsaid = answers.submitted[-1].unsaid
+    assert all(text in unsaid for text in (*BOOK, rings.text))
+
+
+def test_an_answer_longer_than_anybody_listens_to_is_cut_off_and_logged(
+    answers: Answers, dialogue: Dialogue, caplog: pytest.LogCaptureFixture
+) -> None:
+    answers.told = [result(ask(dialogue), "So it goes. " * 200_000)]
+    dialogue.poll()
+    first = dialogue.utterance(DELIVER, TURN)
+    assert first is not None and len(first.text) <= ENOUGH + LONGEST
+    assert "has 2400000 characters at once" in caplog.text
+    dialogue.voiced([Event(EventKind.UTTERANCE_INTERRUPTED, first.id, first.text)])
+    dialogue.delegate(ASK, TURN)
+    assert MAX_ANSWER - 20 < len(answers.submitted[-1].unsaid) <= MAX_ANSWER

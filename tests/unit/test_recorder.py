@@ -76,7 +76,7 @@ def full_record(index: int, frame: Frame | None = None) -> TurnRecord:
         probabilities={"floor": {"listen": 1e-300, "speak": 1 - 1e-16}, "act": {"greet": 2 / 3}},
     )
     output = EngineOutput(index, {"floor": logits, "extremes": np.float32([np.inf, -0.0, 1e-45])})
-    said = Utterance(f"utterance-{index}", "hello", "greet", "request-1")
+    said = Utterance(f"utterance-{index}", "hello", "greet", "request-1", goes_on=index == 1)
     return TurnRecord(turn, output, decision, Timings(1.5, 2.5, 3.5, 4), said)
 
 

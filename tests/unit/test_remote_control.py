@@ -69,6 +69,16 @@ def test_a_text_that_cannot_be_said_is_refused(control: RemoteControl, text: str
     assert control.take() == Orders()
 
 
+@pytest.mark.parametrize("moment", list(Moment))
+def test_of_a_text_with_markup_the_words_are_said(control: RemoteControl, moment: Moment) -> None:
+    control.say("# Washing\n**It is done** \U0001f642, Jürgen!", moment)
+    taken = control.take()
+    assert (taken.say or taken.deliver) == ("Washing. It is done, Jürgen!",)
+    with pytest.raises(InputError, match="only markup and symbols"):
+        control.say("\U0001f642 ---", moment)
+    assert control.take() == Orders()
+
+
 def test_a_quiet_device_falls_silent_and_takes_no_text(control: RemoteControl) -> None:
     control.say("hello")
     control.set_mode(Mode.QUIET)

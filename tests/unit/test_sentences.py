@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from edge_runtime.background.sentences import LONGEST, Sentences
+from edge_runtime.sentences import LONGEST, Sentences
 
 
 def spoken(text: str, size: int = 3) -> list[str]:

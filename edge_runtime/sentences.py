@@ -8,6 +8,8 @@ import unicodedata
 
 LONGEST = 300
 """Characters: a longer sentence is cut at a comma or between words."""
+BLOCK = 1000
+"""Characters of a long text that are looked at at a time."""
 
 _CLOSING = (
     "\"'\N{RIGHT DOUBLE QUOTATION MARK}\N{RIGHT SINGLE QUOTATION MARK}"
@@ -46,9 +48,13 @@ _KEPT = "°©®№℃℉\N{ZERO WIDTH NON-JOINER}"
 
 
 class Sentences:
-    """Takes text in pieces of any size; gives back each sentence as soon as it is complete."""
+    """Takes text in pieces of any size; gives back each sentence as soon as it is complete.
 
-    def __init__(self) -> None:
+    With `closed`, what is left at the end is a sentence, too, and gets the full stop it lacks.
+    """
+
+    def __init__(self, closed: bool = True) -> None:
+        self._closed = closed
         self._rest = ""
         self._fresh_line = True
         self._next_item = 1
@@ -73,7 +79,7 @@ class Sentences:
             piece = piece[item.end() :]
         self._fresh_line = piece.endswith("\n") or (self._fresh_line and not piece.strip())
         spoken = speakable(piece)
-        complete = piece.endswith("\n") or not self._rest
+        complete = piece.endswith("\n") or (self._closed and not self._rest)
         return f"{spoken}." if complete and spoken[-1:].isalnum() else spoken
 
     def _item(self, text: str) -> re.Match[str] | None:
@@ -101,6 +107,15 @@ class Sentences:
         if word.lower() == "no" and following.isdigit():
             return False
         return word in _MAY_END or not _INITIALS.fullmatch(word)
+
+
+def spoken(text: str) -> list[str]:
+    """The sentences of a whole text; none if there is nothing to say."""
+    sentences = Sentences(closed=False)
+    blocks = (text[start : start + BLOCK] for start in range(0, len(text), BLOCK))
+    found = [sentence for block in blocks for sentence in sentences.feed(block)]
+    rest = sentences.flush()
+    return [*found, rest] if rest else found
 
 
 def speakable(text: str) -> str:
