@@ -16,6 +16,8 @@ import numpy as np
 
 from edge_runtime import recording_format as fmt
 from edge_runtime.errors import RecordingError
+from edge_runtime.inference.encode import fitted
+from edge_runtime.inference.manifest import Manifest
 from edge_runtime.interfaces import Decider, Engine
 from edge_runtime.micro_turn import Decision, EngineOutput, Frame, MicroTurn, Utterance
 
@@ -99,6 +101,12 @@ def read(path: Path) -> Iterator[RecordedTurn]:
                 parts = {}
         if whole_turn is not None:
             yield whole_turn
+
+
+def read_turns(path: Path, manifest: Manifest) -> list[MicroTurn]:
+    """All that a model of this manifest was given, to be kept in memory: its pictures are no larger
+    than the model takes them. Raises RecordingError."""
+    return list(fitted((recorded.turn for recorded in read(path)), manifest))
 
 
 def replay(path: Path, engine: Engine, decider: Decider, sha256: str) -> ReplayReport:

@@ -51,11 +51,13 @@ def calibrate(
     if not recording:
         raise typer.BadParameter("give at least one", context, param_hint="--recording")
     from edge_runtime.calibrate import calibrate as make
+    from edge_runtime.inference.manifest import load_manifest
     from edge_runtime.reference_engine import reference_engine_folder
-    from edge_runtime.replay import read
+    from edge_runtime.replay import read_turns
 
     folder = engine or reference_engine_folder()
-    streams = [[recorded.turn for recorded in read(path)] for path in recording]
+    manifest = load_manifest(folder)
+    streams = [read_turns(path, manifest) for path in recording]
     columns = TextColumn("{task.description}"), TextColumn("{task.completed}/{task.total}")
     with Progress(*columns, TimeElapsedColumn(), console=errors, transient=True) as shown:
         task = shown.add_task("", total=1)

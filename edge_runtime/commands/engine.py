@@ -204,11 +204,11 @@ def verify(
     """Compare two engines of a model on recorded micro-turns; exit 1 beyond the limits."""
     from edge_runtime.inference.verify import LIMITS, REFERENCES
     from edge_runtime.inference.verify import verify as compare
-    from edge_runtime.replay import read
+    from edge_runtime.replay import read_turns
 
     settings = load_config(config)
     examined = _chosen(settings, engine, candidate)
-    streams = [[recorded.turn for recorded in read(path)] for path in recording]
+    streams = [read_turns(path, examined.manifest) for path in recording]
     precision = candidate.partition(":")[2]
     limits_by_name = {(str(one), str(other)): limits for (one, other), limits in LIMITS.items()}
     against = reference or [f"onnx:{name}" for name in REFERENCES[cast("Precision", precision)]]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -63,6 +64,18 @@ class Encoder:
 def left_as_share(seconds_left: float) -> float:
     """How the status tensor tells how much is still to be said: 0 to 0.2."""
     return min(max(seconds_left, 0.0), MOST_SECONDS_LEFT) / SECONDS_LEFT_SCALE
+
+
+def fitted(turns: Iterable[MicroTurn], manifest: Manifest) -> Iterator[MicroTurn]:
+    """Turns to be kept, with their pictures in the model's size: an hour of full ones has 16 GB.
+    What `encode` makes of them is the same to the last bit."""
+    tensor = manifest.input("frame")
+    size = (1, 1) if tensor is None else tensor.shape[1:3]  # it may ask whether there is one
+    full, small = None, None
+    for turn in turns:
+        if turn.frame is not None and turn.frame is not full:
+            full, small = turn.frame, _fit(turn.frame, size)
+        yield turn if turn.frame is None else replace(turn, frame=small)
 
 
 def _fit(frame: Frame, size: tuple[int, ...]) -> Frame:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import tracemalloc
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,15 +13,25 @@ import pytest
 import yaml
 from onnx import TensorProto, helper, numpy_helper
 from tiny_model import tiny_manifest, write_tiny_model
+from typer.testing import CliRunner
 
 from edge_runtime.calibrate import calibrate, collect, split, write
+from edge_runtime.cli import app
 from edge_runtime.errors import EngineError, ManifestError
 from edge_runtime.inference.lint import lint_model
 from edge_runtime.inference.manifest import load_manifest, read_graph
 from edge_runtime.inference.onnx import OnnxEngine, OnnxOptions
 from edge_runtime.inference.precision import before_logarithms, half
 from edge_runtime.inference.quantize import Quantizer, relative_error, run
-from edge_runtime.micro_turn import TURN_SAMPLES, MicroTurn
+from edge_runtime.micro_turn import (
+    TURN_SAMPLES,
+    Decision,
+    EngineOutput,
+    MicroTurn,
+    Timings,
+    TurnRecord,
+)
+from edge_runtime.sinks.recorder import Recorder
 
 WEIGHTS = np.random.default_rng(3).normal(0.0, 0.2, (5, 5)).astype(np.float32)
 
@@ -244,3 +256,30 @@ def test_turns_are_drawn_evenly_with_the_state_they_met(folder: Path) -> None:
         engine.step(turns[0])
         np.testing.assert_array_equal(feeds[0]["state_sum"], engine.state()["state_sum"])
     np.testing.assert_array_equal(feeds[0]["audio"][0], turns[1].audio)
+
+
+PICTURE_BYTES = 480 * 640 * 3
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["calibrate", "--turns", "40"],
+        ["engine", "verify", "--candidate", "onnx:fp32", "--reference", "onnx:fp32"],
+    ],
+)
+def test_full_pictures_of_a_recording_are_not_held_in_memory(
+    folder: Path, tmp_path: Path, command: list[str]
+) -> None:
+    turns = stream(240)
+    with Recorder(path := tmp_path / "run.mcap", {}) as recorder:
+        for turn in turns:
+            seen = replace(turn, frame=np.full((480, 640, 3), turn.index, np.uint8))
+            decided = Decision(turn.index, "listen")
+            recorder.publish(TurnRecord(seen, EngineOutput(turn.index, {}), decided, Timings()))
+    tracemalloc.start()
+    ran = CliRunner().invoke(app, [*command, "--engine", str(folder), "--recording", str(path)])
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert ran.exit_code == 0, ran.output
+    assert peak < len(turns) * PICTURE_BYTES / 4

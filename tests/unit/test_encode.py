@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 from tiny_model import checked_manifest
 
-from edge_runtime.inference.encode import Encoder
+from edge_runtime.inference.encode import Encoder, fitted
 from edge_runtime.micro_turn import (
     TURN_SAMPLES,
     BackgroundState,
@@ -76,6 +76,18 @@ def test_encoding_leaves_the_turn_alone() -> None:
     arrays["frame"][:] = 0
     np.testing.assert_array_equal(frame, before)
     assert (audio == 0.5).all()
+
+
+def test_turns_to_be_kept_have_small_pictures_and_encode_to_the_same() -> None:
+    manifest = checked_manifest()
+    first, second = np.random.default_rng(1).integers(0, 256, (2, 48, 64, 3), np.uint8)
+    turns = [turn(frame=frame) for frame in (first, second, second, None, picture(4, 6, 7))]
+    kept = list(fitted(turns, manifest))
+    assert [one.frame.shape for one in kept if one.frame is not None] == [(4, 6, 3)] * 4
+    assert kept[2].frame is kept[1].frame, "a picture that stays is kept once"
+    for full, small in zip(turns, kept, strict=True):
+        for name, array in encoded(frame=full.frame).items():
+            np.testing.assert_array_equal(array, encoded(frame=small.frame)[name])
 
 
 class TestFrame:

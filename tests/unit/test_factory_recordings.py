@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import tracemalloc
 from pathlib import Path
 
 import cv2
@@ -18,8 +19,17 @@ from program import edge, needs_espeak, spoken  # noqa: E402
 
 from edge_runtime.errors import InputError  # noqa: E402
 from edge_runtime.inference.manifest import load_manifest  # noqa: E402
+from edge_runtime.micro_turn import (  # noqa: E402
+    TURN_SAMPLES,
+    Decision,
+    EngineOutput,
+    MicroTurn,
+    Timings,
+    TurnRecord,
+)
 from edge_runtime.reference_engine import reference_engine_folder  # noqa: E402
 from edge_runtime.replay import read  # noqa: E402
+from edge_runtime.sinks.recorder import Recorder  # noqa: E402
 from engines.reference.corpus.draft import IGNORE, Conversation  # noqa: E402
 from engines.reference.corpus.recordings import (  # noqa: E402
     Correction,
@@ -35,6 +45,7 @@ from engines.reference.warm_start import load_graph  # noqa: E402
 pytestmark = needs_espeak
 MANIFEST = load_manifest(reference_engine_folder())
 WINDOW = 40
+SILENCE = np.zeros((2, TURN_SAMPLES), np.float32)
 
 
 @pytest.fixture(scope="module")
@@ -110,6 +121,21 @@ def test_a_recording_without_its_pictures_is_refused(tmp_path: Path) -> None:
     assert edge("run", *told, cwd=tmp_path).returncode == 0
     with pytest.raises(InputError, match="has no pictures"):
         Recordings.load(tmp_path / "mine", MANIFEST, WINDOW)
+
+
+def test_full_pictures_are_not_held_in_memory(tmp_path: Path) -> None:
+    turns, shape = 60, (480, 640, 3)
+    with Recorder(tmp_path / "lobby.mcap", {}) as recorder:
+        for index in range(turns):
+            seen = MicroTurn(index, 0, SILENCE, frame=np.full(shape, 4 * index, np.uint8))
+            decided = Decision(index, "listen")
+            recorder.publish(TurnRecord(seen, EngineOutput(index, {}), decided, Timings()))
+    tracemalloc.start()
+    one = whole(Recordings.load(tmp_path, MANIFEST, WINDOW))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < turns * np.prod(shape) / 2
+    assert [int(picture.max()) for picture in one.pictures] == [4 * n for n in range(turns)]
 
 
 def test_most_windows_hold_a_correction(recording: Path, tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ from edge_runtime.micro_turn import (
     TurnRecord,
 )
 from edge_runtime.reference_engine import reference_engine_folder
-from edge_runtime.replay import Difference, metadata, read, replay
+from edge_runtime.replay import Difference, metadata, read, read_turns, replay
 from edge_runtime.sinks.recorder import Recorder
 from edge_runtime.sources.camera_watch import View
 
@@ -142,6 +142,25 @@ def test_what_the_model_saw_of_a_large_picture_is_recorded_to_the_last_bit(tmp_p
     assert (report.turns, report.difference, report.max_output_difference) == (3, None, 0.0)
     sizes = {one.turn.frame.shape for one in read(path) if one.turn.frame is not None}
     assert sizes == {(360, 640, 3)}
+
+
+def test_what_is_kept_of_a_recording_has_the_models_size_and_gives_the_same(tmp_path: Path) -> None:
+    noise = np.random.default_rng(3)
+    pictures = noise.integers(0, 256, (TURNS, 48, 64, 3), np.uint8)
+    full = [replace(turn, frame=pictures[turn.index]) for turn in turns()]
+    with OnnxEngine(write_tiny_model(tmp_path / "tiny")) as engine:
+        with Recorder(path := tmp_path / "run.mcap", {}) as recorder:
+            for turn in full:
+                output = engine.step(turn)
+                recorder.publish(
+                    TurnRecord(turn, output, Decision(turn.index, "listen"), Timings())
+                )
+        kept = read_turns(path, engine.manifest)
+        engine.reset()
+        again = [engine.step(turn).tensors["floor"] for turn in kept]
+    assert [one.frame.shape for one in kept if one.frame is not None] == [(4, 6, 3)] * TURNS
+    first = [recorded.output.tensors["floor"] for recorded in read(path)]
+    np.testing.assert_array_equal(again, first)
 
 
 def test_engine_and_decider_start_afresh(tmp_path: Path) -> None:

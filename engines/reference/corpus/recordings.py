@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -215,18 +215,19 @@ def read_corrections(path: Path) -> list[Correction]:
 
 
 def _take(path: Path, manifest: Manifest) -> Take:
-    turns = list(read(path))
-    if not turns:
-        raise InputError(f"{path} holds no micro-turn.")
-    _check_whole(path, turns)
     encoder = Encoder(manifest)
     names = {tensor.role: tensor.name for tensor in manifest.inputs}
     inputs: dict[str, list[NDArray[np.generic]]] = {role: [] for role in ROLES}
-    for recorded in turns:
+    turns: list[RecordedTurn] = []
+    for recorded in read(path):
         arrays = encoder.arrays()
         encoder.encode(recorded.turn, arrays)
         for role in ROLES:
             inputs[role].append(arrays[names[role]][0])
+        turns.append(replace(recorded, turn=replace(recorded.turn, frame=None)))
+    if not turns:
+        raise InputError(f"{path} holds no micro-turn.")
+    _check_whole(path, turns)
     stacked = {role: np.stack(parts) for role, parts in inputs.items()}
     labels = _Labels(turns, stacked["status"][:, STATUS.index("speaking")] > 0)
     corrections = corrections_of(path, len(turns))
