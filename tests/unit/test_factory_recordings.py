@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import tracemalloc
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -21,11 +22,15 @@ from edge_runtime.errors import InputError  # noqa: E402
 from edge_runtime.inference.manifest import load_manifest  # noqa: E402
 from edge_runtime.micro_turn import (  # noqa: E402
     TURN_SAMPLES,
+    Action,
     Decision,
+    Delegation,
     EngineOutput,
     MicroTurn,
     Timings,
     TurnRecord,
+    Utterance,
+    VoiceState,
 )
 from edge_runtime.reference_engine import reference_engine_folder  # noqa: E402
 from edge_runtime.replay import read  # noqa: E402
@@ -121,6 +126,34 @@ def test_a_recording_without_its_pictures_is_refused(tmp_path: Path) -> None:
     assert edge("run", *told, cwd=tmp_path).returncode == 0
     with pytest.raises(InputError, match="has no pictures"):
         Recordings.load(tmp_path / "mine", MANIFEST, WINDOW)
+
+
+GREET = Decision(0, "speak", say="greet", delegation=Delegation.DELEGATE)
+SAFE_STOP = Decision(0, "yield", stop=True, actions=(Action("stop_motion"),))
+
+
+def test_what_was_not_said_and_what_no_model_decided_is_not_learned(tmp_path: Path) -> None:
+    hello = Utterance("utterance-1", "Hello!", "greet")
+    mouth = VoiceState("utterance-1", 1.0)
+    with Recorder(tmp_path / "lobby.mcap", {}) as recorder:
+        for index in range(30):
+            decided = replace(SAFE_STOP if index == 29 else GREET, index=index)
+            voice = mouth if index == 29 else VoiceState()
+            output = EngineOutput(index, {} if index == 29 else {"floor": np.float32([[1]])})
+            said = hello if index == 10 else None
+            seen = MicroTurn(index, 0, SILENCE, voice=voice)
+            recorder.publish(TurnRecord(seen, output, decided, Timings(), said))
+    (tmp_path / "lobby.yaml").write_text(
+        "- {from_s: 4.0, to_s: 4.2, floor: speak, act: greet}\n"
+        "- {from_s: 5.4, to_s: 5.6, act: greet}\n"
+    )
+    one = whole(Recordings.load(tmp_path, MANIFEST, 30))
+    assert np.flatnonzero(one.floor != IGNORE).tolist() == [10, 20]
+    assert np.flatnonzero(one.act != IGNORE).tolist() == [10, 20, 27]
+    assert (one.floor[[10, 20]] == FLOOR.index("speak")).all()
+    assert (one.act[[10, 20, 27]] == ACTS.index("greet")).all()
+    assert (one.action != IGNORE).tolist() == [True] * 29 + [False]
+    assert one.delegate[0] != IGNORE and one.delegate[29] == IGNORE
 
 
 def test_full_pictures_are_not_held_in_memory(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ Beside `lobby.mcap` lies `lobby.yaml`, written by somebody who listened:
 
 Times are seconds since the recording began. Where nothing is corrected the device's own decisions
 are kept as they were, so that it does not forget what it can; a second around a correction is left
-to neither.
+to neither, and so is what it wanted to say and did not: it was mute, or had nothing to deliver.
 """
 
 from __future__ import annotations
@@ -280,6 +280,12 @@ class _Labels:
         acted = [one.actions[0].name if one.actions else "none" for one in decided]
         self.action = np.array([ACTION_INDEX.get(name, IGNORE) for name in acted])
         self.delegate = np.array([DELEGATE_INDEX[one.delegation.value] for one in decided])
+        unsaid = [one.decision.say is not None and one.said is None for one in turns]
+        failed = [not one.output.tensors for one in turns]  # no model decided this
+        for labels in (self.floor, self.act):
+            labels[unsaid] = IGNORE
+        for labels in (self.floor, self.act, self.action, self.delegate):
+            labels[failed] = IGNORE
         self.weight = np.ones(len(turns), np.float32)
         self._fixed = np.zeros(len(turns), bool)
         self.texts: list[tuple[int, int, str]] = []
