@@ -5,7 +5,7 @@ https://www.home-assistant.io/integrations/mqtt/#device-discovery-payload (2024.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from edge_runtime import __version__
@@ -20,6 +20,15 @@ MICROPHONE, CAMERA = "microphone", "camera"
 LONGEST_TEXT = 255
 """Characters of a state, and of a text entity, in Home Assistant."""
 Component = dict[str, Any]
+OPTIONAL: Mapping[str, str] = {
+    "presence": "binary_sensor",
+    "said": "sensor",
+    "heard": "sensor",
+    "action": "event",
+    MICROPHONE: "switch",
+    CAMERA: "switch",
+}
+"""By component that not every device has: its platform."""
 
 
 class HomeTopics:
@@ -63,7 +72,11 @@ def discovery(
     actions: Sequence[str] = (),
 ) -> dict[str, Any]:
     """The payload of the discovery topic. `floors`: the floor states of the model; `actions`: what
-    the device can do."""
+    the device can do.
+
+    An optional component that the device has not bears its platform alone: Home Assistant keeps
+    one that is merely missing, with its last state, and removes this one.
+    """
     components = _sensors(topics, floors)
     if sees:
         components["presence"] = _binary("Somebody is there", "presence", "occupancy")
@@ -88,6 +101,8 @@ def discovery(
         if "value_template" in component:
             component["state_topic"] = topics.state
         component["unique_id"] = f"{topics.identifier}_{name}"
+    for name, platform in OPTIONAL.items():
+        components.setdefault(name, {"platform": platform})
     return {
         "device": {
             "identifiers": [topics.identifier],

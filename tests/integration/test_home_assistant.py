@@ -33,6 +33,10 @@ from edge_runtime.sinks import home_assistant
 from edge_runtime.sinks.home_assistant import HomeAssistant, HomeSettings, forget
 
 pytestmark = needs_mosquitto
+needs_home_assistant = pytest.mark.skipif(
+    "HOME_ASSISTANT_PYTHON" not in os.environ,
+    reason="HOME_ASSISTANT_PYTHON names no interpreter with the package homeassistant",
+)
 FLOORS = ("listen", "backchannel", "speak", "yield", "hold")
 CONFIG = "homeassistant/device/edge_kiosk/config"
 STATE, AVAILABILITY = "edge/kiosk/home/state", "edge/kiosk/home/availability"
@@ -108,6 +112,11 @@ def await_state(client: Device, **wanted: Any) -> dict[str, Any]:
     return shown(client)
 
 
+def removed(components: dict[str, Any]) -> dict[str, Any]:
+    """Those that Home Assistant shall not have any more: nothing but a platform."""
+    return {name: one for name, one in components.items() if one.keys() == {"platform"}}
+
+
 def order(client: Device, name: str, payload: bytes) -> None:
     client.send(f"edge/kiosk/home/{name}/set", payload)
 
@@ -131,9 +140,14 @@ def test_it_introduces_itself_and_tells_nothing_of_what_it_hears(broker: Broker)
             "camera": "ON",
         }
         components = json.loads(newest(client, CONFIG) or b"")["components"]
-        assert set(components) == {
+        assert components.keys() - removed(components).keys() == {
             *("floor", "engaged", "direction", "link", "health", "said"),
             *("stop", "cancel", "quiet", "say", "notify", "microphone", "camera"),
+        }
+        assert removed(components) == {
+            "presence": {"platform": "binary_sensor"},
+            "heard": {"platform": "sensor"},
+            "action": {"platform": "event"},
         }
         assert not any(b"secret" in one.payload for one in client.messages)
         client.await_any(lambda: newest(client, AVAILABILITY) == b"online")
@@ -159,8 +173,27 @@ def test_a_device_without_a_camera_has_no_switch_for_one(broker: Broker) -> None
     house = House(broker, has_camera=False)
     with Device(broker, patterns=ALL) as client, house.home:
         payload = json.loads(client.await_any(lambda: newest(client, CONFIG)))
-    assert "microphone" in payload["components"]
-    assert "camera" not in payload["components"]
+    assert "command_topic" in payload["components"]["microphone"]
+    assert payload["components"]["camera"] == {"platform": "switch"}
+
+
+def test_what_the_configuration_does_not_show_any_more_is_removed(broker: Broker) -> None:
+    """With the platform that it had, or Home Assistant does not know what is meant."""
+    everything = House(broker, tell_heard=True, sees=True, actions=("wave",))
+    less = House(broker, tell_said=False, has_microphone=False, has_camera=False)
+    with Device(broker, patterns=ALL) as client:
+        with everything.home:
+            payload = client.await_any(lambda: newest(client, CONFIG))
+        before = json.loads(payload)["components"]
+        assert not removed(before)
+        with less.home:
+            client.await_any(lambda: newest(client, CONFIG) != payload)
+            after = json.loads(newest(client, CONFIG) or b"")["components"]
+    gone = removed(after)
+    assert gone.keys() == {"presence", "said", "heard", "action", "microphone", "camera"}
+    assert after.keys() == before.keys()
+    for name, component in gone.items():
+        assert component["platform"] == before[name]["platform"]
 
 
 def test_who_is_seen_is_there_and_is_gone_after_a_while(broker: Broker) -> None:
@@ -444,10 +477,7 @@ class Core:
         return self.do()
 
 
-@pytest.mark.skipif(
-    "HOME_ASSISTANT_PYTHON" not in os.environ,
-    reason="HOME_ASSISTANT_PYTHON names no interpreter with the package homeassistant",
-)
+@needs_home_assistant
 def test_a_real_core_takes_the_device_and_its_commands_and_lets_it_go(broker: Broker) -> None:
     house = House(broker, tell_heard=True, actions=("wave", "lamp_on"))
     house.control.connect(microphone=lambda on: None, camera=lambda on: None)
@@ -498,3 +528,30 @@ def test_a_real_core_takes_the_device_and_its_commands_and_lets_it_go(broker: Br
         core.await_all(lambda all: set(all["entities"].values()) == {"unavailable"})
         forget(BrokerSettings(broker.url), "kiosk", "homeassistant")
         core.await_all(lambda all: all == {"entities": {}, "devices": []})
+
+
+@needs_home_assistant
+def test_a_real_core_loses_what_is_not_shown_any_more_and_keeps_the_rest(broker: Broker) -> None:
+    before, again = (House(broker, tell_heard=True, sees=True, actions=("wave",)) for _ in range(2))
+    after = House(broker, tell_said=False, has_microphone=False, has_camera=False)
+    optional = {
+        *("binary_sensor.kiosk_somebody_is_there", "sensor.kiosk_last_utterance"),
+        *("sensor.kiosk_heard", "event.kiosk_action"),
+        *("switch.kiosk_microphone", "switch.kiosk_camera"),
+    }
+    with (
+        Core(os.environ["HOME_ASSISTANT_PYTHON"], broker) as core,
+        Device(broker, patterns=ALL) as client,
+    ):
+        with before.home:
+            wait_until(lambda: before.home._connection.connected)
+            before.turn(said="It is noon.", heard="my secret")
+            all = core.await_all(lambda all: "my secret" in all["entities"].values())
+            assert optional < all["entities"].keys()
+        with after.home:
+            left = all["entities"].keys() - optional
+            all = core.await_all(lambda all: all["entities"].keys() == left)
+            assert all["devices"] == ["kiosk"]
+            assert newest(client, CONFIG), "it is retained for the next start of Home Assistant"
+        with again.home:
+            core.await_all(lambda all: optional < all["entities"].keys())
