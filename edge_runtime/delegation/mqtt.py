@@ -40,6 +40,8 @@ LARGEST_PACKET = 4 * 1024 * 1024
 """Told to the broker, which then drops what is larger instead of sending it."""
 NOBODY_LISTENS = 0x10
 """The broker's word (MQTT 5) that it has taken a message which no one is there for."""
+UNHEARD = "nobody listens there"
+"""What is told of it then."""
 
 
 class ConnectionState(Enum):
@@ -415,7 +417,7 @@ class MqttConnection:
             self._tell_refused(f"what is published on {message.topic}", reason, "write")
             self._tell(message, f"the broker refuses it: {reason}")
         else:
-            self._tell(message, "nobody listens there" if reason.value == NOBODY_LISTENS else "")
+            self._tell(message, UNHEARD if reason.value == NOBODY_LISTENS else "")
 
     def _tell(self, message: Outgoing, why_not: str) -> None:
         if message.told is None:

@@ -18,7 +18,7 @@ from edge_runtime.delegation import wire
 from edge_runtime.delegation.broker import BrokerSettings
 from edge_runtime.delegation.kept import Kept
 from edge_runtime.delegation.liveness import SLOWEST_BYTES_S
-from edge_runtime.delegation.mqtt import Arrival, ConnectionState, MqttConnection
+from edge_runtime.delegation.mqtt import UNHEARD, Arrival, ConnectionState, MqttConnection
 from edge_runtime.delegation.mqtt import Outgoing as Message
 from edge_runtime.delegation.outbox import Outbox
 from edge_runtime.delegation.packing import Abilities, pack, repack
@@ -57,8 +57,9 @@ class MqttBackground:
     `available` says whether a question would reach a worker at this moment: a connection, and a
     worker that says it is online. Packing, sending and the outbox have a thread of their own.
     While a question is out, a broker that gives no sign and a worker that does not take it count as
-    gone after `patience_s`, what the slowest link needs for the sound added. `health` is told how
-    the outbox is.
+    gone after `patience_s`, what the slowest link needs for the sound added. Where the broker has
+    nobody to hand a question to, none of the workers is there, whatever is retained of them: one
+    that died together with the broker stays `online` there. `health` is told how the outbox is.
     """
 
     def __init__(
@@ -88,6 +89,7 @@ class MqttBackground:
         self._boot = uuid.uuid4().hex[:8]
         """Part of every id: a reply to a question before a restart must not answer one after."""
         self._lock = threading.RLock()
+        """Nothing is published under it: the connection calls us under locks of its own."""
         self._open: dict[str, _Out] = {}
         """By the id on the wire."""
         self._workers: set[str] = set()
@@ -299,12 +301,14 @@ class MqttBackground:
                 return
             out.state.sent()
             out.accept_by_ns = self._clock.now_ns() + int(allowed_s * 1e9)
+            told = partial(self._on_outcome, name, out, out.tries, frozenset(self._workers))
         message = Message(
             self._topics.requests,
             payload,
             expiry_s=expiry_s,
             response_topic=self._topics.replies,
             correlation=name.encode(),
+            told=told,
         )
         if not self._connection.publish(message):
             raise BackgroundError("there is no connection")
@@ -388,6 +392,27 @@ class MqttBackground:
                 for name, out in self._open.items():
                     if out.state.worker == worker:
                         self._lose(name, out, "the worker has gone")
+
+    def _on_outcome(
+        self, name: str, out: _Out, tries: int, believed: frozenset[str], why_not: str
+    ) -> None:
+        """Those that were `believed` to be there when it was sent count as gone, until one says
+        that it is online, or the retained statuses come again: it may be back by then."""
+        if why_not != UNHEARD:
+            return
+        with self._lock:
+            mine = self._open.get(name) is out and out.tries == tries
+            if not mine or out.state.state is not RequestState.SENT:
+                return
+            if ghosts := self._workers & believed:
+                log.warning(
+                    "nobody listens for questions: %s cannot be there, though the broker has it as "
+                    "online",
+                    ", ".join(sorted(ghosts)),
+                )
+            self._workers -= ghosts
+            self._tell_link()
+            self._lose(name, out, "no worker is there")
 
     def _on_connection(self, state: ConnectionState) -> None:
         with self._lock:

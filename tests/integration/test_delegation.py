@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,6 +23,7 @@ from edge_runtime.delegation import wire
 from edge_runtime.delegation.broker import BrokerSettings
 from edge_runtime.delegation.context import Heard
 from edge_runtime.delegation.opus import OpusStream
+from edge_runtime.delegation.outbox import Outbox
 from edge_runtime.delegation.packing import Abilities
 from edge_runtime.delegation.remote import MqttBackground
 from edge_runtime.delegation.tasks import Tasks
@@ -27,6 +31,7 @@ from edge_runtime.micro_turn import TURN_SAMPLES, Decision, EventKind, MicroTurn
 from edge_runtime.pacing import MonotonicClock
 
 pytestmark = needs_mosquitto
+DEAD = "worker-5b1e"
 
 
 @pytest.fixture
@@ -224,6 +229,88 @@ def test_a_late_refusal_does_not_end_what_another_worker_answers(broker: Broker)
             rogue.send("edge/kiosk/replies", json.dumps(content).encode())
         assert device.await_kind("request-1", EventKind.RESULT).text == "and wait."
         assert device.kinds("request-1") == ["progress", "partial", "result"]
+
+
+class PersistentBroker(Broker):
+    """What it has retained outlives it."""
+
+    def settings_text(self) -> str:
+        kept = f"persistence true\npersistence_location {self._folder}/\nuser root\n"
+        return super().settings_text() + kept
+
+    def save(self, word: bytes) -> None:
+        """Returns once that is on the disk."""
+        self.send_signal(signal.SIGUSR1)
+        path = self._folder / "mosquitto.db"
+        wait_until(lambda: path.exists() and word in path.read_bytes())
+
+
+@pytest.fixture
+def haunted(tmp_path: Path) -> Iterator[Broker]:
+    """Its machine and a worker lost their power at once: there is nobody who could say so."""
+    broker = PersistentBroker(tmp_path)
+    broker.start()
+    program = Path(__file__).with_name("echo_worker.py")
+    worker = subprocess.Popen([sys.executable, str(program), broker.url, DEAD])
+    try:
+        with Device(broker) as witness:
+            witness.await_status(DEAD, state="online")
+        broker.save(DEAD.encode())
+    finally:
+        broker.kill()
+        worker.kill()
+        worker.wait()
+    broker.start()
+    yield broker
+    broker.kill()
+
+
+def test_a_worker_that_died_with_its_broker_costs_one_question_no_time(haunted: Broker) -> None:
+    with asking(haunted) as device:
+        wait_until(lambda: device.remote.available)
+        device.ask("request-1")
+        assert device.await_kind("request-1", EventKind.RESULT).text == "from the device itself"
+        assert device.kinds("") == ["link_up", "link_down"] and not device.remote.available
+        device.ask("request-2")
+        assert device.kinds("request-2") == ["result"], "it was not even sent"
+        with working(haunted):
+            wait_until(lambda: device.remote.available)
+            device.ask("request-3")
+            assert device.await_kind("request-3", EventKind.RESULT).text == "kiosk said tea"
+            assert device.remote.workers == 1
+        wait_until(lambda: not device.remote.available)
+
+
+def test_a_dead_worker_is_believed_once_more_over_a_new_link_and_alive_by_its_word(
+    haunted: Broker,
+) -> None:
+    """While there was no link it may have come back, and then nothing but its retained status says
+    so."""
+    with asking(haunted) as device:
+        for time in ("first", "second"):
+            wait_until(lambda: device.remote.available)
+            device.ask(time)
+            assert device.await_kind(time, EventKind.RESULT).text == "from the device itself"
+            assert not device.remote.available
+            if time == "first":
+                haunted.restart()
+        with working(haunted, DEAD):
+            wait_until(lambda: device.remote.available)
+            device.ask("third")
+            assert device.await_kind("third", EventKind.RESULT).text == "kiosk said tea"
+
+
+def test_what_is_to_be_kept_waits_for_a_worker_that_is_alive(
+    haunted: Broker, tmp_path: Path
+) -> None:
+    with asking(haunted, Outbox(tmp_path / "outbox.db", 3600.0)) as device:
+        wait_until(lambda: device.remote.available)
+        device.ask("kept-1", "remind me", keep=True)
+        device.await_kind("kept-1", EventKind.KEPT)
+        with working(haunted) as echo:
+            answer = device.await_kind("kept-1", EventKind.RESULT)
+            assert answer.text == "kiosk said remind me"
+        assert echo.ids == ["kept-1"]
 
 
 def test_a_broker_that_is_not_there_delays_nothing() -> None:
