@@ -9,7 +9,13 @@ from dataclasses import replace
 from edge_runtime.app import broker_for
 from edge_runtime.config import Config
 from edge_runtime.delegation import wire
-from edge_runtime.delegation.mqtt import Arrival, ConnectionState, MqttConnection
+from edge_runtime.delegation.mqtt import (
+    UNHEARD,
+    Arrival,
+    ConnectionState,
+    MqttConnection,
+    Outgoing,
+)
 from edge_runtime.doctor.finding import Case, Finding, absent, failed, ok, warning
 from edge_runtime.errors import EdgeRuntimeError, WireError
 from edge_runtime.sinks.home_assistant_discovery import HomeTopics
@@ -85,6 +91,21 @@ class _Seen:
             return [name for name, one in self.workers.items() if one.state == "online"]
 
 
+def _unheard(connection: MqttConnection, device: str) -> bool:
+    """Whether the broker has nobody to hand a cancel to: it is of no question and harms nobody."""
+    outcomes: list[str] = []
+    known = threading.Event()
+
+    def told(why_not: str) -> None:
+        outcomes.append(why_not)
+        known.set()
+
+    topic, payload = wire.Topics(device).cancel, wire.encode(wire.CancelMessage(id="doctor"))
+    connection.publish(Outgoing(topic, payload, expiry_s=1, told=told))
+    known.wait(WORKERS_S)
+    return outcomes == [UNHEARD]
+
+
 def _connected(case: Case) -> Finding:
     """Raises ConfigError: the address, a password or a certificate cannot be used."""
     settings = replace(broker_for(case.config), session_expiry_s=0)
@@ -104,14 +125,27 @@ def _connected(case: Case) -> Finding:
             )
             return failed("broker", f"no connection to {place}: {reason}", remedy)
         online = seen.await_workers() if asks else []
+        unheard = bool(online) and _unheard(connection, case.config.device.name)
     if not asks:
         return ok("broker", f"connected to {place}; no worker is asked; {needed}")
-    if not online:
+    named = [f"{name} ({seen.workers[name].model})" for name in sorted(online)]
+    return _answering(f"connected to {place}", named, unheard, needed)
+
+
+def _answering(connected: str, workers: list[str], unheard: bool, needed: str) -> Finding:
+    if not workers:
         remedy = (
             "Start one: edge-runtime background --broker URL. Until then the own skills answer."
         )
-        text = f"connected to {place}; no worker is online; {needed}"
+        text = f"{connected}; no worker is online; {needed}"
         return warning("broker", text, remedy, workers=0)
-    named = ", ".join(f"{name} ({seen.workers[name].model})" for name in sorted(online))
-    text = f"connected to {place}; online: {named}; {needed}"
-    return ok("broker", text, workers=len(online))
+    named = ", ".join(workers)
+    if unheard:
+        remedy = (
+            "A worker that died together with the broker stays online there: clear it with "
+            "mosquitto_pub -r -n -t background/NAME/status. One that takes no cancels looks the "
+            "same."
+        )
+        text = f"{connected}; said to be online, but nobody listens: {named}; {needed}"
+        return warning("broker", text, remedy, workers=0)
+    return ok("broker", f"{connected}; online: {named}; {needed}", workers=len(workers))

@@ -78,6 +78,18 @@ class TestBroker:
         assert finding.values["workers"] == 1
 
     @needs_mosquitto
+    def test_with_a_worker_that_is_only_retained(self, mosquitto: Broker) -> None:
+        """It died together with the broker, which has kept that it was online."""
+        topic, online = "background/ghost/status", b'{"state": "online", "model": "echo"}'
+        with Device(mosquitto) as witness:
+            witness.send(topic, online, retain=True)
+            (finding,) = broker(at(mosquitto.url))
+            witness.send(topic, b"", retain=True)
+        assert finding.verdict is Verdict.WARNING
+        assert "said to be online, but nobody listens: ghost (echo)" in finding.text
+        assert "mosquitto_pub -r -n -t background/NAME/status" in finding.remedy
+
+    @needs_mosquitto
     def test_the_rights_that_this_configuration_needs_are_named(self, mosquitto: Broker) -> None:
         own = "edge/kiosk/status, edge/kiosk/requests, edge/kiosk/cancel, edge/kiosk/probe"
         answers = "edge/kiosk/replies, background/+/status"
