@@ -16,7 +16,9 @@ from typing import Any, cast
 from edge_runtime import __version__
 from edge_runtime.assemble import Assembler
 from edge_runtime.background.commands import Commands
+from edge_runtime.background.kept_timers import KeptTimers
 from edge_runtime.background.local import LocalBackground
+from edge_runtime.background.timers import Timers
 from edge_runtime.background.transcribe import (
     PocketSphinxTranscriber,
     ProcessTranscriber,
@@ -169,6 +171,7 @@ def device(
     control: RemoteControl | None = None,
     health: HealthMonitor | None = None,
     must_record: bool = False,
+    timers: Path | None = None,
 ) -> Iterator[Device]:
     """Acquire all parts in order, and release them in reverse.
 
@@ -176,7 +179,7 @@ def device(
     recording. Sinks given run as they are: wrap a slow one in a QueueSink. `control` and `health`
     may be given where somebody outside needs them before the device is ready. Where the configured
     recording cannot be begun the device goes on without it and tries again; with `must_record`
-    RecordingError is raised.
+    RecordingError is raised. `timers` is the file in which timers outlive a restart.
     """
     control = control or RemoteControl()
     health = health or HealthMonitor(senses.clock.now_ns)
@@ -192,7 +195,10 @@ def device(
         abilities = abilities_of(config, manifest)
         actions = tuple(one.name for one in abilities)
         at_broker: list[AtBroker] = []
-        background, noted = _background(config, senses, abilities, at_broker, health, enter)
+        running = _timers(timers, senses, health, enter)
+        background, noted = _background(
+            config, senses, abilities, at_broker, health, running, enter
+        )
         statistics = enter(Statistics())
         stack.callback(control.disconnect)
         _connect_switches(senses, control)  # before they are opened: what is off stays closed
@@ -329,6 +335,7 @@ def _background(
     abilities: Sequence[Ability],
     at_broker: list[AtBroker],
     health: HealthMonitor,
+    timers: Timers,
     enter: Callable[[Any], Any],
 ) -> tuple[Background, list[Sink]]:
     """The device's own skills, behind the workers of a broker where one is configured; and the
@@ -345,11 +352,13 @@ def _background(
             device_name=config.device.name,
             block=not senses.realtime,
             commands=Commands.of(abilities),
+            timers=timers,
         )
     )
     chosen = config.delegation
+    noted: list[Sink] = [Spoken(timers.told)]
     if not _delegates(config, senses):
-        return local, []
+        return local, noted
     known = Abilities(config.device.name, tuple(abilities))
     outbox = None if chosen.outbox is None else Outbox(chosen.outbox, chosen.keep_hours * 3600)
     remote = enter(
@@ -358,7 +367,17 @@ def _background(
         )
     )
     at_broker.append(remote)
-    return FallbackBackground(remote, local), [Spoken(remote.spoken)]
+    return FallbackBackground(remote, local), [*noted, Spoken(remote.spoken)]
+
+
+def _timers(
+    path: Path | None, senses: Senses, health: HealthMonitor, enter: Callable[[Any], Any]
+) -> Timers:
+    """Those of the local skills; kept where there is a `path`."""
+    if path is None:
+        return Timers(senses.clock.now_ns)
+    kept: KeptTimers = enter(KeptTimers(path, senses.clock.now_ns, health))
+    return kept.timers
 
 
 def _heard(

@@ -18,6 +18,7 @@ from edge_runtime.errors import BackgroundError
 from edge_runtime.interfaces import Background
 from edge_runtime.micro_turn import (
     STOP_MOTION,
+    TIMER,
     TURN_MS,
     Action,
     BackgroundState,
@@ -110,7 +111,7 @@ class Dialogue:
         self._keep = keep
         self._heard = Heard() if heard is None else heard
         self._conversation = Conversation()
-        self._answers = Answers()
+        self._answers = Answers(self._is_not_told)
         self._pending: str | None = None
         """The request whose answer has not begun."""
         self._answering: str | None = None
@@ -345,6 +346,12 @@ class Dialogue:
         for request_id in self._answers.clear():
             if request_id.startswith(KEPT):
                 self._background.cancel(request_id)
+            self._is_not_told(request_id)
+
+    def _is_not_told(self, request_id: str) -> None:
+        """A timer that has rung for nothing shall not come again."""
+        if request_id.startswith(TIMER):
+            self._background.cancel(request_id)
 
     def _request(self, turn: MicroTurn) -> Request:
         self._requests += 1

@@ -93,10 +93,10 @@ class KeptControl:
                 self._health.report(SWITCHES, State.OK)
 
 
-def kept_path(device: str, environment: Mapping[str, str] = os.environ) -> Path:
+def kept_path(device: str, environment: Mapping[str, str] = os.environ, file: str = FILE) -> Path:
     """In systemd's state folder where a unit has one, else in the user's, by the device's name."""
     given = environment.get("STATE_DIRECTORY", "").split(":")[0]
     if given:
-        return Path(given) / FILE
+        return Path(given) / file
     home = environment.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
-    return Path(home) / "edge_runtime" / f"{quote(device, safe='')}.{FILE}"
+    return Path(home) / "edge_runtime" / f"{quote(device, safe='')}.{file}"

@@ -161,6 +161,8 @@ class Utterance:
 ACTION_NAME = r"^[a-z][a-z0-9_]{0,63}$"
 STOP_MOTION = "stop_motion"
 """The one action that every body must obey, at once and in every mode."""
+TIMER = "timer-"
+"""How the id begins of what no question asked for: a timer whose time has come."""
 
 
 @dataclass(frozen=True, slots=True)

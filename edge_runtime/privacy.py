@@ -81,6 +81,10 @@ def _kept(config: Config) -> tuple[str, ...]:
         )
     lines.append("As a service: what of microphone and camera is switched off, and mute.")
     lines.append(
+        "As a service: timers and reminders, with what to remind of in words, until they are told "
+        "or cancelled."
+    )
+    lines.append(
         "In memory, until it ends: the conversation, and the sound since the person began."
     )
     lines.append("The log holds no word of what was heard or said.")

@@ -29,7 +29,8 @@ class LocalBackground:
     """Answers requests one after the other in a thread of its own.
 
     With `block` the answer is computed in `submit` and told a fixed time later on the clock, so
-    that a run on a virtual clock gives the same events every time.
+    that a run on a virtual clock gives the same events every time. `timers` may be given where
+    somebody keeps them; they are on this clock then, too.
     """
 
     def __init__(
@@ -40,9 +41,10 @@ class LocalBackground:
         now: Callable[[], datetime] = datetime.now,
         block: bool = False,
         commands: Commands = NONE,
+        timers: Timers | None = None,
     ) -> None:
         self._transcriber, self._clock, self._block = transcriber, clock, block
-        self._timers, self._commands = Timers(clock.now_ns), commands
+        self._timers, self._commands = timers or Timers(clock.now_ns), commands
         self._skills = Skills(self._timers, now, device_name, commands)
         self._requests: queue.Queue[Request | None] = queue.Queue(QUEUE_SIZE)
         self._lock = threading.Lock()
@@ -93,6 +95,7 @@ class LocalBackground:
         with self._lock:
             self._open.pop(request_id, None)
             self._events = [entry for entry in self._events if entry[1].id != request_id]
+        self._timers.told(request_id)
 
     def poll(self) -> Sequence[Event]:
         now_ns = self._clock.now_ns()
@@ -103,10 +106,7 @@ class LocalBackground:
         with self._lock:
             ready = [event for due_ns, event in self._events if due_ns <= now_ns]
             self._events = [entry for entry in self._events if entry[0] > now_ns]
-        due = [
-            Event(EventKind.RESULT, f"timer-{timer.number}", timer.text)
-            for timer in self._timers.pop_due()
-        ]
+        due = [Event(EventKind.RESULT, timer.id, timer.text) for timer in self._timers.pop_due()]
         return [*ready, *due]
 
     def _close(self, request_id: str, kind: EventKind, text: str, due_ns: int) -> None:

@@ -4,16 +4,25 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from fractions import Fraction
 
 from edge_runtime.background.numbers import NUMBER, counted, words
+from edge_runtime.micro_turn import TIMER
 
 UNITS_S = {"second": 1, "minute": 60, "hour": 3600, "day": 86_400}
 SHORTEST_S = 0.1
 MAX_S = 7 * 86_400
 MAX_TIMERS = 16
+LISTENS_FIRST_S = 3.0
+"""Before the first rings that an earlier run left: a model does not tell what is there from its
+first micro-turns on (`reference` 0.6.2 does from the fifth)."""
+SMALLEST_LATE_S = 1.0
+"""One that is told later than that, says so."""
+_EXACT_TO = (("hour", "day"), ("minute", "minute"), ("second", "second"))
+"""To what a lateness is told, from which unit on."""
 ONLY_COUNTS_DOWN = "I can only count down. Tell me how long, for example in ten minutes."
 """Said of a time of day, or of a day."""
 
@@ -58,23 +67,57 @@ class Timer:
     due_ns: int
     label: str = ""
     """What to remind of, from the person's view; empty for a plain timer."""
+    late_s: float = 0.0
+    """How long before `due_ns` it should have been told: the device was off then."""
+
+    @property
+    def id(self) -> str:
+        """Of the event with which it is told."""
+        return f"{TIMER}{self.number}"
 
     @property
     def text(self) -> str:
         """What to say when it is due."""
+        late = spoken_lateness(self.late_s) if self.late_s >= SMALLEST_LATE_S else ""
         if self.label:
-            return f"This is your reminder: {self.label}."
-        return f"Your {spoken_duration(self.duration_s, adjective=True)} timer is done."
+            return f"This is your reminder{late and f', {late} late'}: {self.label}."
+        timer = f"Your {spoken_duration(self.duration_s, adjective=True)} timer"
+        return f"{timer} was done {late} ago." if late else f"{timer} is done."
 
 
 class Timers:
-    """The timers that run. Safe to use from several threads."""
+    """The timers that run, and those that have rung and are not told yet: the person may be
+    speaking, or the device mute. Safe to use from several threads.
 
-    def __init__(self, now_ns: Callable[[], int]) -> None:
-        self._now_ns = now_ns
+    `on_change` is called when a timer was set or cancelled, in the thread that did it and before
+    the person is answered.
+    """
+
+    def __init__(
+        self, now_ns: Callable[[], int], on_change: Callable[[], None] = lambda: None
+    ) -> None:
+        self._now_ns, self._on_change = now_ns, on_change
         self._lock = threading.Lock()
         self._running: list[Timer] = []
+        self._ringing: deque[Timer] = deque(maxlen=MAX_TIMERS)
         self._count = 0
+        self._listens_ns = 0
+        self._first_ns: int | None = None
+        """When it was first asked for what is due."""
+
+    def restore(self, timers: Iterable[Timer]) -> None:
+        """Those of an earlier run; before any is set."""
+        with self._lock:
+            self._listens_ns = round(LISTENS_FIRST_S * 1e9)
+            self._running = sorted(timers, key=_due_ns)
+            self._count = max((timer.number for timer in self._running), default=0)
+
+    def correct(self, timers: Iterable[Timer]) -> None:
+        """Those that still run are due as they are here; the others stay as they are."""
+        anew = {timer.number: timer for timer in timers}
+        with self._lock:
+            corrected = [anew.get(timer.number, timer) for timer in self._running]
+            self._running = sorted(corrected, key=_due_ns)
 
     def start(self, duration_s: float, label: str = "") -> Timer | None:
         """None if too many are running."""
@@ -84,12 +127,15 @@ class Timers:
             self._count += 1
             due_ns = self._now_ns() + round(duration_s * 1e9)
             timer = Timer(self._count, duration_s, due_ns, label)
-            self._running = sorted([*self._running, timer], key=lambda timer: timer.due_ns)
-            return timer
+            self._running = sorted([*self._running, timer], key=_due_ns)
+        self._on_change()
+        return timer
 
     def cancel(self, timers: list[Timer]) -> None:
+        numbers = {timer.number for timer in timers}
         with self._lock:
-            self._running = [timer for timer in self._running if timer not in timers]
+            self._running = [timer for timer in self._running if timer.number not in numbers]
+        self._on_change()
 
     def running(self) -> list[Timer]:
         """The next one due comes first."""
@@ -103,9 +149,24 @@ class Timers:
         """Take out every timer whose time has come."""
         with self._lock:
             now_ns = self._now_ns()
+            self._first_ns = now_ns if self._first_ns is None else self._first_ns
+            if now_ns - self._first_ns < self._listens_ns:
+                return []
             due = [timer for timer in self._running if timer.due_ns <= now_ns]
             self._running = [timer for timer in self._running if timer.due_ns > now_ns]
+            self._ringing += due
             return due
+
+    def told(self, id: str) -> None:
+        """The timer whose event this is has begun to be told, or shall not be any more."""
+        with self._lock:
+            for timer in [timer for timer in self._ringing if timer.id == id]:
+                self._ringing.remove(timer)
+
+    def untold(self) -> tuple[Timer, ...]:
+        """All that somebody still waits for: those that have rung come first."""
+        with self._lock:
+            return (*self._ringing, *self._running)
 
     def answer(self, text: str) -> str | None:
         """`text` in lower case with numbers as digits; None if it is not about timers."""
@@ -202,6 +263,18 @@ def spoken_duration(seconds: float, adjective: bool = False, whole: bool = False
     if not parts:
         return "no time"
     return " ".join(parts) if adjective else " and ".join(parts)
+
+
+def spoken_lateness(seconds: float) -> str:
+    """As exact as it matters: `two hours and five minutes`; at most `more than seven days`."""
+    if seconds > MAX_S:
+        return f"more than {spoken_duration(MAX_S)}"
+    exact_to = next(UNITS_S[unit] for unit, above in _EXACT_TO if seconds >= UNITS_S[above])
+    return spoken_duration(seconds // exact_to * exact_to)
+
+
+def _due_ns(timer: Timer) -> int:
+    return timer.due_ns
 
 
 def _is_one(seconds: float) -> bool:

@@ -69,6 +69,7 @@ def serve(config: ConfigOption = None) -> None:
 
 def _serve(config: Path | None) -> None:
     from edge_runtime.app import device
+    from edge_runtime.background import kept_timers
     from edge_runtime.kept_control import KeptControl, kept_path
     from edge_runtime.senses import senses_for
     from edge_runtime.sinks.conversation_log import ConversationLog
@@ -81,6 +82,7 @@ def _serve(config: Path | None) -> None:
     stop = stop_on_signals()
     health = HealthMonitor()
     control = KeptControl(kept_path(settings.device.name), health).load()
+    timers = kept_path(settings.device.name, file=kept_timers.FILE)
     with ExitStack() as stack:
         notifier = stack.enter_context(ServiceNotifier(health.snapshot))
         if (path := status_path()) is not None:
@@ -89,7 +91,9 @@ def _serve(config: Path | None) -> None:
         senses = senses_for(settings, realtime=True, may_be_late=True)
         talks = stack.enter_context(ConversationLog(lambda: control.mode))
         ready = stack.enter_context(
-            device(settings, senses, [notifier, talks], control=control, health=health)
+            device(
+                settings, senses, [notifier, talks], control=control, health=health, timers=timers
+            )
         )
         log.info("edge-runtime %s: %s", __version__, _made_of(settings, ready.engine))
         if settings.loop.lock_memory:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 
 log = logging.getLogger(__name__)
@@ -40,7 +40,10 @@ class Answer:
 
 
 class Answers:
-    def __init__(self) -> None:
+    """`on_gone` is told of each request whose answer has given way to newer ones."""
+
+    def __init__(self, on_gone: Callable[[str], None] = lambda request_id: None) -> None:
+        self._on_gone = on_gone
         self._ready: deque[Answer] = deque()
         self._current: Answer | None = None
         """Being spoken."""
@@ -132,6 +135,7 @@ class Answers:
         for answer in passing[:-MAX_READY]:
             self._ready.remove(answer)
             log.warning("the answer to %s gives way to newer ones", answer.request_id)
+            self._on_gone(answer.request_id)
 
     def _find(self, request_id: str) -> Answer | None:
         known = [*self._ready, *([self._current] if self._current else [])]

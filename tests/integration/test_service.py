@@ -203,6 +203,39 @@ def test_what_was_switched_off_stays_off_when_it_is_killed_and_started_again(
 
 
 @needs_espeak
+def test_a_reminder_outlives_a_kill_and_is_told_late_by_the_next_run(tmp_path: Path) -> None:
+    service = Service(
+        tmp_path,
+        f"audio: {{source: {tmp_path / 'noise.wav'}}}\n"
+        f"recording: {{path: {tmp_path / 'last.mcap'}}}",
+    )
+    path = tmp_path / "timers.json"
+    orders = ("remind me in one second to call my mother", "remind me in one hour to go home")
+    setter = [sys.executable, str(Path(__file__).with_name("timer_setter.py")), str(path), *orders]
+    with subprocess.Popen(setter, stdout=subprocess.PIPE, text=True) as before:
+        assert before.stdout is not None
+        answers = [before.stdout.readline() for _ in orders]
+        before.kill()
+    assert answers[0] == "Okay, I will remind you in one second: call your mother.\n"
+    assert "in one hour" in answers[1]
+    due_s = min(one["due_s"] for one in json.loads(path.read_text())["timers"])
+    wait_until(lambda: time.time() > due_s + 1)
+
+    def waiting() -> list[str]:
+        return [one["label"] for one in json.loads(path.read_text())["timers"]]
+
+    with running(service) as process:
+        service.await_told("READY=1")
+        wait_until(lambda: waiting() == ["go home"])
+        ended(process)
+    assert waiting() == ["go home"]
+    export = edge("export", tmp_path / "last.mcap", "--out", tmp_path / "out", cwd=tmp_path)
+    assert export.returncode == 0, export.stderr
+    told = (tmp_path / "out" / "transcript.txt").read_text()
+    assert re.search(r"deliver This is your reminder, [a-z ]+ late: call your mother\.", told), told
+
+
+@needs_espeak
 @needs_mosquitto
 def test_a_broker_for_the_home_alone_is_well_without_a_worker_and_says_when_it_is_gone(
     tmp_path: Path,

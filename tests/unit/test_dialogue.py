@@ -244,6 +244,17 @@ def test_unspoken_results_are_bounded_and_the_oldest_goes(
     assert dialogue.utterance(DELIVER, TURN) is None
 
 
+def test_a_timer_that_is_not_told_any_more_is_taken_back(
+    answers: Answers, dialogue: Dialogue
+) -> None:
+    answers.told = [result(f"timer-{n}", str(n)) for n in range(MAX_READY + 1)]
+    dialogue.poll()
+    assert answers.cancelled == ["timer-0"]
+    assert dialogue.utterance(DELIVER, TURN) is not None
+    dialogue.delegate(CANCEL, TURN)
+    assert answers.cancelled == ["timer-0", *(f"timer-{n}" for n in range(2, MAX_READY + 1))]
+
+
 def test_what_was_promised_is_told_however_much_there_is(
     answers: Answers, dialogue: Dialogue
 ) -> None:

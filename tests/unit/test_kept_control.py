@@ -156,6 +156,9 @@ def test_the_file_is_in_the_service_s_folder_or_the_user_s(
     assert kept_path("kiosk", given) == Path("/var/lib/edge-runtime/left/control.json")
     own = kept_path("kiosk", {"XDG_STATE_HOME": "/s"})
     assert own == Path("/s/edge_runtime/kiosk.control.json")
+    assert kept_path("kiosk", given, "timers.json").name == "timers.json"
+    other = kept_path("kiosk", {"XDG_STATE_HOME": "/s"}, "timers.json")
+    assert other == own.with_name("kiosk.timers.json")
     assert kept_path("a/../b", {"XDG_STATE_HOME": "/s"}).parent == own.parent
     monkeypatch.setenv("HOME", str(tmp_path))
     assert kept_path("kiosk", {}) == tmp_path / ".local/state/edge_runtime/kiosk.control.json"

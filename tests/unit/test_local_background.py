@@ -12,6 +12,7 @@ import pytest
 
 from edge_runtime.background.commands import NONE, Command, Commands
 from edge_runtime.background.local import QUEUE_SIZE, VIRTUAL_DELAY_NS, LocalBackground
+from edge_runtime.background.timers import Timers
 from edge_runtime.background.transcribe import Transcript
 from edge_runtime.errors import BackgroundError
 from edge_runtime.micro_turn import Event, EventKind, Letters, Pcm, Request
@@ -313,6 +314,20 @@ def test_a_timer_speaks_as_a_result_of_its_own_when_it_is_due() -> None:
             Event(EventKind.RESULT, "timer-1", "This is your reminder: call your mother.")
         ]
         assert answers.poll() == []
+
+
+def test_a_timer_that_rang_is_waited_for_until_it_is_taken_back() -> None:
+    clock = VirtualClock()
+    timers = Timers(clock.now_ns)
+    with LocalBackground(Ears(), clock, timers=timers) as background:
+        timers.start(60, "call your mother")
+        clock.sleep_until(60 * SECOND_NS)
+        (due,) = background.poll()
+        assert [timer.id for timer in timers.untold()] == [due.id]
+        background.cancel("another")
+        assert len(timers.untold()) == 1
+        background.cancel(due.id)
+        assert timers.untold() == ()
 
 
 def test_leaving_while_it_works_drops_what_waits_and_ends_the_thread(

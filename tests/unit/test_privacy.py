@@ -28,6 +28,11 @@ def test_what_is_switched_off_is_kept_by_a_service() -> None:
     assert "is switched off, and mute" in answers["What it keeps"]
 
 
+def test_timers_are_kept_in_words_by_a_service() -> None:
+    kept = said()["What it keeps"]
+    assert "As a service: timers and reminders, with what to remind of in words" in kept
+
+
 def test_a_broker_gets_the_sound_of_a_question_and_a_picture_only_where_allowed() -> None:
     plain = said(delegation={"broker": "mqtt://10.0.0.2"})["What leaves this device"]
     assert "the sound since the person began, the conversation" in plain
