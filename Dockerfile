@@ -3,8 +3,9 @@
 # the NVIDIA runtime only. A PC without a GPU: --build-arg BASE=debian:12
 # --build-arg EXTRAS=audio,background,metrics. Run it with the devices it shall use, and where it is:
 #
-#   docker run --runtime nvidia --device /dev/snd --device /dev/video0 -e TZ=Europe/Vienna \
-#     -v /etc/edge-runtime:/etc/edge-runtime:ro -v edge-state:/var/lib/edge-runtime edge-runtime
+#   docker run --restart unless-stopped --runtime nvidia --device /dev/snd --device /dev/video0 \
+#     -e TZ=Europe/Vienna -v /etc/edge-runtime:/etc/edge-runtime:ro \
+#     -v edge-state:/var/lib/edge-runtime edge-runtime
 #
 # Secrets (`password_file: /etc/edge-runtime/mqtt-password`) belong to user 990 here, mode 0400: the
 # folder `credentials` is systemd's. Its health is in `docker ps`, its log in `docker logs`.

@@ -34,6 +34,7 @@ from edge_runtime.errors import (
     UnavailableError,
 )
 from edge_runtime.health import HealthMonitor, State
+from edge_runtime.interfaces import Sink
 from edge_runtime.scheduling import ask_for_realtime, lock_memory
 from edge_runtime.service_files import (
     CONFIGS,
@@ -73,6 +74,7 @@ def _serve(config: Path | None) -> None:
     from edge_runtime.kept_control import KeptControl, kept_path
     from edge_runtime.senses import senses_for
     from edge_runtime.sinks.conversation_log import ConversationLog
+    from edge_runtime.sinks.self_watchdog import SelfWatchdog
     from edge_runtime.sinks.service_notify import ServiceNotifier
 
     log_as_a_service()
@@ -90,10 +92,9 @@ def _serve(config: Path | None) -> None:
             stack.enter_context(StatusFile(path, status))
         senses = senses_for(settings, realtime=True, may_be_late=True)
         talks = stack.enter_context(ConversationLog(lambda: control.mode))
+        sinks: list[Sink] = [notifier, talks, stack.enter_context(SelfWatchdog())]
         ready = stack.enter_context(
-            device(
-                settings, senses, [notifier, talks], control=control, health=health, timers=timers
-            )
+            device(settings, senses, sinks, control=control, health=health, timers=timers)
         )
         log.info("edge-runtime %s: %s", __version__, _made_of(settings, ready.engine))
         if settings.loop.lock_memory:
