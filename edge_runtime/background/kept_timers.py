@@ -86,6 +86,7 @@ class KeptTimers:
         now_ns: Callable[[], int],
         health: HealthMonitor,
         wall_s: Callable[[], float] = time.time,
+        look_every_s: float = LOOK_EVERY_S,
     ) -> None:
         self.timers = Timers(now_ns, self._keep)
         self._path, self._now_ns, self._wall_s = path, now_ns, wall_s
@@ -100,7 +101,7 @@ class KeptTimers:
         """None: not what it should be."""
         self._writing = threading.Lock()
         """Held from reading the timers to their being on the disk: the last change is the last."""
-        self._looking = Every(LOOK_EVERY_S, self.look, "timers", at_once=False)
+        self._looking = Every(look_every_s, self.look, "timers", at_once=False)
 
     def __enter__(self) -> Self:
         self._entered_ns = self._written_ns = self._now_ns()

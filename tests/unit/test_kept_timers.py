@@ -11,6 +11,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from virtual_sound import wait_until
 
 from edge_runtime.background.kept_timers import APART_S, SETTLING_S, TIMERS, KeptTimers
 from edge_runtime.background.numbers import words
@@ -25,7 +26,8 @@ MOTHER = "This is your reminder: call your mother."
 
 
 class House:
-    """A service with its timers, a time of day that may be wrong, and a plug to pull."""
+    """A service with its timers, a time of day that may be wrong, and a plug to pull. It looks when
+    it is told to: not between two steps of a clock."""
 
     def __init__(self, folder: Path, stack: ExitStack) -> None:
         self._folder, self._stack = folder, stack
@@ -43,7 +45,7 @@ class House:
             shutil.copy(before, self.path)
         self.clock, self.health = VirtualClock(), HealthMonitor()
         self.run = self._stack.enter_context(
-            KeptTimers(self.path, self.clock.now_ns, self.health, lambda: self.wall_s)
+            KeptTimers(self.path, self.clock.now_ns, self.health, lambda: self.wall_s, HOUR_S)
         )
         assert self.rings() == [], "in the first micro-turn"
 
@@ -93,6 +95,17 @@ class House:
 def house(tmp_path: Path) -> Iterator[House]:
     with ExitStack() as stack:
         yield House(tmp_path, stack)
+
+
+def test_it_looks_by_itself_while_it_is_entered(tmp_path: Path) -> None:
+    path, clock = tmp_path / "timers.json", VirtualClock()
+    with KeptTimers(path, clock.now_ns, HealthMonitor(), look_every_s=0.01) as kept:
+        timer = kept.timers.start(MINUTE_S)
+        assert timer is not None and kept.timers.pop_due() == []
+        clock.sleep_until(timer.due_ns)
+        assert kept.timers.pop_due() == [timer]
+        kept.timers.told(timer.id)
+        wait_until(lambda: json.loads(path.read_text())["timers"] == [])
 
 
 def test_where_nothing_is_set_nothing_is_written(house: House) -> None:
