@@ -111,7 +111,7 @@ class Dialogue:
         self._keep = keep
         self._heard = Heard() if heard is None else heard
         self._conversation = Conversation()
-        self._answers = Answers(self._is_not_told)
+        self._answers = Answers()
         self._pending: str | None = None
         """The request whose answer has not begun."""
         self._answering: str | None = None
@@ -210,7 +210,7 @@ class Dialogue:
             if complete:
                 self._settle(event.id)
             return None
-        lasting = event.id.startswith((KEPT, TOLD))
+        lasting = event.id.startswith((KEPT, TOLD, TIMER))
         fresh = self._answers.add(event.id, sentences, complete, self._turns, lasting)
         self._settle(event.id)
         if not complete:
@@ -344,14 +344,8 @@ class Dialogue:
     def _forget_answers(self) -> None:
         self._unsaid()
         for request_id in self._answers.clear():
-            if request_id.startswith(KEPT):
+            if request_id.startswith((KEPT, TIMER)):
                 self._background.cancel(request_id)
-            self._is_not_told(request_id)
-
-    def _is_not_told(self, request_id: str) -> None:
-        """A timer that has rung for nothing shall not come again."""
-        if request_id.startswith(TIMER):
-            self._background.cancel(request_id)
 
     def _request(self, turn: MicroTurn) -> Request:
         self._requests += 1

@@ -31,7 +31,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from typing_extensions import Self
 
 from edge_runtime.background.skills import MAX_CHARS
-from edge_runtime.background.timers import MAX_S, MAX_TIMERS, Timer, Timers
+from edge_runtime.background.timers import MAX_S, MAX_UNTOLD, Timer, Timers
 from edge_runtime.every import Every
 from edge_runtime.health import HealthMonitor, State
 from edge_runtime.whole_file import write_whole
@@ -50,7 +50,7 @@ CLOCK_SET_S = 2.0
 SETTLING_S = 600.0
 """A clock that is set so soon after the start is right only now."""
 APART_S = 15.0
-"""Between two that are late: time to tell the first, so that it does not give way to others."""
+"""Between two that are late: time to tell the first, and for the person to say something."""
 
 
 class KeptTimer(BaseModel):
@@ -70,7 +70,7 @@ class Kept(BaseModel):
     model_config = ConfigDict(frozen=True, strict=True, allow_inf_nan=False)
 
     written_s: float
-    timers: tuple[KeptTimer, ...] = Field(max_length=2 * MAX_TIMERS)
+    timers: tuple[KeptTimer, ...] = Field(max_length=MAX_UNTOLD)
 
 
 NOTHING = Kept(written_s=0.0, timers=())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import threading
-from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from fractions import Fraction
@@ -16,6 +15,9 @@ UNITS_S = {"second": 1, "minute": 60, "hour": 3600, "day": 86_400}
 SHORTEST_S = 0.1
 MAX_S = 7 * 86_400
 MAX_TIMERS = 16
+"""That run."""
+MAX_UNTOLD = 2 * MAX_TIMERS
+"""Those that have rung and wait to be told among them."""
 LISTENS_FIRST_S = 3.0
 """Before the first rings that an earlier run left: a model does not tell what is there from its
 first micro-turns on (`reference` 0.6.2 does from the fifth)."""
@@ -25,6 +27,7 @@ _EXACT_TO = (("hour", "day"), ("minute", "minute"), ("second", "second"))
 """To what a lateness is told, from which unit on."""
 ONLY_COUNTS_DOWN = "I can only count down. Tell me how long, for example in ten minutes."
 """Said of a time of day, or of a day."""
+MANY_TO_TELL = "There are many timers that you have not heard yet. I cannot take more before."
 
 _QUARTERS = rf"(?:(?:a|{NUMBER}) )?quarters? of an?"
 _ONE = rf"(?:{NUMBER} and a half|{_QUARTERS}|{NUMBER}|an?|half an?)"
@@ -99,7 +102,7 @@ class Timers:
         self._now_ns, self._on_change = now_ns, on_change
         self._lock = threading.Lock()
         self._running: list[Timer] = []
-        self._ringing: deque[Timer] = deque(maxlen=MAX_TIMERS)
+        self._ringing: list[Timer] = []
         self._count = 0
         self._listens_ns = 0
         self._first_ns: int | None = None
@@ -120,9 +123,10 @@ class Timers:
             self._running = sorted(corrected, key=_due_ns)
 
     def start(self, duration_s: float, label: str = "") -> Timer | None:
-        """None if too many are running."""
+        """None if too many are running, or wait to be told."""
         with self._lock:
-            if len(self._running) >= MAX_TIMERS:
+            untold = len(self._running) + len(self._ringing)
+            if len(self._running) >= MAX_TIMERS or untold >= MAX_UNTOLD:
                 return None
             self._count += 1
             due_ns = self._now_ns() + round(duration_s * 1e9)
@@ -187,6 +191,8 @@ class Timers:
         if duration_s > MAX_S:
             return "That is too long for me. I can wait for at most seven days."
         timer = self.start(duration_s, _to_the_person(label or ""))
+        if timer is None and len(self.running()) < MAX_TIMERS:
+            return MANY_TO_TELL
         if timer is None:
             return f"There are {words(MAX_TIMERS)} timers running, and I cannot take more."
         time = spoken_duration(duration_s)

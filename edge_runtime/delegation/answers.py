@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
 log = logging.getLogger(__name__)
 MAX_READY = 4
-"""Passing answers kept unspoken (a result and a few timers); the oldest goes first beyond that."""
+"""Passing answers kept unspoken; the oldest goes first beyond that."""
 ENOUGH = 400
 """Characters, about 24 s: the mouth gets whole sentences until they have so many. It synthesizes
 all that it is given at once, and an answer can be a book."""
@@ -29,7 +29,8 @@ class Answer:
     came: int = 0
     """The micro-turn in which it began to wait."""
     lasting: bool = False
-    """Nothing pushes it out: who asked for it was promised that it is told."""
+    """Nothing pushes it out: who asked for it was promised that it is told. Whoever gives such
+    answers bounds them."""
 
     def take(self) -> str:
         """The next sentences for the mouth; empty if there are none."""
@@ -40,10 +41,7 @@ class Answer:
 
 
 class Answers:
-    """`on_gone` is told of each request whose answer has given way to newer ones."""
-
-    def __init__(self, on_gone: Callable[[str], None] = lambda request_id: None) -> None:
-        self._on_gone = on_gone
+    def __init__(self) -> None:
         self._ready: deque[Answer] = deque()
         self._current: Answer | None = None
         """Being spoken."""
@@ -135,7 +133,6 @@ class Answers:
         for answer in passing[:-MAX_READY]:
             self._ready.remove(answer)
             log.warning("the answer to %s gives way to newer ones", answer.request_id)
-            self._on_gone(answer.request_id)
 
     def _find(self, request_id: str) -> Answer | None:
         known = [*self._ready, *([self._current] if self._current else [])]

@@ -237,22 +237,30 @@ def test_a_timer_rings_without_a_question_and_while_one_is_out(
 def test_unspoken_results_are_bounded_and_the_oldest_goes(
     answers: Answers, dialogue: Dialogue
 ) -> None:
-    answers.told = [result(f"timer-{n}", str(n)) for n in range(MAX_READY + 2)]
-    dialogue.poll()
+    for number in range(MAX_READY + 2):
+        answers.told = [result(ask(dialogue), str(number))]
+        dialogue.poll()
     said = [dialogue.utterance(DELIVER, TURN) for _ in range(MAX_READY)]
     assert [one.text for one in said if one] == [str(n) for n in range(2, MAX_READY + 2)]
     assert dialogue.utterance(DELIVER, TURN) is None
 
 
-def test_a_timer_that_is_not_told_any_more_is_taken_back(
+def test_timers_are_told_however_many_rang_meanwhile_and_else_only_cancelled(
     answers: Answers, dialogue: Dialogue
 ) -> None:
-    answers.told = [result(f"timer-{n}", str(n)) for n in range(MAX_READY + 1)]
+    names = [f"timer-{n}" for n in range(MAX_READY + 4)]
+    answers.told = [result(name, name) for name in names[:-2]]
     dialogue.poll()
-    assert answers.cancelled == ["timer-0"]
-    assert dialogue.utterance(DELIVER, TURN) is not None
+    for _ in range(MAX_READY + 2):
+        answers.told = [result(ask(dialogue))]
+        dialogue.poll()
+    answers.told = [result(name, name) for name in names[-2:]]
+    dialogue.poll()
+    assert answers.cancelled == []
+    said = [dialogue.utterance(DELIVER, TURN) for _ in names[:-2]]
+    assert [one.text for one in said if one] == names[:-2]
     dialogue.delegate(CANCEL, TURN)
-    assert answers.cancelled == ["timer-0", *(f"timer-{n}" for n in range(2, MAX_READY + 1))]
+    assert answers.cancelled == names[-2:]
 
 
 def test_what_was_promised_is_told_however_much_there_is(

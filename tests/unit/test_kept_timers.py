@@ -10,18 +10,34 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
+import numpy as np
 import pytest
 from virtual_sound import wait_until
 
 from edge_runtime.background.kept_timers import APART_S, SETTLING_S, TIMERS, KeptTimers
+from edge_runtime.background.local import LocalBackground
 from edge_runtime.background.numbers import words
 from edge_runtime.background.skills import plain
 from edge_runtime.background.timers import LISTENS_FIRST_S, MAX_TIMERS, spoken_lateness
+from edge_runtime.background.transcribe import SpellingTranscriber
+from edge_runtime.delegation.kept import Spoken
+from edge_runtime.dialogue import Dialogue
 from edge_runtime.health import HealthMonitor, State
+from edge_runtime.micro_turn import (
+    TURN_SAMPLES,
+    Decision,
+    EngineOutput,
+    MicroTurn,
+    Timings,
+    TurnRecord,
+)
 from edge_runtime.pacing import VirtualClock
+from edge_runtime.remote_control import Mode, Orders
 
 MINUTE_S, HOUR_S, DAY_S = 60, 3600, 86_400
 NOON_S = 1_800_000_000.0
+TURN = MicroTurn(0, 0, np.zeros((2, TURN_SAMPLES), np.float32))
+DELIVER = Decision(0, "speak", say="deliver")
 MOTHER = "This is your reminder: call your mother."
 
 
@@ -190,6 +206,30 @@ def test_one_that_has_rung_is_kept_until_it_is_told(house: House) -> None:
     assert house.kept == []
     house.off_for(MINUTE_S)
     assert house.rings_soon() == []
+
+
+def test_those_that_rang_while_the_device_was_mute_are_kept_until_they_are_told(
+    house: House,
+) -> None:
+    for minutes in range(1, MAX_TIMERS + 1):
+        house.ask(f"remind me in {minutes} minutes to drink glass {minutes}")
+    local = LocalBackground(SpellingTranscriber(), house.clock, block=True, timers=house.run.timers)
+    dialogue = Dialogue(local, str)
+    told = Spoken(house.run.timers.told)
+    dialogue.obey(Orders(mode=Mode.QUIET))
+    for _ in range(MAX_TIMERS):
+        house.pass_(MINUTE_S)
+        dialogue.poll()
+        assert dialogue.utterance(DELIVER, TURN) is None
+    house.run.look()
+    assert len(house.kept) == MAX_TIMERS
+    dialogue.obey(Orders(mode=Mode.NORMAL))
+    for left in reversed(range(MAX_TIMERS)):
+        said = dialogue.utterance(DELIVER, TURN)
+        assert said is not None and said.text.endswith(f": drink glass {MAX_TIMERS - left}.")
+        told.publish(TurnRecord(TURN, EngineOutput(0, {}), DELIVER, Timings(), said))
+        house.run.look()
+        assert len(house.kept) == left
 
 
 def test_a_new_timer_has_a_number_of_its_own(house: House) -> None:

@@ -5,7 +5,14 @@ from __future__ import annotations
 import pytest
 
 from edge_runtime.background.skills import plain
-from edge_runtime.background.timers import MAX_TIMERS, Timers, parse_duration, spoken_duration
+from edge_runtime.background.timers import (
+    MANY_TO_TELL,
+    MAX_TIMERS,
+    MAX_UNTOLD,
+    Timers,
+    parse_duration,
+    spoken_duration,
+)
 from edge_runtime.pacing import VirtualClock
 
 SECOND_NS = 1_000_000_000
@@ -259,6 +266,18 @@ def test_one_timer_too_many_is_refused_and_the_others_run_on() -> None:
     refused = kitchen.ask("set a timer for one second")
     assert refused == "There are sixteen timers running, and I cannot take more."
     assert len(kitchen.after(60)) == MAX_TIMERS
+    assert kitchen.ask("set a timer for one second") == "Your timer for one second is set."
+
+
+def test_no_more_are_set_than_can_be_told_and_none_of_these_is_forgotten() -> None:
+    kitchen = Kitchen()
+    for _ in range(2):
+        for _ in range(MAX_TIMERS):
+            kitchen.ask("set a timer for one minute")
+        kitchen.after(60)
+    assert [timer.number for timer in kitchen.timers.untold()] == list(range(1, MAX_UNTOLD + 1))
+    assert kitchen.ask("set a timer for one second") == MANY_TO_TELL
+    kitchen.timers.told("timer-1")
     assert kitchen.ask("set a timer for one second") == "Your timer for one second is set."
 
 
