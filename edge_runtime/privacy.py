@@ -82,7 +82,7 @@ def _kept(config: Config) -> tuple[str, ...]:
     lines.append("As a service: what of microphone and camera is switched off, and mute.")
     lines.append(
         "As a service: timers and reminders, with what to remind of in words, until they are told "
-        "or cancelled."
+        "or cancelled; what was in a damaged file of them, until it is removed by hand."
     )
     lines.append(
         "In memory, until it ends: the conversation, and the sound since the person began."

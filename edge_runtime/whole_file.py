@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import glob
 import os
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -17,7 +19,7 @@ def write_whole(
     OSError.
     """
     data = content.encode() if isinstance(content, str) else content
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    temporary = path.with_name(_part(path.name, str(os.getpid())))
     try:
         with temporary.open("wb") as file:
             if mode is not None:
@@ -32,6 +34,17 @@ def write_whole(
         raise
     if durably:
         _sync_folder(path.parent)
+
+
+def remove_parts(path: Path) -> None:
+    """What writers of `path` that were killed have left; for the one who alone writes it now."""
+    with suppress(OSError):
+        for left in path.parent.glob(_part(glob.escape(path.name), "*")):
+            left.unlink()
+
+
+def _part(name: str, writer: str) -> str:
+    return f".{name}.{writer}.part"
 
 
 def _sync_folder(path: Path) -> None:

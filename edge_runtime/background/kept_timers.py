@@ -23,7 +23,6 @@ import os
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
@@ -32,9 +31,9 @@ from typing_extensions import Self
 
 from edge_runtime.background.skills import MAX_CHARS
 from edge_runtime.background.timers import MAX_S, MAX_UNTOLD, Timer, Timers
-from edge_runtime.every import Every
+from edge_runtime.every import PATIENCE_S, Every
 from edge_runtime.health import HealthMonitor, State
-from edge_runtime.whole_file import write_whole
+from edge_runtime.whole_file import remove_parts, write_whole
 
 log = logging.getLogger(__name__)
 FILE = "timers.json"
@@ -90,7 +89,10 @@ class KeptTimers:
     ) -> None:
         self.timers = Timers(now_ns, self._keep)
         self._path, self._now_ns, self._wall_s = path, now_ns, wall_s
-        self._health = health
+        self._aside = path.with_name(f"{path.name}.damaged")
+        self._in_the_way = False
+        """The file can neither be read nor be moved aside."""
+        self._health, self._trouble = health, ""
         self._found = NOTHING
         self._ahead_s = 0.0
         """How far the time of day is taken to be ahead of the clock that tells it."""
@@ -106,7 +108,9 @@ class KeptTimers:
     def __enter__(self) -> Self:
         self._entered_ns = self._written_ns = self._now_ns()
         self._between_s = self._between_clocks_s()
+        remove_parts(self._path)
         self._found = self._read()
+        self._report(self._lost)
         self.timers.restore(self._restored())
         self._on_disk = self.timers.untold()
         if self._on_disk:
@@ -120,11 +124,20 @@ class KeptTimers:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        """Not held up for good by a disk that hangs."""
         self._looking.__exit__(kind, error, trace)
-        self.look()
+        last = threading.Thread(target=self.look, name="timers", daemon=True)
+        last.start()
+        last.join(PATIENCE_S)
+        if last.is_alive():
+            log.warning(
+                "%s is not written, its disk hangs: what was told or cancelled last may ring again",
+                self._path,
+            )
 
     def look(self) -> None:
-        """Write what was told meanwhile, and heed a clock that was set."""
+        """Write what was told meanwhile, and heed a clock that was set and a damaged file that is
+        gone."""
         with self._writing:
             was_set = abs(self._between_clocks_s() - self._between_s) > CLOCK_SET_S
             if was_set:
@@ -133,6 +146,8 @@ class KeptTimers:
             renew = was_set or self._now_ns() - self._written_ns > RENEW_S * 1e9
             if untold != self._on_disk or (untold and renew):
                 self._write(untold)
+            else:
+                self._report(self._lost)
 
     def _keep(self) -> None:
         with self._writing:
@@ -145,15 +160,35 @@ class KeptTimers:
             return NOTHING
         except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) else "it is damaged"
-        aside = self._path.with_name(f"{self._path.name}.damaged")
-        with suppress(OSError):
-            os.replace(self._path, aside)
+        try:
+            os.replace(self._path, self._aside)
+        except OSError:
+            self._in_the_way = True
         log.warning(
             "%s cannot be read (%s): its timers and reminders will not ring. Set them anew, and "
             "remove %s, which has what is left of them",
-            *(self._path, reason, aside),
+            *(self._path, reason, self._damaged),
         )
         return NOTHING
+
+    @property
+    def _damaged(self) -> Path:
+        return self._path if self._in_the_way else self._aside
+
+    @property
+    def _lost(self) -> str:
+        """What is to be done about timers that will not ring; empty when nothing is."""
+        if not (self._in_the_way or os.path.exists(self._aside)):
+            return ""
+        return (
+            "timers and reminders of an earlier run will not ring: set them anew, and remove "
+            f"{self._damaged}, which has what is left of them"
+        )
+
+    def _report(self, trouble: str) -> None:
+        if trouble != self._trouble:
+            self._trouble = trouble
+            self._health.report(TIMERS, State.DEGRADED if trouble else State.OK, trouble)
 
     def _restored(self) -> list[Timer]:
         """Those of the file, on the clock of this run."""
@@ -200,8 +235,7 @@ class KeptTimers:
                 "Make room, and let this user write there"
             )
             log.log(logging.WARNING if first else logging.DEBUG, "%s", why)
-            self._health.report(TIMERS, State.DEGRADED, why)
+            self._report(why)
             return
-        if self._on_disk is None:
-            self._health.report(TIMERS, State.OK)
-        self._on_disk, self._written_ns = untold, now_ns
+        self._on_disk, self._written_ns, self._in_the_way = untold, now_ns, False
+        self._report(self._lost)

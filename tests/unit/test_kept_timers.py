@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import shutil
 import stat
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -14,6 +16,7 @@ import numpy as np
 import pytest
 from virtual_sound import wait_until
 
+from edge_runtime.background import kept_timers
 from edge_runtime.background.kept_timers import APART_S, SETTLING_S, TIMERS, KeptTimers
 from edge_runtime.background.local import LocalBackground
 from edge_runtime.background.numbers import words
@@ -339,8 +342,67 @@ def test_a_damaged_file_is_set_aside_and_told_and_the_next_timer_is_kept(
     assert "it is damaged" in warned.getMessage() and f"remove {aside}" in warned.getMessage()
     assert house.rings_soon() == []
     house.ask("remind me in one hour to call my mother")
+    house.run.look()
+    assert "will not ring" in house.trouble and f"remove {aside}" in house.trouble
+    aside.unlink()
+    house.run.look()
+    assert house.trouble == ""
     house.off_for(HOUR_S)
     assert house.rings_soon() == [MOTHER]
+
+
+def test_what_is_left_of_a_damaged_file_is_told_by_every_run_until_it_is_removed(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "timers.json"
+    path.write_text("half of")
+    for is_left in (True, True, False):
+        health = HealthMonitor()
+        if not is_left:
+            path.with_name("timers.json.damaged").unlink()
+        with KeptTimers(path, VirtualClock().now_ns, health, look_every_s=HOUR_S):
+            assert (health.snapshot().state is State.DEGRADED) is is_left
+
+
+def test_a_file_that_can_neither_be_read_nor_moved_is_told_until_one_can_be_written(
+    tmp_path: Path,
+) -> None:
+    path, health = tmp_path / "state" / "timers.json", HealthMonitor()
+    path.parent.write_text("a file where the folder should be")
+    with KeptTimers(path, VirtualClock().now_ns, health, look_every_s=HOUR_S) as kept:
+        kept.look()
+        part = health.snapshot().part(TIMERS)
+        assert part is not None and part.state is State.DEGRADED
+        assert f"remove {path}," in part.reason
+        path.parent.unlink()
+        kept.timers.start(MINUTE_S)
+        assert health.snapshot().state is State.OK
+
+
+def test_what_a_killed_writer_left_is_removed_at_the_start(tmp_path: Path) -> None:
+    part = tmp_path / ".timers.json.12345.part"
+    part.write_text('{"timers":[{"label":"call your mo')
+    with KeptTimers(tmp_path / "timers.json", VirtualClock().now_ns, HealthMonitor()):
+        assert list(tmp_path.iterdir()) == []
+
+
+def test_a_disk_that_hangs_does_not_hold_up_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(kept_timers, "PATIENCE_S", 0.1)
+    path, clock = tmp_path / "timers.json", VirtualClock()
+    kept = KeptTimers(path, clock.now_ns, HealthMonitor(), look_every_s=HOUR_S).__enter__()
+    hangs = tmp_path / f".timers.json.{os.getpid()}.part"
+    os.mkfifo(hangs)
+    threading.Thread(target=kept.timers.start, args=(MINUTE_S,), daemon=True).start()
+    wait_until(lambda: bool(kept.timers.running()))
+    end = threading.Thread(target=kept.__exit__, args=(None, None, None), daemon=True)
+    end.start()
+    end.join(30)
+    assert not end.is_alive()
+    assert f"{path} is not written" in caplog.text
+    os.close(os.open(hangs, os.O_RDONLY | os.O_NONBLOCK))
+    wait_until(path.exists)
 
 
 def test_a_timer_that_cannot_be_kept_runs_and_is_told_and_kept_when_it_can(

@@ -31,6 +31,7 @@ def test_what_is_switched_off_is_kept_by_a_service() -> None:
 def test_timers_are_kept_in_words_by_a_service() -> None:
     kept = said()["What it keeps"]
     assert "As a service: timers and reminders, with what to remind of in words" in kept
+    assert "a damaged file of them, until it is removed by hand" in kept
 
 
 def test_a_broker_gets_the_sound_of_a_question_and_a_picture_only_where_allowed() -> None:

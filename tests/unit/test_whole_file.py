@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_runtime.whole_file import write_whole
+from edge_runtime.whole_file import remove_parts, write_whole
 
 
 def test_replaces_what_was_there(tmp_path: Path) -> None:
@@ -72,3 +72,12 @@ def test_a_full_disk_leaves_the_old_one(tmp_path: Path) -> None:
         write_whole(path, "x" * 100_000)
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_killed_writers_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
+    kept = {tmp_path / name for name in ("a[1].json", ".a1.json.7.part", ".b.a[1].json.7.part")}
+    for path in (*kept, tmp_path / ".a[1].json.7.part", tmp_path / ".a[1].json.123.part"):
+        path.write_text("half of i")
+    remove_parts(tmp_path / "a[1].json")
+    assert set(tmp_path.iterdir()) == kept
+    remove_parts(tmp_path / "no folder" / "a.json")
