@@ -40,7 +40,7 @@ from edge_runtime.delegation.remote import MqttBackground
 from edge_runtime.delegation.tasks import Tasks
 from edge_runtime.delegation.wire import MAX_ACTIONS, Ability
 from edge_runtime.device_status import DeviceStatus
-from edge_runtime.dialogue import KEPT_WORDS, Dialogue
+from edge_runtime.dialogue import KEPT_WORDS, UNDONE_WORDS, Dialogue
 from edge_runtime.errors import ConfigError
 from edge_runtime.health import ENGINE, HealthMonitor, State
 from edge_runtime.inference.character_model import CharacterModel
@@ -189,7 +189,7 @@ def device(
         engine = enter(engine_for(config, lambda phase: _tell(health, phase)))
         manifest = engine.manifest
         acts = _mqtt_actions(config, senses, control)
-        more = [KEPT_WORDS] * keeps + [UNREACHABLE_WORDS] * (acts is not None)
+        more = [KEPT_WORDS, UNDONE_WORDS] * keeps + [UNREACHABLE_WORDS] * (acts is not None)
         phrases = phrases_for(config, manifest, more)
         voice = enter(Mouth(synthesizer_for(config), block=not senses.realtime))
         abilities = abilities_of(config, manifest)

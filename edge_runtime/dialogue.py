@@ -56,6 +56,8 @@ MAX_ANSWER = 20_000
 """Characters of a piece of an answer that are told: some 20 minutes."""
 KEPT_WORDS = "kept"
 """The phrase that says a question is kept."""
+UNDONE_WORDS = "undone"
+"""The phrase that says an action was not done that was asked for before a rest."""
 
 
 def answers(said: Utterance | None) -> bool:
@@ -126,8 +128,8 @@ class Dialogue:
         self._announced: set[str] = set()
         """Utterances of what was to be said, while they are in the mouth."""
         self._mode = Mode.NORMAL
-        self._rested = False
-        """No micro-turn has come since `rest`."""
+        self._kept_since: set[str] | None = None
+        """Questions to be kept that were asked since the last `rest`; None before the first."""
         self._link_up = link_up
         self._utterances = self._requests = self._tellings = self._turns = 0
 
@@ -137,24 +139,20 @@ class Dialogue:
         for name in self._answers.forget_before(self._turns - STALE_TURNS, REQUEST):
             log.info("the answer to %s has waited too long to be told", name)
         own, self._refused, self._told = [*self._refused, *self._told], [], []
-        come, rested = self._background.poll(), self._rested
-        self._rested = False
-        events = [
-            self._take(event)
-            for event in [*own, *come]
-            if not (rested and event.kind is EventKind.ACTION)
-        ]
+        come = self._with_undone(self._background.poll())
+        events = [self._take(event) for event in [*own, *come]]
         return [event for event in events if event is not None]
 
     def rest(self) -> None:
         """No micro-turn will come for a while. A question that is out is taken back, and no action
-        is done afterwards that was asked for before; what must not get lost is told then."""
+        is done afterwards that was asked for before; what must not get lost is told then, and that
+        such an action was not done."""
         self._take_back(kept_too=False)
         self._asked.clear()
         self._to_say.clear()
         self._refused.clear()
         self._answers.forget_before(self._turns + 1, REQUEST)
-        self._rested = True
+        self._kept_since = set()
 
     def obey(self, orders: Orders) -> bool:
         """Note what was asked from outside; returns whether to fall silent now."""
@@ -171,6 +169,24 @@ class Dialogue:
             self._tellings += 1
             self._told.append(Event(EventKind.RESULT, f"{TOLD}{self._tellings}", text))
         return orders.stop or orders.cancel
+
+    def _with_undone(self, events: Iterable[Event]) -> Iterator[Event]:
+        """What is said of an action that is not done any more is not told either: it is not so."""
+        undone: set[str] = set()
+        for event in events:
+            if event.kind is EventKind.ACTION and self._asked_before_rest(event.id):
+                log.info("%s asks for %s, of a time before the rest", event.id, event.text)
+                undone.add(event.id)
+                self._background.cancel(event.id)
+                yield Event(EventKind.UNDONE, event.id, "it was asked for before a rest")
+                yield Event(EventKind.RESULT, event.id, self._words(UNDONE_WORDS))
+            elif event.id not in undone:
+                yield event
+
+    def _asked_before_rest(self, request_id: str) -> bool:
+        """Of those that are kept; the others were taken back."""
+        since = self._kept_since
+        return since is not None and request_id.startswith(KEPT) and request_id not in since
 
     def _take(self, event: Event) -> Event | None:
         """Note what an event means; what the model shall see of it."""
@@ -328,6 +344,8 @@ class Dialogue:
             return None
         request = self._request(turn)
         self._pending = request.id
+        if request.keep and self._kept_since is not None:
+            self._kept_since.add(request.id)
         try:
             self._background.submit(request)
         except BackgroundError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import array
 import math
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,15 +13,21 @@ from typing import Any
 
 import numpy as np
 import pytest
-from broker import wait_until
+from asker import working
+from broker import needs_mosquitto, running_broker, wait_until
+from echo_worker import Echo
 from program import needs_espeak
 from typing_extensions import Self
 
 from edge_interaction.runtime import Runtime
+from edge_runtime.background.answerer import Reply
 from edge_runtime.config import load_config
+from edge_runtime.delegation.outbox import Outbox
+from edge_runtime.delegation.packing import Abilities, pack
+from edge_runtime.delegation.wire import Ability, ReplyKind, RequestMessage
 from edge_runtime.errors import EngineError, ManifestError, SourceError
 from edge_runtime.health import HealthMonitor
-from edge_runtime.micro_turn import TURN_SAMPLES, TurnRecord
+from edge_runtime.micro_turn import TURN_SAMPLES, Event, EventKind, Pcm, Request, TurnRecord
 from edge_runtime.remote_control import RemoteControl
 from edge_runtime.senses import senses_for, topic_senses_for
 from edge_runtime.sources.ros_topics import StampClock, TopicCamera, TopicMicrophone
@@ -116,6 +123,43 @@ def test_what_it_is_told_is_said() -> None:
     hosted.runtime.release()
     said = [record.said.text for record in hosted.keeper.records if record.said is not None]
     assert "The door is open." in said
+
+
+class Waver(Echo):
+    """Waves whenever it is asked something."""
+
+    def answer(
+        self, request: RequestMessage, pcm: Pcm, cancelled: threading.Event, reply: Reply
+    ) -> None:
+        reply(ReplyKind.ACTION, action="wave")
+        reply(ReplyKind.RESULT, "I am waving.")
+
+
+@needs_espeak
+@needs_mosquitto
+def test_an_action_that_an_earlier_node_was_asked_for_is_not_done_by_the_next(
+    tmp_path: Path,
+) -> None:
+    outbox = tmp_path / "outbox.db"
+    asked = Request("kept-1", np.zeros(0, np.float32), "remind me to wave", keep=True)
+    with Outbox(outbox, 3600.0) as kept:
+        message = pack(asked.id, asked, Abilities("edge", (Ability(name="wave"),)), "")
+        kept.add(asked.id, asked.transcript, message)
+    with running_broker(tmp_path) as broker, working(broker, echo=Waver()):
+        hosted = Hosted(**{"delegation.broker": broker.url, "delegation.outbox": outbox})
+        hosted.runtime.acquire()
+        hosted.runtime.start()
+        told: list[Event] = []
+        while not told:
+            hosted.hear(1)
+            last = hosted.keeper.records[-1]
+            told = [event for event in last.turn.events if event.id == "kept-1"]
+        hosted.runtime.release()
+    assert [event.kind for event in told] == [EventKind.UNDONE, EventKind.RESULT]
+    assert "I have not done it" in told[1].text
+    assert all(record.asked_actions == () for record in hosted.keeper.records)
+    with Outbox(outbox, 3600.0) as kept:
+        assert kept.rows() == []
 
 
 def test_what_cannot_be_acquired_holds_nothing() -> None:

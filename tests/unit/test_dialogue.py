@@ -10,7 +10,14 @@ import pytest
 from typing_extensions import Self
 
 from edge_runtime.delegation.answers import ENOUGH, MAX_READY
-from edge_runtime.dialogue import FOLLOW_S, MAX_ANSWER, STALE_TURNS, Dialogue
+from edge_runtime.dialogue import (
+    FOLLOW_S,
+    MAX_ANSWER,
+    STALE_TURNS,
+    UNDONE_WORDS,
+    Dialogue,
+    outcomes,
+)
 from edge_runtime.dialogue import answers as is_answer
 from edge_runtime.errors import BackgroundError
 from edge_runtime.micro_turn import (
@@ -376,7 +383,6 @@ def test_no_action_is_done_that_was_asked_for_before_a_rest(answers: Answers) ->
     answers.told = [
         Event(EventKind.ACTION, "request-1", "come"),
         Event(EventKind.RESULT, "request-1", "I am coming."),
-        Event(EventKind.ACTION, "kept-1", "come"),
         Event(EventKind.RESULT, "kept-1", "You wanted to be reminded of the cake."),
     ]
     assert [event.id for event in dialogue.poll()] == ["kept-1"]
@@ -387,6 +393,37 @@ def test_no_action_is_done_that_was_asked_for_before_a_rest(answers: Answers) ->
     assert said is not None and said.text == "You wanted to be reminded of the cake."
     answers.told = [Event(EventKind.ACTION, "timer-1", "come")]
     dialogue.poll()
+    assert [action.name for action in dialogue.asked_actions()] == ["come"]
+
+
+@pytest.mark.parametrize("turns", [0, 3], ids=["in the first turn", "later"])
+def test_an_action_of_a_kept_question_from_before_a_rest_is_told_to_be_undone(
+    answers: Answers, turns: int
+) -> None:
+    dialogue = Dialogue(answers, str, actions=("come",), keep=lambda transcript, letters: True)
+    before = ask(dialogue)
+    dialogue.rest()
+    assert [dialogue.poll() for _ in range(turns)] == [[]] * turns
+    answers.told = [Event(EventKind.ACTION, before, "come"), result(before, "I am coming.")]
+    events = dialogue.poll()
+    assert [event.kind for event in events] == [EventKind.UNDONE, EventKind.RESULT]
+    assert list(outcomes(events)) == ["failed"]
+    assert answers.cancelled == [before], "it is not asked again either"
+    assert dialogue.asked_actions() == ()
+    said = dialogue.utterance(DELIVER, TURN)
+    assert said is not None and (said.text, said.request_id) == (UNDONE_WORDS, before)
+    after = ask(dialogue)
+    answers.told = [Event(EventKind.ACTION, after, "come"), result(after, "I am coming.")]
+    dialogue.poll()
+    assert [action.name for action in dialogue.asked_actions()] == ["come"]
+    said = dialogue.utterance(DELIVER, TURN)
+    assert said is not None and said.text == "I am coming."
+
+
+def test_without_a_rest_what_an_earlier_run_kept_is_still_done(answers: Answers) -> None:
+    dialogue = Dialogue(answers, str, actions=("come",))
+    answers.told = [Event(EventKind.ACTION, "kept-1", "come"), result("kept-1", "I am coming.")]
+    assert [event.kind for event in dialogue.poll()] == [EventKind.ACTION, EventKind.RESULT]
     assert [action.name for action in dialogue.asked_actions()] == ["come"]
 
 

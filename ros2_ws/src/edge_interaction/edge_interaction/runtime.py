@@ -73,6 +73,7 @@ class Runtime:
                 self._config, self._senses, sinks, control=self._control, health=self._health
             )
             self._device = self._parts.enter_context(ready)
+            self.device.loop.rest()  # what an earlier node kept was asked for before, too
             self._acquired = stack.pop_all()
 
     def start(self) -> None:
