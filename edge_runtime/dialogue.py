@@ -144,14 +144,15 @@ class Dialogue:
         return [event for event in events if event is not None]
 
     def rest(self) -> None:
-        """No micro-turn will come for a while. A question that is out is taken back, and no action
-        is done afterwards that was asked for before; what must not get lost is told then, and that
-        such an action was not done."""
+        """No micro-turn will come for a while. A question that is out is taken back, what was heard
+        is forgotten, and no action is done afterwards that was asked for before; what must not get
+        lost is told then, and that such an action was not done."""
         self._take_back(kept_too=False)
         self._asked.clear()
         self._to_say.clear()
         self._refused.clear()
         self._answers.forget_before(self._turns + 1, REQUEST)
+        self._heard.forget()
         self._kept_since = set()
 
     def obey(self, orders: Orders) -> bool:

@@ -186,6 +186,11 @@ class Heard:
         self._forget_sound()
         self._quiet, self._text = 0, ""
 
+    def forget(self) -> None:
+        """All of it, the sound before a first symbol too: what comes next is of another time."""
+        self.clear()
+        self._recent.clear()
+
     def _forget_sound(self) -> None:
         if self._question is not None:
             self._question.drop()

@@ -413,6 +413,21 @@ def test_a_loop_that_was_stopped_goes_on_where_it_was(stage: Stage) -> None:
     ]
 
 
+def test_half_a_sentence_from_before_a_rest_is_no_part_of_the_next_question(stage: Stage) -> None:
+    stage.decider.before = {}
+    stage.decider.script = {0: {"heard": "turn off "}, 2: {"heard": "what time"}, 3: ASK}
+    mouth = LoggedMouth(Tone(), block=True)
+    mouth.log = stage.log
+    with mouth as voice:
+        loop = Loop(stage.parts(voice))
+        loop.run(max_turns=2)
+        loop.rest()
+        loop.run(max_turns=4)
+    (request,) = stage.answers.submitted
+    assert request.transcript == "what time"
+    assert request.audio.size == 2 * TURN_SAMPLES, "no sound of before either"
+
+
 def test_a_question_that_goes_out_is_in_the_record(stage: Stage) -> None:
     records = stage.run({1: ASK})
     assert [record.request is None for record in records] == [True, False, True, True, True, True]
