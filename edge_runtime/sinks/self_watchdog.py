@@ -6,6 +6,7 @@ from __future__ import annotations
 import faulthandler
 import logging
 import os
+import threading
 from collections.abc import Callable, Mapping
 from types import TracebackType
 
@@ -18,12 +19,18 @@ log = logging.getLogger(__name__)
 LOOKS = 10
 """Without a micro-turn in between."""
 LOOK_EVERY_S = 1.0
+TELL_S = 2.0
+"""To tell why. The log may be what hangs: a full pipe that nobody reads."""
 EXIT = 70
 """EX_SOFTWARE of sysexits.h."""
 
 
 def end() -> None:
-    """At once: whatever is waited for may be what hangs. Where every thread is goes to the log."""
+    """At once: whatever is waited for may be what hangs. Where every thread is goes to the log, if
+    that takes anything."""
+    untold = threading.Timer(TELL_S, os._exit, (EXIT,))
+    untold.daemon = True
+    untold.start()
     log.critical("the loop has given no sign for %d s, and nothing goes on without it", LOOKS)
     faulthandler.dump_traceback()
     os._exit(EXIT)
@@ -33,7 +40,8 @@ class SelfWatchdog:
     """A Sink, fed by completed micro-turns alone; from the first one on it watches.
 
     Looks are counted and not time: a process that was frozen is not one that hangs. Where systemd
-    watches (WATCHDOG_USEC) it does nothing.
+    watches (WATCHDOG_USEC) it does nothing. Unlike systemd it does not see a hang that lets no
+    other thread run: compiled code that keeps Python's lock.
     """
 
     def __init__(

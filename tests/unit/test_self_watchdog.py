@@ -16,6 +16,7 @@ from edge_runtime.sinks.self_watchdog import EXIT, LOOKS, SelfWatchdog
 COMPLETED = replace(a_record(), output=EngineOutput(0, {"floor": np.zeros(5, np.float32)}))
 FAILED = replace(a_record(), output=EngineOutput(0, {}))
 HANGS = """
+import logging
 import time
 import numpy as np
 from edge_runtime.micro_turn import (
@@ -24,22 +25,33 @@ from edge_runtime.micro_turn import (
 from edge_runtime.sinks.self_watchdog import SelfWatchdog
 
 def stands_still():
-    time.sleep(60)
+    {hang}
 
-with SelfWatchdog(environment={}, look_every_s=0.02) as dog:
+with SelfWatchdog(environment={{}}, look_every_s=0.02) as dog:
     turn = MicroTurn(0, 0, np.zeros((2, TURN_SAMPLES), np.float32))
-    output = EngineOutput(0, {"floor": np.zeros(5, np.float32)})
+    output = EngineOutput(0, {{"floor": np.zeros(5, np.float32)}})
     dog.publish(TurnRecord(turn, output, Decision(0, "listen"), Timings()))
     stands_still()
 """
 
 
 def test_a_process_whose_loop_hangs_ends_and_says_where() -> None:
+    script = HANGS.format(hang="time.sleep(60)")
     done = subprocess.run(
-        [sys.executable, "-c", HANGS], capture_output=True, text=True, timeout=50, check=False
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=50, check=False
     )
     assert done.returncode == EXIT
     assert "stands_still" in done.stderr
+
+
+def test_a_process_that_hangs_in_its_log_ends_though_it_cannot_say_so() -> None:
+    script = HANGS.format(hang="while True: logging.warning(1000 * 'no one reads this ')")
+    process = subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.PIPE)
+    try:
+        assert process.wait(50) == EXIT
+    finally:
+        process.kill()
+        process.communicate()
 
 
 def looked(dog: SelfWatchdog, times: int) -> None:
