@@ -92,10 +92,12 @@ def _serve(config: Path | None) -> None:
             stack.enter_context(StatusFile(path, status))
         senses = senses_for(settings, realtime=True, may_be_late=True)
         talks = stack.enter_context(ConversationLog(lambda: control.mode))
-        sinks: list[Sink] = [notifier, talks, stack.enter_context(SelfWatchdog())]
+        watchdog = SelfWatchdog()
+        sinks: list[Sink] = [notifier, talks, watchdog]
         ready = stack.enter_context(
             device(settings, senses, sinks, control=control, health=health, timers=timers)
         )
+        stack.enter_context(watchdog)  # left first: a device may take its time to be released
         log.info("edge-runtime %s: %s", __version__, _made_of(settings, ready.engine))
         if settings.loop.lock_memory:
             lock_memory()

@@ -47,7 +47,7 @@ class SoundOpener:
     on_open: Callable[[SoundStreams], None] = lambda streams: None
     """Told of all streams before their first block."""
     leaving: threading.Event = field(default_factory=threading.Event)
-    """Set: do not wait any longer."""
+    """Set: do not wait any longer, and try nothing more."""
     block_ms: float = BLOCKS_MS[0]
     may_share: bool = True
     """One stream for both ends, where they are one device."""
@@ -167,6 +167,8 @@ class SoundOpener:
         """The best plan that runs, or what was wrong with the first."""
         problem = ""
         for plan in plans(microphone, loudspeaker, self.wanted, self.block_ms):
+            if self.leaving.is_set():
+                break
             if plan.together and not self.may_share:
                 continue
             streams = SoundStreams(self.buffer, plan, self.wanted.channels)

@@ -31,6 +31,20 @@ no_service_here = pytest.mark.skipif(
 )
 
 
+RELEASED_SLOWLY = """
+import time
+from functools import partial
+from edge_runtime import cli
+from edge_runtime.sinks import self_watchdog
+from edge_runtime.voice.mouth import Mouth
+
+self_watchdog.SelfWatchdog = partial(self_watchdog.SelfWatchdog, look_every_s=0.3)
+Mouth.__exit__ = lambda *_: time.sleep(6)
+cli.main()
+"""
+"""A service that waits for 3 s where one hangs, and twice as long for its mouth."""
+
+
 class Service:
     """`edge-runtime serve` with a socket where systemd's would be, on a minute of noise, or on
     `senses`."""
@@ -49,6 +63,7 @@ class Service:
         self.inbox = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.inbox.bind(str(folder / "notify"))
         self.inbox.settimeout(60)
+        self.program = ["-m", "edge_runtime.cli"]
 
     def start(self) -> subprocess.Popen[bytes]:
         environment = {
@@ -58,7 +73,7 @@ class Service:
             "STATE_DIRECTORY": str(self.folder),
         }
         return subprocess.Popen(
-            [sys.executable, "-m", "edge_runtime.cli", "serve", "--config", str(self.config)],
+            [sys.executable, *self.program, "serve", "--config", str(self.config)],
             env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         )  # fmt: skip
 
@@ -133,6 +148,16 @@ def test_it_is_ready_after_a_turn_is_watched_by_turns_and_ends_when_told(tmp_pat
         assert list(service.run.iterdir()) == []
         with pytest.raises(InputError, match="No service of edge-runtime is running"):
             device_status.running(tmp_path)
+
+
+@needs_espeak
+def test_a_device_that_takes_long_to_be_released_does_not_hang(tmp_path: Path) -> None:
+    service = Service(tmp_path)
+    service.program = ["-c", RELEASED_SLOWLY]
+    with running(service) as process:
+        service.await_told("WATCHDOG=1")
+        output = ended(process)
+    assert process.returncode == 0, output.decode()
 
 
 @needs_espeak

@@ -14,8 +14,11 @@ from edge_runtime.errors import MissingDeviceError, SourceError
 from edge_runtime.micro_turn import TURN_SAMPLES
 from edge_runtime.sound_status import DeviceState, SoundStatus
 from edge_runtime.sources import sound_opener, sound_supervisor
+from edge_runtime.sources.duplex_buffer import DuplexBuffer
 from edge_runtime.sources.front_end import SoundFrontEnd
 from edge_runtime.sources.microphone import MicrophoneSource
+from edge_runtime.sources.portaudio import PortAudio
+from edge_runtime.sources.sound_opener import SoundOpener
 from edge_runtime.sources.sound_plan import Wanted
 
 MIC, SPEAKER = Card("ReSpeaker", 4, 0), Card("Speaker", 0, 2)
@@ -334,3 +337,21 @@ def test_a_default_with_too_few_channels_may_be_another_later(hardware: Hardware
         assert "has only 1 of the 4 channels" in sound.status().microphone.reason
         del hardware.cards[0]
         await_status(sound, lambda s: s.microphone.name == "ReSpeaker")
+
+
+def test_whoever_leaves_waits_for_one_attempt_to_open_and_not_for_all(
+    hardware: Hardware, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opener = SoundOpener(PortAudio(), Wanted("respeaker", "speaker"), DuplexBuffer())
+    attempts: list[object] = []
+
+    def fail(**options: object) -> None:
+        attempts.append(options)
+        opener.leaving.set()
+        raise OSError(-9985, "Device unavailable")
+
+    monkeypatch.setattr(hardware, "open", fail)
+    with opener.portaudio:
+        opened = opener.open(deaf=False)
+    assert opened.streams is None and set(opened.problems) == {"microphone", "loudspeaker"}
+    assert len(attempts) == 1
