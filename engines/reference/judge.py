@@ -10,10 +10,9 @@ the others the model has learned by heart.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from edge_runtime.app import decider_for
+from edge_runtime.commands.common import write_json
 from edge_runtime.config import Config
 from edge_runtime.decide import FloorDecider
 from edge_runtime.errors import EdgeRuntimeError, InputError
@@ -29,12 +29,21 @@ from edge_runtime.evaluation.sentences import edits
 from edge_runtime.inference.onnx import OnnxEngine
 from edge_runtime.micro_turn import TURN_MS, Decision, Delegation
 from edge_runtime.replay import read
-from engines.reference.corpus.recordings import AROUND, Correction, corrections_of, is_held_out
+from engines.reference.corpus.recordings import (
+    AROUND,
+    Correction,
+    corrections_of,
+    failed,
+    is_held_out,
+    unsaid,
+)
 from engines.reference.corpus.text import normalise
 
 console = Console(highlight=False)
 WITHIN = 3
 """Micro-turns by which the same decision may come earlier or later."""
+SAY = "say "
+"""How the name of a deed begins that is heard."""
 LATER = 3
 """Micro-turns after a sentence in which its last letters may still be written."""
 
@@ -60,8 +69,11 @@ class Tally:
         then: Sequence[Decision],
         now: Sequence[Decision],
         corrections: Sequence[Correction],
+        unsaid: Collection[int] = frozenset(),
+        failed: Collection[int] = frozenset(),
     ) -> None:
-        """One recording: what was decided then and what this model decides, turn by turn."""
+        """One recording: what was decided then and what this model decides, turn by turn. Training
+        leaves out what was decided and `unsaid`, and turns in which the model had `failed`."""
         self.turns += len(now)
         for one in corrections:
             for what, met in _judged(one, now):
@@ -73,11 +85,13 @@ class Tally:
                 guess = "".join(decision.heard for decision in span).strip()
                 self.letters += len(truth)
                 self.wrong_letters += min(edits(truth, guess), len(truth))
-        left_out = _around(corrections, len(now))
+        left_out = _around(corrections, len(now)).union(failed)
         was, would = _deeds(then, left_out), _deeds(now, left_out)
-        self.decided += len(was)
-        self.again += sum(_near(deed, would) for deed in was)
-        self.more += sum(not _near(deed, was) for deed in would)
+        done = [deed for deed in was if not _is_unsaid(deed, unsaid)]
+        self.decided += len(done)
+        self.again += sum(_near(deed, would) for deed in done)
+        more = [deed for deed in would if not _near(deed, was)]
+        self.more += sum(not _is_unsaid(deed, unsaid) for deed in more)
 
     def report(self) -> dict[str, Any]:
         return {
@@ -124,12 +138,17 @@ def _deeds(decisions: Sequence[Decision], left_out: set[int]) -> list[tuple[int,
     """What was decided, and in which turn."""
     deeds = []
     for turn, one in enumerate(decisions):
-        names = [f"say {one.say}"] if one.say is not None else []
+        names = [f"{SAY}{one.say}"] if one.say is not None else []
         names += ["stop"] if one.stop else []
         names += [f"do {action.name}" for action in one.actions]
         names += [one.delegation.value] if one.delegation is not Delegation.NONE else []
         deeds += [(turn, name) for name in names if turn not in left_out]
     return deeds
+
+
+def _is_unsaid(deed: tuple[int, str], unsaid: Collection[int]) -> bool:
+    turn, name = deed
+    return turn in unsaid and name.startswith(SAY)
 
 
 def _near(deed: tuple[int, str], others: Sequence[tuple[int, str]]) -> bool:
@@ -143,13 +162,17 @@ def judge(paths: Sequence[Path], engine: OnnxEngine, decider: FloorDecider) -> T
     for path in paths:
         engine.reset()
         decider.reset()
-        then, now = [], []
-        for recorded in read(path):
-            decided = bool(recorded.output.tensors)  # else the engine had failed
-            nothing = Decision(recorded.turn.index, "listen")
-            then.append(recorded.decision if decided else nothing)
+        then: list[Decision] = []
+        now: list[Decision] = []
+        not_said, not_decided = set(), set()
+        for number, recorded in enumerate(read(path)):
+            if unsaid(recorded):
+                not_said.add(number)
+            if failed(recorded):
+                not_decided.add(number)
+            then.append(recorded.decision)
             now.append(decider.decide(engine.step(recorded.turn), recorded.turn))
-        tally.add(then, now, corrections_of(path, len(now)))
+        tally.add(then, now, corrections_of(path, len(now)), not_said, not_decided)
     return tally
 
 
@@ -198,7 +221,7 @@ def run(folder: Path, engines: Sequence[Path], json_path: Path | None) -> None:
             soft_wrap=True,
         )
     if json_path is not None:
-        json_path.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+        write_json(json_path, report)
 
 
 def main() -> None:

@@ -6,6 +6,7 @@ import json
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 pytest.importorskip("torch", reason="the factory needs torch (make train)")
@@ -15,11 +16,25 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "integration"))
 
 from program import edge, needs_espeak, spoken
 
+from edge_runtime.app import decider_for
+from edge_runtime.config import Config
 from edge_runtime.errors import InputError
-from edge_runtime.micro_turn import Action, Decision, Delegation
+from edge_runtime.inference.onnx import OnnxEngine
+from edge_runtime.micro_turn import (
+    TURN_SAMPLES,
+    Action,
+    Decision,
+    Delegation,
+    EngineOutput,
+    MicroTurn,
+    Timings,
+    TurnRecord,
+    Utterance,
+)
 from edge_runtime.reference_engine import reference_engine_folder
+from edge_runtime.sinks.recorder import Recorder
 from engines.reference.corpus.recordings import AROUND, Correction
-from engines.reference.judge import Tally, run
+from engines.reference.judge import Tally, judge, run
 
 TURNS = 50
 GREETS = {"floor": "speak", "say": "greet"}
@@ -84,6 +99,33 @@ def test_what_it_did_elsewhere_is_done_again_or_not_or_more_of_it() -> None:
     assert tally.more == 1, "the first turn that is not around the correction"
 
 
+def test_what_training_leaves_out_is_not_counted_either() -> None:
+    handed = {"delegation": Delegation.DELEGATE}
+    then = decided(t2=GREETS, t10=GREETS | handed, t30={"floor": "yield", "stop": True})
+    now = decided(t11=GREETS, t20=GREETS, t30=GREETS)
+    tally = Tally()
+    tally.add(then, now, [], unsaid={10, 20}, failed={30})
+    assert (tally.decided, tally.again) == (2, 0), "a greeting, and a question beside an unsaid one"
+    assert tally.more == 0
+
+
+def test_a_mute_turn_and_a_failed_one_are_found_in_a_recording(tmp_path: Path) -> None:
+    sound = np.zeros((2, TURN_SAMPLES), np.float32)
+    picture = np.zeros((96, 96, 3), np.uint8)
+    hello = Utterance("utterance-1", "Hello.", "greet")
+    with Recorder(tmp_path / "lobby.mcap", {}) as recorder:
+        for index in range(30):
+            turn = MicroTurn(index, 0, sound, frame=picture, frame_age_ms=20.0)
+            output = EngineOutput(index, {} if index == 20 else {"floor": np.float32([[1]])})
+            says = "greet" if index in (5, 10) else None
+            then = Decision(index, "listen", say=says, stop=index == 20)
+            said = hello if index == 5 else None
+            recorder.publish(TurnRecord(turn, output, then, Timings(), said))
+    with OnnxEngine(reference_engine_folder()) as engine:
+        tally = judge([tmp_path / "lobby.mcap"], engine, decider_for(Config(), engine.manifest))
+    assert (tally.decided, tally.turns) == (1, 30)
+
+
 def test_letters_are_counted_against_what_was_said() -> None:
     now = decided(t21={"heard": "turn on "}, t25={"heard": "the lite"})
     tally, found = tallied(decided(), now, said="Turn on the light!")
@@ -107,10 +149,10 @@ def test_a_folder_of_recordings_from_the_command(
     assert "NAME.dev.mcap" in capsys.readouterr().out
     (tmp_path / "hall.mcap").rename(tmp_path / "hall.dev.mcap")
     (tmp_path / "hall.yaml").rename(tmp_path / "hall.dev.yaml")
-    run(tmp_path, [reference, reference], tmp_path / "judged.json")
+    run(tmp_path, [reference, reference], tmp_path / "new" / "judged.json")
     said = capsys.readouterr().out
     assert "kept out of training" in said and "NAME.dev.mcap" not in said
-    (counts,) = json.loads((tmp_path / "judged.json").read_text()).values()
+    (counts,) = json.loads((tmp_path / "new" / "judged.json").read_text()).values()
     (one,) = counts.values()
     assert one["corrections"] == {"listen": {"met": 1, "of": 1}}
     assert one["decided_again"]["met"] == one["decided_again"]["of"]

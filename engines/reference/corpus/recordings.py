@@ -280,12 +280,10 @@ class _Labels:
         acted = [one.actions[0].name if one.actions else "none" for one in decided]
         self.action = np.array([ACTION_INDEX.get(name, IGNORE) for name in acted])
         self.delegate = np.array([DELEGATE_INDEX[one.delegation.value] for one in decided])
-        unsaid = [one.decision.say is not None and one.said is None for one in turns]
-        failed = [not one.output.tensors for one in turns]  # no model decided this
         for labels in (self.floor, self.act):
-            labels[unsaid] = IGNORE
+            labels[[unsaid(one) for one in turns]] = IGNORE
         for labels in (self.floor, self.act, self.action, self.delegate):
-            labels[failed] = IGNORE
+            labels[[failed(one) for one in turns]] = IGNORE
         self.weight = np.ones(len(turns), np.float32)
         self._fixed = np.zeros(len(turns), bool)
         self.texts: list[tuple[int, int, str]] = []
@@ -335,6 +333,16 @@ class _Labels:
         spoken = np.isin(self.floor, [FLOOR_INDEX[name] for name in SPEAKING_FLOORS])
         impossible = (self._speaking & silent) | (~self._speaking & spoken)
         return np.where(impossible, IGNORE, self.floor)
+
+
+def unsaid(turn: RecordedTurn) -> bool:
+    """It wanted to say something and did not: it was mute, or had nothing to deliver."""
+    return turn.decision.say is not None and turn.said is None
+
+
+def failed(turn: RecordedTurn) -> bool:
+    """No model decided this."""
+    return not turn.output.tensors
 
 
 def _at_least(take: Take, turns: int) -> Take:
