@@ -8,7 +8,8 @@
 #     -v edge-state:/var/lib/edge-runtime edge-runtime
 #
 # Secrets (`password_file: /etc/edge-runtime/mqtt-password`) belong to user 990 here, mode 0400: the
-# folder `credentials` is systemd's. Its health is in `docker ps`, its log in `docker logs`.
+# folder `credentials` is systemd's. Its health is in `docker ps`, its log in `docker logs`. A worker
+# (`docker run --no-healthcheck ... edge-runtime background ...`) has no status that could tell it.
 ARG BASE=nvcr.io/nvidia/l4t-tensorrt:r10.3.0-devel
 ARG EXTRAS=audio,background,jetson,metrics
 
