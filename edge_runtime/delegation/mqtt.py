@@ -79,7 +79,8 @@ class Outgoing:
     What is meant for now is not: a lamp must not go on when a link comes back."""
     told: Callable[[str], None] | None = None
     """Hears, once it was sent, what has become of it: nothing if the broker had somebody to hand it
-    to, or else why not. On a thread of the connection's: it must neither block nor publish."""
+    to, or else why not. On a thread of the connection's, or on the sender's while it publishes,
+    with locks of the connection held: it must neither block nor publish."""
 
 
 Handler = Callable[[Arrival], None]
