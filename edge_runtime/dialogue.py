@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 
@@ -53,7 +53,7 @@ FOLLOW_S = 10.0
 """The next words of an answer are given to the mouth when no more than this is left to say: time
 enough to synthesize them, and little for an interruption to take back."""
 MAX_ANSWER = 20_000
-"""Characters of a piece of an answer that are told: some 20 minutes."""
+"""Characters of an answer that are told: some 20 minutes."""
 KEPT_WORDS = "kept"
 """The phrase that says a question is kept."""
 UNDONE_WORDS = "undone"
@@ -75,18 +75,6 @@ def outcomes(events: Sequence[Event]) -> Iterator[str]:
             yield "kept" if event.id.endswith(NOTICE) else "answered"
         elif event.kind in (EventKind.FAILED, EventKind.UNDONE):
             yield "failed"
-
-
-def _sentences(event: Event) -> list[str]:
-    """The sentences of a piece of an answer, without its markup."""
-    if len(event.text) > MAX_ANSWER:
-        log.warning(
-            "the answer to %s has %d characters at once; only the first %d are told",
-            event.id,
-            len(event.text),
-            MAX_ANSWER,
-        )
-    return spoken(event.text[:MAX_ANSWER])
 
 
 class Dialogue:
@@ -118,6 +106,8 @@ class Dialogue:
         """The request whose answer has not begun."""
         self._answering: str | None = None
         """The request whose answer has begun and not ended."""
+        self._lengths: Counter[str] = Counter()
+        """Characters that have come of each answer that has not ended."""
         self._stopped: str | None = None
         """The request whose answer was interrupted: what comes of it is for `go on`."""
         self._asked: list[Action] = []
@@ -221,7 +211,7 @@ class Dialogue:
         """The beginning of an answer is a result to the model, what follows is not; and the rest
         of one that was interrupted is not told at all."""
         complete = event.kind is EventKind.RESULT
-        sentences = _sentences(event)
+        sentences = self._sentences(event)
         if event.id == self._stopped:
             self._unsaid(self._conversation.unsaid, *sentences)
             if complete:
@@ -233,6 +223,21 @@ class Dialogue:
         if not complete:
             self._answering = event.id
         return replace(event, kind=EventKind.RESULT if fresh else EventKind.PARTIAL)
+
+    def _sentences(self, event: Event) -> list[str]:
+        """The sentences of a piece of an answer, without its markup, while it is not too long."""
+        before = self._lengths[event.id]
+        self._lengths[event.id] = length = before + len(event.text)
+        if before <= MAX_ANSWER < length:
+            log.warning(
+                "the answer to %s has %d characters so far; only the first %d are told",
+                event.id,
+                length,
+                MAX_ANSWER,
+            )
+        if event.kind is EventKind.RESULT:
+            del self._lengths[event.id]
+        return spoken(event.text[: max(0, MAX_ANSWER - before)])
 
     def _ask(self, name: str) -> None:
         if name in self._actions:
@@ -359,6 +364,7 @@ class Dialogue:
             if request_id is not None and (kept_too or not request_id.startswith(KEPT)):
                 self._background.cancel(request_id)
         self._pending = self._answering = None
+        self._lengths.clear()
 
     def _forget_answers(self) -> None:
         self._unsaid()

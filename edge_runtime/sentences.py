@@ -10,6 +10,8 @@ LONGEST = 300
 """Characters: a longer sentence is cut at a comma or between words."""
 BLOCK = 1000
 """Characters of a long text that are looked at at a time."""
+LONG_WORD = 30
+"""Characters: no abbreviation has so many."""
 
 _CLOSING = (
     "\"'\N{RIGHT DOUBLE QUOTATION MARK}\N{RIGHT SINGLE QUOTATION MARK}"
@@ -20,8 +22,11 @@ _WIDE_ENDS = (
     "\N{DEVANAGARI DANDA}\N{ARABIC QUESTION MARK}"
 )
 """No space follows, or none that is needed to know."""
-_END = re.compile(rf"\n|(?P<stop>[.!?…]+)[{_CLOSING}]*(?=\s+\S)|[{_WIDE_ENDS}]+[」』]*")
-"""A full stop counts when the next sentence has begun: `3.` may go on as `3.5`."""
+_END = re.compile(
+    rf"\n(?:\s*\n)?|(?<![.!?…])(?P<stop>[.!?…]+)[{_CLOSING}]*(?=\s+\S)|[{_WIDE_ENDS}]+[」』]*"
+)
+"""A full stop counts when the next sentence has begun: `3.` may go on as `3.5`. A search begins
+only at the first of a row: at each of a thousand it would run through all the others."""
 _LAST_WORD = re.compile(r"[^\s(\[\"'*_`]+$")
 _ABBREVIATIONS = frozenset(
     "mr mrs ms dr prof st sr jr vs approx fig vol gen col lt sgt capt rev hon dept est min max "
@@ -100,7 +105,8 @@ class Sentences:
     def _is_end(self, match: re.Match[str]) -> bool:
         """Whether this full stop ends a sentence, not only an abbreviation."""
         following = self._rest[match.end() :].lstrip()[:1]
-        before = _LAST_WORD.search(self._rest, 0, match.start())
+        stop = match.start()
+        before = _LAST_WORD.search(self._rest, max(0, stop - LONG_WORD), stop)
         word = before.group() if before else ""
         if following.islower() or word.lower() in _ABBREVIATIONS:
             return False

@@ -674,7 +674,25 @@ def test_an_answer_longer_than_anybody_listens_to_is_cut_off_and_logged(
     dialogue.poll()
     first = dialogue.utterance(DELIVER, TURN)
     assert first is not None and len(first.text) <= ENOUGH + LONGEST
-    assert "has 2400000 characters at once" in caplog.text
+    assert "has 2400000 characters so far" in caplog.text
     dialogue.voiced([Event(EventKind.UTTERANCE_INTERRUPTED, first.id, first.text)])
     dialogue.delegate(ASK, TURN)
     assert MAX_ANSWER - 20 < len(answers.submitted[-1].unsaid) <= MAX_ANSWER
+
+
+def test_an_answer_in_pieces_is_cut_off_as_a_whole_and_the_next_is_not(
+    answers: Answers, dialogue: Dialogue, caplog: pytest.LogCaptureFixture
+) -> None:
+    name, piece = ask(dialogue), "So it goes. " * 1_000
+    answers.told = [Event(EventKind.PARTIAL, name, piece)] * 20 + [result(name, piece)]
+    dialogue.poll()
+    first = dialogue.utterance(DELIVER, TURN)
+    assert first is not None
+    dialogue.voiced([Event(EventKind.UTTERANCE_INTERRUPTED, first.id, first.text)])
+    name = ask(dialogue)
+    assert MAX_ANSWER - 40 < len(answers.submitted[-1].unsaid) <= MAX_ANSWER
+    assert caplog.text.count("only the first 20000 are told") == 1
+    answers.told = [result(name, "It is noon.")]
+    dialogue.poll()
+    following = dialogue.utterance(DELIVER, TURN)
+    assert following is not None and following.text == "It is noon."

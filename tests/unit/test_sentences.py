@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from edge_runtime.sentences import LONGEST, Sentences
+from edge_runtime.sentences import spoken as all_spoken
 
 
 def spoken(text: str, size: int = 3) -> list[str]:
@@ -67,3 +70,17 @@ def test_a_sentence_that_does_not_end_is_cut_between_words() -> None:
     found = spoken(" ".join(words))
     assert max(map(len, found)) <= LONGEST
     assert " ".join(found) == " ".join(words) + "."
+
+
+def seconds(text: str) -> float:
+    def once() -> float:
+        began_s = time.process_time()
+        all_spoken((text * 20_000)[:20_000])
+        return time.process_time() - began_s
+
+    return min(once() for _ in range(3))
+
+
+@pytest.mark.parametrize("text", [".", "?!", "\n", "\n ", f"{'a' * 100}{' a. ' * 40}"])
+def test_no_text_takes_much_longer_than_prose(text: str) -> None:
+    assert seconds(text) < 9 * seconds("This is a sentence of a long book. ")
