@@ -36,6 +36,7 @@ _INITIALS = re.compile(r"(?:[^\W\d_]\.)+[^\W\d_]|(?!I)[A-ZÄÖÜ]")
 """`e.g`, `U.S`, `J`: letters each with its own full stop. `I` ends sentences."""
 _MAY_END = frozenset({"a.m", "p.m"})
 _ORDINAL_ITEM = re.compile(r"\s*(?P<number>\d{1,3})[.)]\s+(?=\S)")
+_SECOND_ITEM = re.compile(r"\n[ \t]*2[.)]\s")
 _ITEM = re.compile(r"^\s*(?:#{1,6}\s+|>\s?|[-*+•]\s+(?=\S))+")
 _RULE = re.compile(r"\s*(?:[-*_=]\s*){3,}|\s*(?:```|~~~)[\w+-]*|[\s|:-]*\|[\s|:-]*")
 _MARKUP = (
@@ -49,7 +50,7 @@ _MARKUP = (
     (re.compile(r"\s*\|\s*"), ", "),
     (re.compile(r"^\[(?=[^\]]*$)|\\(?=[^\w\s])"), ""),
 )
-_KEPT = "°©®№℃℉\N{ZERO WIDTH NON-JOINER}"
+_KEPT = "^°©®№℃℉\N{ZERO WIDTH NON-JOINER}"
 
 
 class Sentences:
@@ -63,6 +64,7 @@ class Sentences:
         self._rest = ""
         self._fresh_line = True
         self._next_item = 1
+        self._ended = False
 
     def feed(self, text: str) -> list[str]:
         """The sentences that are complete now."""
@@ -74,12 +76,15 @@ class Sentences:
         return found
 
     def flush(self) -> str:
-        """What is left; empty if nothing."""
-        return self._take(len(self._rest))
+        """What is left, perhaps several sentences; empty if nothing."""
+        self._ended = True
+        rest = [*self.feed(""), self._take(len(self._rest))]
+        return " ".join(filter(None, rest))
 
     def _take(self, end: int) -> str:
+        in_list = self._in_list
         piece, self._rest = self._rest[:end], self._rest[end:].lstrip(" \t")
-        if self._fresh_line and (item := self._item(piece)):
+        if self._fresh_line and in_list and (item := self._item(piece)):
             self._next_item += 1
             piece = piece[item.end() :]
         self._fresh_line = piece.endswith("\n") or (self._fresh_line and not piece.strip())
@@ -92,8 +97,17 @@ class Sentences:
         item = _ORDINAL_ITEM.match(text)
         return item if item and int(item["number"]) == self._next_item else None
 
+    @property
+    def _in_list(self) -> bool:
+        """Whether the next number in its row is an item's: `1. Mai` is a day where no `2.` follows
+        on a line of its own."""
+        return self._next_item > 1 or bool(_SECOND_ITEM.search(self._rest[:LONGEST]))
+
     def _end(self) -> int | None:
         item = self._item(self._rest) if self._fresh_line else None
+        undecided = len(self._rest) <= LONGEST and not self._ended
+        if item and undecided and not self._in_list:
+            return None
         start = item.end() if item else 0
         for match in _END.finditer(self._rest, start):
             if match.start() > LONGEST:
