@@ -6,7 +6,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Iterator
 
-from edge_runtime.dialogue import answers, outcomes
+from edge_runtime.dialogue import ASIDES, answers, outcomes
 from edge_runtime.interfaces import NothingHeld
 from edge_runtime.micro_turn import STOP_MOTION, TURN_MS, TurnRecord
 from edge_runtime.remote_control import Mode
@@ -30,6 +30,8 @@ class ConversationLog(NothingHeld):
         self._began = self._last = 0
         """Of the conversation: its first micro-turn, and the last one with something in it."""
         self._goes_on = False
+        self._in_mouth: set[str] = set()
+        """Ids of utterances of the conversation, until the device is silent."""
         self._counts: Counter[str] = Counter()
         self._did: Counter[str] = Counter()
 
@@ -43,8 +45,8 @@ class ConversationLog(NothingHeld):
             if index - self._heard_at >= OVER_TURNS:
                 self._heard_from = index
             self._heard_at = index
-        counted, did = list(_counted(record)), self._done(record)
-        if not (counted or did or record.turn.background.pending):
+        counted, did, says = list(_counted(record)), self._done(record), self._says(record)
+        if not (counted or did or says or record.turn.background.pending):
             return
         if not self._goes_on:
             self._goes_on = True
@@ -57,6 +59,15 @@ class ConversationLog(NothingHeld):
     def __exit__(self, *raised: object) -> None:
         if self._goes_on:
             self._end()
+
+    def _says(self, record: TurnRecord) -> bool:
+        """Whether it says, or goes on saying, what belongs to the conversation."""
+        said, voice = record.said, record.turn.voice
+        if not voice.speaking:
+            self._in_mouth.clear()
+        if said is not None and said.act not in ASIDES:
+            self._in_mouth.add(said.id)
+        return voice.utterance_id in self._in_mouth
 
     def _done(self, record: TurnRecord) -> list[str]:
         names = [action.name for action, _ in acts(record, self._mode())]

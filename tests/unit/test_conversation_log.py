@@ -23,6 +23,7 @@ from edge_runtime.micro_turn import (
     Timings,
     TurnRecord,
     Utterance,
+    VoiceState,
 )
 from edge_runtime.remote_control import Mode
 from edge_runtime.sinks.conversation_log import OVER_TURNS, ConversationLog
@@ -139,3 +140,37 @@ def test_what_was_not_done_has_failed_and_is_told_once(caplog: pytest.LogCapture
         sink.publish(record(9, "deliver", events=events, actions=twice, asked=twice))
     told = "spoke 2 times; handed on 1 question, 0 answered, 1 failed; did wave"
     assert caplog.messages == [f"conversation of 2 s: {told}"]
+
+
+def test_an_answer_that_is_told_for_long_is_of_the_conversation(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO", "edge_runtime")
+    first, second = (
+        Utterance(f"utterance-{part}", "a book", "deliver", "request-1", goes_on=part == 2)
+        for part in (1, 2)
+    )
+    long = 2 * OVER_TURNS
+    with ConversationLog() as sink:
+        for index in range(2 * long):
+            one = record(index, stop=index == 2 * long - 1)
+            said = {0: first, long - 50: second}.get(index)
+            utterance_id = None if index == 0 else second.id if index > long else first.id
+            turn = replace(one.turn, voice=VoiceState(utterance_id, 5.0))
+            sink.publish(replace(one, turn=turn, said=said))
+        sink.publish(record(2 * long - 1 + OVER_TURNS))
+    assert caplog.messages == ["conversation of 120 s: spoke once; was interrupted once"]
+
+
+def test_what_somebody_outside_has_it_say_keeps_no_conversation_open(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO", "edge_runtime")
+    with ConversationLog() as sink:
+        sink.publish(record(0, "greet"))
+        sink.publish(record(100, "announce"))
+        for index in range(101, OVER_TURNS + 1):
+            one = record(index)
+            turn = replace(one.turn, voice=VoiceState("utterance-100", 5.0))
+            sink.publish(replace(one, turn=turn))
+        assert caplog.messages == ["conversation of 0 s: spoke once"]
