@@ -14,7 +14,7 @@ import numpy as np
 
 from edge_runtime.app import device
 from edge_runtime.config import Config
-from edge_runtime.dialogue import BACKCHANNEL
+from edge_runtime.dialogue import BACKCHANNEL, answers
 from edge_runtime.evaluation import figures
 from edge_runtime.evaluation.clip import MS, Clip, Cue, first
 from edge_runtime.evaluation.figures import Figure, Item
@@ -66,9 +66,9 @@ class Played:
 
     @property
     def takes(self) -> list[int]:
-        """The decisions that began an utterance of its own other than a backchannel: the ends of
-        their turns."""
-        return self._begun(lambda said: said.act != BACKCHANNEL)
+        """The decisions that began to say something other than a backchannel: the ends of their
+        turns. The next part of a long answer is no decision."""
+        return self._begun(answers)
 
     @property
     def backchannels(self) -> list[int]:

@@ -105,6 +105,8 @@ class HomeAssistant:
             "link": home.OFF,
             "said": "",
         }
+        self._decided: dict[str, str] = {}
+        """Words by utterance that wait in the mouth until what is being said is over."""
         self._company = Company(home.LONGEST_TEXT if settings.tell_heard else 0)
         self._published: dict[str, Any] = {}
         self._published_s = -math.inf
@@ -153,9 +155,20 @@ class HomeAssistant:
         if turn.direction_rad is not None:
             bearing = math.degrees(turn.direction_rad)
             self._seen["direction"] = STEP_DEG * round(bearing / STEP_DEG)
-        if record.said is not None and self._settings.tell_said:
-            self._seen["said"] = record.said.text[: home.LONGEST_TEXT]
+        if self._settings.tell_said:
+            self._note_said(record)
         self._company.note(record)
+
+    def _note_said(self, record: TurnRecord) -> None:
+        """What it says counts as said once it begins: at once, or after what is being said."""
+        said, voice = record.said, record.turn.voice
+        if not voice.speaking:
+            self._decided.clear()
+        if said is not None:
+            self._decided[said.id] = said.text[: home.LONGEST_TEXT]
+        begun = voice.utterance_id or (said.id if said is not None else None)
+        if begun in self._decided:
+            self._seen["said"] = self._decided.pop(begun)
 
     def _state(self) -> dict[str, Any]:
         health = self._health.snapshot()

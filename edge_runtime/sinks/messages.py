@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_runtime.config import ActionConfig
-from edge_runtime.dialogue import BACKCHANNEL, KEPT, NOTICE, answers
+from edge_runtime.dialogue import KEPT, NOTICE, answers
 from edge_runtime.errors import ConfigError
 from edge_runtime.micro_turn import (
     SAMPLE_RATE_HZ,
@@ -259,8 +259,7 @@ class TurnMessages:
         decision = record.decision
         self._heard = (self._heard + decision.heard)[-MOST_HEARD:]
         text = " ".join(self._heard.split())
-        answered = decision.say != BACKCHANNEL and answers(record.said)
-        final = decision.stop or answered
+        final = decision.stop or answers(record.said)
         if text and (decision.heard or final):
             yield _publication(topics.USER_SPEECH, {"header": header, "text": text, "final": final})
         if final:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from rich.console import Console
 from rich.markup import escape
 
+from edge_runtime.dialogue import answers
 from edge_runtime.interfaces import NothingHeld
 from edge_runtime.micro_turn import TURN_MS, Delegation, EventKind, TurnRecord
 from edge_runtime.remote_control import Mode
@@ -38,7 +39,7 @@ class TranscriptPrinter(NothingHeld):
         elif decision.hesitate != record.turn.voice.paused:
             does = "hesitates" if decision.hesitate else "goes on"
             self._line(record, f"[yellow]{does}[/yellow]")
-        if record.said is not None or decision.stop:
+        if answers(record.said) or decision.stop:
             self._tell_heard(record.turn.index)
         if record.said is not None:
             self._line(record, f"[green]{record.said.act}[/green] {escape(record.said.text)}")

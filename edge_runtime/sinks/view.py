@@ -16,9 +16,10 @@ from rich.table import Table
 from rich.text import Text
 from typing_extensions import Self
 
+from edge_runtime.dialogue import answers
 from edge_runtime.micro_turn import TURN_MS, Delegation, EventKind, Pcm, TurnRecord
 from edge_runtime.remote_control import Mode
-from edge_runtime.sinks.acts import acts
+from edge_runtime.sinks.acts import MOST_HEARD, acts
 from edge_runtime.sinks.transcript import TranscriptPrinter
 
 BAR = 32
@@ -72,7 +73,7 @@ class LiveView:
         decision, seconds = record.decision, (record.turn.index + 1) * TURN_MS / 1000
         self._compute_ms.append(record.timings.compute_ms)
         self._missed += record.timings.skipped
-        self._heard += decision.heard
+        self._heard = (self._heard + decision.heard)[-MOST_HEARD:]
         lines: list[str] = []
         for event in record.turn.events:
             if event.kind in (EventKind.RESULT, EventKind.FAILED):
@@ -81,10 +82,11 @@ class LiveView:
             lines.append("[red]yields[/red]")
         elif decision.hesitate != record.turn.voice.paused:
             lines.append(f"[yellow]{'hesitates' if decision.hesitate else 'goes on'}[/yellow]")
-        if record.said is not None:
+        if answers(record.said):
             if self._heard.strip():
                 lines.append(f"[dim]heard[/dim] {escape(' '.join(self._heard.split()))}")
             self._heard = ""
+        if record.said is not None:
             lines.append(f"[green]says[/green] {escape(record.said.text)}")
         lines += [
             f"[magenta]does[/magenta] {action.name}" for action, _ in acts(record, Mode.NORMAL)

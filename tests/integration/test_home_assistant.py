@@ -27,6 +27,7 @@ from edge_runtime.micro_turn import (
     Timings,
     TurnRecord,
     Utterance,
+    VoiceState,
 )
 from edge_runtime.remote_control import Mode, Orders, RemoteControl
 from edge_runtime.sinks import home_assistant
@@ -66,13 +67,16 @@ class House:
 
     def turn(
         self,
-        said: str | None = None,
+        said: Utterance | str | None = None,
         stop: bool = False,
         asked: tuple[str, ...] = (),
+        in_mouth: str | None = None,
         **decision: Any,
     ) -> None:
         """One micro-turn, a second after the last."""
         self.now_s += 1
+        if isinstance(said, str):
+            said = Utterance("utterance-1", said, "deliver")
         seen = "seen" in decision.get("probabilities", {})
         frame = np.zeros((8, 8, 3), np.uint8) if seen else None
         turn = MicroTurn(
@@ -81,6 +85,7 @@ class House:
             np.zeros((2, TURN_SAMPLES), np.float32),
             frame=frame,
             direction_rad=0.6,
+            voice=VoiceState(in_mouth, 5.0),
             background=BackgroundState(link_up=True),
         )
         floor = decision.pop("floor", "listen")
@@ -90,7 +95,7 @@ class House:
                 EngineOutput(self.index, {"floor": np.zeros(5, np.float32)}),
                 Decision(self.index, floor, stop=stop, **decision),
                 Timings(),
-                None if said is None else Utterance("utterance-1", said, "deliver"),
+                said,
                 asked_actions=tuple(Action(name) for name in asked),
             )
         )
@@ -376,6 +381,33 @@ def test_a_retained_command_is_not_obeyed_at_every_start(broker: Broker) -> None
             order(client, "say", b"hello")
             wait_until(lambda: any(house.control._texts.values()))
     assert house.control.take() == Orders(say=("hello",))
+
+
+def test_what_is_said_next_is_shown_when_it_begins(broker: Broker) -> None:
+    house = House(broker)
+    first, part, announcement, late = (
+        Utterance(f"utterance-{number}", f"Number {number}.", act, goes_on=act == "deliver")
+        for number, act in enumerate(("tell", "deliver", "announce", "deliver"))
+    )
+
+    def says() -> str:
+        """Once the state has come, which differs by its floor from the one before."""
+        return str(await_state(client, floor=FLOORS[house.index % len(FLOORS)])["said"])
+
+    def turn(said: Utterance | None = None, in_mouth: str | None = None) -> str:
+        house.turn(said, floor=FLOORS[(house.index + 1) % len(FLOORS)], in_mouth=in_mouth)
+        return says()
+
+    with Device(broker, patterns=ALL) as client, house.home:
+        client.await_any(lambda: newest(client, CONFIG))
+        assert turn(first) == first.text
+        assert turn(part, in_mouth=first.id) == first.text
+        assert turn(announcement, in_mouth=first.id) == first.text
+        assert turn(in_mouth=part.id) == part.text
+        assert turn(in_mouth=announcement.id) == announcement.text
+        assert turn(late, in_mouth=announcement.id) == announcement.text
+        assert turn() == announcement.text, "it was interrupted before"
+        assert turn(in_mouth=late.id) == announcement.text
 
 
 def test_it_introduces_itself_again_when_home_assistant_or_the_broker_comes_back(

@@ -114,6 +114,16 @@ def test_an_answer_is_timed_at_the_loudspeaker() -> None:
     assert found["response_latency_ms_p50"]["value"] == pytest.approx(655, abs=1)
 
 
+def test_the_parts_of_a_long_answer_are_one_take() -> None:
+    run = played(clip(), sound(), said=[12, 30], murmured=[20])
+    first, part = run.records[12], run.records[30]
+    assert first.said is not None and part.said is not None
+    assert run.takes == [13 * TURN_SAMPLES, 31 * TURN_SAMPLES]
+    records = [*run.records[:30], replace(part, said=replace(part.said, goes_on=True))]
+    run = replace(run, records=records)
+    assert run.takes == [13 * TURN_SAMPLES] and run.backchannels == [21 * TURN_SAMPLES]
+
+
 def test_after_a_false_takeover_it_is_another_conversation() -> None:
     cues = Cue("pause", S, 2 * S), Cue("end", 4 * S, 6 * S)
     ledger = Ledger()

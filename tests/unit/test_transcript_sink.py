@@ -91,6 +91,27 @@ def test_what_was_heard_is_told_once() -> None:
     assert lines == ["     0.2 s  heard hi", "     0.2 s  greet Hello.", "     1.0 s  greet Yes?"]
 
 
+def test_what_is_heard_while_an_answer_goes_on_is_one_line() -> None:
+    answer = Utterance("utterance-1", "One.", "deliver", "request-1")
+    part = replace(answer, id="utterance-2", text="Two.", goes_on=True)
+    lines = printed(
+        record(0, answer, heard="what is it "),
+        record(1, part, heard="and what "),
+        record(2, Utterance("utterance-3", "Dinner is ready.", "announce"), heard="is "),
+        record(3, Utterance("utterance-4", "mhm", "backchannel"), heard="th"),
+        record(4, replace(answer, id="utterance-5", text="A cat."), heard="at"),
+    )
+    assert [line.partition("  ")[2].strip()[7:] for line in lines] == [
+        "heard what is it",
+        "deliver One.",
+        "deliver Two.",
+        "announce Dinner is ready.",
+        "backchannel mhm",
+        "heard and what is that",
+        "deliver A cat.",
+    ]
+
+
 def test_yielding_tells_what_made_it_yield() -> None:
     assert printed(record(0, stop=True, heard="stop")) == [
         "     0.2 s  yields",

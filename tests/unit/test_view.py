@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -125,6 +126,18 @@ def test_the_story_keeps_its_last_lines() -> None:
     assert [index for index in range(LINES + 3) if f"number {index}." in picture] == list(
         range(3, LINES + 3)
     )
+
+
+def test_what_is_heard_while_an_answer_goes_on_is_one_line() -> None:
+    part = Utterance("utterance-2", "Two.", "deliver", "request-1", goes_on=True)
+    announcement = Utterance("utterance-3", "Dinner is ready.", "announce")
+    picture = drawn(
+        replace(record(1, heard="and what "), said=part),
+        replace(record(2, heard="is "), said=announcement),
+        record(3, said="A cat.", heard="that"),
+    )
+    assert "heard and what is that" in picture and picture.count("heard") == 1
+    assert all(f"says {told}" in picture for told in ("Two.", "Dinner is ready.", "A cat."))
 
 
 def test_missed_turns_add_up_and_the_slow_one_shows_in_p99() -> None:
