@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -46,20 +46,23 @@ class Conversation:
 
     def person(self, text: str, index: int) -> None:
         if text:
-            self._said.append(_Entry("person", text, index))
+            self._said.append(_Entry("person", index, {"": text}))
 
     def device(self, utterance: Utterance, index: int) -> None:
-        self._said.append(
-            _Entry("device", utterance.text, index, utterance.id, utterance.request_id)
-        )
+        """The next part of an answer is of the same turn, unless somebody spoke in between."""
+        last = self._said[-1] if self._said else None
+        if last is None or not utterance.goes_on or last.request_id != utterance.request_id:
+            last = _Entry("device", index, request_id=utterance.request_id)
+            self._said.append(last)
+        last.texts[utterance.id] = utterance.text
 
     def interrupted(self, utterance_id: str, unsaid: str) -> str | None:
         """Cut a remembered utterance to what was said of it; the request that it answers, if it
         is an answer."""
         for entry in reversed(self._said):
-            if entry.utterance_id == utterance_id:
-                words, left = entry.text.split(), len(unsaid.split())
-                entry.text = " ".join(words[: max(0, len(words) - left)])
+            if utterance_id in entry.texts:
+                words, left = entry.texts[utterance_id].split(), len(unsaid.split())
+                entry.texts[utterance_id] = " ".join(words[: max(0, len(words) - left)])
                 entry.interrupted = True
                 return entry.request_id
         return None
@@ -79,11 +82,16 @@ class Conversation:
 @dataclass
 class _Entry:
     speaker: Literal["person", "device"]
-    text: str
     index: int
-    utterance_id: str = ""
+    """Of the micro-turn in which it began."""
+    texts: dict[str, str] = field(default_factory=dict)
+    """Words by utterance, in the order in which they are said."""
     request_id: str | None = None
     interrupted: bool = False
+
+    @property
+    def text(self) -> str:
+        return " ".join(filter(None, self.texts.values()))
 
 
 class _Turn(NamedTuple):

@@ -13,6 +13,7 @@ from edge_runtime.delegation.context import (
     FORGET_TURNS,
     HALF_TURNS,
     LEAD_TURNS,
+    MAX_SAID,
     MAX_TURNS,
     Conversation,
     Heard,
@@ -24,6 +25,7 @@ from edge_runtime.micro_turn import (
     Letters,
     MicroTurn,
     Pcm,
+    Utterance,
 )
 
 
@@ -268,3 +270,38 @@ def test_what_was_said_more_than_an_hour_ago_is_no_part_of_the_conversation() ->
     assert [one.age_s for one in conversation.until(hour)] == [3600.0, 3598.0]
     assert [one.text for one in conversation.until(hour + 1)] == ["good morning"]
     assert conversation.until(31 * 24 * hour) == ()
+
+
+def answer(part: int, request_id: str = "request-1") -> Utterance:
+    words = f"This is part {part}."
+    return Utterance(f"utterance-{part}", words, "deliver", request_id, goes_on=part > 0)
+
+
+def test_the_parts_of_a_long_answer_are_one_turn_of_the_conversation() -> None:
+    conversation, parts = Conversation(), 2 * MAX_SAID
+    conversation.person("read me the book", 0)
+    for part in range(parts):
+        conversation.device(answer(part), 5 + 50 * part)
+    before, last = answer(parts - 2), answer(parts - 1)
+    assert conversation.interrupted(before.id, f"{parts - 2}.") == "request-1"
+    assert conversation.interrupted(last.id, last.text) == "request-1"
+    asked, told = conversation.until(5 + 50 * parts)
+    assert (asked.text, asked.interrupted) == ("read me the book", False)
+    assert told.interrupted and told.age_s == 10.0 * parts
+    whole = [answer(part).text for part in range(parts - 2)]
+    assert told.text == " ".join([*whole, "This is part"])
+
+
+def test_what_comes_between_two_parts_stays_between_them() -> None:
+    conversation = Conversation()
+    conversation.device(answer(0), 0)
+    conversation.device(Utterance("utterance-9", "Dinner is ready.", "announce"), 10)
+    conversation.device(answer(1), 20)
+    conversation.device(answer(2), 30)
+    conversation.device(answer(0, "request-2"), 40)
+    assert [one.text for one in conversation.until(50)] == [
+        "This is part 0.",
+        "Dinner is ready.",
+        "This is part 1. This is part 2.",
+        "This is part 0.",
+    ]
