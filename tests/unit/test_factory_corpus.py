@@ -356,6 +356,19 @@ def test_silence_speaks_against_an_end_neither_before_nor_after_most_are_answere
     assert (late == MOST_WEIGHT_LATE).all(), "one that nobody answers must not drown the others"
 
 
+def test_a_long_wait_counts_beside_an_end_as_a_short_one_does(composer: Composer) -> None:
+    """An end that stays unanswered is rarer than one that does not, and capped in its weight."""
+    slow = Composer(composer.bank, composer.labels, composer.acoustics, TURNS, late=LATE)
+    ended, waits = (Draft(60, np.random.default_rng(0)) for _ in range(2))
+    slow._due(ended, "speak", 0, LATEST, LAGS, late=LATE)
+    slow._unfinished(waits, -TURN_SAMPLES, LATEST * TURN_SAMPLES)
+    left = np.array([(1 - LATE) * np.mean([t < lag for lag in LAGS]) for t in range(LATEST)])
+    left += LATE * np.minimum(1, (LATEST - np.arange(LATEST)) / (LATEST - max(LAGS)))
+    odds = left * ended.floor_weight[:LATEST] / waits.floor_weight[:LATEST]
+    late = odds[max(LAGS) :]
+    assert late == pytest.approx(np.full(len(late), 1 / PAUSE_WEIGHT))
+
+
 def test_to_wait_in_a_pause_counts_for_more(conversations: list[Conversation]) -> None:
     waited = []
     for one in conversations:

@@ -268,12 +268,19 @@ class Composer:
             end += pause
         return end
 
-    @staticmethod
-    def _unfinished(draft: Draft, end: int, until: int) -> None:
-        """A silence in which the person has not come to an end."""
+    def _unfinished(self, draft: Draft, end: int, until: int) -> None:
+        """A silence in which the person has not come to an end. Where an end that is unanswered for
+        as long counts for less than its share, so does this: else silence would speak against an
+        end after all."""
         first, last = draft.turn(end) + 1, draft.turn(until)
         draft.span(draft.end_of_turn, first, last, 0)
         draft.span(draft.floor_weight, first, last, PAUSE_WEIGHT)
+        if draft.choices or not self.late:
+            return
+        for turn in range(max(self.lags), last - first):
+            counted = MOST_WEIGHT_LATE * _waiting(turn, self.lags, self.late)
+            weight = PAUSE_WEIGHT * min(1.0, counted)
+            draft.span(draft.floor_weight, first + turn, first + turn + 1, weight)
 
     @staticmethod
     def _label_intent(draft: Draft, spoken: Spoken, end: int) -> None:
@@ -489,9 +496,7 @@ class Composer:
         if draft.choices:
             return
         for turn in range(end - first):
-            soon = np.mean([turn < other for other in lags])
-            later = np.clip((LATEST - turn) / (LATEST - max(lags)), 0, 1)
-            waiting = float((1 - late) * soon + late * later)
+            waiting = _waiting(turn, lags, late)
             most = MOST_WEIGHT if turn < max(lags) else MOST_WEIGHT_LATE
             weight = min(most, 1 / waiting) if waiting else 1.0
             draft.span(draft.floor_weight, first + turn, first + turn + 1, weight)
@@ -880,6 +885,13 @@ class Composer:
             marks=tuple(draft.marks),
             points=tuple(draft.points),
         )
+
+
+def _waiting(turn: int, lags: Sequence[int], late: float) -> float:
+    """The chance that an end is unanswered after so many turns."""
+    soon = np.mean([turn < other for other in lags])
+    later = np.clip((LATEST - turn) / (LATEST - max(lags)), 0, 1)
+    return float((1 - late) * soon + late * later)
 
 
 def _halts(spoken: Spoken) -> bool:
