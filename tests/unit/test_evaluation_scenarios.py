@@ -255,6 +255,10 @@ def test_a_result_comes_while_it_is_pending_and_then_waits(casting: Casting) -> 
         kinds |= {cue.detail for cue in clip.of("answer", "no answer")}
         if clip.of("no answer"):
             assert not any(state.result_ready for state in clip.background)
+        for busy in clip.of("busy floor"):
+            (cue,) = clip.of("answer")
+            replies = [one for one in clip.of("device") if one.start > busy.end]
+            assert [one.end for one in replies] == [cue.start], "the small talk is answered first"
     assert kinds == {"person speaks", "silence", "we speak", "cancelled", "failed"}
 
 

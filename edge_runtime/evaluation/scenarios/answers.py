@@ -1,5 +1,5 @@
-"""Scenario 10: a result arrives while the person speaks, while we speak, in silence, late, after a
-cancel, or not at all."""
+"""Scenario 10: a result arrives while the person makes small talk, while we speak, in silence, late
+or after a cancel; or none does."""
 
 from __future__ import annotations
 
@@ -38,9 +38,11 @@ def answer(casting: Casting, index: int) -> Clip | None:
         spoken = _talk(casting, index)
         at = free + samples(rng.uniform(0.6, 1.2))
         inner = [samples(0.4)] * (len(spoken.segments) - 1)
-        spans = stage.say(spoken, at, inner, tail=samples(1.0))
-        arrives, free = at // TURN_SAMPLES + 1, spans[-1][1]
-        stage.cue("busy floor", arrives * TURN_SAMPLES, free)
+        said = stage.say(spoken, at, inner, tail=samples(1.0))[-1][1]
+        arrives = at // TURN_SAMPLES + 1
+        stage.cue("busy floor", arrives * TURN_SAMPLES, said)
+        # What the person says is answered first, as it would be without a question that is out.
+        free = stage.device(_short(stage), (said // TURN_SAMPLES + 2) * TURN_SAMPLES)
     else:
         arrives = turn + int(rng.integers(6, 14))
     _arrive(stage, starts, arrives, failed=kind == "failed")
