@@ -44,6 +44,7 @@ WITHIN = 3
 """Micro-turns by which the same decision may come earlier or later."""
 SAY = "say "
 """How the name of a deed begins that is heard."""
+KEPT_OUT = "kept out of training (*.dev.mcap)"
 LATER = 3
 """Micro-turns after a sentence in which its last letters may still be written."""
 
@@ -198,7 +199,7 @@ def run(folder: Path, engines: Sequence[Path], json_path: Path | None) -> None:
     if not paths:
         raise InputError(f"{folder} holds no recording (*.mcap).")
     groups = {
-        "kept out of training (*.dev.mcap)": [one for one in paths if is_held_out(one)],
+        KEPT_OUT: [one for one in paths if is_held_out(one)],
         "to train on": [one for one in paths if not is_held_out(one)],
     }
     report: dict[str, Any] = {}
@@ -214,7 +215,7 @@ def run(folder: Path, engines: Sequence[Path], json_path: Path | None) -> None:
         console.print(f"Recordings {name}: {len(some)}, {minutes:.1f} minutes", soft_wrap=True)
         console.print(_table(tallies))
         report[name] = {model: tally.report() for model, tally in tallies}
-    if not groups["kept out of training (*.dev.mcap)"]:
+    if not groups[KEPT_OUT]:
         console.print(
             "What a model has learned by heart says little: name some recordings and their "
             "corrections NAME.dev.mcap and NAME.dev.yaml before you train.",
