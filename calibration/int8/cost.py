@@ -23,7 +23,9 @@ from torch import Tensor
 from calibration.int8.draw import micro_turns
 from edge_runtime.inference.manifest import Precision, load_manifest
 from edge_runtime.inference.onnx import OnnxEngine, OnnxOptions
+from engines.reference.command import command
 from engines.reference.corpus.factory import build_composers
+from engines.reference.corpus.human import check_measures
 from engines.reference.measure import measure
 from engines.reference.model import Outputs
 from engines.reference.train import Settings
@@ -95,6 +97,7 @@ def too_few(figures: dict[str, Any]) -> dict[str, int]:
     return {name: count for name, count in counts.items() if count < LEAST}
 
 
+@command
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--engine", type=Path, default=Path("engines/reference"))
@@ -104,6 +107,9 @@ def main() -> None:
     parser.add_argument("--scale", type=float, default=0.15, help="of the test banks")
     parser.add_argument("--out", type=Path, default=Path("calibration/int8/cost.json"))
     chosen = parser.parse_args()
+    report: dict[str, Any] = {"graph": load_manifest(chosen.engine).graph(chosen.precision).sha256}
+    if chosen.data is not None:
+        check_measures(chosen.data)  # before minutes of synthesis
     settings = Settings(data=chosen.data, scale=chosen.scale, seed=1)
     materials = {"generated_seen": ("test_seen", False), "generated_unseen": ("test_unseen", False)}
     if chosen.data is not None:
@@ -119,7 +125,6 @@ def main() -> None:
             for precision in ("fp32", chosen.precision)
         }
         measured = {key: one.result() for key, one in running.items()}
-    report: dict[str, Any] = {"graph": load_manifest(chosen.engine).graph(chosen.precision).sha256}
     lost: dict[str, dict[str, float]] = {}
     few: dict[str, dict[str, int]] = {}
     for material in materials:

@@ -15,6 +15,7 @@ NEEDS: Mapping[str, tuple[str, ...]] = {
     "action_accuracy": ("action",),
     "wrong_action_rate": ("action",),
     "premature_action_rate": ("action",),
+    "open_action_rate": ("action",),
     "delegation_precision": ("delegate",),
     "delegation_recall": ("delegate",),
     "premature_delegation_rate": ("delegate",),

@@ -70,7 +70,7 @@ class Clip:
     voice_name: str = ""
     """And whose it was."""
     recording: str = ""
-    """And the file it is from."""
+    """And the file it is from; where nobody speaks but the device, the noise."""
 
     @property
     def whose(self) -> tuple[str, str, str]:
@@ -84,6 +84,11 @@ class Clip:
     @property
     def minutes(self) -> float:
         return self.turns * TURN_MS / 60_000
+
+    def speaks(self, start: int, end: int) -> bool:
+        """Whether the device does in the micro-turns of these samples."""
+        turns = slice(start // TURN_SAMPLES, -(-end // TURN_SAMPLES))
+        return any(state.speaking for state in self.voice[turns])
 
     def of(self, *kinds: str) -> list[Cue]:
         return [cue for cue in self.cues if cue.kind in kinds]
@@ -190,3 +195,6 @@ class Judged(Protocol):
 SCORED_AFTER = SAMPLE_RATE_HZ * 400 // 1000
 """Ends and pauses are told apart 0.4 s after the last sound."""
 GAPS = ("end", "pause")
+CUT, TORN = "cut", "torn"
+"""Details of pauses where nobody would pause: in the flow of one sound, and between two that were
+made each by itself."""

@@ -55,9 +55,14 @@ class Item(NamedTuple):
     recording: str = ""
 
 
+def of_their_own(names: Sequence[str]) -> list[str]:
+    """What has no name is like nothing else."""
+    return [name or f"{at} of its own" for at, name in enumerate(names)]
+
+
 def few_recordings(names: Sequence[str]) -> dict[str, int]:
     """`recordings`: of how many files these are, where each was played twice and more."""
-    files = len(set(names))
+    files = len(set(of_their_own(names)))
     return {"recordings": files} if any(names) and 2 * files <= len(names) else {}
 
 
@@ -72,11 +77,11 @@ def ratio(items: Sequence[Item], seed: int = 0) -> Figure:
         return nothing()
     hits = sum(item.hits for item in items)
     shares = all(item.total == 1 and item.hits <= 1 for item in items)
-    texts = [item.text or f"{at} of its own" for at, item in enumerate(items)]
-    voices = [item.voice or f"{at} of its own" for at, item in enumerate(items)]
+    texts = of_their_own([item.text for item in items])
+    voices = of_their_own([item.voice for item in items])
     recordings = [item.recording for item in items]
     keys = [texts, voices] if shares else [list(map(str, range(len(items)))), texts, voices]
-    keys += [recordings] if any(recordings) else []
+    keys += [of_their_own(recordings)] if any(recordings) else []
     bounds = [_by_cluster(items, names, seed) for names in keys if len(set(names)) > 1]
     bounds += [tuple(share(hits, total)["ci95"])] if shares else []
     played = few_recordings(recordings)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from edge_runtime.evaluation import figures
-from edge_runtime.evaluation.clip import RESPONSE_MS, SCORED_AFTER
+from edge_runtime.evaluation.clip import CUT, RESPONSE_MS, SCORED_AFTER, TORN
 from edge_runtime.evaluation.figures import Figure, Floats
 
 TAKEN_WITHIN_MS = 2000.0
@@ -45,8 +45,8 @@ def turn_figures(gaps: Sequence[Gap], seed: int, late_ms: float = 0.0) -> dict[s
     ends = [gap for gap in gaps if gap.ended]
     pauses = [gap for gap in gaps if not gap.ended]
     scored = [gap for gap in pauses if gap.scored]
-    natural = [gap for gap in scored if gap.detail != "cut"]
-    cut = [gap for gap in scored if gap.detail == "cut"]
+    natural = [gap for gap in scored if gap.detail not in (CUT, TORN)]
+    cut = [gap for gap in scored if gap.detail == CUT]
     answered = crossings(ends, RESPONSE_MS + late_ms)
     curve = figures.trade_off(answered, crossings(pauses))
     return {

@@ -11,7 +11,7 @@ import warnings
 import zlib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
@@ -93,6 +93,8 @@ class Material:
     seed: int
     read: Mapping[str, Any] | None = None
     """Of recordings: what was read of which folder (`Recorded.read`)."""
+    lacks: tuple[str, ...] = ()
+    """Which synthesizers are not here, and what would bring them: others speak in their place."""
     _orders: dict[str, NDArray[np.int64]] = field(default_factory=dict)
 
     def has(self, kind: str) -> bool:
@@ -177,14 +179,18 @@ def load_materials(
     if data is not None:  # at once: a folder that cannot be read shall not cost minutes
         progress(f"reading recordings in {data}")
         recorded = Recorded.read(data, tuning)
-    banks = {}
+    banks, lacks = {}, {}
     for name, split in SPLITS.items():
         if name == PHRASED and not phrased:
             continue
         progress(f"synthesizing people of the tests: {name}")
-        banks[name] = _build(bank_module, seed, scale, f"{'tune' if tuning else 'test'}_{split}")
+        part = f"{'tune' if tuning else 'test'}_{split}"
+        banks[name], lacks[name] = _build(bank_module, seed, scale, part)
     device = banks[SEEN]["device"]
-    materials = [_material(name, bank, device, Recorded(), seed) for name, bank in banks.items()]
+    materials = [
+        replace(_material(name, bank, device, Recorded(), seed), lacks=lacks[name])
+        for name, bank in banks.items()
+    ]
     if recorded.people:
         kinds = ("turn", "backchannel")
         bank = {kind: [s for s in recorded.people if s.kind == kind] for kind in kinds}
@@ -203,9 +209,12 @@ def _corpus(name: str) -> Any:
         ) from error
 
 
-def _build(module: Any, seed: int, scale: float, split: str) -> Mapping[str, Sequence[Spoken]]:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # one synthesizer less: the report's n says so
+def _build(
+    module: Any, seed: int, scale: float, split: str
+) -> tuple[Mapping[str, Sequence[Spoken]], tuple[str, ...]]:
+    """The people of a split, and which synthesizers they lack."""
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
         try:
             bank: Mapping[str, Sequence[Spoken]] = module.Bank.build(
                 seed=seed, scale=scale, human_dir=None, split=split
@@ -215,7 +224,7 @@ def _build(module: Any, seed: int, scale: float, split: str) -> Mapping[str, Seq
                 f"A synthesizer for the scenarios is missing: {error}. On Debian and Ubuntu: "
                 "sudo apt-get install espeak-ng libflite1"
             ) from error
-    return bank
+    return bank, tuple(str(one.message) for one in told if one.category is UserWarning)
 
 
 def splits(data: Path) -> list[str]:

@@ -48,7 +48,7 @@ SHARES = (
     "vision_recall_arrival", "vision_recall_wave", "vision_recall_hand", "vision_waves_at_hand",
     "vision_stops_for_wave", "delegation_precision",
     "delegation_recall", "premature_delegation_rate", "act_accuracy", "action_accuracy",
-    "wrong_action_rate", "premature_action_rate", "open_delegation_rate",
+    "wrong_action_rate", "premature_action_rate", "open_action_rate", "open_delegation_rate",
     "asks_again_rate", "drowned_delegated_rate", "drowned_backchannel_rate",
     "asks_needlessly_rate",
     "weave_violation_rate", "weave_delivered_rate", "weave_delivered_late_rate",
@@ -148,10 +148,7 @@ class Tally:
         self.pauses[cue.detail].append(taken)
         if cue.end - cue.start >= LONG_PAUSE:
             self._share("false_takeover_rate_long_pause", taken)
-        early = _first_named(trace.delegations, "delegate", cue.start, cue.end)
-        self._share("premature_delegation_rate", early is not None)
-        done = {name for at, name in trace.actions if cue.start < at <= cue.end} - {HARMLESS}
-        self._share("premature_action_rate", bool(done))
+        self._premature(spoken_since(cue, clip), cue.end, trace)
 
     def end(self, cue: Cue, clip: Clip, trace: Trace) -> None:
         self._gap(cue, trace, True)
@@ -162,35 +159,50 @@ class Tally:
         self._share("unanswered_rate", ever is None)
         if took is not None:
             self._value("response_latency_ms", (took - cue.start) / MS + RESPONSE_MS)
+        self._premature(spoken_since(cue, clip), cue.start - EDGE, trace)
         wanted, until = cue.facts, cue.start + TAKEN_WITHIN
         self._handed_on(wanted.get("delegate"), cue.start, until, trace)
         if took is not None and in_time and took in trace.acts:
             self._share("asks_needlessly_rate", trace.acts[took] == ASK_REPEAT)
             if "act" in wanted:
                 self._share("act_accuracy", trace.acts[took] == wanted["act"])
-        if "action" in wanted:
-            begin = clip.said[0][0] if clip.said else cue.start
-            names = [name for at, name in trace.actions if begin < at <= until]
-            wrong = set(names) - {HARMLESS, wanted["action"]}
-            again = wanted["action"] != HARMLESS and names.count(wanted["action"]) > 1
-            self._share("wrong_action_rate", bool(wrong) or again)
+        begin = clip.said[0][0] if clip.said else cue.start
+        names = [name for at, name in trace.actions if begin < at <= until]
+        self._acted(wanted.get("action"), names)
         if wanted.get("action", "none") != "none":
             done = _first_named(trace.actions, wanted["action"], cue.start - EDGE, until)
             self._share("action_accuracy", done is not None)
+
+    def _premature(self, start: int, end: int, trace: Trace) -> None:
+        """What is done while there is more to come, be it in a pause or in the words before it or
+        before the end."""
+        early = _first_named(trace.delegations, "delegate", start, end)
+        self._share("premature_delegation_rate", early is not None)
+        done = {name for at, name in trace.actions if start < at <= end} - {HARMLESS}
+        self._share("premature_action_rate", bool(done))
+
+    def _acted(self, wanted: str | None, names: Sequence[str]) -> None:
+        """What is done upon free text, of which it is not known what is `wanted`, counts apart."""
+        wrong = bool(set(names) - {HARMLESS, wanted})
+        if wanted is None:
+            self._share("open_action_rate", wrong)
+            return
+        again = wanted != HARMLESS and names.count(wanted) > 1
+        self._share("wrong_action_rate", wrong or again)
 
     def drowned(self, cue: Cue, clip: Clip, trace: Trace) -> None:
         """Nobody could understand that: it is asked for once more, and not guessed at."""
         took = first(trace.takes, cue.start, cue.end)
         asks = took is not None and trace.acts.get(took) == ASK_REPEAT
         self._share("asks_again_rate", asks)
-        given = _first_named(trace.delegations, "delegate", cue.start, cue.end)
+        given = _handed("delegate", trace, cue.start, cue.end)
         self._share("drowned_delegated_rate", given is not None)
         murmured = first(trace.backchannels, cue.start, cue.end)
         self._share("drowned_backchannel_rate", murmured is not None)
 
     def _handed_on(self, wanted: str | None, start: int, until: int, trace: Trace) -> None:
         """What is `wanted` of free text is not known: what is handed on of it counts apart."""
-        given = _first_named(trace.delegations, "delegate", start, until) is not None
+        given = _handed("delegate", trace, start, until) is not None
         if wanted is None:
             self._share("open_delegation_rate", given)
             return
@@ -237,11 +249,12 @@ class Tally:
             self._value("stop_latency_ms", latency_ms)
 
     def distraction(self, cue: Cue, clip: Clip, trace: Trace) -> None:
-        """Something that shall neither stop the device nor be answered."""
+        """Something that shall neither stop the device nor be answered. Who does not speak cannot
+        hesitate."""
         until = cue.end + (AFTERMATH if cue.kind in ("backchannel", "noise burst") else 0)
         reacted = first(trace.stops, cue.start, until) or first(trace.takes, cue.start, until)
         self._share(f"selectivity_{SELECTIVE[cue.kind]}", reacted is None)
-        if reacted is None:
+        if reacted is None and clip.speaks(cue.start, until):
             self._share("hesitation_rate", trace.hesitated(cue.start, until))
 
     def others(self, cue: Cue, clip: Clip, trace: Trace) -> None:
@@ -271,14 +284,14 @@ class Tally:
     # -- 7, 8, 10 --------------------------------------------------------------------------------
 
     def long_turn(self, cue: Cue, clip: Clip, trace: Trace) -> None:
-        placed = [at for at in trace.backchannels if cue.start < at <= cue.end]
+        placed = begun(trace.backchannels, cue.start, cue.end, MURMURS_FOR)
         breaths = clip.of("breath")
         self.units["backchannels_per_min"] += (cue.end - cue.start) / MINUTE
         self.counts["backchannels_per_min"] += len(placed)
         for at in placed:
             inside = any(breath.start < at <= breath.end for breath in breaths)
             self._share("backchannels_in_pauses", inside)
-        took = first(trace.takes, cue.start, cue.end)
+        took = first(trace.takes, cue.start, cue.end - EDGE)
         self._share("long_turn_took_floor", took is not None)
 
     def sight(self, cue: Cue, clip: Clip, trace: Trace) -> None:
@@ -332,16 +345,16 @@ class Tally:
             [at for at in trace.takes if trace.acts.get(at) == DELIVER], cue.start, cue.end
         )
         until = cue.end if told is None else told
-        cancelled = _first_named(trace.delegations, "cancel", cue.start, until) is not None
+        cancelled = _handed("cancel", trace, cue.start, until) is not None
         self._share("delivery_after_cancel_rate", told is not None and not cancelled)
 
     def cancel(self, cue: Cue, clip: Clip, trace: Trace) -> None:
-        found = _first_named(trace.delegations, "cancel", cue.start, cue.end)
+        found = _handed("cancel", trace, cue.start, cue.end)
         self._share("cancel_recall", found is not None)
 
     def asked_on(self, cue: Cue, clip: Clip, trace: Trace) -> None:
         self._share("asked_on_answered", first(trace.takes, cue.start, cue.end) is not None)
-        given = _first_named(trace.delegations, "delegate", cue.start, cue.end)
+        given = _handed("delegate", trace, cue.start, cue.end)
         self._share("asked_on_delegated", given is not None)
 
     def follow_up(self, cue: Cue, clip: Clip, trace: Trace) -> None:
@@ -393,17 +406,34 @@ def mid_speech(clip: Clip) -> list[Span]:
     return [(start, end) for start, end in spans if start < end]
 
 
-def spells(moments: Sequence[int], start: int, end: int, lasts: int = SPEAKS_FOR) -> int:
-    """How often something began between two samples; what comes while it `lasts` belongs to it."""
-    count, free = 0, start
+def spoken_since(gap: Cue, clip: Clip) -> int:
+    """Where the words before a gap begin."""
+    return max((start for start, _, _ in clip.said if start < gap.start), default=gap.start)
+
+
+def begun(moments: Sequence[int], start: int, end: int, lasts: int = SPEAKS_FOR) -> list[int]:
+    """When something began between two samples; what comes while it `lasts` belongs to it."""
+    found, free = [], start
     for at in moments:
         if start < at <= end and at >= free:
-            count, free = count + 1, at + lasts
-    return count
+            found.append(at)
+            free = at + lasts
+    return found
+
+
+def spells(moments: Sequence[int], start: int, end: int, lasts: int = SPEAKS_FOR) -> int:
+    """How often something began between two samples."""
+    return len(begun(moments, start, end, lasts))
 
 
 def _first_named(moments: Sequence[tuple[int, str]], name: str, start: int, end: int) -> int | None:
     return next((at for at, found in moments if found == name and start < at <= end), None)
+
+
+def _handed(name: str, trace: Trace, end: int, until: int) -> int | None:
+    """When it was handed on or taken back after words that end at `end`, or as the last of them
+    ends: it is said once, and not again."""
+    return _first_named(trace.delegations, name, end - EDGE, until)
 
 
 _HANDLERS: Mapping[str, Callable[[Tally, Cue, Clip, Trace], None]] = {

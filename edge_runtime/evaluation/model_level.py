@@ -27,7 +27,7 @@ class Model:
     ) -> None:
         self._engine, self._decider, self._manifest = engine, decider, manifest
         self._every = every
-        """Decisions take effect in each `every`-th micro-turn only: a slower tick."""
+        """It is asked in each `every`-th micro-turn only: a slower tick. It hears all of them."""
         self.compute_ms: list[float] = []
 
     @property
@@ -49,7 +49,8 @@ class Model:
             begun = time.perf_counter()
             output = self._engine.step(turn)
             self.compute_ms.append((time.perf_counter() - begun) * 1000)
-            decisions.append(self._decider.decide(output, turn))
+            if (turn.index + 1) % self._every == 0:  # who is not asked does not doubt either
+                decisions.append(self._decider.decide(output, turn))
         return decisions
 
     def outputs(self, clip: Clip) -> list[EngineOutput]:

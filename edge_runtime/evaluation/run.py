@@ -223,6 +223,7 @@ def evaluate(order: Order, console: Console) -> dict[str, Any]:
         whole = [casting for casting in casts if casting.material.name != PHRASED]
         report = _model_level(order, results, model, manifest, engine.identity)
         report["data"] = next((m.read for m in materials if m.read is not None), None)
+        report["warnings"] += [f"{m.name}: {lack}" for m in materials for lack in m.lacks]
         write_report(order.out, report)
         for warning in report["warnings"]:
             log.warning("%s", warning)

@@ -56,6 +56,7 @@ class Stage:
         self.cues: list[Cue] = []
         self._said: list[tuple[int, int, str]] = []
         self._last: Spoken | None = None
+        self._noise = ""
         self._utterances: list[tuple[int, int]] = []
         self._events: list[list[Event]] = [[] for _ in range(self.turns)]
         link_up = bool(rng.random() < LINK_UP_SHARE)
@@ -116,8 +117,9 @@ class Stage:
         if room > 0:
             into[start : start + room] += pcm[:room]
 
-    def add_noise(self, pcm: NDArray[np.float32], start: int) -> None:
-        """Other sound in the room, int16 scale (n,)."""
+    def add_noise(self, pcm: NDArray[np.float32], start: int, name: str = "") -> None:
+        """Other sound in the room, int16 scale (n,), and what it was taken from."""
+        self._noise = name
         self._add(self.around, start, pcm)
 
     def device(self, pcm: NDArray[np.float32], start: int) -> int:
@@ -200,7 +202,7 @@ class Stage:
             said=tuple(self._said),
             text=words(self._last) if self._last else "",
             voice_name=self._last.voice if self._last else "",
-            recording=self._last.recording if self._last else "",
+            recording=self._last.recording if self._last else self._noise,
         )
 
     def _voice(self) -> tuple[VoiceState, ...]:

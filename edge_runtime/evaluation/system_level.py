@@ -120,6 +120,14 @@ class Played:
         found = sound_from(self.played[:end], max(0, start))
         return found is not None
 
+    def silent_before(self, cue: Cue) -> bool:
+        """Whether it did not speak any more when something began, or had just decided to stop."""
+        since = silent_from(self.played, cue.start)
+        just_before = cue.start - JUST_BEFORE, cue.start
+        decided = self.stopped(*just_before) is not None
+        still = self.audible(*just_before) and (since is None or since > cue.start)
+        return decided or not still
+
 
 @dataclass
 class Ledger:
@@ -169,9 +177,9 @@ class Ledger:
             self.values.setdefault("response_latency_ms", []).append(latency_ms)
 
     def _while_speaking(self, cue: Cue, run: Played) -> None:
-        still = run.audible(cue.start - JUST_BEFORE, cue.start)
-        self.share("fell_silent_by_itself", not still)
-        if not still:
+        before = run.silent_before(cue)
+        self.share("fell_silent_by_itself", before)
+        if before:
             return
         if cue.kind == "backchannel":
             span = cue.start, cue.end + AFTERMATH
@@ -181,10 +189,10 @@ class Ledger:
                 self.share("hesitation_rate", run.hesitated(*span))
             return
         decided = run.stopped(cue.start, cue.start + STOPPED_WITHIN)
-        self.share("stop_miss_rate", decided is None)
         silent = None if decided is None else silent_from(run.played, decided)
+        self.share("stop_miss_rate", silent is None)
         if decided is not None and silent is not None:
-            latency_ms = (max(silent, cue.start) - cue.start) / MS + run.late(decided)
+            latency_ms = (silent - cue.start) / MS + run.late(decided)
             self.values.setdefault("stop_latency_ms", []).append(latency_ms)
 
     def figures(self, seed: int) -> dict[str, Figure]:

@@ -24,7 +24,7 @@ from edge_runtime.app import decider_for, engine_for
 from edge_runtime.decide import FloorDecider
 from edge_runtime.evaluation.asked import abilities
 from edge_runtime.evaluation.clip import Clip, Trace
-from edge_runtime.evaluation.figures import RESAMPLES, Figure, Floats, figure
+from edge_runtime.evaluation.figures import RESAMPLES, Figure, Floats, figure, of_their_own
 from edge_runtime.evaluation.material import splits
 from edge_runtime.evaluation.metrics import Tally
 from edge_runtime.evaluation.mistakes import QUESTIONS, Question, Setting
@@ -66,6 +66,15 @@ class Counts:
     of: NDArray[np.int64]
     times: Sequence[Sequence[float]]
     """By setting: ms, of the question's `latency`."""
+    texts: Sequence[str]
+    """By clip: what is said in it."""
+
+    def draw(self, rng: np.random.Generator) -> NDArray[np.int64]:
+        """How often each clip is in a bootstrap sample, (RESAMPLES, clips); clips of one text come
+        together."""
+        names, of = np.unique(of_their_own(self.texts), return_inverse=True)
+        n = len(names)
+        return rng.multinomial(n, [1 / n] * n, RESAMPLES)[:, of]
 
     def shares(self, drawn: NDArray[np.int64]) -> Floats:
         """(draws, settings, kinds), where each clip counts `drawn` (draws, clips) times; NaN where
@@ -111,7 +120,8 @@ class Trial:
                 times.append([ms for t in tallies for ms in t.values.get(latency, [])])
             if mine:
                 both = np.array(counted, np.int64)
-                self.counts[material] = Counts(both[..., 0], both[..., 1], times)
+                texts = [take.clip.text for take in mine]
+                self.counts[material] = Counts(both[..., 0], both[..., 1], times, texts)
 
     def costs(self, drawn: Mapping[str, NDArray[np.int64]]) -> Floats:
         """(draws, settings): the weighed mean share of mistakes, each kind's over the materials
@@ -124,10 +134,15 @@ class Trial:
             return np.zeros(kinds.shape[:2])
         return np.asarray(kinds @ (weights / weights.sum()), np.float64)
 
+    def _costs_here(self) -> Floats:
+        """(settings,), of all clips as they are."""
+        each = {name: np.ones((1, c.wrong.shape[1]), np.int64) for name, c in self.counts.items()}
+        found: Floats = self.costs(each)[0]
+        return found
+
     def report(self, seed: int) -> dict[str, Any]:
         """What is found, as `thresholds` returns it."""
-        each = {name: np.ones((1, c.wrong.shape[1]), np.int64) for name, c in self.counts.items()}
-        costs = self.costs(each)[0]
+        costs = self._costs_here()
         best = int(np.argmin(costs))  # the first: what is there already, where nothing is better
         difference = self._difference(best, float(costs[best] - costs[0]), seed)
         sure = best != 0 and difference["ci95"][1] < 0
@@ -147,16 +162,16 @@ class Trial:
         }
 
     def _difference(self, best: int, value: float, seed: int) -> Figure:
-        """Of the best setting from that of now; both decided upon the same drawn clips."""
+        """Of the best setting from that of now; both decided upon the same drawn clips. The
+        interval holds for all settings at once, as the best of many is better by chance alone
+        (White 2000, "A reality check for data snooping")."""
         rng = np.random.default_rng(seed)
-        drawn, clips = {}, 0
-        for name, counts in self.counts.items():
-            n = counts.wrong.shape[1]
-            drawn[name] = rng.multinomial(n, [1 / n] * n, RESAMPLES)
-            clips += n
-        costs = self.costs(drawn)
-        low, high = np.percentile(costs[:, best] - costs[:, 0], [2.5, 97.5])
-        return figure(value, clips, float(low), float(high))
+        here = self._costs_here()
+        costs = self.costs({name: counts.draw(rng) for name, counts in self.counts.items()})
+        chance = (costs - costs[:, :1]) - (here - here[0])
+        most, least = np.percentile(chance.max(1), 97.5), np.percentile(chance.min(1), 2.5)
+        clips = sum(counts.wrong.shape[1] for counts in self.counts.values())
+        return figure(value, clips, float(value - most), float(value - least))
 
     def _figures(self, material: str, at: int) -> dict[str, Any]:
         counts = self.counts[material]

@@ -38,7 +38,8 @@ NAMES = (
     "speech_cut_ins_per_min speech_backchannels_per_min drowned_backchannel_rate "
     "backchannels_per_min backchannels_in_pauses vision_recall vision_latency_ms_p50 "
     "vision_false_per_hour vision_backchannels_per_hour delegation_precision delegation_recall "
-    "act_accuracy action_accuracy weave_violation_rate weave_delay_ms_p50 stale_delivery_rate "
+    "act_accuracy action_accuracy open_action_rate open_delegation_rate weave_violation_rate "
+    "weave_delay_ms_p50 stale_delivery_rate "
     "cer wer"
 ).split()
 PROOFS = (

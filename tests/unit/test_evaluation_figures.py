@@ -59,6 +59,8 @@ def test_two_recordings_dealt_a_hundred_times_are_two() -> None:
     assert put(found, "share") == "50 % (n 100, 2 recordings)"
     never = figures.ratio(items(0, 0))
     assert never["ci95"] == figures.share(0, 2)["ci95"], "the third may be another kind"
+    more = [*items(1, 0), *(figures.Item(0, 1) for _ in range(100))]
+    assert "recordings" not in figures.ratio(more), "what is of no file is of its own"
     own = [item._replace(recording=f"{at}.wav") for at, item in enumerate(items(1, 0))]
     assert "recordings" not in figures.ratio(own)
     assert figures.ratio(own)["ci95"] == pytest.approx(figures.share(50, 100)["ci95"], abs=0.02)

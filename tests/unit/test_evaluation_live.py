@@ -235,6 +235,42 @@ def test_stopping_is_timed_to_silence() -> None:
     assert found["fell_silent_by_itself"]["value"] == pytest.approx(1 / 3, abs=1e-4)
 
 
+@pytest.mark.parametrize("heard", [((1.0, 7.5),), ((1.0, 3.42), (3.6, 4.5))])
+def test_who_decides_to_stop_and_is_heard_on_has_missed_it(
+    heard: tuple[tuple[float, float], ...],
+) -> None:
+    ledger = Ledger()
+    ledger.add(played(clip(Cue("interruption", 3 * S, 4 * S)), sound(*heard), stopped=[16]))
+    found = ledger.figures(0)
+    assert (found["stop_miss_rate"]["value"], found["stop_miss_rate"]["n"]) == (1, 1)
+    assert found["stop_latency_ms_p50"]["n"] == 0
+
+
+@pytest.mark.parametrize("kind", ["interruption", "backchannel"])
+@pytest.mark.parametrize(
+    ("until_s", "stopped"),
+    [(2.75, [12]), (2.9, []), (2.9, [16]), (3.03, [14])],  # at 2.6, never, at 3.4 and at 3.0 s
+)
+def test_who_was_silent_already_is_not_asked_to_stop_or_to_go_on(
+    kind: str, until_s: float, stopped: list[int]
+) -> None:
+    ledger = Ledger()
+    ledger.add(played(clip(Cue(kind, 3 * S, 4 * S)), sound((1.0, until_s)), stopped=stopped))
+    found = ledger.figures(0)
+    assert found["fell_silent_by_itself"]["value"] == 1
+    assert not {"stop_miss_rate", "selectivity_backchannel"} & set(found)
+    assert found["stop_latency_ms_p50"]["n"] == 0
+
+
+def test_who_is_between_two_words_still_speaks() -> None:
+    ledger = Ledger()
+    cue = Cue("interruption", 3 * S, 4 * S)
+    ledger.add(played(clip(cue), sound((1.0, 2.9), (3.1, 3.42)), stopped=[16]))
+    found = ledger.figures(0)
+    assert found["fell_silent_by_itself"]["value"] == found["stop_miss_rate"]["value"] == 0
+    assert found["stop_latency_ms_p50"]["value"] == pytest.approx(420, abs=1)
+
+
 def test_what_was_said_again_and_again_is_told() -> None:
     mhm = replace(clip(Cue("backchannel", 3 * S, 4 * S)), text="aha", voice_name="awb")
     ledger = Ledger()

@@ -39,6 +39,11 @@ def clip(*cues: Cue, scenario: str = "turns", said: tuple[tuple[int, int, str], 
     )
 
 
+def speaking(one: Clip) -> Clip:
+    """The device speaks all along."""
+    return replace(one, voice=(VoiceState("utterance-1", 1.0),) * TURNS)
+
+
 def trace(**decisions: object) -> Trace:
     return Trace(times=NOTHING.astype(np.int64), speak=NOTHING, stop=NOTHING, **decisions)  # type: ignore[arg-type]
 
@@ -97,13 +102,22 @@ def test_a_hesitation_lasts_until_it_stops_or_goes_on() -> None:
 
 def test_a_hesitation_at_something_held_is_no_stop_and_is_told() -> None:
     cue = Cue("backchannel", 2 * S, 3 * S)
-    found = figures(
-        clip(cue, scenario="backchannels"), trace(hesitations=((2 * S + 3200, 2 * S + 6400),))
-    )
+    heard = speaking(clip(cue, scenario="backchannels"))
+    found = figures(heard, trace(hesitations=((2 * S + 3200, 2 * S + 6400),)))
     assert found["selectivity_backchannel"]["value"] == 1
     assert found["hesitation_rate"] == {**found["hesitation_rate"], "value": 1, "n": 1}
-    found = figures(clip(cue, scenario="backchannels"), trace(hesitations=((S, S + 3200),)))
+    found = figures(heard, trace(hesitations=((S, S + 3200),)))
     assert found["hesitation_rate"]["value"] == 0
+
+
+@pytest.mark.parametrize("kind", ["side talk", "noise"])
+def test_who_does_not_speak_cannot_hesitate(kind: str) -> None:
+    listens = clip(Cue(kind, 2 * S, 4 * S), scenario="any")
+    before = tuple(VoiceState("utterance-1", 1.0) if at < 10 else VoiceState() for at in range(40))
+    for one, n in ((listens, 0), (replace(listens, voice=before), 0), (speaking(listens), 1)):
+        found = figures(one, trace())
+        assert found["hesitation_rate"]["n"] == n
+        assert found[f"selectivity_{kind.replace(' ', '_')}"]["value"] == 1
 
 
 def test_an_answer_after_two_seconds_is_a_miss_and_still_a_latency() -> None:
@@ -262,6 +276,40 @@ def test_an_action_may_begin_as_the_last_word_ends(at: int, counts: float) -> No
     assert found["action_accuracy"]["value"] == counts
 
 
+@pytest.mark.parametrize(
+    ("at", "counts"), [(S - 4000, 0), (S - 3200, 0), (S - 1600, 1), (2 * S, 1), (3 * S + 1, 0)]
+)
+def test_what_is_handed_on_or_taken_back_may_be_as_the_last_word_ends(at: int, counts: int) -> None:
+    question = clip(Cue("end", S, 4 * S, facts={"delegate": "delegate"}))
+    found = figures(question, trace(delegations=((at, "delegate"),)))
+    assert found["delegation_recall"]["value"] == counts
+    assert found["delegation_precision"]["n"] == counts
+    cancel, back = (clip(Cue(kind, S, 3 * S), scenario="any") for kind in ("cancel", "taken back"))
+    taken = trace(takes=(3 * S,), acts={3 * S: "deliver"}, delegations=((at, "cancel"),))
+    assert figures(cancel, taken)["cancel_recall"]["value"] == counts
+    assert figures(back, taken)["delivery_after_cancel_rate"]["value"] == 1 - counts
+    on = clip(Cue("asked on", S, 3 * S), scenario="any")
+    found = figures(on, trace(delegations=((at, "delegate"),)))
+    assert found["asked_on_delegated"]["value"] == counts
+
+
+@pytest.mark.parametrize(
+    ("at", "early"),
+    [(S - 1, 0), (S + 3200, 0.5), (3 * S, 0.5), (5 * S - 6400, 0.5), (5 * S - 1600, 0), (6 * S, 0)],
+)
+def test_what_is_done_before_the_last_word_ends_is_premature(at: int, early: float) -> None:
+    turn = clip(
+        Cue("pause", 2 * S, 4 * S, "clause", S),
+        Cue("end", 5 * S, 8 * S, "", 2 * S, {"action": "wave", "delegate": "delegate"}),
+        said=((S, 2 * S, "wave"), (4 * S, 5 * S, "at me")),
+    )
+    found = figures(turn, trace(actions=((at, "wave"),), delegations=((at, "delegate"),)))
+    for name in ("premature_action_rate", "premature_delegation_rate"):
+        assert (found[name]["value"], found[name]["n"]) == (early, 2)
+    in_time = at > 5 * S - 3200
+    assert found["action_accuracy"]["value"] == found["delegation_recall"]["value"] == in_time
+
+
 def test_what_is_handed_on_beside_the_questions_counts_too() -> None:
     handed_on = trace(delegations=((2 * S, "delegate"), (5 * S, "cancel")))
     free = figures(clip(Cue("end", S, 4 * S, "open")), handed_on)
@@ -312,6 +360,26 @@ def test_an_action_that_nobody_asked_for_is_a_wrong_one() -> None:
     assert twice["wrong_action_rate"]["value"] == 1, "one too many"
     late = figures(clip(nothing), trace(actions=((4 * S, "come"),)))
     assert late["wrong_action_rate"]["value"] == 0, "what comes later answers something else"
+
+
+@pytest.mark.parametrize(
+    ("actions", "counts"),
+    [
+        ((), 0),
+        (((2 * S, "turn_left"),), 1),
+        (((S // 2 + 3200, "turn_left"),), 1),  # while it is still being said
+        (((2 * S, "look_at"),), 0),
+        (((S // 2, "turn_left"), (3 * S + 1, "come")), 0),  # before it, and long after
+    ],
+)
+def test_an_action_upon_free_text_counts_apart(
+    actions: tuple[tuple[int, str], ...], counts: int
+) -> None:
+    free = clip(Cue("end", S, 4 * S, "open"), said=((S // 2, S, "it rains"),))
+    found = figures(free, trace(actions=actions))
+    assert (found["open_action_rate"]["value"], found["wrong_action_rate"]["n"]) == (counts, 0)
+    asked = clip(Cue("end", S, 4 * S, facts={"action": "none"}), said=free.said)
+    assert figures(asked, trace(actions=actions))["open_action_rate"]["n"] == 0
 
 
 def test_what_is_seen_wants_the_right_reaction() -> None:
@@ -442,9 +510,37 @@ def test_backchannels_belong_into_the_breaths() -> None:
     assert found["long_turn_took_floor"]["value"] == 1
 
 
+def test_one_mhm_in_a_long_turn_is_counted_once() -> None:
+    story = clip(Cue("long turn", 0, 6 * S), Cue("breath", 2 * S, 3 * S), scenario="long turns")
+    murmurs = (2 * S + 6400, 2 * S + 9600, 2 * S + 12_800, 5 * S)
+    found = figures(story, trace(backchannels=murmurs))
+    assert found["backchannels_per_min"]["value"] == pytest.approx(20)
+    assert (found["backchannels_in_pauses"]["value"], found["backchannels_in_pauses"]["n"]) == (
+        0.5,
+        2,
+    )
+
+
+@pytest.mark.parametrize(("at", "took"), [(5 * S, 1), (6 * S - 3200, 1), (6 * S - 800, 0)])
+def test_who_begins_as_a_long_turn_ends_has_not_taken_the_floor_in_it(at: int, took: int) -> None:
+    story = clip(Cue("long turn", 0, 6 * S), scenario="long turns")
+    assert figures(story, trace(takes=(at,)))["long_turn_took_floor"]["value"] == took
+
+
 def gap(ended: bool, score: float, detail: str = "clause", speech: int = 2 * S) -> Gap:
     times, scores = np.array([200.0, 400.0, 600.0]), np.array([score / 2, score, score])
     return Gap(ended, detail, speech, 2 * S, score, times, scores)
+
+
+def test_a_sentence_torn_in_two_is_a_pause_and_neither_natural_nor_a_cut() -> None:
+    tally = Tally()
+    tally.add(clip(Cue("end", 5 * S, 8 * S, "", 2 * S)), trace())
+    for detail in ("clause", "cut", "torn", "torn"):
+        tally.add(clip(Cue("pause", 2 * S, 4 * S, detail, 2 * S)), trace())
+    found = tally.figures(0)
+    assert (found["turn_auc"]["n"], found["turn_auc_cut"]["n"]) == (2, 2)
+    assert (found["turn_auc_matched"]["n"], found["turn_auc_cut_matched"]["n"]) == (2, 2)
+    assert found["false_takeover_rate"]["n"] == 4
 
 
 def test_eagerness_moves_along_one_curve() -> None:

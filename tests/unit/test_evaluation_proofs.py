@@ -7,13 +7,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
+from tiny_model import checked_manifest
 
 pytest.importorskip("scipy", reason="the corpus needs scipy: pip install 'edge-runtime[evaluate]'")
 
+from edge_runtime.decide import FloorDecider
 from edge_runtime.errors import InputError
 from edge_runtime.evaluation.clip import GAPS, SCORED_AFTER, Clip, Trace, score_at
-from edge_runtime.evaluation.figures import Figure
-from edge_runtime.evaluation.material import load_materials
+from edge_runtime.evaluation.figures import Figure, figure
+from edge_runtime.evaluation.material import load_materials, words
+from edge_runtime.evaluation.model_level import Model
 from edge_runtime.evaluation.proofs import Bench
 from edge_runtime.evaluation.proofs.causality import causality
 from edge_runtime.evaluation.proofs.envelopes import envelope, noise_like, share_envelope
@@ -21,15 +25,19 @@ from edge_runtime.evaluation.proofs.own_channel import own_channel
 from edge_runtime.evaluation.proofs.ticks import pays, ticks
 from edge_runtime.evaluation.proofs.vision import vision
 from edge_runtime.evaluation.proofs.words import (
+    _hears_words,
     alike,
     energy_matched_pairs,
     envelope_ablation,
     joined,
     listening_while_speaking,
     pairs,
+    while_speaking,
 )
 from edge_runtime.evaluation.scenarios import Casting
-from edge_runtime.micro_turn import TURN_SAMPLES, EngineOutput
+from edge_runtime.micro_turn import TURN_SAMPLES, EngineOutput, MicroTurn
+from engines.reference.corpus.bank import GRAMMAR
+from engines.reference.corpus.text import KNOWN, Grammar, normalise
 
 S = 16_000
 
@@ -160,8 +168,61 @@ def test_noise_keeps_the_envelope_and_nothing_else() -> None:
 def test_a_detector_does_not_tell_words_apart(casting: Casting) -> None:
     found = energy_matched_pairs(bench(EnergyDetector(), casting))
     assert found["holds"] is False
-    scores = found["figures"]["stop_against_mhm"]
-    assert {"model", "energy", "pairs_alike_in_length"} <= scores.keys()
+    for kinds in ("stop_against_mhm", "stop_against_mhm_in_new_words"):
+        assert {"model", "energy", "pairs_alike_in_length"} <= found["figures"][kinds].keys()
+
+
+def test_the_words_of_the_first_proof_may_be_known_and_its_voices_not(casting: Casting) -> None:
+    lists, rng = yaml.safe_load(GRAMMAR.read_text(encoding="utf-8")), np.random.default_rng(0)
+    grammar = Grammar.load(GRAMMAR)
+    for kind in ("interruption", "backchannel"):
+        spoken = casting.material.spoken[f"known_{kind}"]
+        in_tests = {normalise(text) for text in lists[kind]["test"]}
+        assert spoken and not in_tests & {words(one) for one in spoken}
+        drawn = {grammar._phrase(rng, kind, KNOWN) for _ in range(200)}
+        assert ("stop" if kind == "interruption" else "mhm") in drawn
+        assert {one.intent for one in spoken} == {"stop" if kind == "interruption" else "open"}
+
+
+@pytest.mark.parametrize(
+    ("model", "detector", "hears"),
+    [
+        ((0.9, 0.8), (0.5, 0.4, 0.6), True),
+        ((0.9, 0.8), (0.7, 0.6, 0.79), True),
+        ((0.9, 0.8), (0.85, 0.75, 0.9), False),
+        ((0.9, 0.8), (0.1, 0.05, 0.2), False),  # as far from chance, the other way round
+        ((0.6, 0.49), (0.5, 0.4, 0.6), False),
+    ],
+)
+def test_a_detector_may_not_come_near_the_model(
+    model: tuple[float, float], detector: tuple[float, float, float], hears: bool
+) -> None:
+    scores = {
+        "model": figure(model[0], 100, model[1], 0.99),
+        "energy": figure(detector[0], 100, *detector[1:]),
+    }
+    assert _hears_words(scores) is hears
+
+
+def test_who_is_asked_less_often_does_not_doubt_in_between(casting: Casting) -> None:
+    """The same chance whenever it is asked: then it is torn, and then it yields."""
+    clip, _ = while_speaking(casting, 0, np.zeros(S, np.float32))
+    manifest = checked_manifest({"decoding": {"yield": 0.5, "hesitate": 0.2}})
+    names = manifest.vocabularies.floor
+    floor = np.array([[np.log(0.3 / 0.7) if name == "yield" else 0.0 for name in names]])
+
+    class Torn:
+        def reset(self) -> None: ...
+
+        def step(self, turn: MicroTurn) -> EngineOutput:
+            outputs = {one.name: np.zeros(one.shape, np.float32) for one in manifest.outputs}
+            return EngineOutput(turn.index, outputs | {"floor": floor.astype(np.float32)})
+
+    for every in (1, 2, 5):
+        decisions = Model(Torn(), FloorDecider(manifest), manifest, every).decide(clip)
+        spoken = [one.floor for one in decisions if clip.voice[one.index].speaking]
+        assert [one.index % every for one in decisions] == [every - 1] * len(decisions)
+        assert spoken[:4] == ["hesitate", "yield", "hesitate", "yield"]
 
 
 def test_a_detector_scores_the_same_on_noise(casting: Casting) -> None:

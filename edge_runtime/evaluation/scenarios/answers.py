@@ -53,7 +53,7 @@ def answer(casting: Casting, index: int) -> Clip | None:
 
 
 def _cancelled(casting: Casting, stage: Stage, index: int, starts: int, free: int) -> Clip:
-    end = _take_back(casting, stage, index, free)
+    end = _take_back(casting, stage, index // len(KINDS), free)
     until = end + samples(2.0)
     stage.background(starts, until // TURN_SAMPLES, pending=True)  # as long as nobody takes it
     stage.cue("cancel", end, until)
@@ -75,7 +75,7 @@ def late_answer(casting: Casting, index: int) -> Clip | None:
         ready = end = arrives * TURN_SAMPLES
         stage.cue("answer", ready, ready + samples(WAITS_S), kind)
     else:
-        end = _take_back(casting, stage, index, free)
+        end = _take_back(casting, stage, index // len(LATE_KINDS), free)
         ready = end + samples(rng.uniform(*AFTER_CANCEL_S))
         _arrive(stage, starts, ready // TURN_SAMPLES)
         stage.cue("taken back", end, ready + samples(WAITS_S))
@@ -99,9 +99,9 @@ def _arrive(stage: Stage, starts: int, arrives: int, failed: bool = False) -> No
     stage.background(arrives, stage.turns, ready=not failed)
 
 
-def _take_back(casting: Casting, stage: Stage, index: int, free: int) -> int:
-    """Returns the sample where the cancel ends."""
-    spoken = casting.material.deal("cancel", index)
+def _take_back(casting: Casting, stage: Stage, number: int, free: int) -> int:
+    """Returns the sample where the cancel ends: all that there are come in turn."""
+    spoken = casting.material.deal("cancel", number)
     at = free + samples(stage.rng.uniform(0.6, 1.4))
     return stage.say(spoken, at, tail=samples(1.0))[-1][1]
 

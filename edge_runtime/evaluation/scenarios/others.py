@@ -6,7 +6,7 @@ import numpy as np
 
 from edge_runtime.evaluation.clip import Clip
 from edge_runtime.evaluation.scenarios import Casting
-from edge_runtime.evaluation.scenarios.speaking import noise
+from edge_runtime.evaluation.scenarios.speaking import noise, noise_name
 from edge_runtime.evaluation.stage import samples
 from edge_runtime.micro_turn import SAMPLE_RATE_HZ, TURN_SAMPLES, Pcm
 
@@ -56,9 +56,11 @@ def noises(casting: Casting, index: int) -> Clip | None:
     """Babble, music or noise, and a person who may be there and says nothing."""
     material, rng = casting.material, casting.rng("noise", index)
     stage = casting.stage(rng, NOISE_S)
-    bed = material.noises[index % len(material.noises)]
+    number = index % len(material.noises)
+    bed = material.noises[number]
     start, length = samples(0.8), samples(NOISE_S - 1.2)
-    stage.add_noise(noise(rng, bed, length, float(rng.uniform(-14, 0))), start)
+    sound = noise(rng, bed, length, float(rng.uniform(-14, 0)))
+    stage.add_noise(sound, start, noise_name(number))
     stage.pose(
         0, len(stage.near), present=bool(rng.random() < 0.7), facing=bool(rng.random() < 0.5)
     )

@@ -101,9 +101,9 @@ def aside(casting: Casting, index: int) -> Clip | None:
     material = casting.material
     if index % 2:
         stage, at = _speech(casting, "asides", index, 1.0)
-        burst = _burst(stage.rng, material.noises)
+        burst, number = _burst(stage.rng, material.noises)
         length = len(burst)
-        stage.add_noise(burst, at)
+        stage.add_noise(burst, at, noise_name(number))
         stage.cue("noise burst", at, at + length)
     else:
         spoken = material.deal("turn", index)
@@ -116,14 +116,19 @@ def aside(casting: Casting, index: int) -> Clip | None:
     return stage.finish("asides")
 
 
-def _burst(rng: np.random.Generator, beds: Sequence[NDArray[np.generic]]) -> Pcm:
-    """A snatch of one of the noises; there is something in it."""
+def _burst(rng: np.random.Generator, beds: Sequence[NDArray[np.generic]]) -> tuple[Pcm, int]:
+    """A snatch of one of the noises, and its number; there is something in it."""
     for _ in range(TRIES):
-        bed = beds[int(rng.integers(len(beds)))]
-        burst = noise(rng, bed, samples(rng.uniform(0.3, 1.0)), -6.0)
+        number = int(rng.integers(len(beds)))
+        burst = noise(rng, beds[number], samples(rng.uniform(0.3, 1.0)), -6.0)
         if np.abs(burst).max() > FAINTEST:
             break
-    return burst
+    return burst, number
+
+
+def noise_name(number: int) -> str:
+    """Of a material's noises: what clips with the same one have in common."""
+    return f"noise {number}"
 
 
 def noise(rng: np.random.Generator, bed: NDArray[np.generic], length: int, level_db: float) -> Pcm:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_runtime.evaluation.clip import Clip
+from edge_runtime.evaluation.clip import CUT, TORN, Clip
 from edge_runtime.evaluation.material import Material, Segment, Spoken, speech_samples
 from edge_runtime.evaluation.scenarios import Casting
 from edge_runtime.evaluation.scenarios.speaking import noise_over
@@ -88,9 +88,11 @@ def pause_samples(rng: np.random.Generator) -> int:
 
 
 def kind_of_pause(material: Material, spoken: Spoken, index: int) -> str:
-    """What goes before the pause after segment `index`, or comes after it."""
+    """What goes before the pause after segment `index`, or comes after it. Where nobody would
+    pause, one sound is cut in the middle of its flow, or a sentence was torn into parts that a
+    synthesizer said each by itself, ending its last word as it ends a sentence."""
     if not spoken.gap_is_natural:
-        return "cut"
+        return CUT if isinstance(spoken, Recut) or spoken.recording else TORN
     before = spoken.segments[index].text
     if any(before == filler or before.endswith(f" {filler}") for filler in material.fillers):
         return "filler"
