@@ -29,8 +29,10 @@ from edge_runtime.micro_turn import (
     VoiceState,
 )
 from edge_runtime.sinks.recorder import Recorder
+from engines.reference.command import command
 from engines.reference.corpus.conversation import Conversation
 from engines.reference.corpus.factory import build_composers
+from engines.reference.corpus.human import check_trains
 from engines.reference.train import Settings
 
 TENSORS = ("audio", "frames", "frame_valid", "events", "status")
@@ -83,6 +85,7 @@ def record(conversations: list[Conversation], engine: OnnxEngine, path: Path) ->
     return count
 
 
+@command
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--engine", type=Path, default=Path("engines/reference"))
@@ -92,6 +95,8 @@ def main() -> None:
     parser.add_argument("--scale", type=float, default=0.05, help="of the banks of utterances")
     parser.add_argument("--out", type=Path, default=Path("build/calibration"))
     chosen = parser.parse_args()
+    if chosen.data is not None:
+        check_trains(chosen.data)  # before minutes of synthesis
     settings = Settings(
         folder=chosen.out, data=chosen.data, scale=chosen.scale, moved=0.0, seed=2
     )  # eight conversations need no voices that nobody has

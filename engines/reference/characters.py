@@ -11,14 +11,16 @@ from __future__ import annotations
 import argparse
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from edge_runtime.errors import InputError
 from edge_runtime.inference.character_model import BOUNDARY, Numbers, pack
 from edge_runtime.inference.manifest import MANIFEST_FILE, LanguageModel, redescribe
 from edge_runtime.whole_file import write_whole
+from engines.reference.command import command
 from engines.reference.corpus.factory import GRAMMAR
 from engines.reference.corpus.text import Grammar, Line, load_prose, load_words, normalise
 from engines.reference.vocabulary import SYMBOLS
@@ -49,9 +51,12 @@ def _joined(line: Line) -> str:
     return normalise(" ".join(line.segments))
 
 
-def count(lines: Iterable[str], order: int = ORDER) -> tuple[list[Numbers], list[Numbers]]:
-    """Keys and counts as `CharacterModel` has them; every line ends in a space."""
-    code = {symbol: index for index, symbol in enumerate(SYMBOLS)}
+def count(
+    lines: Iterable[str], order: int = ORDER, alphabet: Sequence[str] = SYMBOLS
+) -> tuple[list[Numbers], list[Numbers]]:
+    """Keys and counts as `CharacterModel` has them; every line ends in a space. `alphabet`: the
+    model's symbols, with a space; what else stands in a line is left out."""
+    code = {symbol: index for index, symbol in enumerate(alphabet)}
     found: list[Counter[int]] = [Counter() for _ in range(order)]
     for line in lines:
         symbols = [BOUNDARY] * (order - 1) + [code[c] for c in f"{line} " if c in code]
@@ -59,7 +64,7 @@ def count(lines: Iterable[str], order: int = ORDER) -> tuple[list[Numbers], list
             number, scale = 0, 1
             for length, counter in enumerate(found, 1):
                 number += symbols[end - length] * scale
-                scale *= len(SYMBOLS)
+                scale *= len(alphabet)
                 counter[number] += 1
     keys: list[Numbers] = []
     counts: list[Numbers] = []
@@ -80,21 +85,32 @@ def describe(folder: Path) -> dict[str, object] | None:
     return LanguageModel(file=FILE, sha256=digest).model_dump()
 
 
-def write(folder: Path, keys: list[Numbers], counts: list[Numbers]) -> Path:
+def write(
+    folder: Path,
+    keys: list[Numbers],
+    counts: list[Numbers],
+    alphabet: Sequence[str] = SYMBOLS,
+) -> Path:
     """The file, then the manifest that names it, each atomically."""
     path, manifest = folder / FILE, folder / MANIFEST_FILE
-    write_whole(path, pack(keys, counts))
+    write_whole(path, pack(keys, counts, alphabet))
     described = describe(folder)
     if described and manifest.exists():
         write_whole(manifest, redescribe(folder, "language_model", described))
     return path
 
 
+@command
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("engines/reference"))
     parser.add_argument("--order", type=int, default=ORDER)
     arguments = parser.parse_args()
+    if not arguments.out.is_dir():  # before a minute of counting
+        raise InputError(
+            f"--out {arguments.out}: no such folder. Give a model folder (engines/reference is "
+            "one), or make it first."
+        )
     path = write(arguments.out, *count(texts(), arguments.order))
     print(f"{path}: {path.stat().st_size / 1e3:.0f} kB")
 

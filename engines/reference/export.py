@@ -19,12 +19,14 @@ import torch
 import yaml
 from torch import Tensor, nn
 
+from edge_runtime.errors import InputError
 from edge_runtime.inference.manifest import load_manifest
 from edge_runtime.whole_file import write_whole
 from engines.reference.characters import FILE as CHARACTER_FILE
 from engines.reference.characters import describe as describe_characters
-from engines.reference.grow import load_grown
-from engines.reference.model import TURN_SAMPLES, VISION, InteractionModel, ModelConfig
+from engines.reference.checkpoint import config_of, fill, read_checkpoint
+from engines.reference.command import command
+from engines.reference.model import TURN_SAMPLES, VISION, InteractionModel
 from engines.reference.vocabulary import (
     ACTIONS,
     ACTS,
@@ -74,10 +76,11 @@ def example_inputs(model: InteractionModel) -> dict[str, Tensor]:
 
 
 def load(checkpoint: Path) -> tuple[InteractionModel, dict[str, float]]:
-    """The averaged weights of a checkpoint, ready to run, and how long they were trained."""
-    saved = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    model = InteractionModel(ModelConfig(**saved["config"]))
-    load_grown(model, saved["average"])
+    """The averaged weights of a checkpoint, ready to run, and how long they were trained. Raises
+    InputError."""
+    saved = read_checkpoint(checkpoint)
+    model = InteractionModel(config_of(saved, checkpoint))
+    fill(model, saved["average"], checkpoint)
     trained = {"steps": saved["step"], "hours": round(saved["hours"], 1)}
     return model.eval(), trained | {"core_minutes": round(saved["seconds"] / 60, 1)}
 
@@ -183,6 +186,21 @@ def describe(
     }
 
 
+def _figures(path: Path) -> dict[str, object]:
+    """Raises InputError."""
+    try:
+        figures = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"--evaluation {path} cannot be read as JSON: {error}. `edge-runtime evaluate --card` "
+            "writes one."
+        ) from error
+    if not isinstance(figures, dict):
+        raise InputError(f"--evaluation {path} must be figures by name, {{...}} in JSON.")
+    return figures
+
+
+@command
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--checkpoint", type=Path, default=Path("training/checkpoint.pt"))
@@ -200,7 +218,7 @@ def main() -> None:
     if arguments.decoding is not None:
         kept = load_manifest(arguments.decoding).decoding
         decoding = kept.model_dump(by_alias=True, exclude_none=True)
-    figures = json.loads(arguments.evaluation.read_text()) if arguments.evaluation else {}
+    figures = _figures(arguments.evaluation) if arguments.evaluation is not None else {}
     model, trained = load(arguments.checkpoint)
     figures["training"] = trained
     if arguments.blend is not None:

@@ -10,31 +10,32 @@ the others the model has learned by heart.
 from __future__ import annotations
 
 import argparse
-import sys
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rich.console import Console
 from rich.table import Table
 
 from edge_runtime.app import decider_for
 from edge_runtime.commands.common import write_json
-from edge_runtime.config import Config
-from edge_runtime.decide import FloorDecider
-from edge_runtime.errors import EdgeRuntimeError, InputError
+from edge_runtime.config import Config, DecisionConfig
+from edge_runtime.errors import InputError
 from edge_runtime.evaluation.sentences import edits
 from edge_runtime.inference.onnx import OnnxEngine
 from edge_runtime.micro_turn import TURN_MS, Decision, Delegation
-from edge_runtime.replay import read
+from edge_runtime.replay import RecordedTurn, eagerness, metadata, read
+from engines.reference.command import command
 from engines.reference.corpus.recordings import (
     AROUND,
     Correction,
-    corrections_of,
+    check_names,
     failed,
     is_held_out,
+    labelled,
     unsaid,
 )
 from engines.reference.corpus.text import normalise
@@ -45,6 +46,8 @@ WITHIN = 3
 SAY = "say "
 """How the name of a deed begins that is heard."""
 KEPT_OUT = "kept out of training (*.dev.mcap)"
+NOT_KEPT = np.zeros((2, 0), np.float32)
+"""In place of sound that was heard."""
 LATER = 3
 """Micro-turns after a sentence in which its last letters may still be written."""
 
@@ -157,24 +160,33 @@ def _near(deed: tuple[int, str], others: Sequence[tuple[int, str]]) -> bool:
     return any(name == other and abs(turn - then) <= WITHIN for then, other in others)
 
 
-def judge(paths: Sequence[Path], engine: OnnxEngine, decider: FloorDecider) -> Tally:
-    """Raises RecordingError for a damaged recording, InputError for a damaged correction."""
+def judge(paths: Sequence[Path], engine: OnnxEngine) -> Tally:
+    """With the eagerness of the device that recorded. Raises RecordingError for a damaged
+    recording, InputError for what training refuses."""
     tally = Tally()
     for path in paths:
         engine.reset()
-        decider.reset()
-        then: list[Decision] = []
+        decider = decider_for(as_recorded(path), engine.manifest)
+        turns: list[RecordedTurn] = []
         now: list[Decision] = []
-        not_said, not_decided = set(), set()
-        for number, recorded in enumerate(read(path)):
-            if unsaid(recorded):
-                not_said.add(number)
-            if failed(recorded):
-                not_decided.add(number)
-            then.append(recorded.decision)
+        for recorded in read(path):
             now.append(decider.decide(engine.step(recorded.turn), recorded.turn))
-        tally.add(then, now, corrections_of(path, len(now)), not_said, not_decided)
+            heard = replace(recorded.turn, frame=None, audio=NOT_KEPT)
+            turns.append(replace(recorded, turn=heard))
+        tally.add(
+            [one.decision for one in turns],
+            now,
+            labelled(path, turns).corrections,
+            {number for number, one in enumerate(turns) if unsaid(one)},
+            {number for number, one in enumerate(turns) if failed(one)},
+        )
     return tally
+
+
+def as_recorded(path: Path) -> Config:
+    """As far as decisions depend on it."""
+    eager = eagerness(metadata(path))
+    return Config() if eager is None else Config(decision=DecisionConfig(eagerness=eager))
 
 
 def _table(tallies: Sequence[tuple[str, Tally]]) -> Table:
@@ -198,6 +210,7 @@ def run(folder: Path, engines: Sequence[Path], json_path: Path | None) -> None:
     paths = sorted(folder.glob("*.mcap"))
     if not paths:
         raise InputError(f"{folder} holds no recording (*.mcap).")
+    check_names(folder)
     groups = {
         KEPT_OUT: [one for one in paths if is_held_out(one)],
         "to train on": [one for one in paths if not is_held_out(one)],
@@ -209,7 +222,7 @@ def run(folder: Path, engines: Sequence[Path], json_path: Path | None) -> None:
         tallies = []
         for path in engines:
             with OnnxEngine(path) as engine:
-                tally = judge(some, engine, decider_for(Config(), engine.manifest))
+                tally = judge(some, engine)
                 tallies.append((f"{path} ({engine.manifest.version})", tally))
         minutes = tallies[0][1].turns * TURN_MS / 60_000
         console.print(f"Recordings {name}: {len(some)}, {minutes:.1f} minutes", soft_wrap=True)
@@ -225,6 +238,7 @@ def run(folder: Path, engines: Sequence[Path], json_path: Path | None) -> None:
         write_json(json_path, report)
 
 
+@command
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -236,11 +250,7 @@ def main() -> None:
     )
     parser.add_argument("--json", type=Path, help="write the counts here")
     chosen = parser.parse_args()
-    try:
-        run(chosen.recordings, [chosen.against, chosen.engine], chosen.json)
-    except EdgeRuntimeError as error:
-        console.print(str(error), soft_wrap=True, markup=False)
-        sys.exit(error.exit_code)
+    run(chosen.recordings, [chosen.against, chosen.engine], chosen.json)
 
 
 if __name__ == "__main__":

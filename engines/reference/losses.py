@@ -124,6 +124,18 @@ def joined(spans: Sequence[tuple[int, int, str]]) -> list[tuple[int, int, str]]:
     return found
 
 
+def _coded(text: str) -> list[int]:
+    return [_SYMBOL[c] for c in text if c in _SYMBOL] + [_SYMBOL[" "]]
+
+
+def fits(text: str, steps: int) -> bool:
+    """Whether a transcript can be written in so many steps: CTC parts two equal letters by a
+    blank."""
+    coded = _coded(text)
+    repeats = sum(a == b for a, b in itertools.pairwise(coded))
+    return len(coded) + repeats <= steps - 2
+
+
 def _transcript(
     logits: Tensor, texts: Sequence[tuple[tuple[int, int, str], ...]]
 ) -> tuple[Tensor, Tensor]:
@@ -139,10 +151,8 @@ def _transcript(
             outside[row, steps] = 0
             if not text:  # not known
                 continue
-            coded = [_SYMBOL[c] for c in text if c in _SYMBOL] + [_SYMBOL[" "]]
-            window = log_probs[row, steps]
-            repeats = sum(a == b for a, b in itertools.pairwise(coded))
-            if len(coded) + repeats <= len(window) - 2:
+            window, coded = log_probs[row, steps], _coded(text)
+            if fits(text, len(window)):
                 windows.append(window)
                 symbols += coded
                 counts.append(len(coded))

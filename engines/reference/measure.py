@@ -24,8 +24,10 @@ from numpy.typing import NDArray
 
 from edge_runtime.evaluation.figures import share
 from edge_runtime.evaluation.sentences import edits
+from engines.reference.command import command
 from engines.reference.corpus.draft import Conversation, Mark
 from engines.reference.corpus.factory import build_composers
+from engines.reference.corpus.human import check_measures
 from engines.reference.corpus.text import PHRASED
 from engines.reference.corpus.voices import CHILD, Voice, is_there
 from engines.reference.export import load
@@ -34,7 +36,7 @@ from engines.reference.model import TURN_SAMPLES, InteractionModel, Outputs
 from engines.reference.rollout import floor_chances
 from engines.reference.train import Settings
 from engines.reference.vocabulary import ACTIONS, ACTS, DECODING, DELEGATE, SYMBOLS
-from engines.reference.warm_start import load_graph
+from engines.reference.warm_start import config_of_graph, load_graph
 
 TURN_MS = 200
 TAKEN = 0.9
@@ -273,6 +275,7 @@ def measure(
     return tally.report()
 
 
+@command
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--checkpoint", type=Path, default=Path("training/checkpoint.pt"))
@@ -282,10 +285,12 @@ def main() -> None:
     parser.add_argument("--scale", type=float, default=0.15, help="of the test banks")
     parser.add_argument("--out", type=Path, default=Path("training/figures.json"))
     arguments = parser.parse_args()
+    if arguments.data is not None:
+        check_measures(arguments.data)  # before minutes of synthesis
     torch.set_num_threads(1)
     meaningless: set[str] = set()
     if arguments.graph is not None:
-        model = InteractionModel()
+        model = InteractionModel(config_of_graph(arguments.graph))
         if load_graph(model.eval(), arguments.graph):  # heads of training alone, new and untaught
             meaningless = {"loss_all", "loss_intent"}
     else:

@@ -21,13 +21,16 @@ import copy
 import csv
 import os
 import random
+import shutil
 import signal
 import socket
 import sys
 import time
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from multiprocessing.queues import SimpleQueue
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_type_hints
 
@@ -40,7 +43,9 @@ from torch import Tensor, nn
 
 from edge_runtime.errors import EdgeRuntimeError, InputError
 from edge_runtime.inference.manifest import load_manifest
+from engines.reference.checkpoint import config_of, fill, read_checkpoint
 from engines.reference.children import end_with_parent
+from engines.reference.command import command
 from engines.reference.corpus import human, voices
 from engines.reference.corpus.bank import Bank
 from engines.reference.corpus.conversation import Composer
@@ -52,7 +57,7 @@ from engines.reference.model import InteractionModel, ModelConfig
 from engines.reference.muon import Muon
 from engines.reference.processes import summed
 from engines.reference.rollout import led_by
-from engines.reference.warm_start import load_graph
+from engines.reference.warm_start import config_of_graph, load_graph
 
 console = Console(highlight=False)
 STAGES = ("dense", "duplex", "recorded")
@@ -60,6 +65,8 @@ SHIPPED = Path(__file__).parent
 INTERRUPTIONS = (signal.SIGINT, signal.SIGTERM)
 LEAVE_S = 60.0
 """For ranks that were interrupted to save."""
+GRACE_S = 10.0
+"""For the other ranks to end by themselves where one has failed; as long again to save."""
 SYNTHESIS_LIMIT = timedelta(hours=2)
 """How long the other processes wait for the bank: it takes some minutes on two cores."""
 DECAY = 0.03
@@ -84,7 +91,10 @@ class Settings:
     learning_rate: Annotated[float, "at its highest"] = 1.2e-3
     warmup: Annotated[int, "steps until then"] = 200
     anneal: Annotated[
-        bool, "let the rate fall to zero over these minutes; what comes of it is in FOLDER/annealed"
+        bool,
+        "let the rate fall to zero over these minutes; what comes of it is in FOLDER/annealed. One "
+        "that was interrupted does not go on: the next begins at FOLDER/checkpoint.pt and replaces "
+        "FOLDER/annealed/checkpoint.pt",
     ] = False
     scale: Annotated[float, "of the bank of synthesized utterances; 1 is 21 h of speech"] = 1.0
     human_share: Annotated[float, "share of the turns that are recordings of people (--data)"] = (
@@ -248,6 +258,7 @@ class Trainer:
         self.step, self.hours, self.seconds = 0, 0.0, 0.0
         self._begun = 0
         """The step from which the optimizer knows the gradients."""
+        self._warned: set[Path] = set()
         self.recent: dict[str, deque[dict[str, float]]] = {
             stage: deque(maxlen=settings.log_every) for stage in STAGES
         }
@@ -257,11 +268,13 @@ class Trainer:
         return self.settings.folder / "checkpoint.pt"
 
     def _config(self) -> ModelConfig:
-        """As the checkpoint has it, or as it ships; with as large an ear as wanted."""
+        """As the checkpoint has it, or the graph to start from, or as it ships; with as large an
+        ear as wanted."""
         config = ModelConfig()
         if self.checkpoint.exists():
-            saved = torch.load(self.checkpoint, map_location="cpu", weights_only=True, mmap=True)
-            config = ModelConfig(**saved["config"])
+            config = config_of(read_checkpoint(self.checkpoint, mmap=True), self.checkpoint)
+        elif self.settings.start_from is not None:
+            config = config_of_graph(self.settings.start_from)
         return replace(
             config,
             local_layers=max(config.local_layers, self.settings.ear_layers),
@@ -269,13 +282,15 @@ class Trainer:
         )
 
     def resume(self) -> None:
+        if self.settings.anneal and self.written.exists():
+            self._tell(f"{self.written} will be replaced; move it away to keep it")
         if not self.checkpoint.exists():
             if self.settings.start_from is not None:
                 self._start_from(self.settings.start_from)
             return
-        saved = torch.load(self.checkpoint, map_location=self.device, weights_only=True)
-        load_grown(self.model, saved["model"])
-        load_grown(self.average, saved["average"])
+        saved = read_checkpoint(self.checkpoint, self.device)
+        for model, weights in ((self.model, saved["model"]), (self.average, saved["average"])):
+            fill(model, weights, self.checkpoint)
         self.step, self.hours, self.seconds = saved["step"], saved["hours"], saved["seconds"]
         self._tell(f"resumed at step {self.step}, {self.hours:.0f} h of conversation heard")
         states = saved.get("optimizers", [])
@@ -292,16 +307,9 @@ class Trainer:
             self._tell("other parts learn than before, or otherwise: the optimizer starts anew")
 
     def _start_from(self, graph: Path) -> None:
-        """As it ships, or with an ear as large as wanted. Raises InputError."""
-        exported = InteractionModel()
-        try:
-            fresh = load_graph(exported, graph)
-        except ValueError:
-            exported = InteractionModel(self.model.config)
-            try:
-                fresh = load_graph(exported, graph)
-            except ValueError as error:
-                raise InputError(f"--start-from: {error}") from error
+        """With an ear as large as wanted. Raises InputError."""
+        exported = InteractionModel(config_of_graph(graph))
+        fresh = load_graph(exported, graph)
         load_grown(self.model, exported.state_dict())
         self.average.load_state_dict(self.model.state_dict())
         heard = load_manifest(graph.parent).evaluation.get("training", {})
@@ -316,8 +324,7 @@ class Trainer:
         return folder / "annealed" / "checkpoint.pt" if self.settings.anneal else self.checkpoint
 
     def save(self) -> None:
-        """Atomically: a run that is cut off leaves the checkpoint before it."""
-        self.written.parent.mkdir(parents=True, exist_ok=True)
+        """Atomically: a run that is cut off leaves the checkpoint before it. Raises InputError."""
         temporary = self.written.with_suffix(".tmp")
         state = {
             "model": self.model.state_dict(),
@@ -328,19 +335,55 @@ class Trainer:
             "hours": self.hours,
             "seconds": self.seconds,
         }
-        torch.save(state, temporary)
-        os.replace(temporary, self.written)
+        try:
+            self.written.parent.mkdir(parents=True, exist_ok=True)
+            torch.save(state, temporary)
+            os.replace(temporary, self.written)
+        except (OSError, RuntimeError) as error:  # torch's own where the disk is full
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
+            raise InputError(
+                f"{self.written} cannot be saved: {_why(error, self.settings.folder)}. Make room "
+                f"there: it takes about {_size(state) / 1e6:.0f} MB beside the one before it."
+            ) from error
+
+    def _keep(self) -> None:
+        """A checkpoint on the way: without it training goes on, and another is tried later."""
+        try:
+            self.save()
+        except InputError as error:
+            self._warn(self.written, f"{error} Training goes on, and will try again.")
+        else:
+            self._warned.discard(self.written)
+
+    def _save_last(self) -> None:
+        try:
+            self.save()
+        except InputError as error:
+            raise InputError(
+                f"{error} Then train again: it goes on from the checkpoint before, if there is one."
+            ) from error
+
+    def _warn(self, path: Path, text: str) -> None:
+        """Once for a file: it stays as it is until somebody does something."""
+        if path not in self._warned:
+            self._tell(text)
+        self._warned.add(path)
 
     def run(self) -> None:
-        self.resume()
-        composers = self._composers()
+        try:
+            self.resume()
+            composers = self._composers()
+        except KeyboardInterrupt:
+            self._tell("stopped before the first step: nothing is learned, nothing is saved")
+            return
         end = "done"
         try:
             self._train(composers)
         except KeyboardInterrupt:
             end = "stopped"
         if self.rank == 0:
-            self.save()
+            self._save_last()
         self._tell(f"{end}: step {self.step}, {self.hours:.1f} h heard, in {self.written}")
 
     def _train(self, composers: dict[str, Composer | Recordings]) -> None:
@@ -372,7 +415,7 @@ class Trainer:
             if self.rank == 0 and self.step % settings.log_every == 0:
                 self._log()
             if self.rank == 0 and time.monotonic() - saved > settings.checkpoint_s:
-                self.save()
+                self._keep()
                 saved = time.monotonic()
 
     def _composers(self) -> dict[str, Composer | Recordings]:
@@ -451,7 +494,6 @@ class Trainer:
     def _log(self) -> None:
         """A line for each stage that has been trained lately."""
         path = self.settings.folder / "log.csv"
-        path.parent.mkdir(parents=True, exist_ok=True)
         for stage, recent in self.recent.items():
             if not recent:
                 continue
@@ -460,12 +502,10 @@ class Trainer:
                 "step": self.step, "hours": self.hours, "core_minutes": self.seconds / 60
             }  # fmt: skip
             row = {"stage": stage} | {k: round(v, 4) for k, v in (so_far | mean).items()}
-            new = not path.exists()
-            with path.open("a", newline="") as file:
-                writer = csv.DictWriter(file, list(row))
-                if new:
-                    writer.writeheader()
-                writer.writerow(row)
+            try:
+                _append(path, row)
+            except OSError as error:
+                self._warn(path, f"{path} cannot be written: {error}. Training goes on without.")
             parts = " ".join(f"{k} {v:.3f}" for k, v in mean.items())
             self._tell(
                 f"{self.seconds / 60:6.1f} core-min  step {self.step:6d}  {self.hours:7.1f} h  "
@@ -474,14 +514,45 @@ class Trainer:
 
     def _tell(self, text: str) -> None:
         if self.rank == 0:
-            console.print(text, soft_wrap=True)
+            console.print(text, soft_wrap=True, markup=False)
+
+
+def _append(path: Path, row: dict[str, Any]) -> None:
+    """Raises OSError."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    new = not path.exists()
+    with path.open("a", newline="") as file:
+        writer = csv.DictWriter(file, list(row))
+        if new:
+            writer.writeheader()
+        writer.writerow(row)
+
+
+def _why(error: Exception, folder: Path) -> str:
+    """Torch says no more than that it could not write."""
+    if isinstance(error, OSError):
+        return str(error)
+    said = str(error).partition("\n")[0].rpartition("] . ")[2]
+    return f"{said}; {shutil.disk_usage(folder).free / 1e6:.0f} MB are free on its disk"
+
+
+def _size(state: object) -> int:
+    """Bytes of the tensors in it."""
+    if isinstance(state, Tensor):
+        return state.nbytes
+    parts = state.values() if isinstance(state, dict) else state if isinstance(state, list) else ()
+    return sum(map(_size, parts))
 
 
 def _interrupt(*_: object) -> None:
     """Once only: whoever is impatient must not keep it from saving."""
     for number in INTERRUPTIONS:
-        signal.signal(number, signal.SIG_IGN)
+        signal.signal(number, _ignore)
     raise KeyboardInterrupt
+
+
+def _ignore(*_: object) -> None:
+    """Python complains where SIG_IGN comes between a signal and its handler."""
 
 
 def _heed_interruptions() -> None:
@@ -490,7 +561,16 @@ def _heed_interruptions() -> None:
         signal.signal(number, _interrupt)
 
 
-def worker(rank: int, settings: Settings) -> None:
+def worker(rank: int, settings: Settings, told: SimpleQueue[EdgeRuntimeError]) -> None:
+    """One process of several; what goes wrong in it on purpose is `told` to the one that waits."""
+    try:
+        train(rank, settings)
+    except EdgeRuntimeError as error:
+        told.put(error)
+        sys.exit(error.exit_code)
+
+
+def train(rank: int, settings: Settings) -> None:
     _heed_interruptions()
     end_with_parent()
     torch.set_num_threads(1)
@@ -511,30 +591,32 @@ def worker(rank: int, settings: Settings) -> None:
             dist.destroy_process_group()
 
 
+@command
 def main() -> None:
-    try:
-        run(parse())
-    except EdgeRuntimeError as error:
-        console.print(str(error), soft_wrap=True, markup=False)
-        sys.exit(error.exit_code)
+    run(parse())
 
 
 def run(settings: Settings) -> None:
     if settings.data is not None:
         human.check_trains(settings.data)  # before minutes of synthesis
     if settings.processes == 1:
-        worker(0, settings)
+        train(0, settings)
     else:
         if settings.port == 0:
             with socket.create_server(("127.0.0.1", 0)) as server:
                 settings = replace(settings, port=server.getsockname()[1])
         _heed_interruptions()
+        told: SimpleQueue[EdgeRuntimeError] = mp.get_context("spawn").SimpleQueue()
         ranks = mp.start_processes(
-            worker, (settings,), nprocs=settings.processes, start_method="spawn", join=False
+            worker, (settings, told), nprocs=settings.processes, start_method="spawn", join=False
         )
         try:
-            while not ranks.join():
+            while not ranks.join(grace_period=GRACE_S):
                 pass
+        except (mp.ProcessRaisedException, mp.ProcessExitedException):
+            if told.empty():
+                raise
+            raise told.get() from None  # the others ended because of it
         except KeyboardInterrupt:
             for rank in ranks.processes:
                 rank.terminate()  # they save, and end

@@ -11,8 +11,10 @@ import pytest
 pytest.importorskip("torch", reason="the factory needs torch (make train)")
 pytest.importorskip("scipy", reason="the factory needs scipy (make train)")
 
+from edge_runtime.errors import ManifestError
 from edge_runtime.inference.character_model import CharacterModel
 from edge_runtime.inference.manifest import load_manifest
+from edge_runtime.reference_engine import reference_engine_folder
 from engines.reference import characters
 from engines.reference.corpus.factory import GRAMMAR
 from engines.reference.corpus.text import Grammar, normalise
@@ -40,6 +42,18 @@ def test_every_character_is_counted_after_those_before_it() -> None:
     assert int(counts[0][keys[0].tolist().index(SYMBOLS.index("n"))]) == 3
     assert model.chances([0, 0]).argmax() == SYMBOLS.index("n")
     assert model.chances(coded("no")).argmax() == SYMBOLS.index(" ")
+
+
+def test_another_alphabet_is_counted_for_itself(tmp_path: Path) -> None:
+    alphabet = [*SYMBOLS, "ö", "ü"]
+    keys, counts = characters.count(["schöne grüße"] * 2, order=3, alphabet=alphabet)
+    model = CharacterModel(keys, counts, len(alphabet))
+    after = [alphabet.index(letter) for letter in "ch"]
+    assert model.chances(after).argmax() == alphabet.index("ö")
+    shutil.copytree(reference_engine_folder(), tmp_path / "mine")
+    characters.write(tmp_path / "mine", keys, counts, alphabet)
+    with pytest.raises(ManifestError, match="of 29 symbols: it was counted for 31 other ones"):
+        CharacterModel.load(load_manifest(tmp_path / "mine"))
 
 
 def test_rare_long_ones_are_left_out() -> None:

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 pytest.importorskip("torch", reason="the factory needs torch (make train)")
 pytest.importorskip("scipy", reason="the factory needs scipy (make train)")
 
+from edge_runtime.evaluation import material
 from engines.reference.corpus import bank as bank_module
 from engines.reference.corpus import pico as pico_module
 from engines.reference.corpus.acoustics import Acoustics, generated_beds
@@ -1125,3 +1126,25 @@ def test_the_article_goes_with_the_word_that_comes() -> None:
     )
     filled = {with_things._fill(rng, "give me a {thing} and a {thing}") for _ in range(60)}
     assert {"give me an owl and a cup", "give me a uniform and an umbrella"} <= filled
+
+
+@pytest.mark.filterwarnings("ignore:.*the corpus has one synthesizer less")
+def test_a_kept_bank_tells_which_synthesizer_it_lacks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And so does a report."""
+    built = partial(Bank.build, 3, 0.001, None, split="test_unseen", cache=tmp_path)
+
+    def is_missing(*_: object) -> None:
+        raise RuntimeError("festival is missing: apt-get install festival")
+
+    with monkeypatch.context() as without:
+        without.setattr(bank_module, "Festival", is_missing)
+        assert {spoken.source for spoken in built()["turn"]} == {"flite"}
+        _, lacks = material._build(bank_module, 3, 0.001, "test_unseen")
+        assert lacks == (
+            "festival is missing: apt-get install festival; the corpus has one synthesizer less",
+        )
+        built()  # as much as there was
+    with pytest.warns(UserWarning, match="made without festival, which is here by now: remove it"):
+        built()

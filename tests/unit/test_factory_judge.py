@@ -16,8 +16,6 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "integration"))
 
 from program import edge, needs_espeak, spoken
 
-from edge_runtime.app import decider_for
-from edge_runtime.config import Config
 from edge_runtime.errors import InputError
 from edge_runtime.inference.onnx import OnnxEngine
 from edge_runtime.micro_turn import (
@@ -34,7 +32,7 @@ from edge_runtime.micro_turn import (
 from edge_runtime.reference_engine import reference_engine_folder
 from edge_runtime.sinks.recorder import Recorder
 from engines.reference.corpus.recordings import AROUND, Correction
-from engines.reference.judge import Tally, judge, run
+from engines.reference.judge import Tally, as_recorded, judge, run
 
 TURNS = 50
 GREETS = {"floor": "speak", "say": "greet"}
@@ -122,7 +120,7 @@ def test_a_mute_turn_and_a_failed_one_are_found_in_a_recording(tmp_path: Path) -
             said = hello if index == 5 else None
             recorder.publish(TurnRecord(turn, output, then, Timings(), said))
     with OnnxEngine(reference_engine_folder()) as engine:
-        tally = judge([tmp_path / "lobby.mcap"], engine, decider_for(Config(), engine.manifest))
+        tally = judge([tmp_path / "lobby.mcap"], engine)
     assert (tally.decided, tally.turns) == (1, 30)
 
 
@@ -141,9 +139,14 @@ def test_a_folder_of_recordings_from_the_command(
     with pytest.raises(InputError, match="holds no recording"):
         run(tmp_path, [reference], None)
     sound = spoken(tmp_path / "talk.wav", 3.0)
-    made = edge("run", "--audio", sound, "--speed", "max", "--out", "out", cwd=tmp_path)
+    (tmp_path / "out").mkdir()
+    patient = tmp_path / "out" / "device.yaml"
+    patient.write_text("decision: {eagerness: -0.5}\n")
+    told = ("--config", patient, "--audio", sound, "--speed", "max", "--out", "out")
+    made = edge("run", *told, cwd=tmp_path)
     assert made.returncode == 0, made.stderr
     (tmp_path / "out" / "recording.mcap").rename(tmp_path / "hall.mcap")
+    assert as_recorded(tmp_path / "hall.mcap").decision.eagerness == -0.5
     (tmp_path / "hall.yaml").write_text("- {from_s: 0.2, to_s: 0.6, floor: listen}\n")
     run(tmp_path, [reference, reference], None)
     assert "NAME.dev.mcap" in capsys.readouterr().out
@@ -157,3 +160,24 @@ def test_a_folder_of_recordings_from_the_command(
     assert one["corrections"] == {"listen": {"met": 1, "of": 1}}
     assert one["decided_again"]["met"] == one["decided_again"]["of"]
     assert one["decided_besides"] == 0
+
+
+def test_what_training_refuses_is_not_judged_either(tmp_path: Path) -> None:
+    with Recorder(tmp_path / "hall.dev.mcap", {"frames": False}) as recorder:
+        for index in range(10):
+            seen = MicroTurn(index, 0, np.zeros((2, TURN_SAMPLES), np.float32), frame_age_ms=20.0)
+            output = EngineOutput(index, {"floor": np.float32([[1]])})
+            recorder.publish(TurnRecord(seen, output, Decision(index, "listen"), Timings()))
+    with pytest.raises(InputError, match="has no pictures"):
+        run(tmp_path, [reference_engine_folder()], None)
+    with Recorder(tmp_path / "hall.dev.mcap", {}) as recorder:
+        for index in range(10):
+            seen = MicroTurn(index, 0, np.zeros((2, TURN_SAMPLES), np.float32))
+            output = EngineOutput(index, {"floor": np.float32([[1]])})
+            recorder.publish(TurnRecord(seen, output, Decision(index, "listen"), Timings()))
+    (tmp_path / "hall.dev.yaml").write_text("- {from_s: 0.2, to_s: 0.6, floor: yield}\n")
+    with pytest.raises(InputError, match="can only yield while it speaks"):
+        run(tmp_path, [reference_engine_folder()], None)
+    (tmp_path / "hall.dev.yaml").rename(tmp_path / "hall.yaml")
+    with pytest.raises(InputError, match=r"NAME\.yaml beside it"):
+        run(tmp_path, [reference_engine_folder()], None)

@@ -12,6 +12,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="the factory needs torch (make train)")
 pytest.importorskip("onnx", reason="the factory needs onnx (make train)")
 
+from edge_runtime.errors import InputError  # noqa: E402
 from edge_runtime.inference.encode import left_as_share  # noqa: E402
 from edge_runtime.inference.manifest import load_manifest  # noqa: E402
 from edge_runtime.inference.onnx import OnnxEngine  # noqa: E402
@@ -27,7 +28,7 @@ from engines.reference.export import export, shorten  # noqa: E402
 from engines.reference.export import main as export_main  # noqa: E402
 from engines.reference.model import InteractionModel, ModelConfig  # noqa: E402
 from engines.reference.vocabulary import DECODING, EVENTS  # noqa: E402
-from engines.reference.warm_start import blend, load_graph  # noqa: E402
+from engines.reference.warm_start import blend, config_of_graph, load_graph  # noqa: E402
 
 TURNS = 44
 SMALL = ModelConfig(width=64, layers=2, heads=2, window=24, local_width=32, local_layers=2)
@@ -227,3 +228,16 @@ def test_weights_of_another_architecture_are_refused(tmp_path: Path) -> None:
     graph = export(InteractionModel(SMALL), tmp_path, version="0.0.0")
     with pytest.raises(ValueError, match="another architecture"):
         load_graph(InteractionModel(replace(SMALL, width=2 * SMALL.width)), graph)
+
+
+def test_the_size_of_the_ear_is_read_from_a_graph(tmp_path: Path) -> None:
+    assert config_of_graph(export(InteractionModel(), tmp_path, "0.0.0")) == ModelConfig()
+    larger = ModelConfig(local_layers=5, local_expansion=3)
+    assert config_of_graph(export(InteractionModel(larger), tmp_path, "0.0.0")) == larger
+
+
+def test_weights_of_another_ear_are_not_blended(tmp_path: Path) -> None:
+    graph = export(InteractionModel(SMALL), tmp_path, version="0.0.0")
+    larger = InteractionModel(replace(SMALL, local_layers=3, local_expansion=4))
+    with pytest.raises(InputError, match="--ear-layers 3 --ear-expansion 4"):
+        blend(larger, graph, 0.5)

@@ -38,13 +38,13 @@ from edge_runtime.sinks.recorder import Recorder  # noqa: E402
 from engines.reference.corpus.draft import IGNORE, Conversation  # noqa: E402
 from engines.reference.corpus.recordings import (  # noqa: E402
     Correction,
+    Labels,
     Recordings,
-    _Labels,
     read_corrections,
 )
 from engines.reference.losses import Batch, compute  # noqa: E402
 from engines.reference.model import InteractionModel, ModelConfig  # noqa: E402
-from engines.reference.vocabulary import ACTS, FLOOR  # noqa: E402
+from engines.reference.vocabulary import ACTS, DELEGATE, FLOOR  # noqa: E402
 from engines.reference.warm_start import load_graph  # noqa: E402
 
 pytestmark = needs_espeak
@@ -104,10 +104,13 @@ def test_a_silent_device_is_not_taught_to_yield(recording: Path, tmp_path: Path)
 
 
 def test_a_correction_where_the_device_is_heard_comes_too_late(recording: Path) -> None:
-    turns = list(read(recording))
-    speaking = np.arange(len(turns)) >= 10
+    mouth = VoiceState("utterance-1", 1.0)
+    turns = [
+        replace(one, turn=replace(one.turn, voice=mouth if number >= 10 else VoiceState()))
+        for number, one in enumerate(read(recording))
+    ]
     for from_s, problem in ((2.0, "begin before it is heard"), (1.8, None)):
-        labels = _Labels(turns, speaking)
+        labels = Labels(turns)
         correction = Correction(from_s=from_s, to_s=2.6, floor="listen")
         labels.correct(correction)
         told = labels.why_useless(correction)
@@ -193,6 +196,12 @@ def test_a_short_recording_is_filled_with_what_is_not_known(
         ("- {from_s: 2, to_s: 1, floor: speak}", "no span"),
         ("- {from_s: 1, to_s: 2}", "corrects nothing"),
         ("- {from_s: 1, to_s: 2, said: turn on light 2}", "as words"),
+        ("- {from_s: 1, to_s: 2, said: a café for Jürgen}", "é, ü of .* letters a to z"),
+        ("- {from_s: 1, to_s: 2, said: '...'}", "no word"),
+        ("- {from_s: 1, to_s: 2, said: ''}", "no word"),
+        ("- {from_s: 1, to_s: 1.2, said: turn on the light please}", "so fast"),
+        ("- {from_s: .nan, to_s: 2, floor: speak}", "valid number"),
+        ("- {from_s: 1, to_s: inf, floor: speak}", "finite"),
         ("from_s: 1", "list"),
         ("- [", "cannot be read"),
     ],
@@ -201,6 +210,46 @@ def test_a_bad_correction_is_named(recording: Path, tmp_path: Path, text: str, w
     with pytest.raises(InputError, match=words) as caught:
         taken(recording, tmp_path, text)
     assert "lobby.yaml" in str(caught.value)
+
+
+def test_words_are_words_whatever_yaml_makes_of_them(recording: Path, tmp_path: Path) -> None:
+    one = whole(
+        taken(
+            recording,
+            tmp_path,
+            "- {from_s: 1.0, to_s: 2.0, said: no}\n- {from_s: 4.0, to_s: 4.2, act: yes}\n",
+        )
+    )
+    assert (5, 9, "no") in one.texts and one.act[20] == ACTS.index("yes")
+
+
+def test_what_is_said_in_one_breath_is_all_learned(recording: Path, tmp_path: Path) -> None:
+    one = whole(
+        taken(
+            recording,
+            tmp_path,
+            "- {from_s: 2.1, to_s: 3.0, said: the light}\n"
+            "- {from_s: 1.0, to_s: 2.1, said: turn on}\n",
+        )
+    )
+    assert (5, 14, "turn on the light") in one.texts
+
+
+def test_a_floor_beside_it_does_not_undo_an_act(recording: Path, tmp_path: Path) -> None:
+    for order in (1, -1):
+        entries = [
+            "- {from_s: 4.0, to_s: 4.2, act: greet, delegate: none}\n",
+            "- {from_s: 4.6, to_s: 5.0, floor: listen}\n",
+        ]
+        one = whole(taken(recording, tmp_path, "".join(entries[::order])))
+        assert one.act[20] == ACTS.index("greet") and one.delegate[20] == DELEGATE.index("none")
+
+
+@pytest.mark.parametrize("name", ["lobby.yml", "loby.yaml"])
+def test_corrections_of_no_recording_are_named(recording: Path, tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("- {from_s: 1.0, to_s: 2.0, said: hello}\n")
+    with pytest.raises(InputError, match=name):
+        taken(recording, tmp_path, "")
 
 
 def test_a_folder_without_recordings_says_how_to_make_one(tmp_path: Path) -> None:

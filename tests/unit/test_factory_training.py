@@ -9,6 +9,7 @@ import re
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -81,6 +82,84 @@ def test_an_interrupted_run_keeps_what_it_has_learned(
     assert (tmp_path / "checkpoint.pt").exists()
 
 
+def test_a_full_disk_keeps_the_checkpoint_before_and_does_not_end_training(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from engines.reference.train import Settings, Trainer
+
+    trainer = Trainer(Settings(folder=tmp_path))
+    trainer.save()
+    before = trainer.checkpoint.read_bytes()
+    temporary = tmp_path / "checkpoint.tmp"
+    for _ in range(2):
+        temporary.symlink_to("/dev/full")
+        trainer._keep()
+        assert not temporary.is_symlink()
+    told = capsys.readouterr().out
+    assert told.count("cannot be saved") == 1 and "Training goes on" in told
+    temporary.symlink_to("/dev/full")
+    with pytest.raises(InputError, match=r"Make room there: .* \d\d MB .* Then train again"):
+        trainer._save_last()
+    assert trainer.checkpoint.read_bytes() == before
+    assert not temporary.is_symlink()
+    (tmp_path / "log.csv").symlink_to("/dev/full")
+    trainer.recent["duplex"].append({"loss": 1.0})
+    trainer._log()
+    assert "log.csv cannot be written" in capsys.readouterr().out
+    trainer.step = 7
+    trainer._keep()
+    assert torch.load(trainer.checkpoint, weights_only=True)["step"] == 7
+
+
+def test_annealing_tells_what_it_replaces(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from engines.reference.train import Settings, Trainer
+
+    trainer = Trainer(Settings(folder=tmp_path, anneal=True))
+    trainer.resume()
+    assert "will be replaced" not in capsys.readouterr().out
+    trainer.save()
+    trainer.resume()
+    assert f"{trainer.written} will be replaced; move it away" in capsys.readouterr().out
+    Trainer(Settings(folder=tmp_path)).resume()
+    assert "will be replaced" not in capsys.readouterr().out
+
+
+def test_ctrl_c_before_the_first_step_leaves_the_checkpoint_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from engines.reference.train import Settings, Trainer
+
+    def interrupted(_: Trainer) -> None:
+        raise KeyboardInterrupt  # while the bank is synthesized
+
+    monkeypatch.setattr(Trainer, "_composers", interrupted)
+    trainer = Trainer(Settings(folder=tmp_path))
+    trainer.run()
+    assert "stopped before the first step" in capsys.readouterr().out
+    assert not trainer.checkpoint.exists()
+
+
+def test_ctrl_c_does_not_reach_the_programs_that_synthesize() -> None:
+    """festival drops its sentence then, and whoever waits for it waits for ever."""
+    from engines.reference.children import out_of_reach_of_ctrl_c
+    from engines.reference.corpus.festival import Festival
+
+    told = "import os, signal; os.kill(os.getpid(), signal.SIGINT); print('goes on')"
+    with out_of_reach_of_ctrl_c():
+        program = subprocess.Popen([sys.executable, "-c", told], stdout=subprocess.PIPE, text=True)
+    assert program.communicate(timeout=60)[0] == "goes on\n"
+    try:
+        festival = Festival()
+    except RuntimeError as error:
+        pytest.skip(str(error))
+    try:
+        assert os.getpgid(festival._process.pid) != os.getpgrp()
+    finally:
+        festival.close()
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -105,8 +184,26 @@ def test_a_mistake_is_told_before_any_work(
         check=False,
     )
     assert done.returncode == 2
-    assert words in done.stdout + done.stderr and "Traceback" not in done.stderr
+    assert (done.stdout + done.stderr).count(words) == 1 and "Traceback" not in done.stderr
     assert not (tmp_path / "bank").exists()
+
+
+@pytest.fixture
+def signals() -> Iterator[None]:
+    """As they were, afterwards."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("signals")
+def test_a_mistake_that_two_processes_find_is_one_error(tmp_path: Path) -> None:
+    from engines.reference import train
+
+    (tmp_path / "checkpoint.pt").write_bytes(b"rubbish")
+    with pytest.raises(InputError, match="cannot be read as a checkpoint"):
+        train.run(train.Settings(folder=tmp_path, processes=2))
 
 
 def test_another_architecture_is_told_before_any_work(tmp_path: Path) -> None:
@@ -254,6 +351,27 @@ def test_a_larger_ear_begins_as_the_smaller_one_did(tmp_path: Path) -> None:
     again = Trainer(settings)  # without being told: the checkpoint knows
     again.resume()
     assert again.model.config == config
+
+
+def test_an_exported_larger_ear_is_gone_on_with_as_it_is(tmp_path: Path) -> None:
+    from engines.reference.export import export
+    from engines.reference.model import InteractionModel, ModelConfig
+    from engines.reference.train import Settings, Trainer
+
+    grown = InteractionModel(ModelConfig(local_layers=5, local_expansion=3)).eval()
+    for parameter in grown.parameters():
+        torch.nn.init.normal_(parameter, std=0.05)
+    graph = export(grown, tmp_path / "grown", version="0.0.0")
+    inputs = some_inputs(turns=3)
+    for layers, expansion in ((0, 0), (6, 4)):
+        wanted = Settings(
+            folder=tmp_path, start_from=graph, ear_layers=layers, ear_expansion=expansion
+        )
+        trainer = Trainer(wanted)
+        trainer.resume()
+        config = trainer.model.config
+        assert (config.local_layers, config.local_expansion) == (layers or 5, expansion or 3)
+        torch.testing.assert_close(trainer.model.eval()(*inputs).floor, grown(*inputs).floor)
 
 
 def test_a_checkpoint_that_knew_fewer_intents_is_gone_on_with(tmp_path: Path) -> None:

@@ -24,11 +24,18 @@ from engines.reference.corpus import flite as flite_module
 from engines.reference.corpus import pico as pico_module
 from engines.reference.corpus import voices
 from engines.reference.corpus.acoustics import in_16_bits
-from engines.reference.corpus.espeak import ACCENTS, Espeak, EspeakVoice, Phones
+from engines.reference.corpus.espeak import (
+    ACCENTS,
+    Espeak,
+    EspeakVoice,
+    MissingSynthesizerError,
+    Phones,
+)
 from engines.reference.corpus.festival import Festival
 from engines.reference.corpus.flite import Flite
 from engines.reference.corpus.pico import Pico
 from engines.reference.corpus.text import (
+    KNOWN,
     PHRASED,
     PHRASINGS,
     TUNE_PHRASED,
@@ -54,8 +61,13 @@ COUNTS = {
 }
 """By kind: utterances of espeak-ng, flite, festival and Pico at scale 1; Pico in training only, so
 that what is measured stays the same."""
-IN_TESTS = {"asked_on": (600, 300, 300, 0)}
-"""Likewise, of what only tests have; in training these are turns as others are."""
+IN_TESTS = {
+    "asked_on": (600, 300, 300, 0),
+    "known_backchannel": (160, 80, 80, 0),
+    "known_interruption": (160, 80, 80, 0),
+}
+"""Likewise, of what only tests have; in training the first are turns as others are. The known ones
+are in words of the training's lists: only their voices are new."""
 MORE_IN_TRAINING = {"backchannel": 3, "interruption": 2, "cancel": 2}
 """So many times as much besides. An hour of conversation has 150 "mhm"s and 90 interruptions: in
 200 hours each of the above would be heard ten times, and it would be learned which of them are
@@ -151,7 +163,7 @@ class Speaker:
         self.festival = _if_there(lambda: Festival(voices))
         self.pico = _if_there(Pico) if split == "train" else None
         if not (self.espeak or self.flite or self.festival):
-            raise RuntimeError("no synthesizer is here: apt-get install libflite1")
+            raise MissingSynthesizerError("no synthesizer is here: apt-get install libflite1")
         variants = self.espeak.variants() if self.espeak else []
         np.random.default_rng(5).shuffle(variants)
         held = variants[:HELD_VARIANTS]
@@ -211,6 +223,17 @@ class Speaker:
             return engine.say(text, voice, stretch)
 
         return _take(say, texts, line, kind, source, voice)
+
+    @property
+    def sources(self) -> set[str]:
+        """Of what it can say."""
+        engines = {
+            "espeak": self.espeak,
+            "flite": self.flite,
+            "festival": self.festival,
+            "pico": self.pico,
+        }
+        return {name for name, engine in engines.items() if engine is not None}
 
     def close(self) -> None:
         for program in (self.festival, self.pico):
@@ -319,6 +342,8 @@ def _line(grammar: Grammar, rng: np.random.Generator, kind: str, split: str) -> 
         return grammar.device(rng)
     if kind == "device_backchannel":
         return grammar.device_backchannel(rng)
+    if kind.startswith(f"{KNOWN}_"):
+        return grammar.phrase(rng, kind.removeprefix(f"{KNOWN}_"), KNOWN)
     return grammar.phrase(rng, kind, split)
 
 
@@ -347,6 +372,7 @@ class Bank(dict[str, list[Spoken]]):
         else:
             path = cls.into_cache(seed, scale, cache, split, progress, moved)
             bank = cls(pickle.loads(path.read_bytes()))
+            _warn_of_less(path, bank, split)
         if human_dir is not None:
             from engines.reference.corpus import human
 
@@ -403,6 +429,18 @@ def _kept(path: Path, make: Callable[[], object]) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, pickle.dumps(made, pickle.HIGHEST_PROTOCOL))
     return path
+
+
+def _warn_of_less(path: Path, bank: Mapping[str, Sequence[Spoken]], split: str) -> None:
+    """Where a synthesizer is here that was not when the bank was made."""
+    with closing(Speaker(split)) as speaker:
+        less = speaker.sources - {spoken.source for spoken in bank["turn"]}
+    if less:
+        warnings.warn(
+            f"{path} was made without {', '.join(sorted(less))}, which is here by now: remove it, "
+            "and a new one will be made",
+            stacklevel=3,
+        )
 
 
 def _in_other_voices(people: Sequence[Spoken], share: float) -> list[Spoken]:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_runtime.errors import VoiceError
 from engines.reference.corpus.phones import from_espeak
 
 ACCENTS = (
@@ -58,15 +59,21 @@ class EspeakVoice:
     spread: int
 
 
+class MissingSynthesizerError(VoiceError, RuntimeError):
+    """No corpus without it; whoever can do without catches RuntimeError, as for the others."""
+
+
 class Espeak:
-    """One per process: the library keeps global state."""
+    """One per process: the library keeps global state. Raises MissingSynthesizerError."""
 
     def __init__(self) -> None:
         name = ctypes.util.find_library("espeak-ng") or "libespeak-ng.so.1"
         try:
             self._library = ctypes.CDLL(name)
         except OSError as error:
-            raise RuntimeError("espeak-ng is missing: apt-get install libespeak-ng1") from error
+            raise MissingSynthesizerError(
+                "espeak-ng is missing: apt-get install libespeak-ng1"
+            ) from error
         self.rate_hz = self._library.espeak_Initialize(_SYNCHRONOUS, 0, None, _PHONEME_EVENTS)
         self._blocks: list[NDArray[np.int16]] = []
         self._events: list[tuple[str, float]] = []

@@ -48,6 +48,7 @@ class Festival:
             self._process = subprocess.Popen(
                 ["festival", "--pipe"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL, text=True,
+                start_new_session=True,  # Ctrl-C has it drop a sentence, and it would be waited for
             )  # fmt: skip
         except OSError as error:
             raise RuntimeError(f"festival is missing: apt-get install {PACKAGES}") from error

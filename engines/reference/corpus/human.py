@@ -124,6 +124,15 @@ def check_trains(folder: Path) -> None:
         )
 
 
+def check_measures(folder: Path) -> None:
+    """Raises InputError where nobody in it is to be measured with."""
+    if not any(row["kind"] in SPEECH for row in rows(folder, "dev")):
+        raise InputError(
+            f"{folder / 'manifest.csv'} lists nobody to measure with. Give the rows of speech of "
+            "those who were not heard in training `dev` in the column split."
+        )
+
+
 def _decode(path: Path) -> NDArray[np.float32]:
     """float32 (n,), int16 scale, 16 kHz, first channel. Raises InputError, and Unusable where there
     is no such file."""

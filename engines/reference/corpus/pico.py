@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.reference.children import end_with_parent
+from engines.reference.children import end_with_parent, out_of_reach_of_ctrl_c
 from engines.reference.corpus.espeak import Phones
 
 VOICES = ("en-US", "en-GB")
@@ -50,8 +50,9 @@ class Pico:
 
         `pitch` (50 to 200) and `pace` (20 to 500) are in percent of the voice's own.
         """
-        sound = self._process.submit(_say, text, voice, pitch, pace).result()
-        return np.frombuffer(sound, np.int16).astype(np.float32), (), RATE_HZ
+        with out_of_reach_of_ctrl_c():  # the first one starts the process
+            sound = self._process.submit(_say, text, voice, pitch, pace)
+        return np.frombuffer(sound.result(), np.int16).astype(np.float32), (), RATE_HZ
 
     def close(self) -> None:
         self._process.shutdown(cancel_futures=True)

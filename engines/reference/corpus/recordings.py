@@ -14,6 +14,7 @@ to neither, and so is what it wanted to say and did not: it was mute, or had not
 from __future__ import annotations
 
 import re
+import string
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -40,14 +41,16 @@ from engines.reference.corpus.draft import (
     Ints,
 )
 from engines.reference.corpus.text import normalise
+from engines.reference.losses import fits, joined
 from engines.reference.model import SUBFRAMES, TURN_SAMPLES
-from engines.reference.vocabulary import ACTIONS, ACTS, DELEGATE, FLOOR, STATUS
+from engines.reference.vocabulary import ACTIONS, ACTS, DELEGATE, FLOOR
 
 AROUND = 5
 """Turns on either side of a correction in which what the device did is no example."""
 CORRECTED_WEIGHT = 4.0
 """Corrections are few, and are what the training is for."""
 ROLES = ("audio", "frame", "frame_valid", "events", "status")
+LETTERS = frozenset(string.ascii_lowercase)
 SILENT_FLOORS, SPEAKING_FLOORS = ("listen", "backchannel", "speak"), ("yield", "hold")
 
 
@@ -64,8 +67,8 @@ class Correction(BaseModel):
     """What should have been, in a span of a recording."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-    from_s: float = Field(ge=0)
-    to_s: float
+    from_s: float = Field(ge=0, allow_inf_nan=False)
+    to_s: float = Field(allow_inf_nan=False)
     floor: Annotated[str, _one_of(FLOOR)] | None = None
     act: Annotated[str, _one_of(ACTS)] | None = None
     action: Annotated[str, _one_of(ACTIONS)] | None = None
@@ -110,7 +113,8 @@ class Recordings:
     @classmethod
     def load(cls, folder: Path, manifest: Manifest, turns: int) -> Recordings:
         """All `*.mcap` of a folder but `*.dev.mcap`, encoded as the runtime does it for `manifest`.
-        Raises InputError for a folder without one, and for a damaged recording or correction."""
+        Raises InputError for a folder without one, for a damaged recording or correction, and for
+        corrections of no recording."""
         paths = [path for path in sorted(folder.glob("*.mcap")) if not is_held_out(path)]
         if not paths:
             raise InputError(
@@ -118,6 +122,7 @@ class Recordings:
                 "are for `python -m engines.reference.judge`). `edge-runtime run --out DIR` writes "
                 "one, and so does recording.path in the configuration."
             )
+        check_names(folder)
         takes = [_take(path, manifest) for path in paths]
         return cls([_at_least(take, turns) for take in takes], turns)
 
@@ -170,20 +175,30 @@ class Recordings:
 
 
 def _filled(texts: Sequence[tuple[int, int, str]], turns: int) -> list[tuple[int, int, str]]:
-    """With empty texts in between: what was said there is not known."""
-    filled, free = [], 0
-    for first, last, text in sorted(texts):
+    """With empty texts in between: what was said there is not known. Those that share a turn are
+    one."""
+    filled, free = list[tuple[int, int, str]](), 0
+    for first, last, text in joined(texts):
         if first > free:
             filled.append((free, first - 1, ""))
-        if first >= free:
-            filled.append((first, last, text))
-            free = last + 1
+        filled.append((first, last, text))
+        free = max(free, last + 1)
     return [*filled, (free, turns - 1, "")] if free < turns else filled
 
 
 def is_held_out(path: Path) -> bool:
     """Whether a recording is to judge by and not to train on: `*.dev.mcap`."""
     return Path(path.stem).suffix == ".dev"
+
+
+def check_names(folder: Path) -> None:
+    """Raises InputError for a file of corrections that no recording has: nobody would read it."""
+    for path in sorted((*folder.glob("*.yaml"), *folder.glob("*.yml"))):
+        if path.suffix == ".yml" or not path.with_suffix(".mcap").exists():
+            raise InputError(
+                f"{path} is read by nobody: corrections of NAME.mcap are in NAME.yaml beside it. "
+                "Rename it, or move it away."
+            )
 
 
 def corrections_of(recording: Path, turns: int) -> list[Correction]:
@@ -204,7 +219,7 @@ def read_corrections(path: Path) -> list[Correction]:
     if not path.exists():
         return []
     try:
-        content = strict_yaml.parse(path.read_text(encoding="utf-8")) or []
+        content = strict_yaml.parse(path.read_text(encoding="utf-8"), typed=False) or []
         return TypeAdapter(list[Correction]).validate_python(content)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
@@ -225,18 +240,8 @@ def _take(path: Path, manifest: Manifest) -> Take:
         for role in ROLES:
             inputs[role].append(arrays[names[role]][0])
         turns.append(replace(recorded, turn=replace(recorded.turn, frame=None)))
-    if not turns:
-        raise InputError(f"{path} holds no micro-turn.")
-    _check_whole(path, turns)
+    labels = labelled(path, turns)
     stacked = {role: np.stack(parts) for role, parts in inputs.items()}
-    labels = _Labels(turns, stacked["status"][:, STATUS.index("speaking")] > 0)
-    corrections = corrections_of(path, len(turns))
-    for correction in corrections:
-        labels.correct(correction)
-    for correction in corrections:
-        if problem := labels.why_useless(correction):
-            span = f"{correction.from_s} to {correction.to_s} s"
-            raise InputError(f"{path.with_suffix('.yaml')}: {span}: {problem}")
     return Take(
         audio=np.concatenate(list(stacked["audio"]), axis=1),
         pictures=stacked["frame"],
@@ -249,8 +254,31 @@ def _take(path: Path, manifest: Manifest) -> Take:
         action=labels.action,
         delegate=labels.delegate,
         texts=tuple(labels.texts),
-        corrected=tuple(labels.corrected),
+        corrected=tuple(one.turns.start for one in labels.corrections),
     )
+
+
+def labelled(path: Path, turns: Sequence[RecordedTurn]) -> Labels:
+    """What was decided in the turns of a recording, corrected by what lies beside it. Raises
+    InputError for one that lacks something, and for a correction that can teach nothing."""
+    if not turns:
+        raise InputError(f"{path} holds no micro-turn.")
+    _check_whole(path, turns)
+    labels = Labels(turns)
+    corrections = corrections_of(path, len(turns))
+    for correction in sorted(corrections, key=lambda one: one.floor is None):  # floors clear
+        labels.correct(correction)
+    told = ((one, labels.why_useless(one)) for one in corrections)
+    found = [(one.from_s, one.to_s, problem) for one, problem in told if problem]
+    found += [
+        (first * TURN_MS / 1000, (last + 1) * TURN_MS / 1000, f"nobody says {text!r} so fast.")
+        for first, last, text in joined(labels.texts)
+        if not fits(text, (last + 1 - first) * SUBFRAMES)
+    ]
+    if found:
+        from_s, to_s, problem = found[0]
+        raise InputError(f"{path.with_suffix('.yaml')}: {from_s} to {to_s} s: {problem}")
+    return labels
 
 
 def _check_whole(path: Path, turns: Sequence[RecordedTurn]) -> None:
@@ -269,12 +297,12 @@ def _check_whole(path: Path, turns: Sequence[RecordedTurn]) -> None:
         )
 
 
-class _Labels:
+class Labels:
     """What was decided, and then corrected."""
 
-    def __init__(self, turns: Sequence[RecordedTurn], speaking: NDArray[np.bool_]) -> None:
+    def __init__(self, turns: Sequence[RecordedTurn]) -> None:
         decided = [one.decision for one in turns]
-        self._speaking = speaking
+        self._speaking = np.array([one.turn.voice.speaking for one in turns], bool)
         self.floor = np.array([FLOOR_INDEX.get(one.floor, IGNORE) for one in decided])
         self.act = np.array([ACT_INDEX.get(one.say or "", IGNORE) for one in decided])
         acted = [one.actions[0].name if one.actions else "none" for one in decided]
@@ -287,11 +315,11 @@ class _Labels:
         self.weight = np.ones(len(turns), np.float32)
         self._fixed = np.zeros(len(turns), bool)
         self.texts: list[tuple[int, int, str]] = []
-        self.corrected: list[int] = []
+        self.corrections: list[Correction] = []
 
     def correct(self, correction: Correction) -> None:
         span = correction.turns
-        self.corrected.append(span.start)
+        self.corrections.append(correction)
         if correction.said is not None:
             self.texts.append((span.start, span.stop - 1, normalise(correction.said)))
         if correction.floor is not None:
@@ -315,8 +343,8 @@ class _Labels:
         given = (correction.floor, correction.act, correction.action, correction.delegate)
         if correction.said is None and not any(given):
             return "it corrects nothing. Give floor, act, action, delegate or said."
-        if correction.said is not None and re.search(r"\d", correction.said):
-            return f"write the numbers of {correction.said!r} as words: letters are learned."
+        if correction.said is not None and (problem := _why_unspelled(correction.said)):
+            return problem
         floor = correction.floor
         if floor is None or (self.possible_floor()[correction.turns] != IGNORE).any():
             return None
@@ -333,6 +361,20 @@ class _Labels:
         spoken = np.isin(self.floor, [FLOOR_INDEX[name] for name in SPEAKING_FLOORS])
         impossible = (self._speaking & silent) | (~self._speaking & spoken)
         return np.where(impossible, IGNORE, self.floor)
+
+
+def _why_unspelled(said: str) -> str | None:
+    """What is wrong with a transcript whose letters cannot be learned as they are."""
+    if re.search(r"\d", said):
+        return f"write the numbers of {said!r} as words: letters are learned."
+    if strange := {letter for letter in said.lower() if letter.isalpha() and letter not in LETTERS}:
+        return (
+            f"write {', '.join(sorted(strange))} of {said!r} with the letters a to z: the model "
+            "has no others."
+        )
+    if not normalise(said):
+        return f"there is no word in {said!r}. Leave `said` out where none was said."
+    return None
 
 
 def unsaid(turn: RecordedTurn) -> bool:

@@ -36,16 +36,18 @@ OPENERS = frozenset("can could would will please i i'd i'm it's now just robot h
 """What begins with one of these begins as if something had been said before."""
 PHRASINGS = "phrasings.yaml"
 """Beside the grammar: what is said in training, freely."""
-FREELY = 0.55
+KNOWN = "known"
+"""A split of phrases that training has, for voices that it has not."""
+FREELY = 0.4
 """Share of the wishes and questions in training that are said like this."""
-PLAINLY = 0.25
+PLAINLY = 0.45
 """Share of them that are in an intent's own templates: what most people say most of the time. Of
 fifteen thousand ways "tell me about yourself" would be heard once in a bank, and "how about
 yourself" as often."""
 FREE_PHRASES = {"backchannel": 0.3, "interruption": 0.25, "cancel": 0.5}
 """Likewise: people say the shortest ones most, and those stand in the grammar as often as that."""
-PROSE, PROSE_IN_TESTS = 0.35, 0.3
-"""Shares of a person's turns that are free text."""
+PROSE = 0.3
+"""Share of a person's turns that are free text."""
 ONE_IN_TESTS = 12
 ENDED = "[.?!;]"
 """How a sentence of a manual ends to be a whole one in training: what ends with a colon, or with
@@ -100,7 +102,8 @@ def normalise(text: str) -> str:
 
 class Grammar:
     """Templates and their labels; `split` chooses the phrasings: `train`, what begins with `tune`,
-    or anything else for test; `test_phrased` and `tune_phrased` have other templates, too."""
+    or anything else for test; `test_phrased` and `tune_phrased` have other templates, too, and
+    `known` has the phrase lists of training without what is said there more freely."""
 
     def __init__(
         self,
@@ -139,6 +142,12 @@ class Grammar:
     def _names(self) -> list[str]:
         return list(self._intents)
 
+    @cached_property
+    def _of_training_alone(self) -> set[str]:
+        """Templates of the intents that are no turn of tests."""
+        entries = [entry for entry in self._intents.values() if not entry["weight"]]
+        return {text for entry in entries for text in entry["templates"]}  # type: ignore[attr-defined]
+
     def labels(self, intent: str) -> IntentLabels:
         if intent == OPEN:
             return IntentLabels(None, None, None)
@@ -159,7 +168,7 @@ class Grammar:
 
     def turn(self, rng: np.random.Generator, split: str) -> Line:
         """A finished turn: from the grammar, or prose."""
-        if self.prose and rng.random() < (PROSE if split == "train" else PROSE_IN_TESTS):
+        if self.prose and rng.random() < PROSE:
             return self._prose_line(rng)
         intent = self._intent(rng, split)
         question = bool(self._intents[intent].get("question", False))
@@ -214,9 +223,10 @@ class Grammar:
         return values[int(rng.integers(len(values)))]
 
     def _phrase(self, rng: np.random.Generator, key: str, split: str) -> str:
-        """A phrase of the split; its slots may make none of the others'."""
+        """A phrase of the split; its slots may make none of the others', and those of tests are
+        no template of an intent that training alone has."""
         lists: Mapping[str, Sequence[str]] = self._data[key]  # type: ignore[assignment]
-        own = split.split("_")[0]
+        own = "train" if split == KNOWN else split.split("_")[0]
         own = own if own in lists else "test"
         values = lists[own]
         others = {
@@ -225,6 +235,8 @@ class Grammar:
             if name != own
             for text in lists.get(name, ())
         }
+        if own != "train":
+            others |= self._of_training_alone
         if split == "train":
             if "open" in lists and rng.random() < OPEN_REACTIONS:
                 values = lists["open"]
