@@ -57,6 +57,7 @@ from edge_runtime.interfaces import (
 )
 from edge_runtime.loop import Loop, Parts
 from edge_runtime.machine_health import MachineHealth
+from edge_runtime.masking import masked_within
 from edge_runtime.pacing import MonotonicClock
 from edge_runtime.reference_engine import reference_engine_folder
 from edge_runtime.remote_control import RemoteControl
@@ -144,7 +145,7 @@ def decider_for(config: Config, manifest: Manifest) -> FloorDecider:
 
 def phrases_for(config: Config, manifest: Manifest, more: Sequence[str] = ()) -> Phrases:
     """The words for what the model can say, and for `more` acts. Raises ConfigError."""
-    acts = [*manifest.vocabularies.act, "backchannel", *more]
+    acts = [*manifest.vocabularies.act, "backchannel", UNDONE_WORDS, *more]
     return Phrases.load(config.voice.phrases, config.device.language, config.device.name, acts)
 
 
@@ -189,7 +190,7 @@ def device(
         engine = enter(engine_for(config, lambda phase: _tell(health, phase)))
         manifest = engine.manifest
         acts = _mqtt_actions(config, senses, control)
-        more = [KEPT_WORDS, UNDONE_WORDS] * keeps + [UNREACHABLE_WORDS] * (acts is not None)
+        more = [KEPT_WORDS] * keeps + [UNREACHABLE_WORDS] * (acts is not None)
         phrases = phrases_for(config, manifest, more)
         voice = enter(Mouth(synthesizer_for(config), block=not senses.realtime))
         abilities = abilities_of(config, manifest)
@@ -555,7 +556,7 @@ def _recording(
     """Into `out` where it is given: the configured recording is the device's."""
     notes = {
         "engine": dict(identity),
-        "config": config.model_dump(mode="json"),
+        "config": masked_within(config.model_dump(mode="json")),
         "version": __version__,
     }
     frames, path = config.recording.frames, config.recording.path

@@ -57,7 +57,7 @@ MAX_ANSWER = 20_000
 KEPT_WORDS = "kept"
 """The phrase that says a question is kept."""
 UNDONE_WORDS = "undone"
-"""The phrase that says an action was not done that was asked for before a rest."""
+"""The phrase that says an action was not done, of a time before a rest or in standby."""
 
 
 def answers(said: Utterance | None) -> bool:
@@ -110,6 +110,9 @@ class Dialogue:
         """Characters that have come of each answer that has not ended."""
         self._stopped: str | None = None
         """The request whose answer was interrupted: what comes of it is for `go on`."""
+        self._kept: str | None = None
+        """The question that was kept last, or a kept one that was answered last: until another is
+        asked or answered, `never mind` is about it."""
         self._asked: list[Action] = []
         self._refused: list[Event] = []
         self._told: list[Event] = []
@@ -128,6 +131,7 @@ class Dialogue:
         self._turns += 1
         for name in self._answers.forget_before(self._turns - STALE_TURNS, REQUEST):
             log.info("the answer to %s has waited too long to be told", name)
+            self._want_no_more(name)
         own, self._refused, self._told = [*self._refused, *self._told], [], []
         come = self._with_undone(self._background.poll())
         events = [self._take(event) for event in [*own, *come]]
@@ -143,6 +147,7 @@ class Dialogue:
         self._refused.clear()
         self._answers.forget_before(self._turns + 1, REQUEST)
         self._heard.forget()
+        self._kept = None
         self._kept_since = set()
 
     def obey(self, orders: Orders) -> bool:
@@ -165,14 +170,23 @@ class Dialogue:
         """What is said of an action that is not done any more is not told either: it is not so."""
         undone: set[str] = set()
         for event in events:
-            if event.kind is EventKind.ACTION and self._asked_before_rest(event.id):
-                log.info("%s asks for %s, of a time before the rest", event.id, event.text)
+            why_not = self._why_undone(event) if event.kind is EventKind.ACTION else ""
+            if why_not:
+                log.info("%s asks for %s, which is not done: %s", event.id, event.text, why_not)
                 undone.add(event.id)
                 self._background.cancel(event.id)
-                yield Event(EventKind.UNDONE, event.id, "it was asked for before a rest")
+                yield Event(EventKind.UNDONE, event.id, why_not)
                 yield Event(EventKind.RESULT, event.id, self._words(UNDONE_WORDS))
             elif event.id not in undone:
                 yield event
+
+    def _why_undone(self, action: Event) -> str:
+        """Empty where it is done."""
+        if self._asked_before_rest(action.id):
+            return "it was asked for before a rest"
+        if self._mode is Mode.STANDBY and action.text != STOP_MOTION:
+            return "it came in standby"
+        return ""
 
     def _asked_before_rest(self, request_id: str) -> bool:
         """Of those that are kept; the others were taken back."""
@@ -189,6 +203,7 @@ class Dialogue:
             return None
         if event.kind is EventKind.KEPT:
             self._settle(event.id)
+            self._kept = event.id
             notice = Event(EventKind.RESULT, f"{event.id}{NOTICE}", self._words(KEPT_WORDS))
             return self._add_answer(notice)
         if event.kind is EventKind.FAILED:
@@ -296,6 +311,8 @@ class Dialogue:
         if answer is None or not answer[1]:
             return None
         request_id, text = answer
+        if request_id != f"{self._kept}{NOTICE}":
+            self._kept = request_id if request_id.startswith(KEPT) else None
         self._unsaid()  # It takes the place of what was interrupted before.
         return self._say(text, DELIVER, turn, request_id, goes_on)
 
@@ -349,7 +366,7 @@ class Dialogue:
             self._forget_answers()
             return None
         request = self._request(turn)
-        self._pending = request.id
+        self._pending, self._kept = request.id, None
         if request.keep and self._kept_since is not None:
             self._kept_since.add(request.id)
         try:
@@ -366,9 +383,20 @@ class Dialogue:
         self._pending = self._answering = None
         self._lengths.clear()
 
+    def _want_no_more(self, request_id: str) -> None:
+        """Of an answer whose beginning is forgotten."""
+        if request_id == self._answering:
+            self._background.cancel(request_id)
+            self._answering = None
+            del self._lengths[request_id]
+
     def _forget_answers(self) -> None:
-        self._unsaid()
-        for request_id in self._answers.clear():
+        self._conversation.let_go()
+        dropped = [request_id.removesuffix(NOTICE) for request_id in self._answers.clear()]
+        if self._kept is not None and self._kept not in dropped:
+            dropped.append(self._kept)
+        self._kept = None
+        for request_id in dropped:
             if request_id.startswith((KEPT, TIMER)):
                 self._background.cancel(request_id)
 

@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 LOOP, COMPUTE, ENGINE = "loop", "compute", "engine"
 MICROPHONE, LOUDSPEAKER, CAMERA = "microphone", "loudspeaker", "camera"
 LINK, DISK, TEMPERATURE = "link", "disk", "temperature"
-RECORDING, OUTBOX, HTTP = "recording", "outbox", "http"
+RECORDING, OUTBOX, HTTP, VOICE = "recording", "outbox", "http", "voice"
 
 Value = float | int | str
 

@@ -55,6 +55,10 @@ class EventKind(str, Enum):
     LINK_DOWN = "link_down"
 
 
+VOICE_FAILED = "failed"
+"""The text of UTTERANCE_FINISHED when the synthesizer could not speak."""
+
+
 @dataclass(frozen=True, slots=True)
 class Event:
     """Something that happened since the last micro-turn.
@@ -66,6 +70,11 @@ class Event:
     kind: EventKind
     id: str = ""
     text: str = ""
+
+    @property
+    def voice_failed(self) -> bool:
+        """The synthesizer could not speak an utterance, or not to its end."""
+        return self.kind is EventKind.UTTERANCE_FINISHED and self.text == VOICE_FAILED
 
 
 @dataclass(frozen=True, slots=True)

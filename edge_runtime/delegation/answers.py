@@ -118,9 +118,10 @@ class Answers:
         return [answer.request_id for answer in late]
 
     def clear(self) -> list[str]:
-        """Returns the requests whose answers will not be told."""
+        """Nothing more is given of any answer; returns the requests whose answers had to wait."""
         dropped = [answer.request_id for answer in self._ready]
         self._ready.clear()
+        self._current = None
         return dropped
 
     def _wait(self, answer: Answer, now: int) -> None:

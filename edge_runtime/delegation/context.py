@@ -67,6 +67,12 @@ class Conversation:
                 return entry.request_id
         return None
 
+    def let_go(self) -> None:
+        """Nobody wants the answers any more: what is cut short of them is not for `go on`."""
+        self.unsaid = ""
+        for entry in self._said:
+            entry.request_id = None
+
     def until(self, index: int) -> tuple[Said, ...]:
         """Of the last hour, oldest first, with ages at micro-turn `index`, without what the person
         is answered in that one: the question itself."""

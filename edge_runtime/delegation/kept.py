@@ -158,11 +158,18 @@ class Kept:
 
 
 class Spoken(NothingHeld):
-    """A sink: an answer that has begun to be spoken is kept no longer."""
+    """A sink: an answer of which a sound was given out is kept no longer. One that the voice failed
+    to speak, or that was interrupted before, was not heard."""
 
     def __init__(self, told: Callable[[str], None]) -> None:
         self._told = told
+        self._in_mouth: dict[str, str] = {}
+        """Requests by the utterance that answers them, until it begins or ends."""
 
     def publish(self, record: TurnRecord) -> None:
+        for event in record.turn.events:
+            request_id = self._in_mouth.pop(event.id, None)
+            if request_id is not None and event.kind is EventKind.UTTERANCE_STARTED:
+                self._told(request_id)
         if record.said is not None and record.said.request_id is not None:
-            self._told(record.said.request_id)
+            self._in_mouth[record.said.id] = record.said.request_id

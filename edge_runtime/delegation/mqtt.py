@@ -327,8 +327,9 @@ class MqttConnection:
         properties.SessionExpiryInterval = self._settings.session_expiry_s
         properties.MaximumPacketSize = LARGEST_PACKET
         host, port, _ = self._address
-        # What ends each connection may wait in the session for the next one.
-        clean = self._short_lived >= SHORT_LIVED
+        # Who had our name before us may have left subscriptions in the session; and what ends each
+        # connection may wait there for the next one.
+        clean = self.connects == 0 or self._short_lived >= SHORT_LIVED
         self._client.connect(
             host, port, self._settings.keepalive_s, clean_start=clean, properties=properties
         )

@@ -1,4 +1,4 @@
-"""Health as the micro-turns show it: ears, eyes, engine, link, and whether the loop keeps up."""
+"""Health as the micro-turns show it: ears, eyes, voice, engine, link, and the pace of the loop."""
 
 from __future__ import annotations
 
@@ -18,13 +18,21 @@ from edge_runtime.health import (
     LOOP,
     LOUDSPEAKER,
     MICROPHONE,
+    VOICE,
     CameraState,
     HealthMonitor,
     State,
     Value,
 )
 from edge_runtime.interfaces import NothingHeld
-from edge_runtime.micro_turn import SAMPLE_RATE_HZ, TURN_MS, TURN_SAMPLES, TurnRecord
+from edge_runtime.micro_turn import (
+    SAMPLE_RATE_HZ,
+    TURN_MS,
+    TURN_SAMPLES,
+    EventKind,
+    MicroTurn,
+    TurnRecord,
+)
 from edge_runtime.remote_control import RemoteControl
 from edge_runtime.sound_status import SoundStatus
 
@@ -96,6 +104,8 @@ class TurnHealth(NothingHeld):
         self._seen: deque[_Seen] = deque(maxlen=WINDOW_TURNS)
         self._judged_ns: int | None = None
         self._dropped = 0
+        self._may_be_deaf = 0
+        """Micro-turns in which the microphone may still be opening after it was switched off."""
 
     def __enter__(self) -> Self:
         self._monitor.report(LOOP, State.DEGRADED, "no micro-turn yet")
@@ -106,16 +116,18 @@ class TurnHealth(NothingHeld):
             self._monitor.report(LOOP, State.FAILED, "a part failed; the device has stopped")
             return
         turn, timings = record.turn, record.timings
+        deaf = self._is_deaf(turn)
         self._seen.append(
             _Seen(
                 timings.compute_ms,
                 timings.skipped,
-                turn.lost_samples,
+                0 if deaf else turn.lost_samples,
                 self._newly_dropped(),
-                not turn.audio[0].any(),
+                not deaf and not turn.audio[0].any(),
                 turn.frame is not None,
             )
         )
+        self._judge_voice(turn)
         if self._watched.sound is not None:
             self._judge_sound(self._watched.sound())
         if self._camera_state is not None:  # at once: what it does not see, nobody should count on
@@ -124,6 +136,17 @@ class TurnHealth(NothingHeld):
         if self._judged_ns is None or now_ns - self._judged_ns >= 1_000_000_000:
             self._judged_ns = now_ns
             self._judge(record)
+
+    def _is_deaf(self, turn: MicroTurn) -> bool:
+        """It is switched off, or was and has only begun to give sound: that is no loss."""
+        if not self._control.microphone_on:
+            self._may_be_deaf = GONE_TURNS
+            return True
+        if self._may_be_deaf == 0:
+            return False
+        still = turn.lost_samples == TURN_SAMPLES
+        self._may_be_deaf = self._may_be_deaf - 1 if still else 0
+        return True
 
     def _newly_dropped(self) -> int:
         before = self._dropped
@@ -167,6 +190,15 @@ class TurnHealth(NothingHeld):
         if not reason and watched.workers and not record.turn.background.link_up:
             reason = "no worker can be reached; the device answers by itself"
         self._monitor.report(LINK, State.DEGRADED if reason else State.OK, reason)
+
+    def _judge_voice(self, turn: MicroTurn) -> None:
+        """By the utterances that it was given last: it is no part before the first."""
+        for event in turn.events:
+            if event.voice_failed:
+                reason = "it could not speak; the log says why"
+                self._monitor.report(VOICE, State.DEGRADED, reason)
+            elif event.kind is EventKind.UTTERANCE_STARTED:
+                self._monitor.report(VOICE, State.OK)
 
     def _judge_sound(self, sound: SoundStatus) -> None:
         """Every turn: what the devices' own watch says, and for the rest what was heard."""

@@ -126,6 +126,16 @@ class DuplexBuffer:
             self.played_at = None
             self._ahead = self._played.count - self.captured_count
 
+    def drop_late(self) -> None:
+        """A loudspeaker begins: what piled up while none took it should have been heard before."""
+        with self._changed:
+            self._to_play = self._to_play[-(self._cushion + TURN_SAMPLES) :]
+
+    def forget_captured(self) -> None:
+        """What was heard and not read counts as missing."""
+        with self._changed:
+            self._captured = np.full_like(self._captured, np.nan)
+
     def callback(self, heard: Channels, until_ns: int | None = None, audible: bool = True) -> Pcm:
         """Take what the microphones gave, float32 (n,) or (channels, n); return the next float32
         (n,) to play.

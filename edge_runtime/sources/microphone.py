@@ -132,6 +132,8 @@ class MicrophoneSource:
 
     def switch(self, on: bool) -> None:
         """Off: nothing heard is handed out from now on, and the microphone is closed at once."""
+        if on and not self._on:
+            self._buffer.forget_captured()
         self._on = on
         self._sound.switch(on)
 

@@ -102,6 +102,7 @@ class SoundStreams:
             else:
                 self._open_apart(portaudio)
             ready(self)
+            self.buffer.drop_late()
             for stream in self._streams:
                 stream.start()
         except OSError as error:

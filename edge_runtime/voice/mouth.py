@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from types import TracebackType
@@ -15,6 +16,7 @@ from typing_extensions import Self
 from edge_runtime.micro_turn import (
     SAMPLE_RATE_HZ,
     TURN_SAMPLES,
+    VOICE_FAILED,
     Event,
     EventKind,
     Pcm,
@@ -41,8 +43,10 @@ SECONDS_A_CHARACTER = 0.06
 """English at 165 words a minute; only an estimate, until the synthesizer is done."""
 AHEAD = 2
 """Utterances synthesized ahead: the one in turn and the next."""
-FAILED = "failed"
-"""The text of UTTERANCE_FINISHED when the synthesizer could not speak."""
+MOST_WORKERS = 3
+"""Of these all but one may still be at what was dropped: Piper ends only after its sentence."""
+LEAVE_S = 5.0
+"""So long a synthesizer may take to end."""
 
 
 class Synthesis(Protocol):
@@ -62,7 +66,8 @@ class Synthesizer(Protocol):
 
 
 class Mouth:
-    """Implements `interfaces.Voice`; one thread synthesizes ahead.
+    """Implements `interfaces.Voice`; one thread synthesizes ahead. Where it is at an utterance that
+    is dropped, another takes its place at once, and it ends as soon as its synthesizer lets it.
 
     `start_wait_ms` is how long `next_turn` waits for the first sound of a fresh utterance, which
     otherwise would begin 200 ms later. With `block`, the mouth waits for the synthesizer as long as
@@ -86,16 +91,20 @@ class Mouth:
         """Samples handed out since then."""
         self._paused = False
         self._open = False
-        self._worker: threading.Thread | None = None
+        self._workers: list[threading.Thread] = []
+        self._generation = 0
+        """The number of the worker that is in charge."""
+        self._busy = False
+        """It synthesizes."""
         self.underruns = 0
         """Micro-turns with silence in the middle of an utterance: the synthesizer was too slow."""
 
     def __enter__(self) -> Self:
         """Raises VoiceError if the synthesizer cannot speak."""
         self._synthesizer.check()
-        self._open = True
-        self._worker = threading.Thread(target=self._synthesize_ahead, name="mouth", daemon=True)
-        self._worker.start()
+        with self._changed:
+            self._open = True
+            self._start_worker()
         return self
 
     def __exit__(
@@ -107,8 +116,11 @@ class Mouth:
         with self._changed:
             self._open = False
             self._drop_all()
-        if self._worker is not None:
-            self._worker.join()
+        until_s = time.monotonic() + LEAVE_S
+        for worker in self._workers:
+            worker.join(max(0.0, until_s - time.monotonic()))
+            if worker.is_alive():
+                log.warning("the voice does not end; it is left behind")
 
     def say(self, utterance: Utterance) -> None:
         """Queue an utterance; synthesis starts at once, in the background."""
@@ -120,7 +132,7 @@ class Mouth:
         """float32 (3200,): the next 200 ms, zeros when there is nothing to say.
 
         Waits at most `wait_ms` (default: `start_wait_ms`), and only for the first sound of an
-        utterance that has just come to its turn.
+        utterance that has just come to its turn, while no other sound would come late for it.
         """
         pcm = np.zeros(TURN_SAMPLES, np.float32)
         with self._changed:
@@ -132,7 +144,8 @@ class Mouth:
                 if filled == TURN_SAMPLES:
                     break
                 spoken = self._queue[0]
-                self._await_start(spoken, self._start_wait_ms if wait_ms is None else wait_ms)
+                if not pcm.any():
+                    self._await_start(spoken, self._start_wait_ms if wait_ms is None else wait_ms)
                 if spoken.started or spoken.ready:
                     filled += self._give(spoken, pcm[filled:])
                 if not spoken.exhausted:
@@ -228,7 +241,7 @@ class Mouth:
         return filled + passed
 
     def _await_start(self, spoken: _Spoken, wait_ms: float) -> None:
-        if not spoken.awaited and wait_ms > 0:
+        if not (spoken.awaited or spoken.started) and wait_ms > 0:
             self._changed.wait_for(lambda: spoken.ready or not self._open, wait_ms / 1000)
         spoken.awaited = True
 
@@ -244,7 +257,7 @@ class Mouth:
     def _finish(self, spoken: _Spoken) -> None:
         self._queue.popleft()
         if not spoken.finished:
-            self._tell(EventKind.UTTERANCE_FINISHED, spoken, FAILED if spoken.failed else "")
+            self._tell(EventKind.UTTERANCE_FINISHED, spoken, VOICE_FAILED if spoken.failed else "")
         spoken.finished = True
         self._before = spoken if spoken.started else None
         self._gap = SAMPLE_RATE_HZ * GAP_MS // 1000 if spoken.started else 0
@@ -263,19 +276,35 @@ class Mouth:
         self._queue.clear()
         self._before, self._gap = None, 0
         self._paused = False
+        self._workers = [worker for worker in self._workers if worker.is_alive()]
+        if self._open and self._busy and len(self._workers) < MOST_WORKERS:
+            self._start_worker()
         self._changed.notify_all()
+
+    def _start_worker(self) -> None:
+        self._generation += 1
+        self._busy = False
+        worker = threading.Thread(
+            target=self._synthesize_ahead, args=(self._generation,), name="mouth", daemon=True
+        )
+        self._workers.append(worker)
+        worker.start()
 
     def _next_to_synthesize(self) -> _Spoken | None:
         ahead = list(self._queue)[:AHEAD]
         return next((spoken for spoken in ahead if not spoken.complete), None)
 
-    def _synthesize_ahead(self) -> None:
+    def _synthesize_ahead(self, generation: int) -> None:
+        def in_charge() -> bool:
+            return self._open and generation == self._generation
+
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: not self._open or self._next_to_synthesize())
+                self._changed.wait_for(lambda: not in_charge() or self._next_to_synthesize())
                 spoken = self._next_to_synthesize()
-                if not self._open or spoken is None:
+                if not in_charge() or spoken is None:
                     return
+                self._busy = True
             failed = False
             try:
                 self._synthesize(spoken)
@@ -284,6 +313,8 @@ class Mouth:
                 log.warning("cannot say %s: %s", spoken.utterance.id, error)
             with self._changed:
                 spoken.complete, spoken.failed = True, failed
+                if in_charge():
+                    self._busy = False
                 self._changed.notify_all()
 
     def _synthesize(self, spoken: _Spoken) -> None:

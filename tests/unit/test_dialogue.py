@@ -21,6 +21,7 @@ from edge_runtime.dialogue import (
 from edge_runtime.dialogue import answers as is_answer
 from edge_runtime.errors import BackgroundError
 from edge_runtime.micro_turn import (
+    STOP_MOTION,
     TURN_SAMPLES,
     BackgroundState,
     Decision,
@@ -33,7 +34,7 @@ from edge_runtime.micro_turn import (
     Utterance,
     VoiceState,
 )
-from edge_runtime.remote_control import Orders
+from edge_runtime.remote_control import Mode, Orders
 from edge_runtime.sentences import LONGEST
 
 NOTHING = BackgroundState(pending=False, result_ready=False, link_up=False)
@@ -204,6 +205,21 @@ def test_an_answer_that_waits_too_long_for_the_floor_is_not_told(
     said = dialogue.utterance(DELIVER, TURN)
     assert said is not None and said.text == "The eggs are done."
     assert dialogue.state() == NOTHING
+
+
+def test_an_answer_that_waited_too_long_is_not_told_from_its_middle(
+    answers: Answers, dialogue: Dialogue
+) -> None:
+    name = ask(dialogue)
+    answers.told = [Event(EventKind.PARTIAL, name, "Once upon a time.")]
+    dialogue.poll()
+    for _ in range(STALE_TURNS + 1):
+        dialogue.poll()
+    assert answers.cancelled == [name]
+    answers.told = [Event(EventKind.PARTIAL, name, "And so"), result(name, "they died.")]
+    assert dialogue.poll() == []
+    assert dialogue.state() == NOTHING
+    assert dialogue.utterance(DELIVER, TURN) is None
 
 
 def test_a_failure_ends_the_wait_and_leaves_nothing_to_tell(
@@ -420,6 +436,35 @@ def test_an_action_of_a_kept_question_from_before_a_rest_is_told_to_be_undone(
     assert said is not None and said.text == "I am coming."
 
 
+@pytest.mark.parametrize("kept", [False, True], ids=["a question", "one that is kept"])
+def test_an_action_that_comes_in_standby_is_told_to_be_undone_after_it(
+    answers: Answers, kept: bool
+) -> None:
+    dialogue = Dialogue(answers, str, actions=("heat", STOP_MOTION), keep=lambda *heard: kept)
+    name = ask(dialogue)
+    dialogue.obey(Orders(mode=Mode.STANDBY))
+    answers.told = [
+        Event(EventKind.ACTION, name, STOP_MOTION),
+        Event(EventKind.ACTION, name, "heat"),
+        result(name, "The heating is on."),
+    ]
+    events = dialogue.poll()
+    assert [event.kind for event in events] == [
+        *(EventKind.ACTION, EventKind.UNDONE, EventKind.RESULT)
+    ]
+    assert list(outcomes(events)) == ["failed"]
+    assert [action.name for action in dialogue.asked_actions()] == [STOP_MOTION]
+    assert answers.cancelled == [name]
+    dialogue.obey(Orders(mode=Mode.NORMAL))
+    assert dialogue.asked_actions() == ()
+    said = dialogue.utterance(DELIVER, TURN)
+    assert said is not None and (said.text, said.request_id) == (UNDONE_WORDS, name)
+    assert dialogue.utterance(DELIVER, TURN) is None
+    answers.told = [Event(EventKind.ACTION, ask(dialogue), "heat")]
+    dialogue.poll()
+    assert [action.name for action in dialogue.asked_actions()] == ["heat"]
+
+
 def test_without_a_rest_what_an_earlier_run_kept_is_still_done(answers: Answers) -> None:
     dialogue = Dialogue(answers, str, actions=("come",))
     answers.told = [Event(EventKind.ACTION, "kept-1", "come"), result("kept-1", "I am coming.")]
@@ -478,6 +523,57 @@ def test_a_cancel_lets_go_of_what_is_kept(answers: Answers, keeper: Dialogue) ->
     assert keeper.utterance(DELIVER, TURN) is None
 
 
+@pytest.mark.parametrize("told", [False, True], ids=["before it is told", "once it was told"])
+@pytest.mark.parametrize("outside", [False, True], ids=["by the person", "from outside"])
+def test_a_cancel_lets_go_of_a_question_that_is_kept_for_later(
+    answers: Answers, keeper: Dialogue, told: bool, outside: bool
+) -> None:
+    name = ask(keeper)
+    answers.told = [Event(EventKind.KEPT, name)]
+    keeper.poll()
+    if told:
+        assert keeper.utterance(DELIVER, TURN) is not None
+    for _ in range(2):
+        if outside:
+            keeper.obey(Orders(cancel=True))
+        else:
+            keeper.delegate(CANCEL, TURN)
+        assert answers.cancelled == [name]
+
+
+def test_a_cancel_lets_go_of_a_kept_answer_that_was_about_to_be_told(
+    answers: Answers, keeper: Dialogue
+) -> None:
+    name = ask(keeper)
+    answers.told = [result(name)]
+    keeper.poll()
+    said = keeper.utterance(DELIVER, TURN)
+    assert said is not None
+    keeper.voiced([Event(EventKind.UTTERANCE_INTERRUPTED, said.id, said.text)])
+    keeper.delegate(CANCEL, TURN)
+    assert answers.cancelled == [name]
+
+
+@pytest.mark.parametrize("then", ["a question", "an answer", "a rest"])
+def test_a_cancel_is_not_about_what_was_kept_before_something_else(
+    answers: Answers, keeper: Dialogue, then: str
+) -> None:
+    answers.told = [Event(EventKind.KEPT, ask(keeper))]
+    keeper.poll()
+    keeper.utterance(DELIVER, TURN)
+    if then == "a question":
+        answers.told = [Event(EventKind.FAILED, ask(keeper), "no answer")]
+        keeper.poll()
+    elif then == "an answer":
+        answers.told = [result("timer-1", "The eggs are done.")]
+        keeper.poll()
+        keeper.utterance(DELIVER, TURN)
+    else:
+        keeper.rest()
+    keeper.delegate(CANCEL, TURN)
+    assert answers.cancelled == []
+
+
 def test_what_still_comes_of_an_interrupted_answer_is_only_for_going_on() -> None:
     background = Answers()
     dialogue = Dialogue(background, str)
@@ -494,6 +590,45 @@ def test_what_still_comes_of_an_interrupted_answer_is_only_for_going_on() -> Non
     assert dialogue.utterance(Decision(1, "listen"), TURN) is None
     request = dialogue.delegate(ASK, TURN)
     assert request is not None and request.unsaid == "two. Three. Four."
+
+
+def test_a_cancel_ends_an_answer_of_which_the_mouth_has_only_the_beginning(
+    answers: Answers, dialogue: Dialogue
+) -> None:
+    first = begin_book(answers, dialogue)
+    dialogue.delegate(CANCEL, speaking())
+    assert following(dialogue) == []
+    assert dialogue.state() == NOTHING
+    dialogue.voiced([Event(EventKind.UTTERANCE_INTERRUPTED, first.id, first.text)])
+    ask(dialogue)
+    assert answers.submitted[-1].unsaid == "", "there is nothing to go on with"
+
+
+def test_an_outside_cancel_leaves_nothing_of_what_is_being_told_to_go_on_with(
+    answers: Answers, dialogue: Dialogue
+) -> None:
+    first = begin_book(answers, dialogue)
+    assert dialogue.obey(Orders(cancel=True))
+    dialogue.voiced([Event(EventKind.UTTERANCE_INTERRUPTED, first.id, "of a long book.")])
+    assert following(dialogue) == [] and dialogue.state() == NOTHING
+    ask(dialogue)
+    assert answers.submitted[-1].unsaid == ""
+    assert [one.interrupted for one in answers.submitted[-1].conversation] == [True]
+
+
+def test_a_piece_that_comes_in_the_turn_of_an_outside_cancel_is_not_told(
+    answers: Answers, dialogue: Dialogue
+) -> None:
+    name = ask(dialogue)
+    answers.told = [Event(EventKind.PARTIAL, name, "One.")]
+    dialogue.poll()
+    dialogue.utterance(DELIVER, TURN)
+    answers.told = [Event(EventKind.PARTIAL, name, "Two.")]
+    dialogue.poll()
+    dialogue.obey(Orders(cancel=True))
+    assert dialogue.utterance(Decision(1, "listen"), TURN) is None
+    assert dialogue.state() == NOTHING
+    assert answers.cancelled == [name]
 
 
 def test_going_on_is_possible_once() -> None:

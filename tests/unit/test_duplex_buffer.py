@@ -216,6 +216,21 @@ class TestPlaying:
         assert run(buffer, CUSHION + TURN_SAMPLES).nonzero()[0][0] <= CUSHION
         assert buffer.underrun_samples == 0
 
+    def test_where_a_loudspeaker_begins_anew_it_says_the_newest_and_is_no_later_than_before(
+        self,
+    ) -> None:
+        buffer = DuplexBuffer()
+        for turn in range(8):
+            buffer.play(count_up(1 + turn * TURN_SAMPLES, TURN_SAMPLES))
+        buffer.drop_late()
+        first = 1 + 7 * TURN_SAMPLES - CUSHION
+        played = run(buffer, TURN_SAMPLES)
+        np.testing.assert_array_equal(played, count_up(first, TURN_SAMPLES))
+        buffer.play(count_up(1 + 8 * TURN_SAMPLES, TURN_SAMPLES))
+        buffer.drop_late()
+        played = run(buffer, TURN_SAMPLES)
+        np.testing.assert_array_equal(played, count_up(first + TURN_SAMPLES, TURN_SAMPLES))
+
     @pytest.mark.parametrize("drift", [-16, 16])
     def test_silence_makes_up_for_a_loudspeaker_of_another_pace(self, drift: int) -> None:
         """5,000 ppm: what a real one drifts in minutes, in seconds."""

@@ -10,6 +10,7 @@ import stat
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +31,8 @@ from edge_runtime.micro_turn import (
     TURN_SAMPLES,
     Decision,
     EngineOutput,
+    Event,
+    EventKind,
     MicroTurn,
     Timings,
     TurnRecord,
@@ -231,6 +234,10 @@ def test_those_that_rang_while_the_device_was_mute_are_kept_until_they_are_told(
         said = dialogue.utterance(DELIVER, TURN)
         assert said is not None and said.text.endswith(f": drink glass {MAX_TIMERS - left}.")
         told.publish(TurnRecord(TURN, EngineOutput(0, {}), DELIVER, Timings(), said))
+        house.run.look()
+        assert len(house.kept) == left + 1, "nothing was heard of it yet"
+        begun = replace(TURN, events=(Event(EventKind.UTTERANCE_STARTED, said.id),))
+        told.publish(TurnRecord(begun, EngineOutput(1, {}), DELIVER, Timings()))
         house.run.look()
         assert len(house.kept) == left
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from played_hardware import Card, Hardware, Stream
+from played_hardware import BLOCK, FIRST, Card, Hardware, Stream
 
 from edge_runtime.micro_turn import TURN_SAMPLES
 from edge_runtime.sound_status import DeviceState
@@ -66,6 +66,30 @@ def test_what_was_captured_before_is_not_handed_out_after(hardware: Hardware) ->
         hardware.await_stream(input=True).pass_a_turn()
         source.switch(False)
         assert not source.read_turn().pcm[0].any()
+
+
+def test_what_was_captured_while_it_was_off_is_not_handed_out_once_it_is_on(
+    hardware: Hardware, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where it was off for less than a micro-turn, and was never closed."""
+    with microphone_source() as source:
+        hearing = hardware.await_stream(input=True)
+        before = FIRST * BLOCK
+        monkeypatch.setattr(source._sound, "switch", lambda on: None)  # it has not got to it yet
+        source.switch(False)
+        hearing.ears = Card(heard=0.75)
+        for _ in range(4):
+            hearing.pass_block()
+        source.switch(True)
+        hearing.ears = Card(heard=0.25)
+        for _ in range(3):
+            hearing.pass_block()
+            source.switch(True)  # again: what was heard since is not forgotten
+        reading = source.read_turn()
+        off = before + 4 * BLOCK
+        assert not reading.pcm[0, :off].any()
+        assert (reading.pcm[0, off:] == np.float32(0.25)).all()
+        assert reading.lost_samples == off
 
 
 def test_a_device_that_is_busy_is_tried_again(hardware: Hardware) -> None:

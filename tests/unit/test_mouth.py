@@ -5,6 +5,7 @@ from __future__ import annotations
 import queue
 import shutil
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -14,9 +15,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from edge_runtime.errors import VoiceError
-from edge_runtime.micro_turn import TURN_SAMPLES, Event, EventKind, Pcm, Utterance
+from edge_runtime.micro_turn import TURN_SAMPLES, VOICE_FAILED, Event, EventKind, Pcm, Utterance
 from edge_runtime.voice.espeak import EspeakSynthesizer
-from edge_runtime.voice.mouth import FAILED, GAP_MS, RESUME_RAMP, Mouth
+from edge_runtime.voice.mouth import GAP_MS, MOST_WORKERS, RESUME_RAMP, Mouth
 
 GAP = 16 * GAP_MS
 STARTED, FINISHED = EventKind.UTTERANCE_STARTED, EventKind.UTTERANCE_FINISHED
@@ -84,6 +85,43 @@ class HandFed:
         self._blocks.put(block)
         assert self._asks.acquire(timeout=10), "the mouth did not take the block"
         self._asks.release()
+
+
+class Inference:
+    """Speaks a turn; of "long" there is more, and `close` does not end the work on it."""
+
+    def __init__(self) -> None:
+        self.infers, self.gate = threading.Event(), threading.Event()
+
+    def check(self) -> None:
+        pass
+
+    def synthesize(self, text: str) -> Spoken:
+        return Spoken([rising(3200)]) if text == "b" else Sentences(self)
+
+
+class Sentences(Spoken):
+    def __init__(self, voice: Inference) -> None:
+        super().__init__([])
+        self._voice = voice
+
+    def __iter__(self) -> Iterator[Pcm]:
+        yield rising(3200)
+        self._voice.infers.set()
+        assert self._voice.gate.wait(30)
+        if not self._closed:
+            yield rising(3200)
+
+
+class FirstAtOnce(HandFed):
+    """The first text is spoken at once, the next as the test feeds it."""
+
+    def __init__(self, first: Sequence[Pcm]) -> None:
+        super().__init__()
+        self._first = [Spoken(first)]
+
+    def synthesize(self, text: str) -> HandFed | Spoken:  # type: ignore[override]
+        return self._first.pop() if self._first else self
 
 
 def level(samples: int) -> Pcm:
@@ -204,6 +242,36 @@ def test_a_voice_slower_than_the_speech_leaves_silence_but_loses_no_sample() -> 
     np.testing.assert_array_equal(np.concatenate(heard)[:4000], sound[:4000])
     assert not np.concatenate(heard)[4000:9600].any()
     np.testing.assert_array_equal(np.concatenate(heard)[9600:13600], sound[4000:])
+
+
+def test_the_end_of_one_utterance_does_not_wait_for_the_first_sound_of_the_next() -> None:
+    voice = FirstAtOnce([rising(4000)])
+    with Mouth(voice, start_wait_ms=20_000) as mouth:
+        say(mouth, "a", "b")
+        heard = listen(mouth, 1)
+        begun_s = time.monotonic()
+        heard = np.concatenate([heard, mouth.next_turn()])
+        assert time.monotonic() - begun_s < 10
+        np.testing.assert_array_equal(heard[:4000], rising(4000))
+        assert not heard[4000:].any()
+        feeder = threading.Thread(target=voice.feed, args=(rising(3200),))
+        feeder.start()
+        np.testing.assert_array_equal(mouth.next_turn(), rising(3200))
+        feeder.join()
+        begun_s = time.monotonic()
+        assert not mouth.next_turn().any(), "it has begun, and is too slow now"
+        assert time.monotonic() - begun_s < 10
+
+
+def test_an_utterance_that_began_in_the_turn_of_another_is_not_waited_for_in_its_middle() -> None:
+    voice = FirstAtOnce([rising(1000)])
+    with Mouth(voice, start_wait_ms=20_000) as mouth:
+        say(mouth, "a", "b")
+        voice.feed(rising(3200))
+        assert told(mouth) == [] and mouth.next_turn()[1000 + GAP :].all()
+        begun_s = time.monotonic()
+        assert np.count_nonzero(mouth.next_turn()) == 1000 + GAP
+        assert time.monotonic() - begun_s < 10
 
 
 def test_a_flush_fades_within_20_ms_without_a_click_and_drops_the_rest() -> None:
@@ -429,6 +497,40 @@ def test_a_flush_ends_the_synthesis_and_what_still_comes_of_it_is_not_played() -
         assert not listen(mouth, 2).any()
 
 
+def test_what_is_said_after_a_flush_does_not_wait_for_an_inference_that_nobody_wants() -> None:
+    voice, before = Inference(), set(threading.enumerate())
+    with Mouth(voice, start_wait_ms=10_000) as mouth:
+        say(mouth, "long")
+        assert mouth.next_turn().any() and voice.infers.wait(10)
+        mouth.flush(20)
+        say(mouth, "b")
+        np.testing.assert_array_equal(mouth.next_turn(), rising(3200))
+        voice.gate.set()
+        say(mouth, "b")
+        np.testing.assert_array_equal(listen(mouth, 2)[GAP:][:3200], rising(3200))
+    assert set(threading.enumerate()) <= before
+
+
+def test_of_synthesizers_that_do_not_end_only_few_run_and_leaving_does_not_wait_for_them(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("edge_runtime.voice.mouth.LEAVE_S", 0.05)
+    voice, before = Inference(), set(threading.enumerate())
+    with Mouth(voice, start_wait_ms=0) as mouth:
+        for dropped in range(MOST_WORKERS + 2):
+            say(mouth, "long")
+            assert dropped >= MOST_WORKERS or voice.infers.wait(10)
+            voice.infers.clear()
+            mouth.flush(20)
+        left = set(threading.enumerate()) - before
+        assert len(left) == MOST_WORKERS
+    assert "the voice does not end; it is left behind" in caplog.text
+    voice.gate.set()
+    for thread in left:
+        thread.join(10)
+        assert not thread.is_alive()
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     lengths=st.lists(st.integers(0, 9000), min_size=1, max_size=3),
@@ -461,7 +563,7 @@ def test_a_voice_that_fails_in_the_middle_is_told_and_the_next_utterance_plays(
         events = mouth.events()
     assert events == [
         Event(STARTED, "id of a"),
-        Event(FINISHED, "id of a", FAILED),
+        Event(FINISHED, "id of a", VOICE_FAILED),
         Event(STARTED, "id of b"),
         Event(FINISHED, "id of b"),
     ]
@@ -475,7 +577,7 @@ def test_an_utterance_without_any_sound_finishes_as_failed_and_never_starts() ->
     with Mouth(script, block=True) as mouth:
         say(mouth, "a", "b")
         np.testing.assert_array_equal(mouth.next_turn(), rising(3200))
-        assert mouth.events()[0] == Event(FINISHED, "id of a", FAILED)
+        assert mouth.events()[0] == Event(FINISHED, "id of a", VOICE_FAILED)
         assert told(mouth) == []
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
-from played_hardware import FIRST, OUTPUT_UNDERFLOW, Card, Hardware, Stream
+from played_hardware import BLOCK, FIRST, OUTPUT_UNDERFLOW, Card, Hardware, Stream
 
 from edge_runtime.errors import MissingDeviceError, SourceError
 from edge_runtime.micro_turn import TURN_SAMPLES
@@ -188,6 +188,23 @@ def test_a_device_that_stands_still_is_opened_again(
         monkeypatch.setattr(sound_supervisor, "STUCK_S", 1e9)
         await_status(sound, lambda s: s.microphone.state is DeviceState.PRESENT)
         assert sound.status().microphone.reopened >= 1
+
+
+def test_what_piled_up_while_it_stood_still_does_not_make_all_that_follows_late(
+    hardware: Hardware, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with source() as sound:
+        before = len(hardware.streams)
+        for _ in range(8):
+            sound.play(LOUD)
+        monkeypatch.setattr(sound_supervisor, "STUCK_S", 0.05)
+        hardware.await_streams(lambda _: len(hardware.streams) >= before + 2)
+        monkeypatch.setattr(sound_supervisor, "STUCK_S", 1e9)
+        await_status(sound, lambda s: s.loudspeaker.state is DeviceState.PRESENT)
+        there = hardware.await_streams(lambda those: len(those) == 2)
+        speaker = next(one for one in there if not one.input)
+        speaker.pass_a_turn()
+        assert not np.frombuffer(speaker.pass_a_turn(), np.float32)[-BLOCK:].any()
 
 
 def test_zeros_are_noticed_and_after_a_while_it_is_opened_anew(

@@ -16,6 +16,7 @@ from edge_runtime.health import (
     LOOP,
     LOUDSPEAKER,
     MICROPHONE,
+    VOICE,
     CameraState,
     HealthMonitor,
     Part,
@@ -23,9 +24,12 @@ from edge_runtime.health import (
 )
 from edge_runtime.micro_turn import (
     TURN_SAMPLES,
+    VOICE_FAILED,
     BackgroundState,
     Decision,
     EngineOutput,
+    Event,
+    EventKind,
     MicroTurn,
     Timings,
     TurnRecord,
@@ -191,6 +195,48 @@ def test_what_is_switched_off_is_ok_and_said_to_be_off(device: Device) -> None:
     device.turns(60, audio=ZEROS, lost_samples=TURN_SAMPLES, frame=None)
     for name in (MICROPHONE, CAMERA):
         assert (device.part(name).state, device.part(name).reason) == (State.OK, "switched off")
+
+
+def test_a_microphone_that_is_switched_on_again_was_not_lost() -> None:
+    state = [DeviceState.PRESENT]
+    device = Device(Watched(sound=lambda: SoundStatus(End(state[0]), End(DeviceState.PRESENT))))
+    device.control.connect(microphone=lambda on: None)
+    device.turns(10)
+    device.control.switch_microphone(False)
+    state[0] = DeviceState.OFF
+    device.turns(60, audio=ZEROS, lost_samples=TURN_SAMPLES)
+    device.control.switch_microphone(True)
+    for lost in (TURN_SAMPLES, TURN_SAMPLES, 1000, 0, 0):  # it is being opened, and begins
+        device.turns(1, audio=ZEROS if lost == TURN_SAMPLES else SOUND, lost_samples=lost)
+        part = device.part(MICROPHONE)
+        assert part.state is State.OK
+        assert part.values["lost_ms_per_minute"] == 0
+        state[0] = DeviceState.PRESENT
+    device.turns(1, lost_samples=1600)
+    part = device.part(MICROPHONE)
+    assert (part.state, part.values["lost_ms_per_minute"]) == (State.DEGRADED, 100)
+
+
+def test_a_microphone_that_gives_nothing_once_it_is_switched_on_has_failed(device: Device) -> None:
+    device.control.connect(microphone=lambda on: None)
+    device.control.switch_microphone(False)
+    device.turns(20, audio=ZEROS, lost_samples=TURN_SAMPLES)
+    device.control.switch_microphone(True)
+    device.turns(2 * GONE_TURNS + 5, audio=ZEROS, lost_samples=TURN_SAMPLES)
+    assert device.part(MICROPHONE).state is State.FAILED
+
+
+def test_a_voice_that_fails_is_told_until_it_speaks_again(device: Device) -> None:
+    device.turns(5)
+    for text, state in ((VOICE_FAILED, State.DEGRADED), ("", State.OK), (VOICE_FAILED, State.OK)):
+        events = [Event(EventKind.UTTERANCE_FINISHED, "utterance-1", text)]
+        if state is State.OK:
+            events.append(Event(EventKind.UTTERANCE_STARTED, "utterance-2"))
+        device.turns(1, events=tuple(events))
+        device.turns(10)
+        part = device.part(VOICE)
+        assert part.state is state
+        assert bool(part.reason) is (state is State.DEGRADED)
 
 
 def test_figures_go_with_the_judgement(device: Device) -> None:

@@ -46,6 +46,10 @@ AGENT = {"model": "qwen3", "base_url": "http://localhost:8080/v1"}
         ({}, ["understands English", "no language model", "does not know"]),
         ({"recogniser": {"engine": "whisper"}}, ["free speech", "no language model"]),
         ({"agent": AGENT}, ["qwen3 at http://localhost:8080/v1", "from pocketsphinx"]),
+        (
+            {"agent": {**AGENT, "base_url": "http://me:word@lan/v1?key=word"}},
+            ["qwen3 at http://***@lan/v1?***,"],
+        ),
         ({"agent": {**AGENT, "sound": True}}, ["hears the question"]),
         ({"agent": {**AGENT, "mcp_servers": {"house": {"command": "x"}}}}, ["tools: house"]),
     ],
