@@ -36,6 +36,12 @@ POLL_S = 0.1
 """How soon a cancel is noticed."""
 KEPT_DEADLINE_S = 300.0
 """For a request that is worth answering however late."""
+LIBRARIES = {
+    **dict.fromkeys(("httpx", "httpx2", "httpcore", "openai"), logging.WARNING),
+    **dict.fromkeys(("mcp", "fastmcp"), logging.CRITICAL),
+}
+"""The former log each request with its whole address, and keys stand in addresses; the latter, also
+as errors, what they cannot read of a server of tools, which may be what a person said."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +63,7 @@ class AgentAnswerer:
     def __init__(self, config: AgentConfig, ears: Ears | None = None) -> None:
         self._config, self._ears = config, ears
         self._starting = threading.Lock()
-        self._servers = McpServers(config.mcp_servers)
+        self._servers = McpServers(config.mcp_servers, config.pictures)
         self._agent: Agent[object, str] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop = asyncio.Event()
@@ -88,6 +94,7 @@ class AgentAnswerer:
             try:
                 self._agent = build(self._config)
                 self._servers.load()
+                _quieten_libraries()
             except EdgeRuntimeError:
                 raise
             except ImportError as error:
@@ -131,7 +138,8 @@ class AgentAnswerer:
             if cancelled.is_set():
                 return
             said = self._told(request, heard, pcm)
-            work = asyncio.run_coroutine_threadsafe(self._run(request, said, steps.put), loop)
+            run = self._run(request, said, steps.put, deadline_s)
+            work = asyncio.run_coroutine_threadsafe(run, loop)
         except Exception as error:
             log.warning("request %s cannot be answered: %s", request.id, self._clean(error))
             reply(ReplyKind.FAILED, "the agent is not ready")
@@ -161,7 +169,9 @@ class AgentAnswerer:
         if error is None:
             telling.end()
             return
-        log.warning("request %s failed: %s", request.id, self._clean(error))
+        log.warning("request %s failed: %s", request.id, reason(error))
+        # Providers quote what they were asked.
+        log.debug("request %s failed: %s", request.id, self._clean(error))
         telling.reply(ReplyKind.FAILED, reason(error))
 
     def _hear(self, request: RequestMessage, pcm: Pcm) -> str:
@@ -207,7 +217,9 @@ class AgentAnswerer:
             said.append(BinaryContent(seen, media_type="image/jpeg"))
         return said if len(said) > 1 else said[0]  # Small servers take a plain text only.
 
-    async def _run(self, request: RequestMessage, said: Any, put: Callable[[_Step], None]) -> None:
+    async def _run(
+        self, request: RequestMessage, said: Any, put: Callable[[_Step], None], deadline_s: float
+    ) -> None:
         from pydantic_ai import messages
         from pydantic_ai.usage import UsageLimits
 
@@ -237,7 +249,7 @@ class AgentAnswerer:
             )
             await self._agent.run(
                 said,
-                toolsets=[own, *await self._servers.connect(stack)],
+                toolsets=[own, *await self._servers.connect(stack, deadline_s)],
                 usage_limits=UsageLimits(request_limit=limit + 3, tool_calls_limit=limit),
                 event_stream_handler=listen,
             )
@@ -248,6 +260,12 @@ class AgentAnswerer:
         with contextlib.suppress(ConfigError):
             text = text.replace(self._config.api_key() or "\0", "[key]")
         return re.sub(r"[\w*.+/=-]{24,}", "[...]", " ".join(text.split()))[:300]
+
+
+def _quieten_libraries() -> None:
+    """Once they are loaded: fastmcp sets its own level then."""
+    for name, level in LIBRARIES.items():
+        logging.getLogger(name).setLevel(level)
 
 
 class _Telling:

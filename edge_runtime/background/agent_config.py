@@ -48,7 +48,11 @@ class McpServer(_Section):
         description="A file with the bearer token for the address.",
     )
     start_timeout_s: float = Field(
-        10.0, gt=0, le=120, description="A server that takes longer is left out for a while."
+        10.0,
+        gt=0,
+        le=120,
+        description="A server that takes longer to name its tools, or half of the time that is "
+        "left for an answer, is left out for a while.",
     )
 
     @model_validator(mode="after")

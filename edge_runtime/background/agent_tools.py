@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from edge_runtime.background import arithmetic, calendar, units
@@ -21,9 +23,11 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 MAX_RESULT_CHARS = 20_000
-"""A longer text from an MCP server is cut."""
+"""A longer text from an MCP server is cut, JSON too."""
 RETRY_S = 30.0
 """So long a server that could not be reached is left out: each try may keep a person waiting."""
+SHARE = 0.5
+"""A server may take as much of the time that is left, so that an answer is given without it."""
 
 SKILLS: Mapping[str, tuple[str, str]] = {
     "calculate": (
@@ -122,8 +126,9 @@ def _action(name: str, act: Callable[[str], None]) -> Callable[..., Awaitable[st
 class McpServers:
     """The MCP servers. A program, once started, keeps running between requests."""
 
-    def __init__(self, servers: Mapping[str, McpServer]) -> None:
-        self._configured = servers
+    def __init__(self, servers: Mapping[str, McpServer], pictures: bool) -> None:
+        """`pictures`: the model can see them."""
+        self._configured, self._pictures = servers, pictures
         self._toolsets: dict[str, MCPToolset[object]] = {}
         self._known: set[str] = set()
         """Those that were reached the last time."""
@@ -132,31 +137,45 @@ class McpServers:
     def load(self) -> None:
         """Prepare them; nothing is started. Raises ConfigError, ImportError."""
         if self._configured:
-            self._toolsets = {name: _toolset(given) for name, given in self._configured.items()}
+            self._toolsets = {
+                name: _toolset(given, self._pictures) for name, given in self._configured.items()
+            }
 
-    async def connect(self, stack: AsyncExitStack) -> list[AbstractToolset[object]]:
-        """Those that can be reached, until `stack` is left. One that cannot costs no answer."""
+    async def connect(
+        self, stack: AsyncExitStack, deadline_s: float = math.inf
+    ) -> list[AbstractToolset[object]]:
+        """Those that can be reached, until `stack` is left. One that cannot costs no answer, which
+        is wanted until `deadline_s` of the monotonic clock."""
         reached: list[AbstractToolset[object]] = []
         for name, toolset in self._toolsets.items():
             if time.monotonic() < self._skip_until_s.get(name, 0.0):
                 continue
             # That a program has died may show only now; it is started again then.
             tries = 2 if name in self._known else 1
-            if await self._reach(name, toolset, stack, tries):
+            if await self._reach(name, toolset, stack, tries, deadline_s):
                 reached.append(toolset.prefixed(name))
         return reached
 
     async def _reach(
-        self, name: str, toolset: MCPToolset[object], stack: AsyncExitStack, tries: int
+        self,
+        name: str,
+        toolset: MCPToolset[object],
+        stack: AsyncExitStack,
+        tries: int,
+        deadline_s: float,
     ) -> bool:
+        from anyio import fail_after
+
         for left in reversed(range(tries)):
+            within_s = (deadline_s - time.monotonic()) * SHARE
             try:
                 async with AsyncExitStack() as entered:
-                    await entered.enter_async_context(toolset)
-                    await toolset.list_tools()
+                    with fail_after(min(self._configured[name].start_timeout_s, within_s)):
+                        await entered.enter_async_context(toolset)
+                        await toolset.list_tools()
                     await stack.enter_async_context(entered.pop_all())
             except Exception as error:
-                if left:
+                if left and not isinstance(error, TimeoutError):
                     continue
                 self._known.discard(name)
                 self._skip_until_s[name] = time.monotonic() + RETRY_S
@@ -178,7 +197,7 @@ class McpServers:
             await client.close()
 
 
-def _toolset(server: McpServer) -> MCPToolset[object]:
+def _toolset(server: McpServer, pictures: bool) -> MCPToolset[object]:
     from fastmcp.client.transports import StdioTransport
     from pydantic_ai.mcp import MCPToolset
 
@@ -189,12 +208,18 @@ def _toolset(server: McpServer) -> MCPToolset[object]:
         client,
         init_timeout=server.start_timeout_s,
         include_instructions=False,  # What a server says is data, never an instruction.
-        process_tool_call=_call,
+        process_tool_call=partial(_call, pictures),
+        log_handler=_told_by_server,
         auth=server.token(),
     )
 
 
-async def _call(_: Any, call: Any, name: str, arguments: dict[str, Any]) -> Any:
+async def _told_by_server(message: Any) -> None:
+    """A server's own log may quote what was said."""
+    log.debug("an MCP server says: %s", message.data)
+
+
+async def _call(pictures: bool, _: Any, call: Any, name: str, arguments: dict[str, Any]) -> Any:
     """A tool that fails is something the model hears about, not the end of the answer."""
     try:
         result = await call(name, arguments)
@@ -202,10 +227,33 @@ async def _call(_: Any, call: Any, name: str, arguments: dict[str, Any]) -> Any:
         log.info("the tool %s failed: %s", name, type(error).__name__)
         log.debug("the tool %s failed: %s", name, _short(error))  # may quote what was said
         return f"The tool failed: {_short(error)}"
-    if isinstance(result, str) and len(result) > MAX_RESULT_CHARS:
-        return f"{result[:MAX_RESULT_CHARS]} ... (cut)"
-    return result
+    return _shown(result, pictures)
+
+
+def _shown(result: Any, pictures: bool) -> Any:
+    """What of a result is for the model: of files only pictures, and those only if it can see."""
+    from pydantic_ai.messages import BinaryContent
+
+    parts = result if isinstance(result, list) else [result]
+    files = [part for part in parts if isinstance(part, BinaryContent)]
+    if not files:
+        return _cut(result)
+    told = [part for part in parts if not isinstance(part, BinaryContent)]
+    seen = [file for file in files if pictures and file.is_image]
+    if len(seen) < len(files):
+        told.append("(Files that you cannot see were left out.)")
+    text = _cut(told)
+    return [*(text if isinstance(text, list) else [text]), *seen]
+
+
+def _cut(result: Any) -> Any:
+    from pydantic_core import to_json
+
+    text = result if isinstance(result, str) else to_json(result, fallback=str).decode()
+    return result if len(text) <= MAX_RESULT_CHARS else f"{text[:MAX_RESULT_CHARS]} ... (cut)"
 
 
 def _short(error: Exception) -> str:
+    if isinstance(error, TimeoutError):
+        return "it did not answer in time"
     return " ".join(str(error).split())[:200] or type(error).__name__

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from edge_runtime.background.nearest import Rules
+from edge_runtime.background.nearest import Rules, Steps
 from edge_runtime.delegation.wire import Ability
 from edge_runtime.jsgf import words_of
 
@@ -21,6 +21,9 @@ OPPOSITES = {
     for pair in _PAIRS.split(", ")
     for word, other in (pair.split(), reversed(pair.split()))
 }
+MOST_LETTERS = 100_000
+"""Of all phrases and their opposites, which dozens of actions do not have: a recogniser makes trees
+of them, and keeps those."""
 
 
 @dataclass(frozen=True)
@@ -42,14 +45,20 @@ class Commands:
     @staticmethod
     def of(abilities: Iterable[Ability]) -> Commands:
         """Beside each phrase its opposite is expected: where only `lamp on` were known, whoever
-        spells `lamp off` badly would be taken to mean it."""
-        found = [
-            Command(one.name, tuple(map(str.lower, one.phrases)), one.answer)
-            for one in abilities
-            if one.phrases
-        ]
-        known = [phrase for one in found for phrase in one.phrases]
-        opposites = dict.fromkeys(other for phrase in known for other in _opposites(phrase))
+        spells `lamp off` badly would be taken to mean it. Abilities beyond MOST_LETTERS have no
+        command."""
+        found: list[Command] = []
+        opposites: dict[str, None] = {}
+        left = MOST_LETTERS
+        for one in filter(lambda one: one.phrases, abilities):
+            phrases = tuple(map(str.lower, one.phrases))
+            turned = [other for phrase in phrases for other in _opposites(phrase)]
+            left -= sum(map(len, (*phrases, *turned)))
+            if left < 0:
+                break
+            found.append(Command(one.name, phrases, one.answer))
+            opposites.update(dict.fromkeys(turned))
+        known = {phrase for one in found for phrase in one.phrases}
         others = tuple(phrase for phrase in opposites if phrase not in known)
         return Commands((*found, Command("", others, "")) if others else tuple(found))
 
@@ -57,9 +66,10 @@ class Commands:
         """The command that these words are, whatever their case, spaces and punctuation. What is
         merely alike may be the opposite: on, off."""
         plain = " ".join(re.sub(r"[^a-z' ]+", " ", text.lower()).split())
+        steps = Steps()
         for said in dict.fromkeys((plain, plain.removesuffix(" please"))):
             for command in filter(lambda one: one.action, self.all):
-                near = _rules(command).nearest(said)
+                near = _rules(command).nearest(said, steps)
                 if near is not None and _letters(near.text) == _letters(said):
                     return command
         return None

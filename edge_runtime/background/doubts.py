@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import chain, islice
 
+from edge_runtime.background.commands import MOST_LETTERS, Commands
 from edge_runtime.background.skills import RESUME, Skills
 from edge_runtime.background.timers import Timers
 from edge_runtime.config import TOPICS, ActionConfig, Config
+from edge_runtime.delegation.wire import Ability
 from edge_runtime.jsgf import sentences
 
 MOST_SENTENCES = 200
@@ -15,7 +18,7 @@ MOST_SENTENCES = 200
 
 def doubts(config: Config) -> list[str]:
     """A line for each. What people say for two actions is refused when it is read."""
-    found = []
+    found = list(_too_many(config))
     for name, chosen in config.actions.items():
         if chosen.phrases and not _has_a_way_out(config, chosen):
             found.append(
@@ -28,6 +31,22 @@ def doubts(config: Config) -> list[str]:
                 "for this. Choose another phrase"
             )
     return found
+
+
+def _too_many(config: Config) -> Iterator[str]:
+    spoken = [
+        Ability(name=name, phrases=tuple(chosen.phrases))
+        for name, chosen in config.actions.items()
+        if chosen.phrases
+    ]
+    known = {command.action for command in Commands.of(spoken).all}
+    for one in spoken:
+        if one.name not in known:
+            yield (
+                f"actions.{one.name}: its phrases are not understood: with those of the actions "
+                f"before it, and their opposites, they have more than {MOST_LETTERS} letters. Use "
+                "fewer, or shorter ones"
+            )
 
 
 def _has_a_way_out(config: Config, chosen: ActionConfig) -> bool:

@@ -20,6 +20,9 @@ SLACK, SHARE = 1.2, 0.45
 """A part of a sentence may cost at most SLACK plus SHARE a letter: others are not followed."""
 LONGEST = 200
 """Letters: nobody asks for more in one sentence, and the search takes longer than it is long."""
+MOST_STEPS = 4_000_000
+"""One or two seconds: the questions that people ask take less than a tenth of it, and a phrase
+from the network may be made to take hours."""
 
 Ends = dict[int, tuple[float, tuple[str, ...]]]
 """Where in the transcript a part can end, at what cost, as which words."""
@@ -32,6 +35,23 @@ class Nearest:
     """Edits per letter of the transcript; 0 is the same."""
 
 
+class TooMuch(Exception):
+    """A search has taken all the steps that it may take."""
+
+
+class Steps:
+    """How much more may be tried, in one search or in several that answer one question."""
+
+    def __init__(self, most: int | None = None) -> None:
+        self._left = MOST_STEPS if most is None else most
+
+    def take(self, count: int) -> None:
+        """Raises TooMuch once there are none left."""
+        self._left -= count
+        if self._left < 0:
+            raise TooMuch
+
+
 class Rules:
     """A grammar's rules by name, in JSGF's notation (words, `|`, `()`, `[]`, `<rule>`)."""
 
@@ -39,12 +59,17 @@ class Rules:
         self._trees = {name: parse(text) for name, text in rules.items()}
         self._start = start
 
-    def nearest(self, rough: str) -> Nearest | None:
-        """The nearest sentence; None where none is near enough to be followed."""
+    def nearest(self, rough: str, steps: Steps | None = None) -> Nearest | None:
+        """The nearest sentence; None where none is near enough to be followed, or where it cannot
+        be found within `steps`."""
         text = " ".join(rough.lower().split())
         if len(text) > LONGEST:
             return None
-        found = _Search(self._trees, text).rule(self._start, 0).get(len(text))
+        search = _Search(self._trees, text, steps or Steps())
+        try:
+            found = search.rule(self._start, 0).get(len(text))
+        except TooMuch:
+            return None
         if not text or found is None:
             return None
         cost, words = found
@@ -54,40 +79,40 @@ class Rules:
 class _Search:
     """One transcript; every result is kept, so that each part is matched once per position."""
 
-    def __init__(self, trees: Mapping[str, Tree], text: str) -> None:
-        self._trees, self._text = trees, text
+    def __init__(self, trees: Mapping[str, Tree], text: str, steps: Steps) -> None:
+        self._trees, self._text, self._steps = trees, text, steps
         self._known: dict[tuple[object, int], Ends] = {}
 
     def rule(self, name: str, begin: int) -> Ends:
-        key = (name, begin)
-        if key not in self._known:
-            self._known[key] = self._match(self._trees[name], begin)
-        return self._known[key]
+        return self._match(self._trees[name], begin)
 
     def _match(self, tree: Tree, begin: int) -> Ends:
-        if tree.kind == "word":
-            key = (tree, begin)
-            if key not in self._known:
-                self._known[key] = self._spell(tree.text, begin)
-            return self._known[key]
         if tree.kind == "rule":
             return self.rule(tree.text, begin)
-        if tree.kind == "either":
-            ends: Ends = {}
+        key = (tree if tree.kind == "word" else id(tree), begin)
+        if key in self._known:
+            return self._known[key]
+        ends: Ends = {}
+        if tree.kind == "word":
+            ends = self._spell(tree.text, begin)
+        elif tree.kind == "either":
             for part in tree.parts:
                 _merge(ends, self._match(part, begin))
-            return ends
-        ends = {begin: (0.0, ())}
-        for part in tree.parts:
-            ends = self._after(ends, part, begin)
-        if tree.kind == "optional":
-            _merge(ends, {begin: (0.0, ())})
+        else:
+            ends = {begin: (0.0, ())}
+            for part in tree.parts:
+                ends = self._after(ends, part, begin)
+            if tree.kind == "optional":
+                _merge(ends, {begin: (0.0, ())})
+        self._known[key] = ends
         return ends
 
     def _after(self, ends: Ends, part: Tree, begin: int) -> Ends:
         joined: Ends = {}
         for end, (cost, words) in ends.items():
-            for later, (more, rest) in self._match(part, end).items():
+            more_ends = self._match(part, end)
+            self._steps.take(1 + len(more_ends))
+            for later, (more, rest) in more_ends.items():
                 total = cost + more
                 if total <= SLACK + SHARE * (later - begin):
                     _merge(joined, {later: (total, words + rest)})
@@ -100,7 +125,9 @@ class _Search:
         ends: Ends = {}
         if row[-1] <= SLACK:
             ends[begin] = (row[-1], (word,))
-        for at in range(begin, min(len(text), begin + 2 * len(word) + 6)):
+        last = min(len(text), begin + 2 * len(word) + 6)
+        self._steps.take((last - begin) * len(word))
+        for at in range(begin, last):
             letter = text[at]
             extra = SURPLUS
             if letter == " ":

@@ -15,7 +15,9 @@ from edge_runtime.commands.common import (
     stop_on_signals,
 )
 from edge_runtime.config import load
+from edge_runtime.config_changes import without_query
 from edge_runtime.errors import ConfigError
+from edge_runtime.masking import masked
 
 if TYPE_CHECKING:
     from edge_runtime.background.answerer import Ears
@@ -82,7 +84,8 @@ def able(config: WorkerConfig) -> str:
             "device; no language model: to anything else it says that it does not know"
         )
     heard_by = config.recogniser.engine
-    where = f" at {config.agent.base_url}" if config.agent.base_url else ""
+    url = config.agent.base_url
+    where = f" at {masked(without_query(url))}" if url else ""
     tools = ", ".join(config.agent.mcp_servers) or "none but the device's actions and exact skills"
     ears = "hears the question" if config.agent.sound else f"reads it from {heard_by}"
     return f"answers with {config.agent.model}{where}, which {ears}; tools: {tools}"

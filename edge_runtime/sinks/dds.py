@@ -21,6 +21,7 @@ from edge_runtime.errors import ConfigError, UnavailableError
 from edge_runtime.sinks import topics
 from edge_runtime.sinks.message_types import Field, message_type, type_hash
 from edge_runtime.sinks.messages import Message, Publication
+from edge_runtime.sparing_log import SparingLog
 
 log = logging.getLogger(__name__)
 NODE_INFO = "rmw_dds_common/ParticipantEntitiesInfo"
@@ -147,17 +148,18 @@ class DdsWire:
 
     def _read_acks(self, reader: Any) -> None:
         """The thread of acknowledgements."""
-        from cyclonedds.core import DDSException
         from cyclonedds.internal import InvalidSample
         from cyclonedds.util import duration
 
+        warnings = SparingLog(log)
         while not self._closing.is_set():
+            warnings.tell()
             try:
                 for ack in reader.take_iter(timeout=duration(milliseconds=_POLL_MS)):
                     if not isinstance(ack, InvalidSample):
                         self._on_ack(ack.id)
-            except DDSException as error:
-                log.warning("an acknowledgement could not be read: %s", error)
+            except Exception as error:  # Of DDS, or of what anybody may have written.
+                warnings.warn("unread", f"an acknowledgement could not be read: {error}")
                 self._closing.wait(_POLL_MS / 1e3)
 
 

@@ -52,3 +52,35 @@ elif len(sys.argv) > 1:
 else:
     server.run()
 '''
+ROUGH_HOUSE = """
+import json, os, sys
+
+def send(**more):
+    print(json.dumps({"jsonrpc": "2.0", **more}), flush=True)
+
+schema = {"type": "object", "properties": {"text": {"type": "string"}}}
+for line in sys.stdin:
+    asked = json.loads(line)
+    method, params = asked.get("method"), asked.get("params", {})
+    if method == "initialize" and "deaf" not in sys.argv:
+        server = {"name": "rough", "version": "1"}
+        able = {"tools": {}, "logging": {}}
+        version = params["protocolVersion"]
+        result = {"protocolVersion": version, "capabilities": able, "serverInfo": server}
+        send(id=asked["id"], result=result)
+    elif method == "tools/list" and "mute" not in sys.argv:
+        tool = {"name": "note", "description": "Notes it.", "inputSchema": schema}
+        send(id=asked["id"], result={"tools": [tool]})
+    elif method == "tools/call":
+        text = params["arguments"].get("text")
+        for level in ("info", "error"):
+            told = {"level": level, "data": f"noted {text}"}
+            send(method="notifications/message", params=told)
+        print(f"noted {text}", flush=True)
+        content = json.loads(os.environ.get("CONTENT", "null"))
+        send(id=asked["id"], result={"content": content or [{"type": "text", "text": text}]})
+    elif "id" in asked and method not in ("initialize", "tools/list"):
+        send(id=asked["id"], error={"code": -32601, "message": "unknown"})
+"""
+"""One by hand that says what no library would: a line that is no message, and any content that it
+is given. `deaf` never says that it is there, `mute` never lists its tools."""

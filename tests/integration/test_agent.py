@@ -159,7 +159,7 @@ def test_an_error_of_the_provider_is_told_without_the_key(
 ) -> None:
     (tmp_path / "key").write_text(f"{KEY}\n")
     echo = json.dumps({"error": {"message": f"Incorrect key {KEY}"}})
-    caplog.set_level(logging.INFO)
+    caplog.set_level(logging.DEBUG, "edge_runtime")
     with ChatServer([Refusal(status, echo)]) as server:
         with AgentAnswerer(config(server, api_key_file=tmp_path / "key")) as agent:
             told = answered(agent)
@@ -167,6 +167,17 @@ def test_an_error_of_the_provider_is_told_without_the_key(
     assert told == [(FAILED, f"the model gave no answer: {why}")]
     assert "Incorrect key" in caplog.text
     assert KEY not in caplog.text
+
+
+def test_what_a_provider_quotes_of_a_question_is_in_no_warning(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO)
+    quoted = json.dumps({"error": {"message": "input: the person says now: open sesame"}})
+    with ChatServer([Refusal(400, quoted)]) as server, AgentAnswerer(config(server)) as agent:
+        answered(agent, transcript="open sesame")
+    assert "request r1 failed: the model gave no answer: error 400" in caplog.text
+    assert "sesame" not in caplog.text
 
 
 def test_a_server_that_is_not_there_is_a_failure() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import socket
 import subprocess
@@ -11,10 +12,11 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from chat_server import Call, ChatServer, Refusal
-from mcp_house import HOUSE, ORDERS
+from mcp_house import HOUSE, ORDERS, ROUGH_HOUSE
 from test_agent import PROGRESS, RESULT, SILENCE, WAVE, Replies, answered, request
 
 from edge_runtime.background.agent import AgentAnswerer
@@ -32,6 +34,11 @@ def program(tmp_path: Path) -> McpServer:
     return McpServer(
         command=sys.executable, args=[str(path)], env={"WALL_COLOUR": "blue"}, start_timeout_s=60.0
     )
+
+
+def rough(*arguments: str, **more: Any) -> McpServer:
+    command = {"command": sys.executable, "args": ["-c", ROUGH_HOUSE, *arguments]}
+    return McpServer.model_validate({**command, "start_timeout_s": 60.0, **more})
 
 
 def config(server: ChatServer, house: McpServer) -> AgentConfig:
@@ -137,6 +144,63 @@ def test_a_server_at_an_address_gets_its_token(tmp_path: Path) -> None:
         assert house.keys[0] == "Bearer let-me-in"
 
 
+@pytest.mark.parametrize("status", [401, 404])
+def test_keys_in_addresses_do_not_get_into_the_log(
+    status: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    refusals = [[Refusal(status)] for _ in range(20)]
+    with ChatServer(["Hello."]) as server, ChatServer(*refusals) as house:
+        address = McpServer(url=f"{house.url}/mcp?sig=open-sesame")
+        model = AgentConfig(
+            model="scripted",
+            base_url=f"{server.url}?key=open-sesame",
+            mcp_servers={"house": address},
+        )
+        with AgentAnswerer(model) as agent:
+            assert answered(agent) == [(RESULT, "Hello.")]
+    assert house.keys and "is left out" in caplog.text
+    assert "open-sesame" not in caplog.text
+
+
+def test_what_a_server_says_beside_its_results_does_not_get_into_the_log(
+    caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    caplog.set_level(logging.INFO)
+    _, server = ask(rough(), "note", json.dumps({"text": "open sesame"}))
+    assert server.said_by("tool") == ["open sesame"]
+    assert "sesame" not in caplog.text + capfd.readouterr().err
+
+
+def noted(content: list[dict[str, Any]], pictures: bool = False) -> ChatServer:
+    """What is asked of the model after a tool has given it this."""
+    house = rough(env={"CONTENT": json.dumps(content)})
+    with ChatServer([Call("house_note")], ["Done."]) as server:
+        model = config(server, house).model_copy(update={"pictures": pictures})
+        with AgentAnswerer(model) as agent:
+            assert answered(agent)[-1] == (RESULT, "Done.")
+    return server
+
+
+@pytest.mark.parametrize("text", ["x" * 100_000, json.dumps({"rooms": ["x" * 100_000]})])
+def test_a_long_result_is_cut_also_where_it_is_json(text: str) -> None:
+    (told,) = noted([{"type": "text", "text": text}]).said_by("tool")
+    assert len(told) < 20_100 and told.endswith("... (cut)")
+
+
+def test_a_short_result_reaches_the_model_as_it_is() -> None:
+    (told,) = noted([{"type": "text", "text": '{"rooms": ["hall"]}'}]).said_by("tool")
+    assert json.loads(told) == {"rooms": ["hall"]}
+
+
+@pytest.mark.parametrize("pictures", [False, True])
+def test_a_tools_picture_is_for_a_model_that_sees(pictures: bool) -> None:
+    picture = {"type": "image", "data": "iVBORw0KGgo=", "mimeType": "image/png"}
+    server = noted([{"type": "text", "text": "the hall"}, picture], pictures)
+    assert "the hall" in server.said_by("tool")[0]
+    assert ("iVBORw0KGgo=" in json.dumps(server.bodies)) == pictures
+
+
 def test_a_program_that_died_is_started_again(program: McpServer) -> None:
     turns = [[Call("house_process")], ["One."]] * 2
     with ChatServer(*turns) as server, AgentAnswerer(config(server, program)) as agent:
@@ -164,3 +228,19 @@ def test_an_answer_does_not_wait_for_a_server_that_is_not_there(
     with ChatServer(*turns) as server, AgentAnswerer(config(server, missing(tmp_path))) as agent:
         told = answered(agent, actions=(WAVE,))
     assert told == [(ReplyKind.ACTION, "wave"), (RESULT, "Hello.")]
+
+
+@pytest.mark.parametrize("fault", ["deaf", "mute"])
+@pytest.mark.parametrize(("start_timeout_s", "deadline_s"), [(0.5, 30.0), (60.0, 3.0)])
+def test_a_server_that_does_not_answer_costs_no_answer(
+    fault: str, start_timeout_s: float, deadline_s: float, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    silent = rough(fault, start_timeout_s=start_timeout_s)
+    with (
+        ChatServer(["Hello."], ["Hello."]) as server,
+        AgentAnswerer(config(server, silent)) as agent,
+    ):
+        for _ in range(2):
+            assert answered(agent, deadline_s=deadline_s) == [(RESULT, "Hello.")]
+    assert "the MCP server house is left out for 30 s: " in caplog.text

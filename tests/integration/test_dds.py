@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -35,7 +36,7 @@ from edge_runtime.pacing import MonotonicClock, Pacer
 from edge_runtime.remote_control import RemoteControl
 from edge_runtime.senses import Senses, senses_for
 from edge_runtime.sinks import topics
-from edge_runtime.sinks.dds import NODE_INFO, DdsWire
+from edge_runtime.sinks.dds import NODE_INFO, DdsWire, idl_type
 from edge_runtime.sinks.diagnostics import diagnostics
 from edge_runtime.sinks.message_types import type_hash
 from edge_runtime.sinks.messages import TurnMessages, action_topics, pcm16, stamp
@@ -178,6 +179,32 @@ def test_a_stop_is_repeated_until_it_is_acknowledged(sink: TopicsSink) -> None:
         peer.wait_until(lambda: not sink.stopping)
     assert set(stops_heard(peer)) == {"run-5-stop_motion"}
     assert len(stops_heard(peer)) <= 11
+
+
+def test_an_acknowledgement_that_cannot_be_read_ends_nothing(
+    sink: TopicsSink, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    header = {"stamp": stamp(0), "frame_id": ""}
+    kind = idl_type(topics.ACTION_ACK.type)
+    serialize = kind.serialize
+
+    def garbled(sample: Any, **more: Any) -> bytes:
+        return bytes(serialize(sample, **more)).replace(b"garble", b"\xff\xfe\xfd\xff\xfe\xfd")
+
+    with listening(topics.ACTION, namespace=NAMESPACE) as peer:
+        peer.await_writers()
+        acknowledge = peer.writer(topics.ACTION_ACK)
+        with monkeypatch.context() as patch:
+            patch.setattr(kind, "serialize", garbled)
+            for _ in range(3):
+                acknowledge({"header": header, "id": "garble", "accepted": True, "detail": ""})
+                peer.wait_until(lambda: "could not be read" in caplog.text)
+        sink.publish(a_turn(5, actions=(Action("stop_motion"),)))
+        peer.wait_until(lambda: bool(stops_heard(peer)))
+        acknowledge({"header": header, "id": "run-5-stop_motion", "accepted": True, "detail": ""})
+        peer.wait_until(lambda: not sink.stopping)
+    assert len(stops_heard(peer)) <= 10
+    assert caplog.text.count("could not be read") == 1
 
 
 def test_a_stop_outlives_the_run() -> None:

@@ -91,6 +91,23 @@ def test_what_has_become_of_a_message_is_told_once(broker: Broker) -> None:
     assert told[201:] == ["the connection ended before the broker acknowledged it"]
 
 
+def test_what_another_of_its_name_asked_for_before_is_not_handed_on(broker: Broker) -> None:
+    heard: list[bytes] = []
+    told: list[str] = []
+    settings = BrokerSettings(broker.url)
+    lamp = Outgoing("house/lamp", b"on", told=told.append)
+    other, device = MqttConnection(settings, "kiosk"), MqttConnection(settings, "kiosk")
+    other.subscribe("house/lamp", lambda arrival: heard.append(arrival.payload))
+    with other:
+        wait_until(lambda: other.connected)
+        other.publish(lamp)
+        wait_until(lambda: heard == [b"on"] and told == [""])
+    with device:
+        wait_until(lambda: device.connected)
+        device.publish(lamp)
+        wait_until(lambda: told[1:] == ["nobody listens there"])
+
+
 def test_two_with_one_name_are_told_so(broker: Broker, caplog: pytest.LogCaptureFixture) -> None:
     first, second = (MqttConnection(BrokerSettings(broker.url), "twin") for _ in range(2))
     with first, second:

@@ -47,3 +47,18 @@ def test_a_ros_topic_is_a_way_out_where_there_is_ros() -> None:
 
 def test_phrases_that_are_millions_of_sentences_cost_nothing() -> None:
     assert of({"phrases": ["(a | b) " * 22 + "x"], "mqtt_topic": "it"}) == []
+
+
+def test_an_action_whose_phrases_are_too_many_to_be_understood() -> None:
+    long = " ".join(["lights"] * 25)
+    several = {
+        f"act_{'x' * number}": {"phrases": [f"{long} {'x' * number}"], "mqtt_topic": "it"}
+        for number in range(1, 21)
+    }
+    lamp = {"phrases": ["lamp on"], "mqtt_topic": "it"}
+    turns = ["on up in out " * 12 + "a" * count for count in range(1, 33)]
+    endless = {"phrases": turns, "mqtt_topic": "it"}
+    assert of(lamp, actions={"lamp": lamp, **several}) == []
+    found = of(lamp, actions={"lamp": lamp, "endless": endless, **several})
+    assert "actions.endless: its phrases are not understood" in found[0]
+    assert len(found) == 21, "it, and those behind it"

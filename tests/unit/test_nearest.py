@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_runtime.background import grammar
-from edge_runtime.background.nearest import Rules
+from edge_runtime.background.nearest import Rules, Steps
 
 SMALL = Rules(
     {
@@ -96,3 +96,15 @@ def test_a_story_is_no_question() -> None:
 def test_brackets_that_do_not_match_are_refused() -> None:
     with pytest.raises(ValueError, match="brackets"):
         Rules({"any": "turn (on | off"}, "any")
+
+
+def test_options_within_options_are_matched_once_per_position() -> None:
+    depth = 12
+    nested = Rules({"any": "a" + " [a" * depth + "]" * depth}, "any")
+    assert nested.nearest("a " * 40, Steps(300_000)) is not None
+
+
+def test_a_search_that_takes_too_long_finds_nothing() -> None:
+    asked = "what time is it"
+    assert QUESTIONS.nearest(asked, Steps(1_000_000)) is not None
+    assert QUESTIONS.nearest(asked, Steps(1_000)) is None
