@@ -131,14 +131,13 @@ def replay(
 ) -> None:
     """Run the engine again on a recording and compare every decision; exit 1 if one differs."""
     from edge_runtime.app import decider_for, engine_for
-    from edge_runtime.replay import metadata
+    from edge_runtime.replay import eagerness, metadata
     from edge_runtime.replay import replay as replay_recording
 
     noted = metadata(recording)
     settings = with_inputs(load_config(config), None, None, engine)
-    if config is None and isinstance(noted.get("config"), dict):
-        eagerness = noted["config"]["decision"]["eagerness"]
-        decision = settings.decision.model_copy(update={"eagerness": eagerness})
+    if config is None and (eager := eagerness(noted)) is not None:
+        decision = settings.decision.model_copy(update={"eagerness": eager})
         settings = settings.model_copy(update={"decision": decision})
     with engine_for(settings) as ready:
         decider = decider_for(settings, ready.manifest)

@@ -32,13 +32,25 @@ from edge_runtime.broker_url import broker_address
 from edge_runtime.credentials import located
 from edge_runtime.errors import ConfigError
 from edge_runtime.jsgf import Phrase, shared
-from edge_runtime.masking import masked
+from edge_runtime.masking import HIDDEN, masked
 from edge_runtime.micro_turn import ACTION_NAME, STOP_MOTION
 
 log = logging.getLogger(__name__)
 Settings = TypeVar("Settings", bound=BaseModel)
 
-_SHORT = reprlib.Repr()
+_MAY_BE_SECRET = re.compile("env|args|command|url|base_url|[a-z_]+_file")
+"""Keys of what is shown in no message."""
+
+
+class _Short(reprlib.Repr):
+    """Without what may be a secret."""
+
+    def repr_dict(self, x: dict[Any, Any], level: int) -> str:
+        shown = {key: HIDDEN if _may_be_secret(key) else value for key, value in x.items()}
+        return super().repr_dict(shown, level)
+
+
+_SHORT = _Short()
 """How what was given is shown: a few lines with anchors can stand for more than fits into the
 memory."""
 _SHORT.maxlevel, _SHORT.maxstring, _SHORT.maxother = 2, 120, 120
@@ -571,7 +583,10 @@ class HomeAssistantConfig(_Section):
     prefix: str = Field(
         "homeassistant", pattern=r"^[A-Za-z0-9_.-]{1,64}$", description="Its discovery prefix."
     )
-    tell_said: bool = Field(True, description="Show the last thing that was said.")
+    tell_said: bool = Field(
+        True,
+        description="Show the last thing that was said; an answer may repeat what was asked.",
+    )
     tell_heard: bool = Field(False, description="Show what is heard.")
 
 
@@ -752,11 +767,12 @@ def _explain(problem: Any, kind: type[BaseModel]) -> str:
     """One line: which key, what was given, what is allowed."""
     where: Sequence[Any] = [part for part in problem["loc"] if part not in ("str", "int")]
     key = ".".join(str(part) for part in where)
+    given = HIDDEN if any(map(_may_be_secret, where)) else _given(problem["input"])
     if problem["type"] == "extra_forbidden":
         return f"  {unknown_key(key, str(where[-1]), keys_at(kind, where[:-1]))}"
     if problem["loc"] != tuple(where):
-        return f"  {key}: a text or a number is wanted; given: {_given(problem['input'])}."
-    return f"  {key}: {problem['msg']}; given: {_given(problem['input'])}."
+        return f"  {key}: a text or a number is wanted; given: {given}."
+    return f"  {key}: {problem['msg']}; given: {given}."
 
 
 def unknown_key(key: str, name: str, known: Sequence[str], elsewhere: Sequence[str] = ()) -> str:
@@ -775,7 +791,11 @@ def near_keys(name: str, known: Sequence[str], likeness: float = 0.6) -> list[st
 def _given(value: object) -> str:
     """In short, and without what may be the password of an address."""
     shown = _SHORT.repr(value)
-    return "***" if "@" in shown else masked(shown)
+    return HIDDEN if "@" in shown else masked(shown)
+
+
+def _may_be_secret(key: object) -> bool:
+    return _MAY_BE_SECRET.fullmatch(str(key)) is not None
 
 
 def keys_at(model: type[BaseModel], where: Sequence[Any]) -> list[str]:

@@ -10,9 +10,8 @@ from typing import Any
 from pydantic import BaseModel
 
 from edge_runtime.config_reference import flow
-from edge_runtime.masking import masked
+from edge_runtime.masking import HIDDEN, masked
 
-HIDDEN = "***"
 _OPTION = re.compile(r"--[\w-]*|-.?")
 
 
@@ -61,7 +60,8 @@ def _first_word(command: str) -> str:
     return _up_to(r"[\s=]", command)
 
 
-def _without_query(url: str) -> str:
+def without_query(url: str) -> str:
+    """It may hold a key; masked() hides the password that may stand in front of the host."""
     return _up_to(r"(?<=[?#])", url)
 
 
@@ -80,7 +80,7 @@ def _options(arguments: list[str]) -> list[str]:
 _OUTLINES: dict[str, Callable[[Any], object]] = {
     "command": _first_word,
     "args": _options,
-    "url": _without_query,
-    "base_url": _without_query,
+    "url": without_query,
+    "base_url": without_query,
 }
 """By key, of what may hold a secret that looks like none."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
+HIDDEN = "***"
 _SCHEME = r"\b(?:\w+://|(?:mqtt|rtsp|http)s?:)"
 _IN_QUOTES = (
     r"(?<={quote}){scheme}"
@@ -36,6 +38,15 @@ def masked(text: str) -> str:
     shown, done = "", 0
     for begin, end in sorted(found):
         if begin >= done:
-            shown += text[done:begin] + "***"
+            shown += text[done:begin] + HIDDEN
         done = max(done, end)
     return shown + text[done:]
+
+
+def masked_within(value: Any) -> Any:
+    """The same in every text of a nested value."""
+    if isinstance(value, dict):
+        return {name: masked_within(one) for name, one in value.items()}
+    if isinstance(value, list):
+        return [masked_within(one) for one in value]
+    return masked(value) if isinstance(value, str) else value

@@ -119,7 +119,7 @@ def _handed_on(config: Config) -> tuple[str, ...]:
     home = config.home_assistant
     if home.enabled:
         words = [
-            *(["what it last said"] if home.tell_said else []),
+            *([f"what it last said{_repeats(home.tell_heard)}"] if home.tell_said else []),
             *(["what it hears, in words"] if home.tell_heard else []),
         ]
         people = "whether somebody is there or talks to it"
@@ -145,11 +145,15 @@ def _handed_on(config: Config) -> tuple[str, ...]:
 
 def _shown(config: Config) -> str:
     """On the page for a screen, and as its events."""
-    words = ["what it says, in words"]
+    words = [f"what it says, in words{_repeats(config.http.tell_heard)}"]
     if config.http.tell_heard:
         words.append("what it hears and is asked, in words")
     told = ", ".join([*words, "its state, its actions, what it sees of people, its health"])
     return f"{told}; NOT encrypted"
+
+
+def _repeats(heard: bool) -> str:
+    return "" if heard else " (an answer may repeat what was asked)"
 
 
 def _with_ros(config: Config, lines: list[str], none: str, told: str) -> tuple[str, ...]:

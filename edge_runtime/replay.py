@@ -68,6 +68,12 @@ def metadata(path: Path) -> dict[str, Any]:
     raise RecordingError(f"{path} is an MCAP file, but not a recording of this runtime.")
 
 
+def eagerness(noted: Mapping[str, Any]) -> float | None:
+    """What the device that recorded was set to, by the recording's metadata; None: not told."""
+    config = noted.get("config")
+    return float(config["decision"]["eagerness"]) if isinstance(config, dict) else None
+
+
 def read(path: Path) -> Iterator[RecordedTurn]:
     """The recorded turns in order. Raises RecordingError when the file is damaged.
 

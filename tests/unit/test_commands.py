@@ -12,8 +12,8 @@ from heard_letters import heard_as
 from pydantic import ValidationError
 from test_transcribe import needs_espeak, speech
 
-from edge_runtime.background import grammar
-from edge_runtime.background.commands import NONE, Command, Commands
+from edge_runtime.background import grammar, nearest
+from edge_runtime.background.commands import MOST_LETTERS, NONE, Command, Commands
 from edge_runtime.background.nearest import Rules
 from edge_runtime.background.skills import Skills
 from edge_runtime.background.timers import Timers
@@ -68,6 +68,18 @@ def test_every_sentence_of_a_phrase_is_found_also_where_its_words_are_short(phra
     for said in sentences(phrase):
         assert own.find(said) and own.find(f"{said} please"), said
         assert Skills(Timers(lambda: 0), commands=own).reply(said).action == "it"
+
+
+def test_a_search_through_many_commands_ends_after_as_many_steps_as_through_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    many = Commands(
+        tuple(Command("no", (f"call {'x' * (count + 1)}",), "") for count in range(150))
+    )
+    assert Commands((*many.all, LAMP)).find("turn on the lamp") == LAMP
+    monkeypatch.setattr(nearest, "MOST_STEPS", 5_000)
+    assert Commands((LAMP,)).find("turn on the lamp") == LAMP
+    assert Commands((*many.all, LAMP)).find("turn on the lamp") is None
 
 
 def test_words_of_address_before_a_command_are_none_of_it() -> None:
@@ -156,6 +168,23 @@ def test_the_opposite_of_a_command_is_not_taken_for_it() -> None:
     both = Commands.of([bot, Ability(name="still", phrases=("switch off the bot",))])
     found = both.find(ear.transcribe(SILENCE, "swich of the bott", both).text)
     assert found is not None and found.action == "still"
+
+
+def test_what_the_phrases_of_a_request_can_cost_is_bounded() -> None:
+    """Each word has an opposite: 32 phrases would become thousands."""
+    words = ("on", "up", "in", "out", "off")
+    endless = [
+        Ability(
+            name=f"act_{number}",
+            phrases=tuple(" ".join(words[i % 5] for i in range(at, at + 50)) for at in range(32)),
+        )
+        for number in range(64)
+    ]
+    lamp = Ability(name="lamp_on", phrases=("lamp on",))
+    own = Commands.of([lamp, *endless])
+    assert sum(len(phrase) for one in own.all for phrase in one.phrases) <= MOST_LETTERS
+    assert own.find("lamp on") == Command("lamp_on", ("lamp on",), "Done.")
+    assert Command("", ("lamp off",), "") in own.all
 
 
 def test_a_spelling_near_to_a_command_is_taken_for_it() -> None:

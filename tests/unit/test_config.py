@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from edge_runtime.config import ActionConfig, Config, load_config
+from edge_runtime.background.worker_config import WorkerConfig
+from edge_runtime.config import ActionConfig, Config, load, load_config
 from edge_runtime.errors import ConfigError
 
 
@@ -235,6 +236,26 @@ class TestValues:
     def test_what_was_given_is_repeated(self, tmp_path: Path) -> None:
         said = refusal(written(tmp_path, "audio: {volume: loud}"))
         assert said.endswith("given: 'loud'.")
+
+    @pytest.mark.parametrize(
+        "server",
+        [
+            "{command: x, env: {PIN: 4711}}",
+            "{command: x, env: {PIN: true}, args: [--pin, 4711]}",
+            "{command: [x, 4711]}",
+            "{url: [4711]}",
+            "{url: 'http://h', token_file: 4711}",
+            "{command: x, url: 'https://h/4711'}",
+            "{command: x, env: {PIN: '4711'}, start_timeout_s: 0, url: 'http://h'}",
+        ],
+    )
+    def test_what_may_be_a_secret_is_not_repeated(self, tmp_path: Path, server: str) -> None:
+        path = written(tmp_path, f"agent: {{model: 'x:y', mcp_servers: {{house: {server}}}}}")
+        with pytest.raises(ConfigError) as refused:
+            load(path, WorkerConfig)
+        assert "agent.mcp_servers.house" in str(refused.value)
+        assert "***" in str(refused.value) or "given: 0" in str(refused.value)
+        assert "4711" not in str(refused.value)
 
     def test_all_wrong_keys_are_told_at_once(self, tmp_path: Path) -> None:
         text = "audio: {volume: 3}\nvoice: {speed: 1}\nloop: {fade_ms: -1}\n"

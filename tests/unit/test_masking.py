@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from edge_runtime.app import _recording
 from edge_runtime.config import Config
+from edge_runtime.health import HealthMonitor
 from edge_runtime.masking import masked
 from edge_runtime.privacy import privacy
+from edge_runtime.replay import eagerness, metadata
+from edge_runtime.sinks.recorder import Recorder
 
 PIPELINE = "rtspsrc location=rtsp://h/live user-id=bob user-pw=s3cret ! appsink"
 
@@ -68,3 +74,15 @@ def test_what_has_none_stays(text: str) -> None:
 def test_privacy_tells_the_camera_without_it() -> None:
     said = str(privacy(Config.model_validate({"video": {"source": "rtsp://bob:s3cret@h/live"}})))
     assert "rtsp://***@h/live" in said and "s3cret" not in said
+
+
+def test_the_notes_of_a_recording_do_not_hold_it(tmp_path: Path) -> None:
+    given = {"video": {"source": "rtsp://bob:s3cret@h/live"}, "decision": {"eagerness": 0.5}}
+    recording = _recording(Config.model_validate(given), {}, tmp_path, HealthMonitor(), False)
+    assert isinstance(recording, Recorder)
+    with recording:
+        pass
+    noted = metadata(tmp_path / "recording.mcap")
+    assert noted["config"]["video"]["source"] == "rtsp://***@h/live"
+    assert eagerness(noted) == 0.5
+    assert b"s3cret" not in (tmp_path / "recording.mcap").read_bytes()

@@ -67,6 +67,9 @@ def test_the_smart_home_hears_what_it_is_told() -> None:
     default = said(delegation=broker, home_assistant={"enabled": True})
     assert "what it last said" in default["What leaves this device"]
     assert "what it hears" not in default["What leaves this device"]
+    assert "an answer may repeat what was asked" in default["What leaves this device"]
+    silent = said(delegation=broker, home_assistant={"enabled": True, "tell_said": False})
+    assert "what was asked" not in silent["What leaves this device"]
     assert "can make it speak" in default["Who can look at it or command it"]
     open_ = said(delegation=broker, home_assistant={"enabled": True, "tell_heard": True})
     assert "what it hears, in words" in open_["What leaves this device"]
