@@ -17,6 +17,8 @@ from edge_runtime.inference.manifest import Manifest, read_file
 
 BOUNDARY = 0
 """Stands before the first symbol of a sentence; in the transcript it is the blank."""
+SYMBOLS = "symbols"
+"""The array of a file that names them."""
 MOST_CONTEXTS = 20_000
 """Kept ready, some 10 MB."""
 Numbers = NDArray[np.uint64]
@@ -54,7 +56,7 @@ class CharacterModel:
         symbols = len(manifest.vocabularies.symbols)
         data = read_file(manifest.folder, described)
         try:
-            keys, counts = _parse(data, symbols)
+            keys, counts = _parse(data, manifest.vocabularies.symbols)
         except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
             raise ManifestError(
                 f"{manifest.folder / described.file} is no character model of {symbols} symbols: "
@@ -91,9 +93,12 @@ class CharacterModel:
         return chances
 
 
-def pack(keys: Sequence[Numbers], counts: Sequence[Numbers]) -> bytes:
-    """The file that `CharacterModel.load` reads: an .npz with `keys1`, `counts1`, `keys2`, ..."""
-    arrays: dict[str, Any] = {}
+def pack(
+    keys: Sequence[Numbers], counts: Sequence[Numbers], symbols: Sequence[str] | None = None
+) -> bytes:
+    """The file that `CharacterModel.load` reads: an .npz with `keys1`, `counts1`, `keys2`, ..., and
+    with the `symbols` that were counted it is refused for a model of others."""
+    arrays: dict[str, Any] = {} if symbols is None else {SYMBOLS: np.array(symbols, np.str_)}
     for order, (some, often) in enumerate(zip(keys, counts, strict=True), 1):
         arrays[f"keys{order}"] = some.astype(np.min_scalar_type(int(some[-1])))
         arrays[f"counts{order}"] = often.astype(np.min_scalar_type(int(often.max())))
@@ -102,10 +107,13 @@ def pack(keys: Sequence[Numbers], counts: Sequence[Numbers]) -> bytes:
     return file.getvalue()
 
 
-def _parse(data: bytes, symbols: int) -> tuple[list[Numbers], list[Numbers]]:
+def _parse(data: bytes, names: Sequence[str]) -> tuple[list[Numbers], list[Numbers]]:
     """Raises ValueError, and what NumPy raises for a file that is none of its own."""
+    symbols = len(names)
     with np.load(io.BytesIO(data), allow_pickle=False) as file:
-        order = len(file.files) // 2
+        if SYMBOLS in file and file[SYMBOLS].tolist() != list(names):
+            raise ValueError(f"it was counted for {len(file[SYMBOLS])} other ones")
+        order = len([name for name in file.files if name != SYMBOLS]) // 2
         if order < 1 or symbols**order > np.iinfo(np.uint64).max:
             raise ValueError(f"{len(file.files)} arrays make no model")
         found: list[list[Numbers]] = []

@@ -125,9 +125,13 @@ class Decoding(_Closed):
     delegate: Probability = 0.5
 
     @model_validator(mode="after")
-    def _goes_on_below_hesitation(self) -> Self:
-        if self.hesitate is not None and self.resume > self.hesitate:
+    def _hesitates_before_it_yields(self) -> Self:
+        if self.hesitate is None:
+            return self
+        if self.resume > self.hesitate:
             raise ValueError(f"resume {self.resume} must not be above hesitate {self.hesitate}")
+        if self.hesitate > self.yield_:
+            raise ValueError(f"hesitate {self.hesitate} must not be above yield {self.yield_}")
         return self
 
 

@@ -185,6 +185,10 @@ class TestKeys:
         said = refusal_of(tmp_path, {"decoding": {"hesitate": 0.2, "resume": 0.3}})
         assert "decoding: " in said and "resume 0.3 must not be above hesitate 0.2" in said
 
+    def test_it_hesitates_before_it_yields(self, tmp_path: Path) -> None:
+        said = refusal_of(tmp_path, {"decoding": {"yield": 0.15, "hesitate": 0.3}})
+        assert "hesitate 0.3 must not be above yield 0.15" in said
+
     def test_all_wrong_keys_are_told_at_once(self, tmp_path: Path) -> None:
         said = refusal_of(tmp_path, {"tick_ms": 100, "outputs.0.dtype": "int8", "mood": "good"})
         assert all(f"  {key}: " in said for key in ("tick_ms", "outputs.0.dtype", "mood"))
