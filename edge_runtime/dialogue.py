@@ -36,6 +36,8 @@ from edge_runtime.sentences import spoken
 
 log = logging.getLogger(__name__)
 DELIVER = "deliver"
+PROMISE = "working"
+"""The act that promises an answer from elsewhere."""
 BACKCHANNEL = "backchannel"
 ANNOUNCE = "announce"
 """The act of what somebody outside of the conversation wants said."""
@@ -108,6 +110,8 @@ class Dialogue:
         """The request whose answer has begun and not ended."""
         self._lengths: Counter[str] = Counter()
         """Characters that have come of each answer that has not ended."""
+        self._handed_on = False
+        """What was heard since the device last answered has been handed on."""
         self._stopped: str | None = None
         """The request whose answer was interrupted: what comes of it is for `go on`."""
         self._kept: str | None = None
@@ -147,6 +151,7 @@ class Dialogue:
         self._refused.clear()
         self._answers.forget_before(self._turns + 1, REQUEST)
         self._heard.forget()
+        self._handed_on = False
         self._kept = None
         self._kept_since = set()
 
@@ -357,11 +362,14 @@ class Dialogue:
         self._conversation.unsaid = " ".join(piece for piece in pieces if piece)
 
     def delegate(self, decision: Decision, turn: MicroTurn) -> Request | None:
-        """Hand a question on or take one back; returns the request that went out."""
-        if decision.delegation is Delegation.NONE or self._mode is Mode.STANDBY:
+        """Hand a question on or take one back; returns the request that went out. To promise an
+        answer is to ask for it: nobody is told "let me check that" for nothing."""
+        wanted = decision.delegation is not Delegation.NONE or self._promises_unasked(decision)
+        if not wanted or self._mode is Mode.STANDBY:
             return None
         cancelled = decision.delegation is Delegation.CANCEL
         self._take_back(kept_too=cancelled)
+        self._handed_on = not cancelled
         if cancelled:
             self._forget_answers()
             return None
@@ -374,6 +382,10 @@ class Dialogue:
         except BackgroundError as error:
             self._refused.append(Event(EventKind.FAILED, request.id, str(error)))
         return request
+
+    def _promises_unasked(self, decision: Decision) -> bool:
+        expected = self._pending or self._answering or self._answers.ready or self._handed_on
+        return decision.say == PROMISE and not expected
 
     def _take_back(self, kept_too: bool) -> None:
         """The question that is out. A new one takes its place, unless it is to be kept."""
@@ -422,3 +434,4 @@ class Dialogue:
     def answered(self) -> None:
         """The device has begun to speak: what the person says next is a new matter."""
         self._heard.clear()
+        self._handed_on = False

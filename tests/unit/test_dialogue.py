@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from types import TracebackType
 
 import numpy as np
@@ -43,6 +44,7 @@ READY = BackgroundState(pending=False, result_ready=True, link_up=False)
 ASK = Decision(0, "listen", delegation=Delegation.DELEGATE)
 CANCEL = Decision(0, "listen", delegation=Delegation.CANCEL)
 DELIVER = Decision(0, "speak", say="deliver")
+PROMISE = Decision(0, "speak", say="working")
 TURN = MicroTurn(0, 0, np.zeros((2, TURN_SAMPLES), np.float32))
 
 
@@ -113,6 +115,63 @@ def test_a_question_is_pending_then_ready_then_told(answers: Answers, dialogue: 
     said = dialogue.utterance(DELIVER, TURN)
     assert said == Utterance("utterance-1", "It is noon.", "deliver", name)
     assert dialogue.state() == NOTHING
+
+
+def test_to_promise_an_answer_is_to_ask_for_it(answers: Answers, dialogue: Dialogue) -> None:
+    dialogue.listen(TURN, Decision(0, "listen", heard="what time is it"))
+    request = dialogue.delegate(PROMISE, TURN)
+    assert request is not None
+    assert request.transcript == "what time is it"
+    assert answers.submitted == [request]
+    assert dialogue.state() == PENDING
+
+
+@pytest.mark.parametrize("act", ["greet", "still_working", "backchannel", "deliver", None])
+def test_no_other_act_asks(dialogue: Dialogue, act: str | None) -> None:
+    assert dialogue.delegate(Decision(0, "speak", say=act), TURN) is None
+
+
+def test_what_is_asked_already_is_not_asked_again(answers: Answers, dialogue: Dialogue) -> None:
+    name = ask(dialogue)
+    dialogue.answered()
+    assert dialogue.delegate(PROMISE, TURN) is None, "it is out"
+    answers.told = [Event(EventKind.PARTIAL, name, "It is"), result(name, "noon.")]
+    dialogue.poll()
+    assert dialogue.delegate(PROMISE, TURN) is None, "its answer is here"
+    while dialogue.utterance(DELIVER, TURN) is not None:
+        pass
+    dialogue.answered()
+    assert dialogue.delegate(PROMISE, TURN) is not None, "this is another one"
+
+
+def test_what_has_failed_at_once_is_not_asked_again(answers: Answers, dialogue: Dialogue) -> None:
+    answers.refuses = True
+    ask(dialogue)
+    assert [event.kind for event in dialogue.poll()] == [EventKind.FAILED]
+    assert dialogue.delegate(PROMISE, TURN) is None
+
+
+@pytest.mark.parametrize("way", ["cancel", "rest"])
+def test_what_follows_a_question_that_was_taken_back_is_another_one(
+    dialogue: Dialogue, way: str
+) -> None:
+    ask(dialogue)
+    if way == "cancel":
+        dialogue.delegate(CANCEL, TURN)
+    else:
+        dialogue.rest()
+    assert dialogue.delegate(PROMISE, TURN) is not None
+
+
+def test_who_takes_back_does_not_ask(answers: Answers, dialogue: Dialogue) -> None:
+    both = replace(CANCEL, floor="speak", say="working")
+    assert dialogue.delegate(both, TURN) is None
+    assert answers.submitted == []
+
+
+def test_nothing_is_asked_in_standby(dialogue: Dialogue) -> None:
+    dialogue.obey(Orders(mode=Mode.STANDBY))
+    assert dialogue.delegate(PROMISE, TURN) is None
 
 
 def test_a_result_is_handed_over_once(answers: Answers, dialogue: Dialogue) -> None:
