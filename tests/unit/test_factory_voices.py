@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -145,6 +146,7 @@ def test_so_many_of_those_who_are_synthesized_have_a_voice_of_their_own(
         return pcm
 
     monkeypatch.setattr(bank_module.voices, "in_voice", note)
+    monkeypatch.setattr(bank_module, "vocoders", lambda: ThreadPoolExecutor(1))  # to be noted here
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of synthesizers that are not here
         plain = bank_module.Bank.build(seed=3, scale=0.001, human_dir=None)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
 import pickle
 import re
 import warnings
 import zlib
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from math import gcd
 from pathlib import Path
@@ -19,6 +21,7 @@ from numpy.typing import NDArray
 from scipy.signal import resample_poly
 
 from edge_runtime.whole_file import write_whole
+from engines.reference.children import end_with_parent, out_of_reach_of_ctrl_c
 from engines.reference.corpus import festival as festival_module
 from engines.reference.corpus import flite as flite_module
 from engines.reference.corpus import pico as pico_module
@@ -119,6 +122,8 @@ class Spoken:
 _ALOUD = {"mhm": "umhum", "mm hm": "umhum", "hmm": "hum", "hm": "hum", "mm": "um"}
 _SPELLED = re.compile(rf"\b(?:{'|'.join(_ALOUD)})\b")
 Take = Callable[[], Spoken | None]
+Later = Callable[[], Future[Spoken] | None]
+"""It comes in another voice."""
 Sound = tuple[NDArray[np.float32], Phones, int]
 """Sound, its phones, and its rate in Hz."""
 
@@ -274,10 +279,28 @@ def in_voice(spoken: Spoken, voice: voices.Voice) -> Spoken:
     return replace(spoken, segments=tuple(map(changed, spoken.segments)))
 
 
-def _in_voice_later(take: Take, voice: voices.Voice) -> Take:
-    def changed() -> Spoken | None:
+@contextmanager
+def vocoders() -> Iterator[Executor]:
+    """For `in_voice`, as many at once as there are processors: WORLD keeps the interpreter's
+    lock."""
+    pool = ProcessPoolExecutor(
+        os.cpu_count(), multiprocessing.get_context("spawn"), initializer=end_with_parent
+    )
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _submit(pool: Executor, spoken: Spoken, voice: voices.Voice) -> Future[Spoken]:
+    with out_of_reach_of_ctrl_c():  # it may start a process
+        return pool.submit(in_voice, spoken, voice)
+
+
+def _in_voice_later(take: Take, voice: voices.Voice, pool: Executor) -> Later:
+    def changed() -> Future[Spoken] | None:
         spoken = take()
-        return None if spoken is None else in_voice(spoken, voice)
+        return None if spoken is None else _submit(pool, spoken, voice)
 
     return changed
 
@@ -447,7 +470,9 @@ def _in_other_voices(people: Sequence[Spoken], share: float) -> list[Spoken]:
     """So many of them."""
     rng = np.random.default_rng(0)
     chosen = [spoken for spoken in people if rng.random() < share]
-    return [in_voice(spoken, voices.draw(rng)) for spoken in chosen]
+    with vocoders() as pool:
+        coming = [_submit(pool, spoken, voices.draw(rng)) for spoken in chosen]
+        return [one.result() for one in coming]
 
 
 def _synthesize(
@@ -460,7 +485,7 @@ def _synthesize(
     grammar = Grammar.load(GRAMMAR, load_prose(split), load_words(split))
     rng = np.random.default_rng([seed, SPLITS[split]])
     counts = COUNTS if split == "train" else COUNTS | IN_TESTS
-    takes: dict[str, list[Future[Spoken | None]]] = {kind: [] for kind in counts}
+    takes: dict[str, list[Future[Spoken | Future[Spoken] | None]]] = {kind: [] for kind in counts}
     other = np.random.default_rng([seed, SPLITS[split], 1])  # the texts are the same without it
     # The two libraries draw from the same numbers of the C library, so they keep their order.
     with (
@@ -468,6 +493,7 @@ def _synthesize(
         ThreadPoolExecutor(1) as libraries,
         ThreadPoolExecutor(1) as festival,
         ThreadPoolExecutor(1) as pico,
+        vocoders() as pool,
     ):
         engines = (
             ("espeak", speaker.espeak, speaker.with_espeak, libraries),
@@ -481,19 +507,24 @@ def _synthesize(
         for kind in rounds:
             for (name, engine, plan, thread), count in zip(engines, counts[kind], strict=True):
                 for _ in range(max(4, int(count * scale)) if engine is not None else 0):
-                    take = plan(rng, _line(grammar, rng, kind, split), kind)
+                    take: Take | Later = plan(rng, _line(grammar, rng, kind, split), kind)
                     here = 0.0 if kind.startswith("device") else moved * MOVED[name]
                     if here and other.random() < here:
-                        take = _in_voice_later(take, voices.draw(other))
+                        take = _in_voice_later(take, voices.draw(other), pool)
                     takes[kind].append(thread.submit(take))
         bank: dict[str, list[Spoken]] = {}
         try:
             for kind, coming in takes.items():
                 if progress:
                     progress(f"synthesizing {split}: {kind}")
-                bank[kind] = [spoken for one in coming if (spoken := one.result()) is not None]
+                bank[kind] = [spoken for one in coming if (spoken := _said(one)) is not None]
         except BaseException:  # minutes of work that nobody waits for
             for thread in (libraries, festival, pico):
                 thread.shutdown(wait=False, cancel_futures=True)
             raise
     return bank
+
+
+def _said(one: Future[Spoken | Future[Spoken] | None]) -> Spoken | None:
+    found = one.result()
+    return found.result() if isinstance(found, Future) else found
