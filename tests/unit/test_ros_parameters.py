@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,22 @@ def test_no_pictures_stands_above_a_camera_of_the_file(tmp_path: Path) -> None:
     given = {**unset(), "config_file": str(path)}
     assert parameters.configuration(given).video.source == 0
     assert parameters.configuration({**given, "video.source": "none"}).video.source is None
+
+
+def test_topics_without_ros_are_not_published_beside_those_of_the_node(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """They would drive on when the node is deactivated."""
+    path = tmp_path / "device.yaml"
+    path.write_text("ros: {dds: true, namespace: /kiosk, frame_id: head}")
+    given = {**unset(), "config_file": str(path)}
+    assert parameters.refusal(given, {"voice.rate_wpm": 200}, configured=False) is None
+    assert caplog.messages == []
+    with caplog.at_level(logging.WARNING):
+        config = parameters.configuration(given)
+    assert not config.ros.dds and config.ros.frame_id == "head"
+    (told,) = caplog.messages
+    assert "ros.dds" in told and "publishes the topics itself" in told and str(path) in told
 
 
 def test_the_configuration_that_comes_with_it_moves_a_base_and_stops_it(repository: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from edge_runtime.config import Config, load_config
 from edge_runtime.errors import ConfigError
 from edge_runtime.remote_control import Mode
 
+log = logging.getLogger(__name__)
 CONFIG_FILE = "config_file"
 INITIAL_MODE = "initial_mode"
 VIDEO_SOURCE, NO_PICTURES = "video.source", "none"
@@ -39,6 +41,18 @@ def _keys(model: type[BaseModel], before: str) -> Iterator[tuple[str, str]]:
 def configuration(values: Mapping[str, Any]) -> Config:
     """What the parameters say, over the file that `config_file` names. Those that are None or
     empty texts are not set; `video.source` may be `none`. Raises ConfigError."""
+    config = _judged(values)
+    if not config.ros.dds:
+        return config
+    log.warning(
+        "ros.dds: true means nothing in the node, which publishes the topics itself; leave it out "
+        "of %s",
+        values[CONFIG_FILE],
+    )
+    return config.model_copy(update={"ros": config.ros.model_copy(update={"dds": False})})
+
+
+def _judged(values: Mapping[str, Any]) -> Config:
     known = config_keys()
     path = values.get(CONFIG_FILE)
     chosen = {
@@ -68,7 +82,7 @@ def refusal(values: Mapping[str, Any], changes: Mapping[str, Any], configured: b
     if configured:
         return f"{', '.join(ours)} cannot change while the node is configured: clean up first."
     try:
-        configuration({**values, **changes})
+        _judged({**values, **changes})
     except ConfigError as error:
         return str(error)
     return None
