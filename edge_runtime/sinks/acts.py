@@ -11,14 +11,14 @@ MOST_HEARD = 1000
 
 
 def acts(record: TurnRecord, mode: Mode) -> list[tuple[Action, str]]:
-    """Each action with who asked for it; `stop_motion` first. SAFETY is the loop itself.
+    """Each action with who asked for it; SAFETY is the loop itself.
 
-    The same action from both sides in one micro-turn is one action: the model's. In STANDBY only
-    `stop_motion` is left.
+    The same action from both sides in one micro-turn is one action: the model's. Beside a
+    `stop_motion`, and in STANDBY, there is no other: who is told to stop is told nothing else.
     """
     wanted = {action.name: (action, BACKGROUND) for action in record.asked_actions}
     decided = SAFETY if record.failed else MODEL
     wanted |= {action.name: (action, decided) for action in record.decision.actions}
-    stop = wanted.pop(STOP_MOTION, None)
-    others = [] if mode is Mode.STANDBY else list(wanted.values())
-    return others if stop is None else [stop, *others]
+    if STOP_MOTION in wanted:
+        return [wanted[STOP_MOTION]]
+    return [] if mode is Mode.STANDBY else list(wanted.values())

@@ -38,7 +38,7 @@ class Repeater:
     A stop is published again every 100 ms for a second: its Action until that is acknowledged, what
     is mapped to a topic of the robot until something that was decided later goes out there. A speed
     is published again for as long as it says, and then zeros are for a second, unless a stop or
-    another speed takes its place.
+    another speed takes its place. What was decided until a stop does not follow it.
 
     Leaving it waits for the stops, and cuts each speed short to its zeros: a stop outlives its
     sender, and a motion does not.
@@ -85,9 +85,9 @@ class Repeater:
 
     def stop(self, stops: Sequence[Publication], index: int) -> None:
         """`stops`: an Action, and what goes out with it. `index`: of the micro-turn that it belongs
-        to; no speed that was decided until then is published any more."""
+        to; nothing for the body that was decided until then is published any more."""
         with self._changed:
-            self._stopped_at = index
+            self._stopped_at = max(self._stopped_at, index)
             for stop in stops:
                 self._plan(stop.topic, [stop] * self._times, index)
         for stop in stops:
@@ -103,12 +103,16 @@ class Repeater:
             self._plan(speed.topic, [*[speed] * again, *zeros], index)
         self._write_one(speed)
 
-    def give_way(self, topic: str, index: int) -> None:
-        """Something of the micro-turn `index` is about to be published on `topic`."""
+    def gives_way(self, topic: str, index: int) -> bool:
+        """Whether something for the body of the micro-turn `index` may be published on `topic`;
+        what is repeated there is over then."""
         with self._writing, self._changed:
+            if index <= self._stopped_at:
+                return False
             plan = self._plans.get(topic)
             if plan is not None and index > plan.index and topic != topics.ACTION.name:
                 del self._plans[topic]
+            return True
 
     def acknowledge(self, action_id: str) -> None:
         with self._changed:

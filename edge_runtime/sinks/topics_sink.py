@@ -12,6 +12,7 @@ from typing_extensions import Self
 
 from edge_runtime.interfaces import NothingHeld
 from edge_runtime.micro_turn import TURN_MS, TurnRecord
+from edge_runtime.sinks import topics
 from edge_runtime.sinks.messages import Publication, TurnMessages, stamp
 from edge_runtime.sinks.queue import QueueSink
 from edge_runtime.sinks.repeater import Repeater
@@ -20,6 +21,8 @@ from edge_runtime.sinks.robot_messages import STAMPED_SPEED
 QUEUE = 25
 """Records that may wait for the network: 5 s."""
 TURNS_PER_S = 1000 // TURN_MS
+_TELL = {topic.name for topic in topics.PUBLISHED} - {topics.ACTION.name}
+"""What goes out on all other topics is for the body to do."""
 
 
 class Wire(Protocol):
@@ -79,9 +82,10 @@ class TopicsSink:
         self._queue.publish(record)
 
     def halt(self) -> None:
-        """Tell the body to stop, outside of any micro-turn."""
+        """Tell the body to stop, outside of any micro-turn; what the one that is under way decides
+        does not go out any more either."""
         stops = self._messages.halt(f"halt-{next(self._halts)}", self._wall_ns())
-        self._repeater.stop(stops, self._newest)
+        self._repeater.stop(stops, self._newest + 1)
 
     def acknowledge(self, action_id: str) -> None:
         """An ActionAck has come: no need to repeat that Action."""
@@ -89,14 +93,13 @@ class TopicsSink:
 
     def publish_others(self, record: TurnRecord) -> None:
         """All but a stop; called by the queue's thread."""
-        stamp_ns = self._stamp_ns(record)
+        stamp_ns, index = self._stamp_ns(record), record.turn.index
         for publication in self._messages.others(record, stamp_ns):
             if publication.for_s:
-                self._repeater.move(publication, record.turn.index)
-            else:
-                self._repeater.give_way(publication.topic, record.turn.index)
+                self._repeater.move(publication, index)
+            elif publication.topic in _TELL or self._repeater.gives_way(publication.topic, index):
                 self._wire.write(publication)
-        if self._diagnose is not None and record.turn.index % TURNS_PER_S == 0:
+        if self._diagnose is not None and index % TURNS_PER_S == 0:
             self._wire.write(self._diagnose(stamp_ns))
 
     def _stamp_ns(self, record: TurnRecord) -> int:

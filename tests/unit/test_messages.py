@@ -140,9 +140,12 @@ def test_an_action_that_both_ask_for_is_one() -> None:
     assert len(on("action", record)) == 2
 
 
-def test_stopping_is_apart_from_the_rest() -> None:
-    record = a_record(3, actions=(Action("wave"), Action("stop_motion")))
+def test_stopping_is_apart_from_the_rest_and_nothing_is_done_beside_it() -> None:
+    record = a_record(
+        3, actions=(Action("wave"), Action("stop_motion")), asked_actions=(Action("come"),)
+    )
     messages = TurnMessages(ACTIONS, "head")
+    assert [one.topic for one in messages.others(record, NOW_NS)] == ["micro_turn"]
     stops = messages.stops(record, NOW_NS)
     assert [one.topic for one in stops] == ["action", "cmd_vel"]
     assert stops[0].message["name"] == "stop_motion"
@@ -217,7 +220,7 @@ def test_no_id_comes_again_after_a_restart() -> None:
     said = Utterance("utterance-1", "Hello", "deliver", "request-1")
     record = a_record(
         28,
-        actions=(Action("stop_motion"), Action("wave")),
+        actions=(Action("wave"),),
         said=said,
         events=(Event(EventKind.RESULT, "timer-1", "Time is up."),),
         voice=VoiceState("utterance-1", 0.4),
@@ -227,7 +230,9 @@ def test_no_id_comes_again_after_a_restart() -> None:
 
     def ids() -> set[str]:
         messages = TurnMessages(ACTIONS, "head")
-        found = [*messages.halt("halt-1", NOW_NS), *everything(record, messages)]
+        stopping = a_record(29, actions=(Action("stop_motion"),))
+        stops = [*messages.halt("halt-1", NOW_NS), *messages.stops(stopping, NOW_NS)]
+        found = [*stops, *everything(record, messages)]
         fields = ("id", "utterance_id", "request_id")
         return {one.message[name] for one in found for name in fields if name in one.message}
 

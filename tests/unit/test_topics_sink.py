@@ -32,6 +32,11 @@ def messages(actions: Mapping[str, ActionConfig] | None = None) -> TurnMessages:
     return TurnMessages(actions or {}, "head", run="run")
 
 
+def ids(wire: Wire) -> set[str]:
+    """Of the actions on `action`."""
+    return {one.message["id"] for one in wire.written if one.topic == "action"}
+
+
 def test_a_record_becomes_its_messages_in_order() -> None:
     wire = Wire()
     played = np.zeros(TURN_SAMPLES, np.float32)
@@ -81,6 +86,37 @@ def test_a_motion_that_was_decided_before_the_stop_does_not_begin() -> None:
         wire.wait_until(lambda: wire.topics().count("micro_turn") == 2)
         wire.wait_until(lambda: speeds(wire).count(0.0) >= 2)
     assert set(speeds(wire)) == {0.0}
+
+
+def test_nothing_that_was_decided_before_a_stop_or_with_it_follows_it() -> None:
+    """Nor does what the body would do once, such as a gesture; what is told is told."""
+    wire = Wire()
+    wire.gate.clear()
+    wire.passes = lambda one: is_stop(one) or speed(one) == 0.0
+    with TopicsSink(wire, messages(MAPPED)) as sink:
+        sink.publish(a_record(0))  # the network is slow
+        sink.publish(a_record(1, actions=(Action("nod"),), heard="HELLO"))
+        stop_and_nod = (Action("stop_motion"), Action("nod"))
+        sink.publish(a_record(2, actions=stop_and_nod, asked_actions=(Action("come"),)))
+        sink.publish(a_record(3, actions=(Action("nod"),)))
+        wire.gate.set()
+        wire.wait_until(lambda: wire.topics().count("micro_turn") == 4)
+        sink.acknowledge("run-2-stop_motion")
+    assert ids(wire) == {"run-2-stop_motion", "run-3-nod"}
+    assert wire.topics().count("gesture") == wire.topics().count("user_speech") == 1
+
+
+def test_what_the_micro_turn_under_way_decides_does_not_follow_a_stop_from_outside() -> None:
+    wire = Wire()
+    with TopicsSink(wire, messages(MAPPED)) as sink:
+        sink.publish(a_record(1))
+        sink.halt()
+        sink.publish(a_record(2, actions=(Action("nod"), Action("come"))))
+        sink.publish(a_record(3, actions=(Action("nod"),)))
+        wire.wait_until(lambda: "run-3-nod" in ids(wire))
+        sink.acknowledge("run-halt-1")
+    assert ids(wire) == {"run-halt-1", "run-3-nod"}
+    assert wire.topics().count("gesture") == 1 and set(speeds(wire)) == {0.0}
 
 
 def test_a_motion_ends_with_a_stop_at_once_and_is_not_taken_up_again() -> None:
