@@ -172,9 +172,11 @@ def test_where_it_hears_and_sees_is_chosen_above_the_parameters_of_the_file(
     monkeypatch: pytest.MonkeyPatch,
     repository: Path,
 ) -> None:
-    """Without a choice nothing is set: the file's `audio.source` stands, whichever it is."""
+    """Without a choice nothing is set: the file's `audio.source` stands, whichever it is, or
+    where one's own file has none, that of the file that comes with the node."""
     _, (node, *_) = launched(monkeypatch, repository, **given)
-    file, above = node.parameters
+    shipped, file, above = node.parameters
+    assert shipped.given[0][1:] == ["config", "params.yaml"]
     assert file.given == ("params",)
     chosen = {key: value for key, value in above.items() if key.endswith(".source")}
     assert {key: getattr(one, "given", (one,))[0] for key, one in chosen.items()} == sources

@@ -3,10 +3,10 @@
     ros2 launch edge_interaction interaction.launch.py audio:=microphone video:=0
     ros2 launch edge_interaction interaction.launch.py namespace:=robot config:=$PWD/device.yaml
 
-`audio` and `video` say where it hears and sees; `params` is a ROS parameter file, `config` a YAML
-configuration of edge_runtime. `loudspeaker:=true` plays `speech_audio` on this machine. Topics that
-have other names on the robot are remapped with `audio_in:=`, or `audio_stamped:=` and
-`audio_info:=`, `image:=` and `cmd_vel:=`.
+`audio` and `video` say where it hears and sees; `params` is a ROS parameter file above the node's
+own, `config` a YAML configuration of edge_runtime. `loudspeaker:=true` plays `speech_audio` on this
+machine. Topics that have other names on the robot are remapped with `audio_in:=`, or
+`audio_stamped:=` and `audio_info:=`, `image:=` and `cmd_vel:=`.
 """
 
 from launch import LaunchDescription
@@ -18,9 +18,10 @@ from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.substitutions import FindPackageShare
 
 SHARE = FindPackageShare("edge_interaction")
+PARAMS = PathJoinSubstitution([SHARE, "config", "params.yaml"])
 ARGUMENTS = {
     "namespace": ("", "Of the node and of its topics."),
-    "params": (PathJoinSubstitution([SHARE, "config", "params.yaml"]), "A ROS parameter file."),
+    "params": (PARAMS, "A ROS parameter file; it stands above the one that comes with the node."),
     "config": (PathJoinSubstitution([SHARE, "config", "device.yaml"]), "A YAML configuration."),
     "audio": (
         "",
@@ -70,6 +71,7 @@ def _interaction(context):
         name="edge_interaction",
         namespace=LaunchConfiguration("namespace"),
         parameters=[
+            PARAMS,  # a file of one's own that is silent about `audio.source` still hears topics
             LaunchConfiguration("params"),
             {
                 "autostart": ParameterValue(LaunchConfiguration("autostart"), value_type=bool),
