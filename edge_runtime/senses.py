@@ -10,7 +10,7 @@ from pathlib import Path
 
 from edge_runtime.config import MICROPHONE as MICROPHONE
 from edge_runtime.config import TOPICS as TOPICS
-from edge_runtime.config import Audio, Config
+from edge_runtime.config import Audio, Config, Video
 from edge_runtime.errors import ConfigError, SourceError
 from edge_runtime.health import CameraState
 from edge_runtime.interfaces import (
@@ -108,9 +108,13 @@ def _camera(config: Config, may_be_late: bool) -> CameraSource | None:
     chosen = config.video
     if chosen.source is None or chosen.source == TOPICS:
         return None
-    crop = None if chosen.crop is None else tuple(chosen.crop)
-    view = View(chosen.rotate, crop)
+    view = _view(config)
     return CameraSource(chosen.source, view=view, frozen_s=chosen.frozen_s, may_be_late=may_be_late)
+
+
+def _view(config: Config) -> View:
+    chosen = config.video
+    return View(chosen.rotate, None if chosen.crop is None else tuple(chosen.crop))
 
 
 def camera_state(senses: Senses) -> Callable[[], CameraState] | None:
@@ -225,8 +229,19 @@ def topic_senses_for(config: Config, stamps: StampClock) -> Senses:
         if ear == TOPICS
         else microphone_for(config, may_be_late=True)
     )
-    frames = TopicCamera(stamps) if eye == TOPICS else _camera(config, may_be_late=True)
+    frames: FrameSource | None = (
+        _topic_camera(config, stamps) if eye == TOPICS else _camera(config, may_be_late=True)
+    )
     return Senses(audio, frames, MonotonicClock(), True)
+
+
+def _topic_camera(config: Config, stamps: StampClock) -> TopicCamera:
+    if config.video.frozen_s not in (0.0, Video.model_fields["frozen_s"].default):
+        log.warning(
+            "video.frozen_s: without effect on pictures from topics, which are never judged "
+            "frozen. Leave it out"
+        )
+    return TopicCamera(stamps, _view(config))
 
 
 def _topic_microphone(config: Config, stamps: StampClock) -> TopicMicrophone:

@@ -38,9 +38,13 @@ class View:
     def of(self, picture: NDArray[Any]) -> Frame:
         """uint8 BGR (H, W, 3), BGRA or gray as OpenCV gives it, to contiguous RGB of this view,
         `bounded`. Raises SourceError for anything else."""
+        return rgb(self.cut(checked(picture)))
+
+    def cut(self, picture: Frame) -> Frame:
+        """uint8 (H, W) or (H, W, C) to this view of it, `bounded`; it may share its memory."""
         import cv2
 
-        turned = np.rot90(checked(picture), -self.rotate // 90)
+        turned = np.rot90(picture, -self.rotate // 90)
         if self.crop is not None:
             height, width = turned.shape[:2]
             left, right = _span(self.crop[0], self.crop[2], width)
@@ -50,7 +54,7 @@ class View:
         part = bounded(np.rot90(turned, self.rotate // 90))
         if self.rotate:
             part = np.asarray(cv2.rotate(part, _TURNS.index(self.rotate)), np.uint8)
-        return rgb(part)
+        return part
 
 
 def _span(begin: float, end: float, length: int) -> tuple[int, int]:

@@ -30,10 +30,10 @@ from edge_runtime.micro_turn import (
     FrameReading,
     Pcm,
 )
+from edge_runtime.sources.camera_watch import View
 from edge_runtime.sources.duplex_buffer import DuplexBuffer
 from edge_runtime.sources.echo_delay import EchoDelay
 from edge_runtime.sources.front_end import SoundFrontEnd
-from edge_runtime.sources.pictures import bounded
 from edge_runtime.sources.played_sound import PlayedTurns
 from edge_runtime.sources.ros_pictures import compressed_picture, picture
 from edge_runtime.sources.ros_sound import (
@@ -275,14 +275,20 @@ class _Kept:
 
 
 class TopicCamera(NothingHeld):
-    """A FrameSource fed with pictures. Only those that the loop looks at are decoded.
+    """A FrameSource fed with pictures. Only those that the loop looks at are decoded, and what is
+    not in its `view` goes no further.
 
     They are ordered by their stamps, not by their arrival, and a late one still counts: the loop
     asks for the picture of a moment.
     """
 
-    def __init__(self, stamps: StampClock | None = None) -> None:
+    def __init__(
+        self,
+        stamps: StampClock | None = None,
+        view: View = View(),  # noqa: B008 (frozen)
+    ) -> None:
         self.stamps = stamps or StampClock()
+        self._view = view
         self._lock = threading.Lock()
         self._kept: list[_Kept] = []
         self._shown: FrameReading | None = None
@@ -291,11 +297,11 @@ class TopicCamera(NothingHeld):
 
     def feed(self, message: Any) -> None:
         """Take a sensor_msgs/Image."""
-        self._keep(message, lambda: bounded(picture(message)))
+        self._keep(message, lambda: picture(message))
 
     def feed_compressed(self, message: Any) -> None:
         """Take a sensor_msgs/CompressedImage: JPEG, PNG, and what else OpenCV reads."""
-        self._keep(message, lambda: bounded(compressed_picture(message)))
+        self._keep(message, lambda: compressed_picture(message))
 
     def latest(self, now_ns: int) -> FrameReading | None:
         """The newest picture captured at or before `now_ns` on the monotonic clock."""
@@ -307,7 +313,8 @@ class TopicCamera(NothingHeld):
             if self._shown is not None and self._shown.captured_ns == taken[-1].captured_ns:
                 return self._shown
             try:
-                self._shown = FrameReading(taken[-1].decode(), taken[-1].captured_ns)
+                seen = np.ascontiguousarray(self._view.cut(taken[-1].decode()))
+                self._shown = FrameReading(seen, taken[-1].captured_ns)
                 return self._shown
             except WireError as error:
                 self._refuse(taken[-1], error)

@@ -27,7 +27,7 @@ from edge_runtime.sources import echo
 from edge_runtime.sources.echo_delay import LEAD_SAMPLES, lateness
 from edge_runtime.sources.geometry import load_geometry
 from edge_runtime.sources.mic_array import leads_s
-from edge_runtime.sources.ros_topics import StampClock, TopicMicrophone
+from edge_runtime.sources.ros_topics import StampClock, TopicCamera, TopicMicrophone
 
 BLOCK = SAMPLE_RATE_HZ // 100
 """10 ms, as drivers give it."""
@@ -270,3 +270,40 @@ class TestWhatOnlyDevicesHave:
         with caplog.at_level(logging.WARNING):
             ear(**audio)
         assert caplog.messages == []
+
+
+class TestPicturesFromTopics:
+    def seen(self, **video: Any) -> Any:
+        config = Config.model_validate({"audio": {"source": "ros"}, "video": {"source": "ros"}})
+        video_config = config.video.model_copy(update=video)
+        stamps = StampClock(lambda: NOW_NS, lambda: 10**9)
+        senses = topic_senses_for(config.model_copy(update={"video": video_config}), stamps)
+        assert isinstance(senses.frames, TopicCamera)
+        stamp = SimpleNamespace(sec=NOW_NS // 10**9, nanosec=0)
+        pixels = np.arange(8, dtype=np.uint8).reshape(2, 4, 1)
+        senses.frames.feed(
+            SimpleNamespace(
+                header=SimpleNamespace(stamp=stamp),
+                encoding="mono8",
+                height=2,
+                width=4,
+                step=4,
+                data=pixels.tobytes(),
+            )
+        )
+        reading = senses.frames.latest(10**9)
+        assert reading is not None
+        return reading.frame[..., 0]
+
+    def test_are_turned_and_cropped_as_configured(self, caplog: pytest.LogCaptureFixture) -> None:
+        assert self.seen().tolist() == [[0, 1, 2, 3], [4, 5, 6, 7]]
+        assert self.seen(crop=[0.5, 0.0, 1.0, 1.0]).tolist() == [[2, 3], [6, 7]]
+        assert self.seen(rotate=90, crop=[0.0, 0.0, 0.5, 0.5]).tolist() == [[4], [5]]
+        assert caplog.messages == []
+
+    def test_are_never_judged_frozen_which_is_told(self, caplog: pytest.LogCaptureFixture) -> None:
+        self.seen(frozen_s=0.0)
+        assert caplog.messages == []
+        self.seen(frozen_s=3.0)
+        (told,) = caplog.messages
+        assert "video.frozen_s: without effect on pictures from topics" in told
