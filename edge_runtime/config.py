@@ -510,6 +510,11 @@ class RosConfig(_Section):
     audio_channels: int = Field(
         1, ge=1, le=16, description="Of `audio_stamped`, until `audio_info` tells it."
     )
+    image_transport: Literal["both", "raw", "compressed"] = Field(
+        "both",
+        description="In the ROS node: `image`, `image/compressed`, or whichever comes. Who "
+        "publishes both is sent for both.",
+    )
     frame_id: str = Field(
         "base_link", description="What bearings are measured from (REP-103); of TwistStamped too."
     )

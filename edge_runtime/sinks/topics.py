@@ -61,6 +61,12 @@ ACTION_ACK = Topic("action_ack", f"{PACKAGE}/ActionAck", EVENTS)
 AUDIO_IN = Topic("audio_in", f"{PACKAGE}/AudioIn", SENSOR_DATA)
 IMAGE = Topic("image", "sensor_msgs/Image", SENSOR_DATA)
 COMPRESSED_IMAGE = Topic("image/compressed", "sensor_msgs/CompressedImage", SENSOR_DATA)
+IMAGES = {
+    "raw": (IMAGE,),
+    "compressed": (COMPRESSED_IMAGE,),
+    "both": (IMAGE, COMPRESSED_IMAGE),
+}
+"""By `ros.image_transport`."""
 AUDIO_STAMPED = Topic("audio_stamped", "audio_common_msgs/AudioDataStamped", SENSOR_DATA)
 AUDIO_INFO = Topic("audio_info", "audio_common_msgs/AudioInfo", SENSOR_DATA)
 """The last four in ROS only; AUDIO_... where ros-drivers' audio_common_msgs is installed."""

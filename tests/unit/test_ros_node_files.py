@@ -78,9 +78,9 @@ def node_senses(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 
 def subscriptions(
-    node_senses: Any, monkeypatch: pytest.MonkeyPatch, missing: str = ""
+    node_senses: Any, monkeypatch: pytest.MonkeyPatch, missing: str = "", images: str = "both"
 ) -> tuple[Node, TopicMicrophone]:
-    """`missing`: a message type that is not installed."""
+    """`missing`: a message type that is not installed. `images`: how they are sent."""
 
     def message_class(name: str) -> str:
         if name == missing:
@@ -89,14 +89,20 @@ def subscriptions(
 
     monkeypatch.setattr(node_senses, "message_class", message_class)
     monkeypatch.setattr(node_senses, "qos_profile", lambda qos: qos)
-    config = Config.model_validate({"audio": {"source": "ros"}, "video": {"source": "ros"}})
+    config = Config.model_validate(
+        {
+            "audio": {"source": "ros"},
+            "video": {"source": "ros"},
+            "ros": {"image_transport": images},
+        }
+    )
     senses, node = topic_senses_for(config, StampClock()), Node()
     assert isinstance(senses.audio, TopicMicrophone)
     held = node_senses.Subscriptions(node, config, senses, SimpleNamespace())
     subscribed = dict(node.subscribed)
     held.close()
     assert not node.subscribed
-    assert {"audio_in", "image", "image/compressed", "action_ack"} <= set(subscribed)
+    assert {"audio_in", "action_ack"} <= set(subscribed)
     node.subscribed = subscribed
     return node, senses.audio
 
@@ -130,6 +136,22 @@ def test_what_is_not_installed_is_done_without(
     assert any(missing in words for words in node.said)
 
 
+@pytest.mark.parametrize(
+    ("images", "wanted"),
+    [
+        ("both", {"image", "image/compressed"}),
+        ("raw", {"image"}),
+        ("compressed", {"image/compressed"}),
+    ],
+)
+def test_pictures_are_received_as_they_shall_be_sent(
+    images: str, wanted: set[str], node_senses: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of 1080p at 30 Hz the raw ones are 187 MB a second."""
+    node, _ = subscriptions(node_senses, monkeypatch, images=images)
+    assert {name for name in node.subscribed if name.startswith("image")} == wanted
+
+
 def launched(
     monkeypatch: pytest.MonkeyPatch, repository: Path, **given: str
 ) -> tuple[dict[str, Any], list[Any]]:
@@ -157,18 +179,19 @@ def test_every_topic_that_a_driver_feeds_can_be_remapped(
 
 
 @pytest.mark.parametrize(
-    ("given", "sources"),
+    ("given", "choices"),
     [
         ({}, {}),
         ({"audio": "microphone"}, {"audio.source": "microphone"}),
         ({"video": "0"}, {"video.source": 0}),
         ({"audio": "ros", "video": "BRIO"}, {"audio.source": "ros", "video.source": "BRIO"}),
         ({"video": "none"}, {"video.source": "none"}),
+        ({"image_transport": "compressed"}, {"ros.image_transport": "compressed"}),
     ],
 )
 def test_where_it_hears_and_sees_is_chosen_above_the_parameters_of_the_file(
     given: dict[str, str],
-    sources: dict[str, object],
+    choices: dict[str, object],
     monkeypatch: pytest.MonkeyPatch,
     repository: Path,
 ) -> None:
@@ -178,8 +201,8 @@ def test_where_it_hears_and_sees_is_chosen_above_the_parameters_of_the_file(
     shipped, file, above = node.parameters
     assert shipped.given[0][1:] == ["config", "params.yaml"]
     assert file.given == ("params",)
-    chosen = {key: value for key, value in above.items() if key.endswith(".source")}
-    assert {key: getattr(one, "given", (one,))[0] for key, one in chosen.items()} == sources
+    chosen = {key: value for key, value in above.items() if "." in key}
+    assert {key: getattr(one, "given", (one,))[0] for key, one in chosen.items()} == choices
 
 
 def test_the_launch_file_s_loudspeaker_is_chosen_and_off_by_default(

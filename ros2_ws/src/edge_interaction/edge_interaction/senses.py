@@ -33,8 +33,9 @@ class Subscriptions:
             except (ModuleNotFoundError, AttributeError) as error:
                 node.get_logger().debug(f"audio_common_msgs (ros-drivers) is not there: {error}")
         if isinstance(eye, TopicCamera):
-            self._subscribe(topics.IMAGE, eye.feed)
-            self._subscribe(topics.COMPRESSED_IMAGE, eye.feed_compressed)
+            feeds = {topics.IMAGE: eye.feed, topics.COMPRESSED_IMAGE: eye.feed_compressed}
+            for topic in topics.IMAGES[config.ros.image_transport]:
+                self._subscribe(topic, feeds[topic])
 
     def close(self) -> None:
         for subscription in self._subscriptions:

@@ -6,7 +6,8 @@
 `audio` and `video` say where it hears and sees; `params` is a ROS parameter file above the node's
 own, `config` a YAML configuration of edge_runtime. `loudspeaker:=true` plays `speech_audio` on this
 machine. Topics that have other names on the robot are remapped with `audio_in:=`, or
-`audio_stamped:=` and `audio_info:=`, `image:=` and `cmd_vel:=`.
+`audio_stamped:=` and `audio_info:=`, `image:=` and `cmd_vel:=`; `image_transport` says which of the
+camera's two topics are received.
 """
 
 from launch import LaunchDescription
@@ -39,14 +40,19 @@ ARGUMENTS = {
     "audio_stamped": ("audio_stamped", "The same of a driver of audio_common."),
     "audio_info": ("audio_info", "Where that tells its rate, channels and coding."),
     "image": ("image", "The camera's topic."),
+    "image_transport": ("", "raw, compressed, or both, of that topic; default: as params."),
     "cmd_vel": ("cmd_vel", "Where the base takes its speeds."),
 }
-SOURCES = {"audio": "audio.source", "video": "video.source"}
+CHOICES = {
+    "audio": "audio.source",
+    "video": "video.source",
+    "image_transport": "ros.image_transport",
+}
 MICROPHONE = "microphone"
 REMAPPED = ("audio_in", "audio_stamped", "audio_info", "image", "cmd_vel")
 
 
-def _source(chosen):
+def _choice(chosen):
     """As a parameter: a number is a camera's."""
     return int(chosen) if chosen.isdecimal() else ParameterValue(chosen, value_type=str)
 
@@ -60,11 +66,11 @@ def _refuse_the_second(loudspeaker):
 
 
 def _interaction(context):
-    """What `audio` and `video` say stands above `params`; where they say nothing, that stays."""
+    """What CHOICES say stands above `params`; where they say nothing, that stays."""
     if context.launch_configurations["audio"] == MICROPHONE:
         _refuse_the_second(context.launch_configurations["loudspeaker"])
-    given = {key: context.launch_configurations[name] for name, key in SOURCES.items()}
-    sources = {key: _source(chosen) for key, chosen in given.items() if chosen}
+    given = {key: context.launch_configurations[name] for name, key in CHOICES.items()}
+    choices = {key: _choice(chosen) for key, chosen in given.items() if chosen}
     node = LifecycleNode(
         package="edge_interaction",
         executable="interaction",
@@ -76,7 +82,7 @@ def _interaction(context):
             {
                 "autostart": ParameterValue(LaunchConfiguration("autostart"), value_type=bool),
                 "config_file": ParameterValue(LaunchConfiguration("config"), value_type=str),
-                **sources,
+                **choices,
             },
         ],
         remappings=[(name, LaunchConfiguration(name)) for name in REMAPPED]
