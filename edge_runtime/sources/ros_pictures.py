@@ -9,8 +9,25 @@ import numpy as np
 from edge_runtime.errors import WireError
 from edge_runtime.micro_turn import Frame
 
-_CHANNELS = {"rgb8": 3, "bgr8": 3, "mono8": 1, "yuyv": 2, "yuv422_yuy2": 2}
-"""Bytes a pixel of the encodings of sensor_msgs/Image that we read; the last two are one."""
+_CHANNELS = {
+    "rgb8": 3,
+    "bgr8": 3,
+    "rgba8": 4,
+    "bgra8": 4,
+    "mono8": 1,
+    "yuyv": 2,
+    "yuv422_yuy2": 2,
+    "uyvy": 2,
+    "yuv422": 2,
+}
+"""Bytes a pixel of the encodings of sensor_msgs/Image that we read. `yuv422_yuy2` is an older name
+of `yuyv`, and `yuv422` of `uyvy`."""
+_YUV = {
+    "yuyv": "COLOR_YUV2RGB_YUY2",
+    "yuv422_yuy2": "COLOR_YUV2RGB_YUY2",
+    "uyvy": "COLOR_YUV2RGB_UYVY",
+    "yuv422": "COLOR_YUV2RGB_UYVY",
+}
 
 
 def picture(message: Any) -> Frame:
@@ -29,22 +46,24 @@ def picture(message: Any) -> Frame:
             f"{data.size} bytes in rows of {step} for {width}x{height} {message.encoding}"
         )
     pixels = data[: step * height].reshape(height, step)[:, :row].reshape(height, width, depth)
-    if message.encoding == "rgb8":
-        rgb: Frame = pixels.copy()
-        return rgb
-    if message.encoding == "bgr8":
-        return np.ascontiguousarray(pixels[..., ::-1])
+    if message.encoding in _YUV:
+        return _from_yuv(np.ascontiguousarray(pixels), message.encoding)
     if message.encoding == "mono8":
         return np.repeat(pixels, 3, axis=2)
-    return _from_yuyv(np.ascontiguousarray(pixels))
+    if message.encoding.startswith("rgb"):
+        rgb: Frame = pixels[..., :3].copy()
+        return rgb
+    return np.ascontiguousarray(pixels[..., 2::-1])
 
 
-def _from_yuyv(pixels: Frame) -> Frame:
+def _from_yuv(pixels: Frame, encoding: str) -> Frame:
     if pixels.shape[1] % 2:
-        raise WireError(f"a yuyv picture {pixels.shape[1]} pixels wide; an even width is wanted")
+        raise WireError(
+            f"a {encoding} picture {pixels.shape[1]} pixels wide; an even width is wanted"
+        )
     import cv2
 
-    return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_YUV2RGB_YUY2), np.uint8)
+    return np.asarray(cv2.cvtColor(pixels, getattr(cv2, _YUV[encoding])), np.uint8)
 
 
 def compressed_picture(message: Any) -> Frame:

@@ -290,6 +290,9 @@ class TestPictures:
     def test_every_encoding_becomes_rgb(self, rgb: Frame, pad: int) -> None:
         np.testing.assert_array_equal(picture(image(rgb, "rgb8", pad)), rgb)
         np.testing.assert_array_equal(picture(image(rgb[..., ::-1], "bgr8", pad)), rgb)
+        rgba, bgra = (np.dstack([one, one[..., :1]]) for one in (rgb, rgb[..., ::-1]))
+        np.testing.assert_array_equal(picture(image(rgba, "rgba8", pad)), rgb)
+        np.testing.assert_array_equal(picture(image(bgra, "bgra8", pad)), rgb)
         grey = rgb[..., :1]
         np.testing.assert_array_equal(
             picture(image(grey, "mono8", pad)), np.repeat(grey, 3, axis=2)
@@ -297,9 +300,12 @@ class TestPictures:
         yuyv = picture(image(rgb[..., :2], "yuyv", pad))
         assert (yuyv.shape, yuyv.dtype) == (rgb.shape, np.uint8)
 
-    def test_yuyv_has_its_colours(self) -> None:
+    @pytest.mark.parametrize("encoding", ["yuyv", "yuv422_yuy2", "uyvy", "yuv422"])
+    def test_yuv_has_its_colours(self, encoding: str) -> None:
         red = np.array([[[81, 90], [81, 240]] * 4], np.uint8)
-        seen = picture(image(red, "yuv422_yuy2"))
+        if encoding in ("uyvy", "yuv422"):
+            red = np.ascontiguousarray(red[..., ::-1])
+        seen = picture(image(red, encoding))
         assert np.abs(seen.astype(int) - (254, 0, 0)).max() < 6
 
     @pytest.mark.parametrize("form", [".png", ".jpg"])
@@ -337,7 +343,8 @@ class TestPictures:
             ({"height": 9}, "in rows of 12 for 4x9"),
             ({"step": 3}, "in rows of 3"),
             ({"width": 0}, "for 0x2"),
-            ({"encoding": "yuyv", "width": 3}, "even width"),
+            ({"encoding": "yuyv", "width": 3}, "a yuyv picture 3 pixels wide; an even width"),
+            ({"encoding": "uyvy", "width": 3}, "a uyvy picture 3 pixels wide; an even width"),
         ],
     )
     def test_a_picture_that_does_not_fit_is_told(self, wrong: dict[str, Any], words: str) -> None:
