@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import array
 import logging
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,19 @@ def test_every_key_can_be_a_parameter_and_says_what_it_means() -> None:
 def test_what_is_not_set_leaves_the_defaults() -> None:
     assert parameters.configuration(unset()) == Config()
     assert parameters.configuration({**unset(), "config_file": "", "audio.source": ""}) == Config()
+    dumped = {**dict.fromkeys(unset(), "null"), "voice.rate_wpm": 200}  # by `ros2 param dump`
+    assert parameters.configuration(dumped).voice.rate_wpm == 200
+
+
+def test_a_list_is_taken_as_rclpy_gives_it() -> None:
+    crop = array.array("d", [0.0, 0.1, 1.0, 0.9])
+    given = {**unset(), "video.crop": crop, "http.origins": ["http://kiosk.lan"]}
+    config = parameters.configuration(given)
+    assert config.video.crop == [0.0, 0.1, 1.0, 0.9]
+    assert config.http.origins == ["http://kiosk.lan"]
+    assert parameters.refusal(unset(), {"video.crop": crop}, configured=False) is None
+    bad = parameters.refusal(unset(), {"video.crop": array.array("d", [1.0])}, configured=False)
+    assert bad is not None and "video.crop" in bad
 
 
 def test_a_parameter_stands_above_the_file(tmp_path: Path) -> None:

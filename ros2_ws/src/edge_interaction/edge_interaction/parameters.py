@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import array
 import logging
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -17,6 +18,8 @@ log = logging.getLogger(__name__)
 CONFIG_FILE = "config_file"
 INITIAL_MODE = "initial_mode"
 VIDEO_SOURCE, NO_PICTURES = "video.source", "none"
+UNSET = (None, "", "null")
+"""`null` is what `ros2 param dump` writes for a key that is not set, and rcl reads as a text."""
 NOT_HERE = frozenset({"ros.dds", "ros.domain", "ros.namespace", "ros.node_name", "ros.show_node"})
 """Keys that only mean something without ROS."""
 
@@ -39,8 +42,8 @@ def _keys(model: type[BaseModel], before: str) -> Iterator[tuple[str, str]]:
 
 
 def configuration(values: Mapping[str, Any]) -> Config:
-    """What the parameters say, over the file that `config_file` names. Those that are None or
-    empty texts are not set; `video.source` may be `none`. Raises ConfigError."""
+    """What the parameters say, over the file that `config_file` names. Those that are UNSET are
+    not set; `video.source` may be `none`. Raises ConfigError."""
     config = _judged(values)
     if not config.ros.dds:
         return config
@@ -55,12 +58,16 @@ def configuration(values: Mapping[str, Any]) -> Config:
 def _judged(values: Mapping[str, Any]) -> Config:
     known = config_keys()
     path = values.get(CONFIG_FILE)
-    chosen = {
-        key: value for key, value in values.items() if key in known and value not in (None, "")
-    }
+    plain = {key: _plain(value) for key, value in values.items() if key in known}
+    chosen = {key: value for key, value in plain.items() if value not in UNSET}
     if chosen.get(VIDEO_SOURCE) == NO_PICTURES:
         chosen[VIDEO_SOURCE] = None
-    return load_config(Path(path) if path else None, chosen)
+    return load_config(None if path in UNSET else Path(path), chosen)
+
+
+def _plain(value: Any) -> Any:
+    """rclpy gives the numbers of a list as an array."""
+    return list(value) if isinstance(value, array.array | tuple) else value
 
 
 def initial_mode(values: Mapping[str, Any]) -> Mode:
