@@ -296,6 +296,8 @@ def _health(
         missed_per_minute=limits.missed_per_minute,
         sound=sound_status_of(senses),
         dropped_samples=dropped_samples_of(senses),
+        ear=senses.ear,
+        eye=senses.eye,
     )
     judge: Sink = enter(
         TurnHealth(health, control, watched, senses.clock.now_ns, camera_state(senses))

@@ -21,6 +21,8 @@ from edge_runtime.interfaces import (
 )
 from edge_runtime.micro_turn import SAMPLE_RATE_HZ
 from edge_runtime.pacing import MonotonicClock, VirtualClock
+from edge_runtime.sinks import topics
+from edge_runtime.sinks.turn_health import Fed
 from edge_runtime.sound_status import SoundStatus
 from edge_runtime.sources import echo
 from edge_runtime.sources.camera import CameraSource
@@ -59,6 +61,9 @@ class Senses:
     """Lines that say what was done with the inputs; known once they are open."""
     staged: bool = False
     """For show or for a measurement: what is decided moves no robot and switches no lamp."""
+    ear: Fed | None = None
+    eye: Fed | None = None
+    """Where sound or pictures come from topics."""
 
 
 def senses_for(
@@ -213,9 +218,12 @@ def _live_senses(config: Config, may_be_late: bool) -> Senses:
     return Senses(microphone, camera, MonotonicClock(), True, lambda: [microphone.description])
 
 
-def topic_senses_for(config: Config, stamps: StampClock) -> Senses:
+def topic_senses_for(
+    config: Config, stamps: StampClock, whence: Callable[[Sequence[topics.Topic]], str]
+) -> Senses:
     """In the ROS node: what its subscriptions feed, where the configuration says `ros`, beside a
-    microphone or a camera of this machine, which may be late; or recordings. Raises SourceError."""
+    microphone or a camera of this machine, which may be late; or recordings. `whence` tells what
+    topics are named here, and who publishes them. Raises SourceError."""
     _load_opencv(config)
     ear, eye = config.audio.source, config.video.source
     if TOPICS not in (ear, eye):
@@ -224,15 +232,20 @@ def topic_senses_for(config: Config, stamps: StampClock) -> Senses:
         raise SourceError(f"Pictures from topics go with sound from topics, not with {ear!r}.")
     if isinstance(eye, str) and eye != TOPICS and _is_there(eye):
         raise SourceError(f"Sound from topics goes with pictures from topics, not with {eye!r}.")
-    audio: AudioSource = (
-        _topic_microphone(config, stamps)
-        if ear == TOPICS
-        else microphone_for(config, may_be_late=True)
-    )
-    frames: FrameSource | None = (
-        _topic_camera(config, stamps) if eye == TOPICS else _camera(config, may_be_late=True)
-    )
-    return Senses(audio, frames, MonotonicClock(), True)
+    audio: AudioSource
+    frames: FrameSource | None
+    fed_ear = fed_eye = None
+    if ear == TOPICS:
+        audio = microphone = _topic_microphone(config, stamps)
+        fed_ear = Fed(lambda: whence(topics.SOUND), microphone.counts)
+    else:
+        audio = microphone_for(config, may_be_late=True)
+    if eye == TOPICS:
+        frames = camera = _topic_camera(config, stamps)
+        fed_eye = Fed(lambda: whence(topics.IMAGES[config.ros.image_transport]), camera.counts)
+    else:
+        frames = _camera(config, may_be_late=True)
+    return Senses(audio, frames, MonotonicClock(), True, ear=fed_ear, eye=fed_eye)
 
 
 def _topic_camera(config: Config, stamps: StampClock) -> TopicCamera:

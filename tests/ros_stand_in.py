@@ -17,6 +17,8 @@ from edge_runtime.sinks import topics
 from edge_runtime.sinks.message_types import message_type
 
 NOT_INSTALLED = ("hri_msgs", "audio_common_msgs")
+RECEIVED = ("sensor_msgs",)
+"""Packages of which nothing is published."""
 
 
 class Result(enum.Enum):
@@ -88,6 +90,9 @@ class Node:
     def resolve_topic_name(self, topic: str, *, only_expand: bool = False) -> str:
         name = topic if only_expand else self.remapped.get(topic, topic)
         return topics.resolve("/robot", name)
+
+    def count_publishers(self, topic: str) -> int:
+        return 0
 
     def destroy_node(self) -> None: ...
 
@@ -170,7 +175,8 @@ def get_message(name: str) -> type:
     package, _, short = name.split("/")
     if package in NOT_INSTALLED:
         raise ModuleNotFoundError(package)
-    message_type(f"{package}/{short}")
+    if package not in RECEIVED:
+        message_type(f"{package}/{short}")
     return type(short, (SimpleNamespace,), {})
 
 

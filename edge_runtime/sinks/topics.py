@@ -70,6 +70,7 @@ IMAGES = {
 AUDIO_STAMPED = Topic("audio_stamped", "audio_common_msgs/AudioDataStamped", SENSOR_DATA)
 AUDIO_INFO = Topic("audio_info", "audio_common_msgs/AudioInfo", SENSOR_DATA)
 """The last four in ROS only; AUDIO_... where ros-drivers' audio_common_msgs is installed."""
+SOUND = (AUDIO_IN, AUDIO_STAMPED)
 SUBSCRIBED = (ACTION_ACK, AUDIO_IN, IMAGE, COMPRESSED_IMAGE, AUDIO_STAMPED, AUDIO_INFO)
 
 SERVICES = {

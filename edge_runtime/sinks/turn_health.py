@@ -58,6 +58,20 @@ CAMERA_REASONS = {
 
 
 @dataclass(frozen=True)
+class Fed:
+    """A sense that somebody else brings, such as a driver's node."""
+
+    whence: Callable[[], str]
+    """From where, by name, and what is known of who brings it."""
+    counts: Callable[[], Mapping[str, Value]]
+    """What of it could not be used since the start."""
+
+    @property
+    def why_gone(self) -> str:
+        return f"nothing usable comes on {self.whence()}"
+
+
+@dataclass(frozen=True)
 class Watched:
     """What there is to be judged, and where ok ends."""
 
@@ -74,6 +88,9 @@ class Watched:
     """How microphone and loudspeaker are, where these are devices of this machine."""
     dropped_samples: Callable[[], int] | None = None
     """How many samples of the microphone were heard and dropped since the start."""
+    ear: Fed | None = None
+    eye: Fed | None = None
+    """Where sound or pictures are brought."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +175,7 @@ class TurnHealth(NothingHeld):
         self._monitor.report(ENGINE, State.OK)
         self._judge_loop()
         if self._watched.sound is None:
-            self._report_microphone(*self._microphone())
+            self._report_microphone(*self._microphone(), _counts(self._watched.ear))
         if self._watched.camera and self._camera_state is None:
             self._judge_camera(record)
         if self._watched.workers or self._watched.broker is not None:
@@ -224,7 +241,9 @@ class TurnHealth(NothingHeld):
         newest = list(self._seen)[-DEAD_TURNS:]
         gone = newest[-GONE_TURNS:]
         if len(gone) == GONE_TURNS and all(one.lost == TURN_SAMPLES for one in gone):
-            return State.FAILED, "it gives no sound: unplugged, or stalled"
+            ear = self._watched.ear
+            stalled = "it gives no sound: unplugged, or stalled"
+            return State.FAILED, stalled if ear is None else ear.why_gone
         zeros = len(newest) == DEAD_TURNS and all(one.zero for one in newest)
         if self._watched.live_microphone and zeros:
             return State.FAILED, "it gives nothing but zeros: unplugged, or muted by a switch"
@@ -240,11 +259,14 @@ class TurnHealth(NothingHeld):
 
     def _judge_camera(self, record: TurnRecord) -> None:
         gone = list(self._seen)[-GONE_TURNS:]
-        values = {} if record.turn.frame_age_ms is None else {"age_ms": record.turn.frame_age_ms}
+        eye, values = self._watched.eye, _counts(self._watched.eye)
+        if record.turn.frame_age_ms is not None:
+            values["age_ms"] = record.turn.frame_age_ms
         if not self._control.camera_on:
             self._monitor.report(CAMERA, State.OK, OFF)
         elif len(gone) == GONE_TURNS and not any(one.picture for one in gone):
-            reason = CAMERA_REASONS[CameraState.LOST]
+            lost = CAMERA_REASONS[CameraState.LOST]
+            reason = lost if eye is None else f"{eye.why_gone}; {BY_EAR}"
             self._monitor.report(CAMERA, State.DEGRADED, reason, values)
         else:
             self._monitor.report(CAMERA, State.OK, "", values)
@@ -256,3 +278,7 @@ class TurnHealth(NothingHeld):
             values["age_ms"] = record.turn.frame_age_ms
         reason = CAMERA_REASONS.get(state, "")
         self._monitor.report(CAMERA, State.OK if well else State.DEGRADED, reason, values)
+
+
+def _counts(fed: Fed | None) -> dict[str, Value]:
+    return {} if fed is None else dict(fed.counts())

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from typing_extensions import Self
 
 from edge_runtime.errors import WireError
+from edge_runtime.health import Value
 from edge_runtime.interfaces import FrontEnd, NothingHeld
 from edge_runtime.micro_turn import (
     SAMPLE_RATE_HZ,
@@ -150,6 +151,14 @@ class TopicMicrophone:
     @property
     def dropped_samples(self) -> int:
         return self._buffer.dropped_samples
+
+    def counts(self) -> dict[str, Value]:
+        """What could not be used since the start."""
+        return {
+            "refused_blocks": self.refused_blocks,
+            "late_blocks": self.late_blocks,
+            "bad_stamps": self.stamps.bad_stamps,
+        }
 
     def read_turn(self) -> AudioReading:
         turn = self._buffer.take_turn()
@@ -302,6 +311,10 @@ class TopicCamera(NothingHeld):
     def feed_compressed(self, message: Any) -> None:
         """Take a sensor_msgs/CompressedImage: JPEG, PNG, and what else OpenCV reads."""
         self._keep(message, lambda: compressed_picture(message))
+
+    def counts(self) -> dict[str, Value]:
+        """What could not be used since the start."""
+        return {"refused_frames": self.refused_frames, "bad_stamps": self.stamps.bad_stamps}
 
     def latest(self, now_ns: int) -> FrameReading | None:
         """The newest picture captured at or before `now_ns` on the monotonic clock."""

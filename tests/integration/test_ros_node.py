@@ -338,6 +338,23 @@ def test_every_part_is_told_of_from_its_first_word_on(a_node: NewNode) -> None:
     assert told(node)["robot/edge_interaction: node"].message == "unconfigured"
 
 
+def test_a_driver_that_is_not_there_is_looked_for_where_it_should_publish(
+    a_node: NewNode,
+) -> None:
+    node = a_node(video__source="ros", ros__image_transport="raw")
+    node.remapped["image"] = "/camera/image_raw"
+    activate(node)
+
+    def said(part: str) -> str:
+        status = told(node).get(f"robot/edge_interaction: {part}")
+        return "" if status is None else str(status.message)
+
+    wait_until(lambda: "/robot/audio_in (nobody publishes it)" in said("microphone"))
+    wait_until(lambda: "/camera/image_raw (nobody publishes it)" in said("camera"))
+    microphone = told(node)["robot/edge_interaction: microphone"]
+    assert {"refused_blocks", "late_blocks", "bad_stamps"} <= set(values(microphone))
+
+
 def test_what_the_loop_said_when_it_ran_before_is_past(
     a_node: NewNode, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -76,7 +76,7 @@ class Hosted:
 
     def __init__(self, **overrides: Any) -> None:
         config = load_config(None, {**TOPICS, **overrides})
-        senses = topic_senses_for(config, StampClock())
+        senses = topic_senses_for(config, StampClock(), str)
         assert isinstance(senses.audio, TopicMicrophone)
         assert isinstance(senses.frames, TopicCamera)
         self.microphone = senses.audio
@@ -197,7 +197,7 @@ def test_recordings_and_topics_do_not_mix(
     video = str(tmp_path) if video == "FOLDER" else video
     config = load_config(None, {"audio.source": audio, "video.source": video})
     with pytest.raises(SourceError, match=words):
-        topic_senses_for(config, StampClock())
+        topic_senses_for(config, StampClock(), str)
 
 
 def test_without_the_node_there_are_no_topics_to_hear() -> None:
@@ -207,5 +207,5 @@ def test_without_the_node_there_are_no_topics_to_hear() -> None:
 
 def test_a_node_may_run_on_recordings(tmp_path: Path) -> None:
     config = load_config(None, {"audio.source": str(tmp_path / "talk.wav")})
-    senses = topic_senses_for(config, StampClock())
+    senses = topic_senses_for(config, StampClock(), str)
     assert senses.frames is None and senses.realtime

@@ -116,7 +116,7 @@ def test_the_ros_node_speaks_through_the_loudspeaker_beside_its_own_microphone(
     """As `audio:=microphone` of its launch file chooses them, with pictures from a topic."""
     card.hush("kiosk")
     chosen = Audio(source="microphone", input_device="kiosk_mic", output_device="kiosk")
-    senses = topic_senses_for(Config(audio=chosen, video=Video(source="ros")), StampClock())
+    senses = topic_senses_for(Config(audio=chosen, video=Video(source="ros")), StampClock(), str)
     assert isinstance(senses.audio, MicrophoneSource)
     with senses.audio as sound:
         reading = read_until(sound, lambda one: one.pcm[0].min() < -0.4, tone(1000))[-1]

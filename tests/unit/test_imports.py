@@ -100,7 +100,7 @@ from edge_runtime.sources.ros_topics import StampClock
 senses_for(Config(), realtime=True)
 assert "cv2" not in sys.modules
 if sys.argv[1] == "ros":
-    topic_senses_for(Config(video=Video(source="ros")), StampClock())
+    topic_senses_for(Config(video=Video(source="ros")), StampClock(), str)
 else:
     senses_for(Config(video=Video(source=sys.argv[1])), realtime=True)
 assert "cv2" in sys.modules

@@ -14,6 +14,7 @@ import pytest
 
 from edge_runtime.config import Config
 from edge_runtime.senses import topic_senses_for
+from edge_runtime.sinks import topics
 from edge_runtime.sources.ros_topics import StampClock, TopicMicrophone
 
 NODE_MODULES = ("rclpy", "rclpy.node", "rclpy.qos", "rosidl_runtime_py.utilities")
@@ -55,6 +56,7 @@ class Node:
     def __init__(self) -> None:
         self.subscribed: dict[str, Any] = {}
         self.said: list[str] = []
+        self.publishers: dict[str, int] = {}
 
     def create_subscription(self, kind: Any, topic: str, take: Any, qos: Any) -> str:
         self.subscribed[topic] = take
@@ -63,8 +65,14 @@ class Node:
     def destroy_subscription(self, topic: str) -> None:
         del self.subscribed[topic]
 
+    def resolve_topic_name(self, topic: str) -> str:
+        return f"/robot/{topic}"
+
+    def count_publishers(self, topic: str) -> int:
+        return self.publishers.get(topic, 0)
+
     def get_logger(self) -> Any:
-        return SimpleNamespace(debug=self.said.append)
+        return SimpleNamespace(debug=self.said.append, info=self.said.append)
 
 
 @pytest.fixture
@@ -96,7 +104,8 @@ def subscriptions(
             "ros": {"image_transport": images},
         }
     )
-    senses, node = topic_senses_for(config, StampClock()), Node()
+    node = Node()
+    senses = topic_senses_for(config, StampClock(), lambda wanted: node_senses.whence(node, wanted))
     assert isinstance(senses.audio, TopicMicrophone)
     held = node_senses.Subscriptions(node, config, senses, SimpleNamespace())
     subscribed = dict(node.subscribed)
@@ -150,6 +159,26 @@ def test_pictures_are_received_as_they_shall_be_sent(
     """Of 1080p at 30 Hz the raw ones are 187 MB a second."""
     node, _ = subscriptions(node_senses, monkeypatch, images=images)
     assert {name for name in node.subscribed if name.startswith("image")} == wanted
+
+
+def test_the_log_names_the_topics_it_listens_on(
+    node_senses: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node, _ = subscriptions(node_senses, monkeypatch, images="raw")
+    names = ("action_ack", "audio_in", "audio_stamped", "audio_info", "image")
+    assert node.said == ["it listens on " + ", ".join(f"/robot/{name}" for name in names)]
+
+
+def test_where_nothing_comes_from_is_told_with_who_publishes_there(
+    node_senses: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A topic whose messages are not installed is not received."""
+    node, _ = subscriptions(node_senses, monkeypatch)
+    node.publishers = {"/robot/image": 2, "/robot/audio_in": 1}
+    said = node_senses.whence(node, topics.IMAGES["both"])
+    assert said == "/robot/image (2 publishers) or /robot/image/compressed (nobody publishes it)"
+    subscriptions(node_senses, monkeypatch, "audio_common_msgs/AudioDataStamped")
+    assert node_senses.whence(node, topics.SOUND) == "/robot/audio_in (1 publisher)"
 
 
 def launched(

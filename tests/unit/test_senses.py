@@ -44,7 +44,7 @@ def ear(playback_latency_ms: float = 0.0, **audio: Any) -> TopicMicrophone:
         }
     )
     stamps = StampClock(lambda: NOW_NS, lambda: 10**9)
-    found = topic_senses_for(config, stamps).audio
+    found = topic_senses_for(config, stamps, str).audio
     assert isinstance(found, TopicMicrophone)
     return found
 
@@ -277,7 +277,8 @@ class TestPicturesFromTopics:
         config = Config.model_validate({"audio": {"source": "ros"}, "video": {"source": "ros"}})
         video_config = config.video.model_copy(update=video)
         stamps = StampClock(lambda: NOW_NS, lambda: 10**9)
-        senses = topic_senses_for(config.model_copy(update={"video": video_config}), stamps)
+        chosen = config.model_copy(update={"video": video_config})
+        senses = topic_senses_for(chosen, stamps, str)
         assert isinstance(senses.frames, TopicCamera)
         stamp = SimpleNamespace(sec=NOW_NS // 10**9, nanosec=0)
         pixels = np.arange(8, dtype=np.uint8).reshape(2, 4, 1)

@@ -36,7 +36,7 @@ from edge_runtime.micro_turn import (
 )
 from edge_runtime.pacing import TURN_NS, VirtualClock
 from edge_runtime.remote_control import RemoteControl
-from edge_runtime.sinks.turn_health import GONE_TURNS, TurnHealth, Watched
+from edge_runtime.sinks.turn_health import GONE_TURNS, Fed, TurnHealth, Watched
 from edge_runtime.sound_status import DeviceState, End, SoundStatus
 
 SOUND = np.full((2, TURN_SAMPLES), 0.01, np.float32)
@@ -317,3 +317,22 @@ def test_a_live_camera_is_judged_by_its_state_at_the_next_turn(state: CameraStat
     assert part.state is (State.OK if well else State.DEGRADED)
     assert bool(part.reason) is (state is not CameraState.PRESENT)
     assert part.values == {"state": state.value, "age_ms": 30.0}
+
+
+def test_where_sound_and_pictures_are_brought_from_is_named_when_none_come() -> None:
+    refused = {"refused_blocks": 0}
+    ear = Fed(lambda: "/robot/audio_in (nobody publishes it)", lambda: dict(refused))
+    eye = Fed(lambda: "/robot/image (1 publisher)", lambda: {"refused_frames": 2})
+    device = Device(Watched(live_microphone=False, camera=True, ear=ear, eye=eye))
+    device.turns(1)
+    assert device.part(MICROPHONE).values["refused_blocks"] == 0
+    assert device.part(CAMERA).values == {"refused_frames": 2, "age_ms": 30.0}
+    refused["refused_blocks"] = 7
+    device.turns(3 * GONE_TURNS, lost_samples=TURN_SAMPLES, frame=None, frame_age_ms=None)
+    microphone, camera = device.part(MICROPHONE), device.part(CAMERA)
+    assert microphone.state is State.FAILED and camera.state is State.DEGRADED
+    assert microphone.reason == ("nothing usable comes on /robot/audio_in (nobody publishes it)")
+    assert microphone.values["refused_blocks"] == 7
+    assert camera.reason == (
+        "nothing usable comes on /robot/image (1 publisher); the device goes on by ear"
+    )

@@ -4,6 +4,7 @@ cleanup, and stops safely on error."""
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from rcl_interfaces.msg import ParameterDescriptor, SetParametersResult
@@ -14,7 +15,7 @@ from rclpy.parameter import Parameter
 from edge_interaction import mapping, parameters
 from edge_interaction.hri import HriWire
 from edge_interaction.runtime import Runtime
-from edge_interaction.senses import Subscriptions
+from edge_interaction.senses import Subscriptions, whence
 from edge_interaction.services import Services
 from edge_interaction.status import Status, node_part
 from edge_interaction.transitions import logged, refuse_impossible_ones
@@ -177,7 +178,7 @@ class InteractionNode(LifecycleNode):
             return int(clock.now().nanoseconds)
 
         stamps = StampClock(now_ns)
-        senses = topic_senses_for(config, stamps)
+        senses = topic_senses_for(config, stamps, partial(whence, self))
         if self._control is None:
             self._control = RemoteControl(parameters.initial_mode(self._values()))
         self._device_name = config.device.name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from rclpy.node import Node
@@ -20,6 +21,7 @@ class Subscriptions:
     def __init__(self, node: Node, config: Config, senses: Senses, sink: TopicsSink) -> None:
         self._node = node
         self._subscriptions: list[Any] = []
+        self._names: list[str] = []
         self._subscribe(topics.ACTION_ACK, lambda ack: sink.acknowledge(ack.id))
         ear, eye = senses.audio, senses.frames
         if isinstance(ear, TopicMicrophone):
@@ -36,6 +38,8 @@ class Subscriptions:
             feeds = {topics.IMAGE: eye.feed, topics.COMPRESSED_IMAGE: eye.feed_compressed}
             for topic in topics.IMAGES[config.ros.image_transport]:
                 self._subscribe(topic, feeds[topic])
+        heard = (node.resolve_topic_name(name) for name in self._names)
+        node.get_logger().info(f"it listens on {', '.join(heard)}")
 
     def close(self) -> None:
         for subscription in self._subscriptions:
@@ -47,3 +51,23 @@ class Subscriptions:
                 message_class(topic.type), topic.name, take, qos_profile(topic.qos)
             )
         )
+        self._names.append(topic.name)
+
+
+def whence(node: Node, wanted: Iterable[topics.Topic]) -> str:
+    """The whole names of those topics whose messages are installed, and how many publish each."""
+    names = [node.resolve_topic_name(topic.name) for topic in wanted if _installed(topic)]
+    counts = [node.count_publishers(name) for name in names]
+    said = {0: "nobody publishes it", 1: "1 publisher"}
+    return " or ".join(
+        f"{name} ({said.get(count, f'{count} publishers')})"
+        for name, count in zip(names, counts, strict=True)
+    )
+
+
+def _installed(topic: topics.Topic) -> bool:
+    try:
+        message_class(topic.type)
+    except (ModuleNotFoundError, AttributeError):
+        return False
+    return True
