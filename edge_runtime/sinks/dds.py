@@ -29,11 +29,21 @@ _NODE_INFO_TOPIC = "ros_discovery_info"
 _POLL_MS = 200
 _BLOCKING_MS = 100
 """Within which a reliable writer gives up on a reader that does not keep up."""
+_LOCALHOST = """<CycloneDDS><Domain>
+<General><AllowMulticast>false</AllowMulticast></General>
+<Discovery>
+  <ParticipantIndex>auto</ParticipantIndex><MaxAutoParticipantIndex>32</MaxAutoParticipantIndex>
+  <Peers><Peer address="localhost"/></Peers>
+</Discovery>
+</Domain></CycloneDDS>"""
+"""What rmw_cyclonedds makes of LOCALHOST. Who takes the loopback interface instead is not heard by
+ROS's nodes, which do not."""
 
 
 class DdsWire:
     """A Wire over Cyclone DDS, compatible with ROS 2 from Jazzy on, and with Humble if
-    `show_node` is off. Where it talks is CYCLONEDDS_URI's business, as with ROS itself."""
+    `show_node` is off. Where it talks is CYCLONEDDS_URI's business, as with ROS itself; without it,
+    ROS_LOCALHOST_ONLY and ROS_AUTOMATIC_DISCOVERY_RANGE may keep it on this machine."""
 
     def __init__(
         self,
@@ -56,10 +66,11 @@ class DdsWire:
         self._acks: threading.Thread | None = None
 
     def __enter__(self) -> Self:
-        """Raises ConfigError, with a remedy, when cyclonedds is missing or cannot start."""
+        """Raises ConfigError where cyclonedds is missing or the environment cannot be meant, and
+        UnavailableError where it cannot start, with a remedy."""
         try:
             from cyclonedds.core import DDSException
-            from cyclonedds.domain import DomainParticipant
+            from cyclonedds.domain import Domain, DomainParticipant
             from cyclonedds.qos import Policy, Qos
         except ImportError as error:
             raise ConfigError(
@@ -67,10 +78,14 @@ class DdsWire:
                 "on arm64 after Cyclone DDS itself (ros2_ws/README.md, Without ROS)."
             ) from error
         domain = self._domain if self._domain is not None else _domain_of_environment()
+        localhost = _localhost_of_environment()
         try:
+            if localhost and not os.environ.get("CYCLONEDDS_URI"):
+                self._entities.append(Domain(domain, _LOCALHOST))
             participant = DomainParticipant(domain, qos=Qos(Policy.Userdata(b"enclave=/;")))
             self._open(participant)
         except DDSException as error:
+            self._entities = []
             raise UnavailableError(
                 f"DDS does not start in domain {domain}: {error}. Look at CYCLONEDDS_URI and at "
                 "the network interfaces."
@@ -108,7 +123,7 @@ class DdsWire:
             self._topic(participant, topics.ACTION_ACK),
             qos=qos_of(topics.ACTION_ACK),
         )
-        self._entities = [participant, reader]
+        self._entities += [participant, reader]
         if self._show_node:
             self._entities.append(self._tell_node(participant, [reader], list(writers.values())))
         self._writers = writers
@@ -233,3 +248,21 @@ def _domain_of_environment() -> int:
     if not text.isdecimal() or int(text) > 232:
         raise ConfigError(f"ROS_DOMAIN_ID is {text!r}; a number from 0 to 232 is wanted.")
     return int(text)
+
+
+def _localhost_of_environment() -> bool:
+    """Whether nobody on other machines shall hear it. As in ROS, the older variable comes first."""
+    if os.environ.get("ROS_LOCALHOST_ONLY") == "1":
+        return True
+    wanted = os.environ.get("ROS_AUTOMATIC_DISCOVERY_RANGE") or "SUBNET"
+    if wanted == "OFF":
+        raise ConfigError(
+            "ROS_AUTOMATIC_DISCOVERY_RANGE is OFF, with which nobody finds the topics of ros.dds. "
+            "Set it to LOCALHOST or SUBNET, or ros.dds to false."
+        )
+    if wanted not in ("LOCALHOST", "SUBNET", "SYSTEM_DEFAULT"):
+        raise ConfigError(
+            f"ROS_AUTOMATIC_DISCOVERY_RANGE is {wanted!r}; one of LOCALHOST, SUBNET and "
+            "SYSTEM_DEFAULT is wanted."
+        )
+    return wanted == "LOCALHOST"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -240,6 +241,58 @@ def test_a_reader_sees_the_hash_of_each_type(sink: TopicsSink) -> None:
 def test_a_bad_domain_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ROS_DOMAIN_ID", "lots")
     with pytest.raises(ConfigError, match="ROS_DOMAIN_ID is 'lots'"), DdsWire(None, "/", "edge"):
+        pass
+
+
+ON_THIS_MACHINE = [
+    {"ROS_LOCALHOST_ONLY": "1", "ROS_AUTOMATIC_DISCOVERY_RANGE": "SUBNET"},
+    {"ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"},
+]
+WRITING = f"""
+from edge_runtime.sinks.dds import DdsWire
+for _ in range(2):
+    with DdsWire({DOMAIN}, "{NAMESPACE}", "edge"):
+        print("there", flush=True)
+        input()
+    input()
+"""
+
+
+@pytest.mark.parametrize("environment", ON_THIS_MACHINE)
+def test_it_stays_on_this_machine_where_ros_would(environment: dict[str, str]) -> None:
+    """The peer announces itself to this machine alone, and hears nobody who does not. And a device
+    that is acquired again is there again."""
+    whole = {**os.environ, "CYCLONEDDS_URI": "", **environment}
+    with listening(topics.MICRO_TURN, namespace=NAMESPACE) as peer:
+        process = subprocess.Popen(
+            [sys.executable, "-c", WRITING], stdin=-1, stdout=-1, text=True, env=whole
+        )
+        assert process.stdin is not None and process.stdout is not None
+        with process:
+            try:
+                for _ in range(2):
+                    assert process.stdout.readline() == "there\n"
+                    peer.await_writers()
+                    print(file=process.stdin, flush=True)
+                    peer.wait_until(lambda: not peer.has_writers())
+                    print(file=process.stdin, flush=True)
+                assert process.wait(30) == 0
+            finally:
+                process.kill()
+
+
+@pytest.mark.parametrize(
+    ("wanted", "words"),
+    [
+        ("OFF", "nobody finds the topics of ros.dds"),
+        ("localhost", "'localhost'; one of LOCALHOST, SUBNET"),
+    ],
+)
+def test_a_range_that_cannot_be_meant_is_told(
+    wanted: str, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", wanted)
+    with pytest.raises(ConfigError, match=words), DdsWire(DOMAIN, "/", "edge"):
         pass
 
 
