@@ -537,7 +537,7 @@ def _dds_topics(
         chosen.node_name,
         action_topics(config.actions),
         chosen.show_node,
-        on_ack=lambda action_id: sink.acknowledge(action_id),
+        on_ack=lambda ack: sink.take_ack(ack),
     )
     sink = TopicsSink(
         wire,

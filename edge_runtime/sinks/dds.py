@@ -52,10 +52,10 @@ class DdsWire:
         node_name: str,
         more_topics: Sequence[topics.Topic] = (),
         show_node: bool = True,
-        on_ack: Callable[[str], None] = lambda action_id: None,
+        on_ack: Callable[[Any], None] = lambda ack: None,
     ) -> None:
-        """`more_topics`: those of the configured actions. `on_ack` is told the id of an action that
-        the body has acknowledged, by a thread of DDS."""
+        """`more_topics`: those of the configured actions. `on_ack` is given each ActionAck of the
+        body, by a thread of ours."""
         self._domain, self._namespace, self._node_name = domain, namespace, node_name
         self._topics = [*topics.PUBLISHED, *more_topics]
         self._show_node, self._on_ack = show_node, on_ack
@@ -172,7 +172,7 @@ class DdsWire:
             try:
                 for ack in reader.take_iter(timeout=duration(milliseconds=_POLL_MS)):
                     if not isinstance(ack, InvalidSample):
-                        self._on_ack(ack.id)
+                        self._on_ack(ack)
             except Exception as error:  # Of DDS, or of what anybody may have written.
                 warnings.warn("unread", f"an acknowledgement could not be read: {error}")
                 self._closing.wait(_POLL_MS / 1e3)

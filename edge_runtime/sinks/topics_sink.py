@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import time
 from collections.abc import Callable
 from types import TracebackType
-from typing import Protocol
+from typing import Any, Protocol
 
 from typing_extensions import Self
 
@@ -17,7 +18,9 @@ from edge_runtime.sinks.messages import Publication, TurnMessages, stamp
 from edge_runtime.sinks.queue import QueueSink
 from edge_runtime.sinks.repeater import Repeater
 from edge_runtime.sinks.robot_messages import STAMPED_SPEED
+from edge_runtime.sparing_log import SparingLog
 
+log = logging.getLogger(__name__)
 QUEUE = 25
 """Records that may wait for the network: 5 s."""
 TURNS_PER_S = 1000 // TURN_MS
@@ -46,6 +49,7 @@ class TopicsSink:
         self._wall_ns, self._diagnose = wall_ns, diagnose
         self._repeater = Repeater(self._write)
         self._queue = QueueSink(_Others(self), "topics", QUEUE)
+        self._refusals = SparingLog(log)
         self._halts = itertools.count(1)
         self._newest = -1
         """The index of the last record."""
@@ -63,6 +67,7 @@ class TopicsSink:
     ) -> None:
         self._queue.__exit__(kind, error, trace)
         self._repeater.__exit__(kind, error, trace)
+        self._refusals.tell(at_end=True)
 
     @property
     def dropped(self) -> int:
@@ -87,12 +92,21 @@ class TopicsSink:
         stops = self._messages.halt(f"halt-{next(self._halts)}", self._wall_ns())
         self._repeater.stop(stops, self._newest + 1)
 
+    def take_ack(self, ack: Any) -> None:
+        """Take an ActionAck, from any thread. One that refuses its Action is logged."""
+        if ack.accepted:
+            self.acknowledge(ack.id)
+            return
+        name, why = f"{ack.id!r:.100}", f"{ack.detail!r:.300}"
+        self._refusals.warn(name, f"the body refuses the action {name}: {why}")
+
     def acknowledge(self, action_id: str) -> None:
-        """An ActionAck has come: no need to repeat that Action."""
+        """The body has accepted it: no need to repeat that Action."""
         self._repeater.acknowledge(action_id)
 
     def publish_others(self, record: TurnRecord) -> None:
         """All but a stop; called by the queue's thread."""
+        self._refusals.tell()
         stamp_ns, index = self._stamp_ns(record), record.turn.index
         for publication in self._messages.others(record, stamp_ns):
             if publication.for_s:

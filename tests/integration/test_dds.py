@@ -67,7 +67,7 @@ def sink() -> Iterator[TopicsSink]:
     health.report(LOOP, State.OK)
     messages = TurnMessages(ACTIONS, "head", run="run")
     wire = DdsWire(
-        DOMAIN, NAMESPACE, "edge", action_topics(ACTIONS), on_ack=lambda id: sink.acknowledge(id)
+        DOMAIN, NAMESPACE, "edge", action_topics(ACTIONS), on_ack=lambda ack: sink.take_ack(ack)
     )
     sink = TopicsSink(
         wire, messages, diagnose=lambda ns: diagnostics("edge", health.snapshot(), ns)
@@ -206,6 +206,23 @@ def test_an_acknowledgement_that_cannot_be_read_ends_nothing(
         peer.wait_until(lambda: not sink.stopping)
     assert len(stops_heard(peer)) <= 10
     assert caplog.text.count("could not be read") == 1
+
+
+def test_a_stop_that_the_body_refuses_goes_on_and_the_reason_is_logged(
+    sink: TopicsSink, caplog: pytest.LogCaptureFixture
+) -> None:
+    answer = {"header": {"stamp": stamp(0), "frame_id": ""}, "id": "run-5-stop_motion"}
+    with listening(topics.ACTION, namespace=NAMESPACE) as peer:
+        peer.await_writers()
+        acknowledge = peer.writer(topics.ACTION_ACK)
+        sink.publish(a_turn(5, actions=(Action("stop_motion"),)))
+        acknowledge({**answer, "accepted": False, "detail": "the arm holds something"})
+        peer.wait_until(lambda: "the arm holds something" in caplog.text)
+        told = len(stops_heard(peer))
+        peer.wait_until(lambda: len(stops_heard(peer)) > told)
+        assert sink.stopping
+        acknowledge({**answer, "accepted": True, "detail": ""})
+        peer.wait_until(lambda: not sink.stopping)
 
 
 def test_a_stop_outlives_the_run() -> None:

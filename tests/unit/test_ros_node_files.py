@@ -107,7 +107,7 @@ def subscriptions(
     node = Node()
     senses = topic_senses_for(config, StampClock(), lambda wanted: node_senses.whence(node, wanted))
     assert isinstance(senses.audio, TopicMicrophone)
-    held = node_senses.Subscriptions(node, config, senses, SimpleNamespace())
+    held = node_senses.Subscriptions(node, config, senses, SimpleNamespace(take_ack=None))
     subscribed = dict(node.subscribed)
     held.close()
     assert not node.subscribed

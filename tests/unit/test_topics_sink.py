@@ -6,8 +6,10 @@ import itertools
 import threading
 import time
 from collections.abc import Mapping
+from types import SimpleNamespace
 
 import numpy as np
+import pytest
 from kept_wire import WAIT_S, Wire, is_stop, speed, speeds
 from turn_records import a_record
 
@@ -139,6 +141,27 @@ def test_an_acknowledged_stop_goes_on_for_the_base() -> None:
         sink.acknowledge("run-1-stop_motion")
     assert sum(map(is_stop, wire.written)) == 1
     assert speeds(wire) == [0.0] * 11
+
+
+def test_what_the_body_refuses_is_logged_sparingly_and_a_stop_goes_on(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    wire = Wire()
+    with TopicsSink(wire, messages()) as sink:
+        sink.publish(a_record(1, actions=(Action("stop_motion"),)))
+        for detail in ["held\nby a hand" + 1000 * "!", "", None]:
+            ack = SimpleNamespace(id="run-1-stop_motion", accepted=False, detail=detail)
+            sink.take_ack(ack)
+        assert sink.stopping
+        (told,) = caplog.messages
+        assert told.startswith(
+            "the body refuses the action 'run-1-stop_motion': 'held\\nby a hand!"
+        )
+        assert len(told) < 500
+        told_so_far = len(wire.written)
+        wire.wait_for(told_so_far + 2)
+        sink.take_ack(SimpleNamespace(id="run-1-stop_motion", accepted=True, detail=""))
+        assert not sink.stopping
 
 
 def test_a_motion_does_not_outlive_its_sender() -> None:

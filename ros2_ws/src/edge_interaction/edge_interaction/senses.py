@@ -22,7 +22,7 @@ class Subscriptions:
         self._node = node
         self._subscriptions: list[Any] = []
         self._names: list[str] = []
-        self._subscribe(topics.ACTION_ACK, lambda ack: sink.acknowledge(ack.id))
+        self._subscribe(topics.ACTION_ACK, sink.take_ack)
         ear, eye = senses.audio, senses.frames
         if isinstance(ear, TopicMicrophone):
             self._subscribe(topics.AUDIO_IN, ear.feed)
