@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 import shutil
 import stat
-import subprocess
 from pathlib import Path
 
 import pytest
 
-from edge_runtime.errors import ConfigError, InputError, MisconfiguredServiceError
+from edge_runtime.errors import InputError
 from edge_runtime.service_files import (
     Plan,
     Service,
@@ -19,7 +18,6 @@ from edge_runtime.service_files import (
     apply_removal,
     plan_install,
     plan_removal,
-    service_files_folder,
 )
 
 PROGRAM = Path("/srv/edge/bin/edge-runtime")
@@ -215,68 +213,3 @@ def test_systemd_takes_it_all_in_a_folder_that_stands_for_the_machine(tmp_path: 
     assert (wants / "edge-runtime@left.service").is_symlink()
     apply_removal(plan_removal(tmp_path, Service.DEVICE), tmp_path)
     assert list(tmp_path.rglob("*.wants/*")) == []
-
-
-UNITS = ("edge-runtime.service", "edge-runtime@.service", "edge-background.service")
-
-
-@pytest.fixture
-def units(tmp_path: Path) -> Path:
-    """The unit files, with a program that is there."""
-    for unit in UNITS:
-        text = (service_files_folder() / unit).read_text()
-        text = text.replace("/opt/edge-runtime/bin/edge-runtime", "/bin/true")
-        # Whether manual pages are installed is not the question.
-        text = text.replace("Documentation=man:systemd.exec(5)\n", "")
-        (tmp_path / unit).write_text(text)
-    return tmp_path
-
-
-@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not installed")
-class TestUnits:
-    @pytest.mark.parametrize("unit", UNITS)
-    def test_systemd_finds_nothing_to_complain_of(self, units: Path, unit: str) -> None:
-        done = subprocess.run(
-            ["systemd-analyze", "verify", "--man=no", str(units / unit)],
-            capture_output=True, text=True, timeout=60, check=False,
-        )  # fmt: skip
-        assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-
-    @pytest.mark.parametrize("unit", UNITS)
-    def test_the_sandbox_leaves_little_open(self, units: Path, unit: str) -> None:
-        done = subprocess.run(
-            ["systemd-analyze", "security", "--offline=true", "--threshold=30", str(units / unit)],
-            capture_output=True, text=True, timeout=60, check=False,
-        )  # fmt: skip
-        assert "Overall exposure level" in done.stdout
-        assert done.returncode == 0, done.stdout[-500:]
-
-
-@pytest.mark.parametrize("unit", UNITS)
-def test_credentials_have_the_name_under_which_they_are_looked_for(unit: str) -> None:
-    """`credentials.located` puts `edge_` before a name."""
-    text = (service_files_folder() / unit).read_text()
-    assert "LoadCredential=edge:/etc/edge-runtime/credentials\n" in text
-
-
-@pytest.mark.parametrize("unit", ("edge-runtime.service", "edge-runtime@.service"))
-def test_a_configuration_that_cannot_be_does_not_use_up_the_starts(unit: str) -> None:
-    text = (service_files_folder() / unit).read_text()
-    assert f"\nRestartPreventExitStatus={MisconfiguredServiceError.exit_code}\n" in text
-
-
-def test_nor_does_that_of_a_worker() -> None:
-    text = (service_files_folder() / "edge-background.service").read_text()
-    assert f"\nRestartPreventExitStatus={ConfigError.exit_code}\n" in text
-
-
-def test_a_template_is_the_unit_for_one_of_many() -> None:
-    """What is hardened in one is hardened in the other."""
-    folder = service_files_folder()
-    one = set((folder / "edge-runtime.service").read_text().splitlines())
-    many = set((folder / "edge-runtime@.service").read_text().splitlines())
-    changed = {line.partition("=")[0] for line in one ^ many if not line.startswith("#")}
-    assert changed == {
-        *("Description", "ExecStart", "WorkingDirectory"),
-        *("StateDirectory", "CacheDirectory", "RuntimeDirectory"),
-    }
