@@ -25,7 +25,7 @@ from edge_runtime.background.transcribe import (
     SpellingTranscriber,
     Transcriber,
 )
-from edge_runtime.config import Config, Recording
+from edge_runtime.config import Config
 from edge_runtime.decide import FloorDecider, states
 from edge_runtime.delegation.broker import BrokerSettings
 from edge_runtime.delegation.confirmed import UNREACHABLE_WORDS, ConfirmedBackground
@@ -514,12 +514,14 @@ def _at_home(
     return shown
 
 
-def _limits(recording: Recording) -> Limits:
+def _limits(config: Config) -> Limits:
+    recording = config.recording
     return Limits(
         max_bytes=recording.max_mb * 1e6,
         max_s=recording.max_hours * 3600,
         keep_bytes=recording.keep_mb * 1e6,
         keep_s=recording.keep_days * 86_400,
+        min_free_bytes=config.health.min_free_mb * 1e6,
     )
 
 
@@ -569,7 +571,7 @@ def _recording(
     return Rotation(
         lambda where: Recorder(where, notes, frames),
         path,
-        _limits(config.recording),
+        _limits(config),
         health=health,
         must_begin=must_record,
     )

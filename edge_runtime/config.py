@@ -598,7 +598,11 @@ class HomeAssistantConfig(_Section):
 class HealthConfig(_Section):
     compute_p99_ms: float = Field(120.0, gt=0, description="Of a micro-turn; more is degraded.")
     missed_per_minute: int = Field(5, ge=0, description="More missed micro-turns are degraded.")
-    min_free_mb: float = Field(500.0, ge=0, description="Less room on the disk is degraded.")
+    min_free_mb: float = Field(
+        500.0,
+        ge=0,
+        description="Less room on the disk is degraded, and recordings make room or stop.",
+    )
     max_temperature_c: float = Field(90.0, gt=0, description="Above it the device is degraded.")
 
 

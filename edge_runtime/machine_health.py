@@ -35,9 +35,7 @@ class MachineHealth(Every):
         self._look_at_the_temperature()
 
     def _look_at_the_disk(self) -> None:
-        above = (self._folder, *self._folder.parents)
-        there = next(path for path in above if os.path.exists(path))
-        free_mb = shutil.disk_usage(there).free / 1e6
+        free_mb = free_bytes(self._folder) / 1e6
         low = free_mb < self._min_free_mb
         self._monitor.report(
             DISK,
@@ -57,6 +55,12 @@ class MachineHealth(Every):
             f"{hottest_c:.0f} °C; at most {self._max_temperature_c:.0f} are well" if hot else "",
             {"hottest_c": hottest_c},
         )
+
+
+def free_bytes(folder: Path) -> int:
+    """On the disk where this folder is, or would be made. Raises OSError."""
+    there = next(path for path in (folder, *folder.parents) if os.path.exists(path))
+    return shutil.disk_usage(there).free
 
 
 def hottest(thermal: Path = THERMAL) -> float | None:

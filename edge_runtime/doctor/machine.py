@@ -29,6 +29,7 @@ from edge_runtime.doctor.finding import (
 from edge_runtime.errors import ConfigError
 from edge_runtime.health import DISK, TEMPERATURE, HealthMonitor, State
 from edge_runtime.machine_health import MachineHealth
+from edge_runtime.sinks.recording_files import finished, unfinished
 
 PACKAGES = (
     "numpy",
@@ -169,17 +170,41 @@ def disk_and_temperature(case: Case) -> list[Finding]:
     MachineHealth(
         monitor, folder, limits.min_free_mb, limits.max_temperature_c, thermal=thermal
     ).look()
-    return [_disk(monitor, folder), _temperature(case, monitor)]
+    return [_disk(case, monitor, folder), _temperature(case, monitor)]
 
 
-def _disk(monitor: HealthMonitor, folder: Path) -> Finding:
+def _disk(case: Case, monitor: HealthMonitor, folder: Path) -> Finding:
     part = monitor.snapshot().part(DISK)
     assert part is not None
     there = next(path for path in (folder, *folder.parents) if os.path.exists(path))
     if part.state is not State.OK:
         remedy = "Make room, or lower recording.keep_mb or health.min_free_mb."
         return warning("disk", f"{part.reason} ({there})", remedy, **part.values)
+    room_mb = _room_for_recordings_mb(case, float(part.values["free_mb"]))
+    if room_mb is not None and room_mb < case.config.recording.keep_mb:
+        text = (
+            f"there is room for {room_mb:.0f} MB of recordings in {there}, and recording.keep_mb "
+            f"is {case.config.recording.keep_mb:g}: older ones are removed sooner"
+        )
+        remedy = "Make room, or lower recording.keep_mb or health.min_free_mb."
+        return warning("disk", text, remedy, **part.values)
     return ok("disk", f"{part.values['free_mb']} MB are free in {there}", **part.values)
+
+
+def _room_for_recordings_mb(case: Case, free_mb: float) -> float | None:
+    """For those that are there, and more; None where none are wanted, or nobody else can look."""
+    if (path := case.recording) is None:
+        return None
+    there = case.at(str(path))
+    try:
+        kept_bytes = sum(status.st_size for _, status in finished(there))
+        if (written := unfinished(there)).exists():
+            kept_bytes += written.stat().st_size
+    except FileNotFoundError:
+        kept_bytes = 0
+    except OSError:
+        return None
+    return max(0.0, free_mb + kept_bytes / 1e6 - case.config.health.min_free_mb)
 
 
 def _temperature(case: Case, monitor: HealthMonitor) -> Finding:

@@ -13,6 +13,7 @@ from typing_extensions import Self
 
 from edge_runtime.errors import RecordingError
 from edge_runtime.health import RECORDING, HealthMonitor, State
+from edge_runtime.machine_health import free_bytes
 from edge_runtime.micro_turn import TURN_MS, TurnRecord
 from edge_runtime.sinks.recorder import Recorder
 from edge_runtime.sinks.recording_files import check_place, finished, put_aside, unwritable
@@ -20,6 +21,8 @@ from edge_runtime.sinks.recording_files import check_place, finished, put_aside,
 log = logging.getLogger(__name__)
 CHECK_EVERY_TURNS = 10_000 // TURN_MS
 RETRY_TURNS = 60_000 // TURN_MS
+ROOM_TO_BEGIN_AGAIN = 1.2
+"""Of what is to stay free, after it was less: else one file after the other would be begun."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,8 @@ class Limits:
     max_s: float
     keep_bytes: float
     keep_s: float
+    min_free_bytes: float = 0.0
+    """To be left on the disk, for what else the device has to write."""
 
     @property
     def file_bytes(self) -> float:
@@ -50,9 +55,10 @@ class Rotation:
     size the oldest first, by age what may have begun too long ago. Within one run, only the first
     file replays: a later one begins with a state of the model that it does not hold.
 
-    Where nothing can be written, `health` is told and it is tried again every minute. `must_begin`:
-    where it cannot even be begun, entering raises RecordingError. It always does where the path
-    itself is wrong.
+    Where less than `limits.min_free_bytes` is free, the oldest make room, and where the newest is
+    all that there is, the file is ended and none begun. Where nothing can be written, `health` is
+    told and it is tried again every minute. `must_begin`: where it cannot even be begun, entering
+    raises RecordingError. It always does where the path itself is wrong.
     """
 
     def __init__(
@@ -63,9 +69,11 @@ class Rotation:
         now_s: Callable[[], float] = time.time,
         health: HealthMonitor | None = None,
         must_begin: bool = True,
+        free_bytes: Callable[[Path], float] = free_bytes,
     ) -> None:
         self._make, self._path, self._limits, self._now_s = make, path, limits, now_s
         self._health, self._must_begin = health or HealthMonitor(), must_begin
+        self._free_bytes = free_bytes
         self._recorder: Recorder | None = None
         self._begun_s = 0.0
         self._turns = 0
@@ -115,6 +123,7 @@ class Rotation:
             self._look_at(self._recorder)
         if self._turns % CHECK_EVERY_TURNS == 0 or self._too_much():
             self._remove_old()
+            self._leave_room()
             self._report()
 
     def _begin(self) -> None:
@@ -123,10 +132,14 @@ class Rotation:
         recorder.quiet = not self.on
         recorder.__enter__()
         try:
+            self._make_room()
             put_aside(self._path, self._path)
         except OSError as error:
             recorder.__exit__(OSError, error, None)
             raise unwritable(self._path, error) from error
+        except RecordingError as error:
+            recorder.__exit__(RecordingError, error, None)
+            raise
         self._recorder, self._begun_s, self._counted_bytes = recorder, self._now_s(), 0
         self._count(recorder)
 
@@ -139,6 +152,34 @@ class Rotation:
             level = logging.WARNING if self.on else logging.DEBUG
             log.log(level, "recording stopped, the run goes on: %s", error)
             self._stopped(str(error))
+
+    def _make_room(self) -> None:
+        """Raises RecordingError where too little is free, also without old recordings."""
+        self._remove_old()
+        if self._missing_bytes() > 0:
+            free_mb, wanted_mb = self._free_bytes(self._path.parent) / 1e6, self._wanted_bytes / 1e6
+            raise RecordingError(
+                f"{free_mb:.0f} MB are free at {self._path.parent}, and {wanted_mb:.0f} are wanted "
+                "to begin a recording. Make room, or lower health.min_free_mb."
+            )
+
+    def _leave_room(self) -> None:
+        """Below what is to stay free the file is ended; it may make an older one superfluous."""
+        if self._recorder is not None and self._missing_bytes() > 0:
+            self._end()
+            self._try_to_begin()
+
+    @property
+    def _wanted_bytes(self) -> float:
+        return self._limits.min_free_bytes * (1.0 if self.on else ROOM_TO_BEGIN_AGAIN)
+
+    def _missing_bytes(self) -> float:
+        """More than 0: so much too little is free. What cannot be asked is told when it cannot be
+        written."""
+        try:
+            return self._wanted_bytes - self._free_bytes(self._path.parent)
+        except OSError:
+            return 0.0
 
     def _end(
         self,
@@ -200,14 +241,13 @@ class Rotation:
         return self._finished_files > 1 and kept_bytes > self._limits.keep_bytes
 
     def _remove_old(self) -> None:
-        """Never the newest for its size alone."""
+        """Never the newest for its size alone, nor to make room."""
         limits, now_s, kept_bytes = self._limits, self._now_s(), self._current_bytes
-        self._unremoved, self._finished_bytes, self._finished_files = "", 0, 0
+        self._unremoved, kept = "", []
         try:
             found = finished(self._path)
         except OSError as error:
-            self._unremoved = str(error)
-            return
+            self._unremoved, found = str(error), []
         for number, (path, status) in enumerate(found):
             kept_bytes += status.st_size
             # When it began nobody knows, but that no file is longer than `file_s`.
@@ -215,8 +255,13 @@ class Rotation:
             if old or (number > 0 and kept_bytes > limits.keep_bytes):
                 self._remove(path)
             else:
-                self._finished_bytes += status.st_size
-                self._finished_files += 1
+                kept.append((path, status.st_size))
+        missing_bytes = self._missing_bytes()
+        while missing_bytes > 0 and len(kept) > 1:
+            path, size = kept.pop()
+            self._remove(path)
+            missing_bytes -= size  # a file system may take its time to give it back
+        self._finished_bytes, self._finished_files = sum(size for _, size in kept), len(kept)
 
     def _remove(self, path: Path) -> None:
         try:

@@ -18,10 +18,10 @@ from edge_runtime.sinks.recorder import Recorder
 pytest.importorskip("prometheus_client")
 
 
-def recording_service(folder: Path) -> Service:
+def recording_service(folder: Path, more: str = "") -> Service:
     path = folder / "rec" / "last.mcap"
     senses = f"audio: {{source: {folder / 'noise.wav'}}}\nrecording: {{path: {path}}}"
-    return Service(folder, senses)
+    return Service(folder, f"{senses}\n{more}")
 
 
 def told(service: Service) -> tuple[str, str]:
@@ -64,3 +64,18 @@ def test_a_full_disk_degrades_a_service_that_was_well(tmp_path: Path) -> None:
         process.send_signal(signal.SIGTERM)
         process.communicate(timeout=30)
         assert process.returncode == 0
+
+
+@needs_espeak
+def test_a_disk_with_little_room_is_left_to_the_rest_of_the_service(tmp_path: Path) -> None:
+    service = recording_service(tmp_path, "health: {min_free_mb: 1.0e+12}")
+    with running(service) as process:
+        service.await_told("READY=1")
+        state, reason = told(service)
+        assert state == "degraded"
+        assert "MB are free" in reason and "lower health.min_free_mb" in reason
+        assert list((tmp_path / "rec").iterdir()) == []
+        process.send_signal(signal.SIGTERM)
+        output, _ = process.communicate(timeout=30)
+        assert process.returncode == 0
+        assert output.count(b"recording stopped, the run goes on") == 1

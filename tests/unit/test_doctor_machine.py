@@ -30,6 +30,7 @@ from edge_runtime.doctor.machine import (
     software,
 )
 from edge_runtime.doctor.places import outbox, recording
+from edge_runtime.machine_health import free_bytes
 
 NOW = datetime(2026, 11, 25, tzinfo=timezone.utc)
 NOBODY = 65534
@@ -173,7 +174,7 @@ class TestDiskAndTemperature:
 
     def test_room_for_the_recording(self, tmp_path: Path) -> None:
         config = Config(
-            recording=Recording(path=tmp_path / "not" / "yet.mcap"),
+            recording=Recording(path=tmp_path / "not" / "yet.mcap", keep_mb=10),
             health=HealthConfig(min_free_mb=0),
         )
         finding = self.found(Case(config), "disk")
@@ -185,6 +186,23 @@ class TestDiskAndTemperature:
         finding = self.found(Case(config), "disk")
         assert finding.verdict is Verdict.WARNING
         assert "min_free_mb" in finding.remedy
+
+    def test_more_is_to_be_kept_than_there_is_room_for(self, tmp_path: Path) -> None:
+        free_mb = free_bytes(tmp_path) / 1e6
+        kept = [tmp_path / name for name in ("last.mcap", "last-20231110T000000.mcap")]
+        for path in (*kept, tmp_path / "last.mcap.part"):
+            with path.open("wb") as file:
+                file.truncate(1_000_000_000_000)  # it takes no room
+
+        def found(keep_mb: float) -> Finding:
+            recording = Recording(path=kept[0], keep_mb=keep_mb)
+            case = Case(Config(recording=recording, health=HealthConfig(min_free_mb=0)))
+            return self.found(case, "disk")
+
+        assert found(3e6).verdict is Verdict.OK
+        finding = found(3e6 + 2 * free_mb)
+        assert finding.verdict is Verdict.WARNING
+        assert "recording.keep_mb" in finding.text and "recording.keep_mb" in finding.remedy
 
 
 @pytest.fixture
