@@ -108,3 +108,12 @@ def test_every_group_of_devices_is_there_when_the_unit_starts(unit: str) -> None
         elif not OF_A_BOARD.match(group):
             module = f"modprobe@{MODULES[group]}.service"
             assert module in settings(text, "Wants") and module in settings(text, "After"), group
+
+
+def test_a_device_hears_without_waiting_for_a_network() -> None:
+    """It may take two minutes to be given up; a worker can do nothing without."""
+    for unit in UNITS:
+        text = (service_files_folder() / unit).read_text()
+        waits = "network-online.target" in settings(text, "After")
+        assert waits == (unit not in DEVICES), unit
+        assert waits == ("network-online.target" in settings(text, "Wants"))
