@@ -117,3 +117,13 @@ def test_a_device_hears_without_waiting_for_a_network() -> None:
         waits = "network-online.target" in settings(text, "After")
         assert waits == (unit not in DEVICES), unit
         assert waits == ("network-online.target" in settings(text, "Wants"))
+
+
+@pytest.mark.parametrize("unit", UNITS)
+def test_what_is_missing_for_some_minutes_does_not_use_up_the_starts(unit: str) -> None:
+    text = (service_files_folder() / unit).read_text()
+    pause_s, starts, within_s = (
+        int(settings(text, key)[0])
+        for key in ("RestartSec", "StartLimitBurst", "StartLimitIntervalSec")
+    )
+    assert 300 <= pause_s * starts < within_s, "and it ends: else the limit would be none"
