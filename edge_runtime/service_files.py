@@ -6,15 +6,13 @@ once. Configuration and credentials are written once and never touched again.
 
 from __future__ import annotations
 
-import shutil
 import subprocess
-from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
 from edge_runtime.errors import InputError
-from edge_runtime.whole_file import write_whole
+from edge_runtime.install_plan import FileStep, Plan
+from edge_runtime.systemd_units import show_units
 
 _PACKAGE = Path(__file__).resolve().parent
 _IN_CHECKOUT = _PACKAGE.parent / "systemd"
@@ -33,37 +31,6 @@ UNREACHABLE = ("/home", "/root", "/tmp", "/var/tmp", "/run/user")
 class Service(str, Enum):
     DEVICE = "edge-runtime"
     WORKER = "edge-background"
-
-
-@dataclass(frozen=True)
-class FileStep:
-    """One file to be as it should."""
-
-    path: Path
-    content: str
-    kept: bool = False
-    """Its owner's: never overwritten, never removed."""
-
-    @property
-    def what(self) -> str:
-        """`write`, `update`, `unchanged` or `keep`."""
-        if not self.path.exists():
-            return "write"
-        if self.kept:
-            return "keep"
-        return "unchanged" if self.path.read_text(encoding="utf-8") == self.content else "update"
-
-
-@dataclass(frozen=True)
-class Plan:
-    files: tuple[FileStep, ...]
-    commands: tuple[tuple[str, ...], ...]
-    only_instances: bool = False
-    """Nothing but the instances that are there is installed anew."""
-
-    @property
-    def changes(self) -> bool:
-        return any(step.what in ("write", "update") for step in self.files)
 
 
 def service_files_folder() -> Path:
@@ -152,28 +119,6 @@ def plan_removal(root: Path, service: Service) -> Plan:
     return Plan(tuple(FileStep(path, "") for path in there), tuple(commands))
 
 
-def apply_install(plan: Plan) -> None:
-    """Raises InputError with the reason where a file or a command cannot be."""
-    for step in plan.files:
-        if step.what in ("write", "update"):
-            _write(step)
-    for command in plan.commands:
-        _run(command)
-
-
-def apply_removal(plan: Plan, root: Path) -> None:
-    """Stops and disables first, so that nothing runs without its unit."""
-    for command in plan.commands:
-        _run(command)
-    for step in plan.files:
-        try:
-            step.path.unlink(missing_ok=True)
-        except OSError as error:
-            raise _refused(step.path, error) from error
-    if root == Path("/") and plan.files:
-        _run(("systemctl", "daemon-reload"))
-
-
 def _users_and_folders(root: Path, source: Path) -> list[FileStep]:
     found = []
     for kind in ("sysusers", "tmpfiles"):
@@ -194,9 +139,21 @@ def _install_commands(
         commands.append(("systemctl", "daemon-reload"))
     commands += [("systemctl", *rooted, "enable", unit) for unit in units]
     if now and root == Path("/"):
-        commands += [("systemctl", "restart", unit) for unit in units]
-        commands += [("systemctl", "try-restart", unit) for unit in others]
+        failed = _failed(others)
+        if begun := [*units, *failed]:
+            commands += [("systemctl", "reset-failed", *begun), ("systemctl", "restart", *begun)]
+        if running := [unit for unit in others if unit not in failed]:
+            commands.append(("systemctl", "try-restart", *running))
     return tuple(commands)
+
+
+def _failed(units: list[str]) -> list[str]:
+    """Those that systemd has given up: what is installed may mend them."""
+    try:
+        shown = show_units(units) if units else []
+    except InputError:
+        return []
+    return [unit["Id"] for unit in shown if unit["ActiveState"] == "failed"]
 
 
 def _enabled(root: Path, service: Service) -> list[str]:
@@ -245,23 +202,3 @@ def _unit_name(service: Service, instance: str | None) -> str:
 
 def _may_be_an_instance(name: str) -> bool:
     return name.replace("-", "").replace("_", "").isalnum() and name.isascii()
-
-
-def _write(step: FileStep) -> None:
-    try:
-        step.path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(step.path, step.content, 0o644)
-    except OSError as error:
-        raise _refused(step.path, error) from error
-
-
-def _refused(path: Path, error: OSError) -> InputError:
-    return InputError(f"{path} cannot be changed: {error.strerror}. Run it as root: sudo.")
-
-
-def _run(command: Sequence[str]) -> None:
-    if shutil.which(command[0]) is None:
-        raise InputError(f"{command[0]} is not on this machine: services need systemd.")
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-    if done.returncode != 0:
-        raise InputError(f"`{' '.join(command)}` failed: {(done.stderr or done.stdout).strip()}")

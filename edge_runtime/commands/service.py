@@ -34,16 +34,14 @@ from edge_runtime.errors import (
     UnavailableError,
 )
 from edge_runtime.health import HealthMonitor, State
+from edge_runtime.install_plan import Plan, apply_install, apply_removal
 from edge_runtime.interfaces import Sink
 from edge_runtime.scheduling import ask_for_realtime, lock_memory
 from edge_runtime.service_files import (
     CONFIGS,
     CREDENTIALS,
     FOLDERS_SINCE,
-    Plan,
     Service,
-    apply_install,
-    apply_removal,
     plan_install,
     plan_removal,
     systemd_version,
@@ -178,6 +176,12 @@ def install_service(
             soft_wrap=True,
         )
     if apply:
+        if plan.starts:
+            console.print(
+                "A start may take minutes, as where an engine is built first. Ctrl-C does not stop "
+                f"it; look with: systemctl status '{service.value}*'",
+                soft_wrap=True,
+            )
         apply_install(plan)
     _say_how_it_ended(apply)
 

@@ -10,15 +10,8 @@ from pathlib import Path
 import pytest
 
 from edge_runtime.errors import InputError
-from edge_runtime.service_files import (
-    Plan,
-    Service,
-    _install_commands,
-    apply_install,
-    apply_removal,
-    plan_install,
-    plan_removal,
-)
+from edge_runtime.install_plan import Plan, apply_install, apply_removal
+from edge_runtime.service_files import Service, _install_commands, plan_install, plan_removal
 
 PROGRAM = Path("/srv/edge/bin/edge-runtime")
 needs_systemd = pytest.mark.skipif(
