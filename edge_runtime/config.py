@@ -32,7 +32,7 @@ from edge_runtime.broker_url import broker_address
 from edge_runtime.credentials import located
 from edge_runtime.errors import ConfigError
 from edge_runtime.jsgf import Phrase, shared
-from edge_runtime.masking import HIDDEN, masked
+from edge_runtime.masking import HIDDEN, holds_secrets, masked
 from edge_runtime.micro_turn import ACTION_NAME, STOP_MOTION
 
 log = logging.getLogger(__name__)
@@ -713,19 +713,28 @@ def load_config(path: Path | None, overrides: Mapping[str, Any] | None = None) -
     """
     if not overrides:
         return load(path, Config)
-    data = {} if path is None else _read(path)
+    given = {} if path is None else _read(path)
+    data = dict(given)
     for key, value in overrides.items():
         section, _, name = key.rpartition(".")
         kept = data.get(section) or {}
         if isinstance(kept, dict):  # anything else is refused as it is
             data[section] = {**kept, name: value}
     where = "parameters" if path is None else f"{path} and parameters"
-    return _validated(data, Config, where, path)
+    config = _validated(data, Config, where, path)
+    if path is not None:
+        _look_who_may_read(path, given)
+    return config
 
 
 def load(path: Path | None, kind: type[Settings]) -> Settings:
     """The configuration in `path`, or the defaults. Raises ConfigError with one clear message."""
-    return kind() if path is None else _validated(_read(path), kind, str(path), path)
+    if path is None:
+        return kind()
+    data = _read(path)
+    settings = _validated(data, kind, str(path), path)
+    _look_who_may_read(path, data)
+    return settings
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -764,6 +773,15 @@ def _check_who_may_change(path: Path) -> None:
     """Whoever can change the configuration decides where sound and pictures go."""
     if _mode(path) & stat.S_IWOTH:
         raise ConfigError(f"{path} can be changed by everybody on this machine: chmod o-w {path}")
+
+
+def _look_who_may_read(path: Path, data: Mapping[str, Any]) -> None:
+    if _mode(path) & stat.S_IROTH and holds_secrets(data):
+        log.warning(
+            "everybody on this machine can read %s, and with it a password or a token: chmod 640 "
+            "it, and let its group be that of who runs this",
+            path,
+        )
 
 
 def _position(error: yaml.YAMLError) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import stat
 import subprocess
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -26,6 +28,8 @@ class FileStep:
     content: str
     kept: bool = False
     """Its owner's: never overwritten, never removed."""
+    group: str | None = None
+    """Who may read it beside root; None, and where there is no such group: everybody."""
 
     @property
     def what(self) -> str:
@@ -36,6 +40,12 @@ class FileStep:
             return "keep"
         return "unchanged" if self.path.read_text(encoding="utf-8") == self.content else "update"
 
+    @property
+    def open_to_all(self) -> bool:
+        """Its owner's file is there already, and everybody can read what its group should."""
+        there = self.group is not None and self.path.exists()
+        return there and bool(self.path.stat().st_mode & stat.S_IROTH)
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -43,6 +53,8 @@ class Plan:
     commands: tuple[tuple[str, ...], ...]
     only_instances: bool = False
     """Nothing but the instances that are there is installed anew."""
+    root: Path = Path("/")
+    """The folder that stands for it, whose groups count."""
 
     @property
     def changes(self) -> bool:
@@ -55,12 +67,18 @@ class Plan:
 
 
 def apply_install(plan: Plan) -> None:
-    """Raises InputError with the reason where a file or commands cannot be: of these all are run,
-    whatever fails."""
-    for step in plan.files:
-        if step.what in ("write", "update"):
+    """Raises InputError with the reason where a file or commands cannot be. Users and folders come
+    before what belongs to them, and of systemctl's commands all are run, whatever fails."""
+    due = [step for step in plan.files if step.what in ("write", "update")]
+    first = [command for command in plan.commands if command[0] != "systemctl"]
+    for step in due:
+        if step.group is None:
             _write(step)
-    _run_all(plan.commands)
+    _run_all(first)
+    for step in due:
+        if step.group is not None:
+            _write(step, _group_id(plan.root, step.group))
+    _run_all(command for command in plan.commands if command not in first)
 
 
 def apply_removal(plan: Plan, root: Path) -> None:
@@ -75,12 +93,24 @@ def apply_removal(plan: Plan, root: Path) -> None:
         _run(("systemctl", "daemon-reload"))
 
 
-def _write(step: FileStep) -> None:
+def _write(step: FileStep, group_id: int | None = None) -> None:
     try:
         step.path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(step.path, step.content, 0o644)
+        write_whole(step.path, step.content, 0o644 if group_id is None else 0o640)
+        if group_id is not None:
+            os.chown(step.path, -1, group_id)
     except OSError as error:
         raise _refused(step.path, error) from error
+
+
+def _group_id(root: Path, name: str) -> int | None:
+    """As systemd-sysusers has made it there; None: there is none."""
+    try:
+        lines = (root / "etc/group").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return None
+    groups = (line.split(":") for line in lines)
+    return next((int(group[2]) for group in groups if group[0] == name), None)
 
 
 def _refused(path: Path, error: OSError) -> InputError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 from typing import Any
 
 HIDDEN = "***"
@@ -17,7 +18,8 @@ _ADDRESSES = (
 )
 """Up to the last `@` of a line, or of a text in quotes, for a password may hold anything: also a
 quote, if more follows at once."""
-_KEY = r"[\w-]*(?:pass(?:word|wd|phrase)?|pas|pwd|psw|pw|token|key|auth|secret)\s*=\s*"
+_NAME = r"[\w-]*(?:pass(?:word|wd|phrase)?|pas|pwd|psw|pw|token|key|auth|secret)"
+_KEY = rf"{_NAME}\s*=\s*"
 _VALUE = (
     r"(?P<quote>\\?['\"])?(?P<secret>(?(quote)"
     r"(?:(?!(?P=quote))(?:\\.|[^\\\n]))*|"
@@ -50,3 +52,19 @@ def masked_within(value: Any) -> Any:
     if isinstance(value, list):
         return [masked_within(one) for one in value]
     return masked(value) if isinstance(value, str) else value
+
+
+def holds_secrets(value: Any) -> bool:
+    """Whether some text of a nested value is masked, or has the name of a secret: as a variable
+    `HOUSE_TOKEN`, or as the argument after `--token`."""
+    if isinstance(value, dict):
+        return any(_is_secret(name, one) or holds_secrets(one) for name, one in value.items())
+    if isinstance(value, list):
+        options = [pair for pair in pairwise(value) if str(pair[0]).startswith("-")]
+        return any(_is_secret(*pair) for pair in options) or any(map(holds_secrets, value))
+    return isinstance(value, str) and masked(value) != value
+
+
+def _is_secret(name: Any, value: Any) -> bool:
+    given = isinstance(value, str) and value != ""
+    return given and re.fullmatch(_NAME, str(name), re.IGNORECASE) is not None

@@ -89,7 +89,8 @@ def plan_install(
             default = default.replace(
                 f"{command} edge-runtime", f"{command} edge-runtime@{instance}"
             )
-    config = FileStep(_at(root, CONFIGS / f"{instance or service.value}.yaml"), default, kept=True)
+    place = _at(root, CONFIGS / f"{instance or service.value}.yaml")
+    config = FileStep(place, default, kept=True, group=service.value)
     others = _instances(root, service) if instance is None else []
     wanted = [] if others and not config.path.exists() else [_unit_name(service, instance)]
     files = [
@@ -100,7 +101,7 @@ def plan_install(
         *_users_and_folders(root, source),
         *([config] if wanted else []),
     ]
-    return Plan(tuple(files), _install_commands(root, wanted, others, now), not wanted)
+    return Plan(tuple(files), _install_commands(root, wanted, others, now), not wanted, root)
 
 
 def plan_removal(root: Path, service: Service) -> Plan:

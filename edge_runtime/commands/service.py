@@ -163,6 +163,14 @@ def install_service(
     for step in plan.files:
         console.print(f"{step.what:<10} {escape(str(step.path))}", soft_wrap=True)
     _show_commands(plan)
+    for step in plan.files:
+        if step.open_to_all:
+            there = escape(str(step.path))
+            console.print(
+                f"{there} stays as it is, and everybody on this machine can read it. If a password "
+                f"is in it: sudo chgrp {step.group} {there}; sudo chmod 640 {there}",
+                soft_wrap=True,
+            )
     if plan.only_instances:
         console.print(
             f"Only instances are installed here, and they are brought up to date. For a device "

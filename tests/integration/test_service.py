@@ -474,6 +474,14 @@ def test_installing_is_shown_first_and_removing_too(tmp_path: Path) -> None:
     assert "nothing to remove" in removed.stdout
 
 
+def test_an_older_configuration_that_everybody_can_read_is_named(tmp_path: Path) -> None:
+    config = written(tmp_path / "root/etc/edge-runtime/edge-runtime.yaml", "device: {name: mine}")
+    for mode, said in ((0o644, True), (0o640, False)):
+        config.chmod(mode)
+        shown = edge("install-service", "--root", tmp_path / "root", cwd=tmp_path)
+        assert (f"sudo chgrp edge-runtime {config}; sudo chmod 640" in shown.stdout) == said
+
+
 def test_privacy_is_told_from_the_configuration(tmp_path: Path) -> None:
     config = written(tmp_path / "edge.yaml", "delegation: {broker: 'mqtt://10.0.0.2'}")
     told = edge("privacy", "--config", config, cwd=tmp_path)

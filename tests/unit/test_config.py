@@ -371,6 +371,32 @@ class TestSecrets:
         assert ("chmod 600" in caplog.text) == warned
         assert "geheim" not in caplog.text
 
+    @pytest.mark.parametrize(
+        ("text", "holds"),
+        [
+            ("video: {source: 'rtsp://me:geheim@cam/live'}", True),
+            ("video: {source: 'rtsp://cam/live'}", False),
+        ],
+    )
+    @pytest.mark.parametrize(("mode", "open_to_all"), [(0o640, False), (0o644, True)])
+    def test_a_password_in_a_configuration_that_everybody_can_read_is_warned_of(
+        self,
+        tmp_path: Path,
+        caplog: pytest.LogCaptureFixture,
+        text: str,
+        holds: bool,
+        mode: int,
+        open_to_all: bool,
+    ) -> None:
+        path = tmp_path / "edge.yaml"
+        path.write_text(text)
+        path.chmod(mode)
+        for overrides in (None, {"voice.rate_wpm": 150}):
+            caplog.clear()
+            load_config(path, overrides)
+            assert (f"can read {path}" in caplog.text) == (holds and open_to_all)
+            assert "geheim" not in caplog.text
+
     def test_a_configuration_that_everybody_can_change_is_refused(self, tmp_path: Path) -> None:
         path = tmp_path / "edge.yaml"
         path.write_text("device: {name: kiosk}")

@@ -9,7 +9,7 @@ import pytest
 from edge_runtime.app import _recording
 from edge_runtime.config import Config
 from edge_runtime.health import HealthMonitor
-from edge_runtime.masking import masked
+from edge_runtime.masking import holds_secrets, masked
 from edge_runtime.privacy import privacy
 from edge_runtime.replay import eagerness, metadata
 from edge_runtime.sinks.recorder import Recorder
@@ -69,6 +69,27 @@ def test_what_stands_around_it_is_shown() -> None:
 )
 def test_what_has_none_stays(text: str) -> None:
     assert masked(text) == text
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"video": {"source": "rtsp://bob:s3cret@h/live"}},
+        {"house": {"command": "tools", "env": {"HOUSE_TOKEN": "s3cret"}}},
+        {"house": {"command": "tools", "args": ["--api-key", "s3cret"]}},
+        {"house": {"command": "tools", "args": ["-v", "--token=s3cret"]}},
+    ],
+)
+def test_a_secret_is_found_wherever_it_is(value: object) -> None:
+    assert holds_secrets({"agent": [value]})
+
+
+def test_what_only_names_a_secret_holds_none() -> None:
+    house = {"command": "tools", "args": ["--port", "/dev/ttyUSB0"], "env": {"HOUSE": "kitchen"}}
+    agent = {"mcp_servers": {"house": house}, "api_key_file": "openai-key", "api_key_env": "KEY"}
+    broker = {"broker": "mqtts://lan", "user": "edge", "password_file": "mqtt-password"}
+    spoken = {"keep": ["secret", "remind me"], "actions": {"key": {"phrases": ["bring the key"]}}}
+    assert not holds_secrets([agent, broker, spoken, {"env": {"TOKEN": ""}}])
 
 
 def test_privacy_tells_the_camera_without_it() -> None:

@@ -189,6 +189,18 @@ def test_a_place_that_cannot_be_written_says_so(tmp_path: Path) -> None:
         apply_install(files_only(install(tmp_path)))
 
 
+def test_a_configuration_that_is_there_keeps_its_rights(tmp_path: Path) -> None:
+    config = tmp_path / "etc/edge-runtime/edge-runtime.yaml"
+    config.parent.mkdir(parents=True)
+    config.write_text("device: {name: mine}\n")
+    for mode in (0o644, 0o600):
+        config.chmod(mode)
+        step = install(tmp_path).files[-1]
+        assert step.open_to_all == (mode == 0o644)
+        apply_install(Plan((step,), (), root=tmp_path))
+        assert stat.S_IMODE(config.stat().st_mode) == mode
+
+
 @needs_systemd
 @as_root
 def test_systemd_takes_it_all_in_a_folder_that_stands_for_the_machine(tmp_path: Path) -> None:
@@ -198,6 +210,9 @@ def test_systemd_takes_it_all_in_a_folder_that_stands_for_the_machine(tmp_path: 
     groups = (tmp_path / "etc/group").read_text().splitlines()
     members = {line.split(":")[0] for line in groups if line.endswith("edge-runtime")}
     assert {"audio", "video", "render"} <= members
+    config = (tmp_path / "etc/edge-runtime/edge-runtime.yaml").stat()
+    (group,) = [line.split(":")[2] for line in groups if line.startswith("edge-runtime:")]
+    assert (stat.S_IMODE(config.st_mode), config.st_uid, config.st_gid) == (0o640, 0, int(group))
     credentials = tmp_path / "etc/edge-runtime/credentials"
     assert stat.S_IMODE(credentials.stat().st_mode) == 0o700
     wants = tmp_path / "etc/systemd/system/multi-user.target.wants"
