@@ -6,7 +6,10 @@ once. Configuration and credentials are written once and never touched again.
 
 from __future__ import annotations
 
+import re
 import subprocess
+import sys
+from collections.abc import Sequence
 from enum import Enum
 from pathlib import Path
 
@@ -56,23 +59,20 @@ def plan_install(
     executable: Path,
     now: bool,
     systemd: int = FOLDERS_SINCE,
+    runs_from: Sequence[Path] = (),
 ) -> Plan:
     """What installing would do. `root` is `/`, or a folder that stands for it; `systemd` is the
     version that is to run it. Below FOLDERS_SINCE each credential that is there has a line of its
-    own in the units.
+    own in the units. `runs_from` is what the executable needs besides what lies around it.
 
     Without an `instance` it also goes for those that are there: an upgrade is one for all devices.
     Where there are only instances no other device is made.
 
     Raises InputError where the service could not run the executable.
     """
-    if root == Path("/") and str(executable).startswith(UNREACHABLE):
-        raise InputError(
-            f"{executable} is in a place that the service's sandbox hides. Install edge-runtime in "
-            "one that it can reach: sudo python3 -m venv /opt/edge-runtime && sudo "
-            "/opt/edge-runtime/bin/pip install '.[audio,background,metrics]' in a checkout, or the "
-            "path of a wheel in place of the dot. Then run install-service from there."
-        )
+    executable = executable.absolute()
+    if root == Path("/"):
+        _check_reachable(executable, runs_from)
     if instance is not None and (service is Service.WORKER or not _may_be_an_instance(instance)):
         raise InputError(
             f"{instance!r} cannot be an instance: only edge-runtime has instances, and their names "
@@ -102,6 +102,26 @@ def plan_install(
         *([config] if wanted else []),
     ]
     return Plan(tuple(files), _install_commands(root, wanted, others, now), not wanted, root)
+
+
+def this_installation() -> tuple[Path, ...]:
+    """What this program runs from: its package, its interpreter, and that one's library."""
+    return (_PACKAGE, Path(sys.executable).resolve(), Path(sys.base_prefix))
+
+
+def _check_reachable(executable: Path, runs_from: Sequence[Path]) -> None:
+    """Raises InputError where the sandbox hides the program, or what it needs."""
+    program = executable.resolve()
+    for place in (executable, program, (program.parent / "python").resolve(), *runs_from):
+        if any(place.is_relative_to(hidden) for hidden in UNREACHABLE):
+            needed = "" if place == executable else f", and {executable} needs it"
+            raise InputError(
+                f"{place} is in a place that the service's sandbox hides{needed}. Install "
+                "edge-runtime in one that it can reach, without -e and with the system's python3: "
+                "sudo python3 -m venv /opt/edge-runtime && sudo /opt/edge-runtime/bin/pip install "
+                "'.[audio,background,metrics]' in a checkout, or the path of a wheel in place of "
+                "the dot. Then run install-service from there."
+            )
 
 
 def plan_removal(root: Path, service: Service) -> Plan:
@@ -183,7 +203,15 @@ def _unit(source: Path, executable: Path, root: Path, systemd: int) -> str:
         there = sorted(_at(root, CREDENTIALS).glob("[!.]*"))
         lines = [f"LoadCredential=edge_{one.name}:{CREDENTIALS / one.name}\n" for one in there]
         content = content.replace(f"LoadCredential=edge:{CREDENTIALS}\n", "".join(lines))
-    return content.replace(str(DEFAULT_EXECUTABLE), str(executable))
+    return content.replace(str(DEFAULT_EXECUTABLE), _quoted(executable))
+
+
+def _quoted(program: Path) -> str:
+    """As a word in a unit, without specifiers; see systemd.service(5), "Command lines"."""
+    text = str(program)
+    if not text.isprintable() or re.search(r"[\"'\\]", text):
+        raise InputError(f"{text!r} cannot be run by systemd: it takes no quotes and backslashes.")
+    return f'"{text.replace("%", "%%")}"' if " " in text else text.replace("%", "%%")
 
 
 def systemd_version() -> int:

@@ -45,6 +45,7 @@ from edge_runtime.service_files import (
     plan_install,
     plan_removal,
     systemd_version,
+    this_installation,
 )
 
 log = logging.getLogger(__name__)
@@ -159,7 +160,8 @@ def install_service(
     """Install the systemd service. A configuration that is there stays as it is."""
     program, version = executable or this_program(), systemd_version()
     service = Service.WORKER if worker else Service.DEVICE
-    plan = plan_install(root, service, instance, program, now, version)
+    runs_from = this_installation() if executable is None else ()
+    plan = plan_install(root, service, instance, program, now, version, runs_from)
     for step in plan.files:
         console.print(f"{step.what:<10} {escape(str(step.path))}", soft_wrap=True)
     _show_commands(plan)

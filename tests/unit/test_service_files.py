@@ -5,13 +5,23 @@ from __future__ import annotations
 import os
 import shutil
 import stat
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 
+import edge_runtime
 from edge_runtime.errors import InputError
 from edge_runtime.install_plan import Plan, apply_install, apply_removal
-from edge_runtime.service_files import Service, _install_commands, plan_install, plan_removal
+from edge_runtime.service_files import (
+    Service,
+    _install_commands,
+    plan_install,
+    plan_removal,
+    this_installation,
+)
 
 PROGRAM = Path("/srv/edge/bin/edge-runtime")
 needs_systemd = pytest.mark.skipif(
@@ -181,6 +191,62 @@ def test_a_worker_has_no_instances(tmp_path: Path) -> None:
 def test_a_program_that_the_sandbox_hides_is_refused_with_a_remedy(place: str) -> None:
     with pytest.raises(InputError, match=r"venv /opt/edge-runtime.*'\.\[audio,"):
         plan_install(Path("/"), Service.DEVICE, None, Path(place), now=True)
+
+
+@pytest.mark.parametrize("place", ["/homes/bin/edge-runtime", "/run/users/bin/edge-runtime"])
+def test_what_only_begins_like_a_hidden_place_is_none(place: str) -> None:
+    plan = plan_install(Path("/"), Service.DEVICE, None, Path(place), now=False)
+    assert f"ExecStart={place} serve" in plan.files[0].content
+
+
+@pytest.mark.parametrize("place", ["/home/ann/checkout/edge_runtime", "/root/.pyenv/bin/python3"])
+def test_what_it_runs_from_must_be_reachable_too(place: str) -> None:
+    with pytest.raises(InputError, match=f"{place} .* and {PROGRAM} needs it.* without -e"):
+        plan_install(Path("/"), Service.DEVICE, None, PROGRAM, now=True, runs_from=[Path(place)])
+
+
+def test_what_this_program_runs_from_is_its_package_and_its_interpreter() -> None:
+    places = this_installation()
+    assert Path(edge_runtime.__file__).parent.resolve() in places
+    assert any(Path(os.__file__).is_relative_to(place) for place in places)
+    assert Path(sys.executable).resolve() in places
+
+
+def test_an_environment_whose_interpreter_is_hidden_is_refused() -> None:
+    """As that of a python3 of root's own; `/dev/shm` is for everybody, and not hidden."""
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
+        python = Path(folder) / "bin" / "python"
+        python.parent.mkdir()
+        python.symlink_to("/root/.local/bin/python3.12")
+        with pytest.raises(InputError, match=r"^/root/\.local/bin/python3\.12 .* hides, and "):
+            plan_install(Path("/"), Service.DEVICE, None, python.with_name("edge-runtime"), True)
+
+
+def test_a_relative_program_is_the_one_that_is_there_now(tmp_path: Path) -> None:
+    plan = plan_install(tmp_path, Service.DEVICE, None, Path("bin/edge-runtime"), now=False)
+    assert f"ExecStart={Path.cwd()}/bin/edge-runtime serve" in plan.files[0].content
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not installed")
+@pytest.mark.parametrize("name", ["my edge", "100%", "a %i b", "$HOME", "ü"])
+def test_a_program_with_an_odd_path_is_found(tmp_path: Path, name: str) -> None:
+    program = tmp_path / name / "edge-runtime"
+    program.parent.mkdir()
+    shutil.copy("/bin/true", program)
+    plan = plan_install(tmp_path, Service.DEVICE, None, program, now=False)
+    unit = tmp_path / "edge-runtime.service"
+    unit.write_text(plan.files[0].content.replace("Documentation=man:systemd.exec(5)\n", ""))
+    done = subprocess.run(
+        ["systemd-analyze", "verify", "--man=no", str(unit)],
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize("name", ['a "b"', "a\\b", "a'b", "a\nb"])
+def test_a_program_that_systemd_cannot_run_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(InputError, match="takes no quotes and backslashes"):
+        plan_install(tmp_path, Service.DEVICE, None, tmp_path / name, now=False)
 
 
 def test_a_place_that_cannot_be_written_says_so(tmp_path: Path) -> None:
