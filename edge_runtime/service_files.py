@@ -73,11 +73,7 @@ def plan_install(
     executable = executable.absolute()
     if root == Path("/"):
         _check_reachable(executable, runs_from)
-    if instance is not None and (service is Service.WORKER or not _may_be_an_instance(instance)):
-        raise InputError(
-            f"{instance!r} cannot be an instance: only edge-runtime has instances, and their names "
-            "are letters, digits, `-` and `_`."
-        )
+    _check_instance(service, instance)
     units = [f"{service.value}.service"]
     if service is Service.DEVICE:
         units.append("edge-runtime@.service")
@@ -124,8 +120,14 @@ def _check_reachable(executable: Path, runs_from: Sequence[Path]) -> None:
             )
 
 
-def plan_removal(root: Path, service: Service) -> Plan:
-    """What removing would do: `files` are those to be removed, if they are there."""
+def plan_removal(root: Path, service: Service, instance: str | None = None) -> Plan:
+    """What removing would do: `files` are those to be removed, if they are there. An `instance` is
+    stopped and disabled alone, and the units stay. Raises InputError where there is no such."""
+    _check_instance(service, instance)
+    disable = ("systemctl", *_rooted(root), "disable", *(("--now",) if root == Path("/") else ()))
+    instances = list(dict.fromkeys(_instances(root, service) + _running(root, service)))
+    if instance is not None:
+        return Plan((), ((*disable, _removable(root, instance, instances)),))
     units = [f"{service.value}.service"]
     if service is Service.DEVICE:
         units.append("edge-runtime@.service")
@@ -135,9 +137,20 @@ def plan_removal(root: Path, service: Service) -> Plan:
     if last:
         shared = [step.path for step in _users_and_folders(root, service_files_folder())]
         there += [path for path in shared if path.exists()]
-    disable = ("systemctl", *_rooted(root), "disable", *(("--now",) if root == Path("/") else ()))
-    commands = [(*disable, name) for name in _enabled(root, service)]
+    itself = [units[0]] if _at(root, UNITS / units[0]).exists() else []
+    commands = [(*disable, unit) for unit in itself + instances]
     return Plan(tuple(FileStep(path, "") for path in there), tuple(commands))
+
+
+def _removable(root: Path, instance: str, known: list[str]) -> str:
+    """The unit of an instance that is known, or has a configuration, by which Home Assistant may
+    know it. Raises InputError."""
+    unit = _unit_name(Service.DEVICE, instance)
+    if unit not in known and not _at(root, CONFIGS / f"{instance}.yaml").exists():
+        names = (one.removeprefix("edge-runtime@").removesuffix(".service") for one in known)
+        there = ", ".join(names) or "none"
+        raise InputError(f"There is no instance {instance!r} here. There are: {there}.")
+    return unit
 
 
 def _users_and_folders(root: Path, source: Path) -> list[FileStep]:
@@ -177,16 +190,21 @@ def _failed(units: list[str]) -> list[str]:
     return [unit["Id"] for unit in shown if unit["ActiveState"] == "failed"]
 
 
-def _enabled(root: Path, service: Service) -> list[str]:
-    """The unit, if it is there, and its instances that start by themselves."""
-    unit = f"{service.value}.service"
-    return ([unit] if _at(root, UNITS / unit).exists() else []) + _instances(root, service)
-
-
 def _instances(root: Path, service: Service) -> list[str]:
     """Those that start by themselves."""
     links = _at(root, UNITS).glob(f"*.wants/{service.value}@*.service")
     return sorted({link.name for link in links})
+
+
+def _running(root: Path, service: Service) -> list[str]:
+    """Instances that run, or are to be started again, also such as do not start by themselves."""
+    if root != Path("/"):
+        return []
+    try:
+        shown = show_units([f"{service.value}@*.service"])
+    except InputError:  # no systemd: nothing runs
+        return []
+    return [unit["Id"] for unit in shown if unit["ActiveState"] not in ("inactive", "failed")]
 
 
 def _rooted(root: Path) -> tuple[str, ...]:
@@ -229,5 +247,13 @@ def _unit_name(service: Service, instance: str | None) -> str:
     return f"{service.value}.service" if instance is None else f"edge-runtime@{instance}.service"
 
 
-def _may_be_an_instance(name: str) -> bool:
-    return name.replace("-", "").replace("_", "").isalnum() and name.isascii()
+def _check_instance(service: Service, name: str | None) -> None:
+    """Raises InputError. The names of services are those of their configurations, too."""
+    if name is None:
+        return
+    taken = [one.value for one in Service]
+    if service is Service.WORKER or name in taken or not re.fullmatch(r"[A-Za-z0-9_-]+", name):
+        raise InputError(
+            f"{name!r} cannot be an instance: only edge-runtime has instances, and their names are "
+            f"letters, digits, `-` and `_`, but not {' or '.join(taken)}."
+        )

@@ -52,6 +52,10 @@ log = logging.getLogger(__name__)
 Apply = Annotated[
     bool, typer.Option("--apply/--dry-run", help="Do it, or only show what it would do.")
 ]
+Instance = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option(help="One of several devices here: edge-runtime@NAME."),
+]
 Root = Annotated[Path, typer.Option(help="A folder that stands for /: nothing else is touched.")]
 Worker = Annotated[bool, typer.Option("--background", help="The worker, not the device.")]
 
@@ -146,10 +150,7 @@ def status(
 def install_service(
     apply: Apply = False,
     now: Annotated[bool, typer.Option("--now", help="Start it too, or start it again.")] = False,
-    instance: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option(help="One of several devices here: edge-runtime@NAME."),
-    ] = None,
+    instance: Instance = None,
     worker: Worker = False,
     root: Root = Path("/"),
     executable: Annotated[
@@ -196,19 +197,25 @@ def install_service(
     _say_how_it_ended(apply)
 
 
-def uninstall_service(apply: Apply = False, worker: Worker = False, root: Root = Path("/")) -> None:
-    """Stop and remove the systemd service. Configuration, credentials and data stay."""
-    plan = plan_removal(root, Service.WORKER if worker else Service.DEVICE)
+def uninstall_service(
+    apply: Apply = False,
+    instance: Instance = None,
+    worker: Worker = False,
+    root: Root = Path("/"),
+) -> None:
+    """Stop and remove the systemd service, with all its instances, or one of them. Configuration,
+    credentials and data stay."""
+    plan = plan_removal(root, Service.WORKER if worker else Service.DEVICE, instance)
     _show_commands(plan)
     for step in plan.files:
         console.print(f"{'remove':<10} {escape(str(step.path))}", soft_wrap=True)
-    if not plan.files:
+    if plan == Plan((), ()):
         console.print("There is nothing to remove.")
         return
     if apply:
         apply_removal(plan, root)
         if not worker and root == Path("/"):
-            _leave_home_assistant(sorted(CONFIGS.glob("*.yaml")))
+            _leave_home_assistant(sorted(CONFIGS.glob(f"{instance or '*'}.yaml")))
     _say_how_it_ended(apply)
 
 

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from edge_runtime import install_plan
+from edge_runtime import install_plan, service_files
+from edge_runtime.commands import service
 from edge_runtime.errors import InputError
 from edge_runtime.install_plan import Plan, apply_install, apply_removal
-from edge_runtime.service_files import _install_commands
+from edge_runtime.service_files import Service, _install_commands, plan_removal
 
 STAND_IN = """#!/bin/sh
 echo "$@" >> {asked}
@@ -102,3 +103,29 @@ def test_an_upgrade_starts_instances_that_systemd_has_given_up(systemctl: System
     assert Plan((), found).starts
     later = _install_commands(Path("/"), ["edge-runtime.service"], instances, now=False)
     assert not Plan((), later).starts
+
+
+def test_what_runs_without_starting_by_itself_is_stopped_too(systemctl: Systemctl) -> None:
+    stopped = plan_removal(Path("/"), Service.DEVICE).commands
+    assert ("systemctl", "disable", "--now", "edge-runtime@right.service") in stopped
+    assert plan_removal(Path("/"), Service.DEVICE, "right") == Plan((), stopped[-1:])
+
+
+@pytest.mark.parametrize(("instance", "left"), [("right", ["right"]), (None, ["left", "right"])])
+def test_home_assistant_forgets_the_devices_that_are_removed(
+    systemctl: Systemctl,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    instance: str | None,
+    left: list[str],
+) -> None:
+    for name in ("left", "right"):
+        (tmp_path / f"{name}.yaml").write_text("")
+    forgotten: list[Path] = []
+    monkeypatch.setattr(service, "CONFIGS", tmp_path)
+    monkeypatch.setattr(service, "_leave_home_assistant", forgotten.extend)
+    monkeypatch.setattr(service_files, "UNITS", tmp_path / "units")
+    monkeypatch.setattr(service_files, "_users_and_folders", lambda root, source: [])
+    service.uninstall_service(apply=True, instance=instance)
+    assert [path.stem for path in forgotten] == left
+    assert "disable --now edge-runtime@right.service" in systemctl.asked

@@ -160,7 +160,29 @@ def test_a_first_device_beside_instances_can_be_had_by_its_configuration(tmp_pat
     assert ("systemctl", f"--root={tmp_path}", "enable", "edge-runtime.service") in plan.commands
 
 
-@pytest.mark.parametrize("name", ["", "a/b", "../x", "a b", "ä", "x;y"])
+def test_one_instance_is_removed_and_the_others_stay(tmp_path: Path) -> None:
+    for name in ("left", "right"):
+        apply_install(files_only(install(tmp_path, instance=name)))
+        enabled(tmp_path, f"edge-runtime@{name}.service")
+    plan = plan_removal(tmp_path, Service.DEVICE, "left")
+    assert plan.files == ()
+    rooted = f"--root={tmp_path}"
+    assert plan.commands == (("systemctl", rooted, "disable", "edge-runtime@left.service"),)
+    with pytest.raises(InputError, match=r"no instance 'lift' here\. There are: left, right"):
+        plan_removal(tmp_path, Service.DEVICE, "lift")
+    with pytest.raises(InputError, match="cannot be an instance"):
+        plan_removal(tmp_path, Service.WORKER, "left")
+
+
+def test_one_that_is_disabled_already_is_still_taken_out_of_home_assistant(tmp_path: Path) -> None:
+    """Which its configuration is needed for."""
+    apply_install(files_only(install(tmp_path, instance="left")))
+    assert plan_removal(tmp_path, Service.DEVICE, "left").commands[0][-1] == (
+        "edge-runtime@left.service"
+    )
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "../x", "a b", "ä", "x;y", "edge-background"])
 def test_an_instance_with_an_impossible_name_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(InputError, match="cannot be an instance"):
         install(tmp_path, instance=name)
