@@ -87,7 +87,7 @@ def plan_install(
             )
     place = _at(root, CONFIGS / f"{instance or service.value}.yaml")
     config = FileStep(place, default, kept=True, group=service.value)
-    others = _instances(root, service) if instance is None else []
+    others = enabled_instances(root, service) if instance is None else []
     wanted = [] if others and not config.path.exists() else [_unit_name(service, instance)]
     files = [
         *(
@@ -125,7 +125,7 @@ def plan_removal(root: Path, service: Service, instance: str | None = None) -> P
     stopped and disabled alone, and the units stay. Raises InputError where there is no such."""
     _check_instance(service, instance)
     disable = ("systemctl", *_rooted(root), "disable", *(("--now",) if root == Path("/") else ()))
-    instances = list(dict.fromkeys(_instances(root, service) + _running(root, service)))
+    instances = list(dict.fromkeys(enabled_instances(root, service) + _running(root, service)))
     if instance is not None:
         return Plan((), ((*disable, _removable(root, instance, instances)),))
     units = [f"{service.value}.service"]
@@ -190,8 +190,8 @@ def _failed(units: list[str]) -> list[str]:
     return [unit["Id"] for unit in shown if unit["ActiveState"] == "failed"]
 
 
-def _instances(root: Path, service: Service) -> list[str]:
-    """Those that start by themselves."""
+def enabled_instances(root: Path, service: Service) -> list[str]:
+    """The units of those that start by themselves."""
     links = _at(root, UNITS).glob(f"*.wants/{service.value}@*.service")
     return sorted({link.name for link in links})
 

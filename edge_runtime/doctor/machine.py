@@ -15,6 +15,7 @@ from pathlib import Path
 
 from edge_runtime import __version__
 from edge_runtime.config import Config, load_config
+from edge_runtime.doctor import rights
 from edge_runtime.doctor.finding import (
     Case,
     Finding,
@@ -164,7 +165,7 @@ def governor(case: Case) -> list[Finding]:
 def disk_and_temperature(case: Case) -> list[Finding]:
     """By the limits of the configuration, as a running device is judged."""
     limits, recording = case.config.health, case.recording
-    folder = case.at(str(recording.parent)) if recording else Path.cwd()
+    folder = case.at(str(recording.parent if recording else case.working))
     monitor = HealthMonitor()
     thermal = case.at("/sys/class/thermal")
     MachineHealth(
@@ -223,7 +224,8 @@ def _temperature(case: Case, monitor: HealthMonitor) -> Finding:
 
 
 def permissions(case: Case) -> list[Finding]:
-    """Whether this user may open the devices that are there."""
+    """Whether this user, or the service whose configuration it is, may open the devices that are
+    there."""
     config = case.config
     kinds = [
         ("sound", "/dev/snd", "pcm*", "audio", config.audio.source == "microphone"),
@@ -234,19 +236,32 @@ def permissions(case: Case) -> list[Finding]:
     may, may_not, groups, any_needed = [], [], [], False
     for what, folder, pattern, group, needed in kinds:
         nodes = list(case.at(folder).glob(pattern))
-        if nodes and any(may_open(node) for node in nodes):
+        if nodes and any(_may_use(case, node) for node in nodes):
             may.append(what)
         elif nodes:
             may_not.append(what)
             groups.append(group)
             any_needed = any_needed or needed
+    who = rights.USER if case.service else "this user"
     if may_not:
-        text = f"this user may not open: {', '.join(may_not)}"
+        text = f"{who} may not open: {', '.join(may_not)}"
         remedy = f"sudo usermod -aG {','.join(groups)} $USER, and log in again."
+        if case.service:
+            remedy = (
+                f"It is in the groups {', '.join(rights.GROUPS)}: let udev give the devices to "
+                f"{' and '.join(groups)} (MODE=0660), or sudo systemctl edit {case.service}, with "
+                "the lines [Service] and SupplementaryGroups= with the group that they have."
+            )
         return [(failed if any_needed else warning)("permissions", text, remedy)]
     if not may:
         return [absent("permissions", "there are no devices that need any")]
-    return [ok("permissions", f"this user may open: {', '.join(may)}")]
+    return [ok("permissions", f"{who} may open: {', '.join(may)}")]
+
+
+def _may_use(case: Case, node: Path) -> bool:
+    if case.service is None:
+        return may_open(node)
+    return rights.service_may(node, rights.READ | rights.WRITE)
 
 
 @contextmanager

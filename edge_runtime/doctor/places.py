@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import pwd
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from edge_runtime.doctor import rights
 from edge_runtime.doctor.finding import Case, Finding, absent, failed, may_open, ok, read
 from edge_runtime.doctor.service import told_by_service
 from edge_runtime.errors import ConfigError, RecordingError
@@ -15,9 +15,6 @@ from edge_runtime.health import HTTP
 from edge_runtime.service_files import UNITS, UNREACHABLE
 from edge_runtime.sinks.recording_files import check_place
 from edge_runtime.sinks.web import check_listening
-
-USER = "edge-runtime"
-"""Of the service."""
 
 
 @dataclass(frozen=True)
@@ -91,9 +88,9 @@ def _refused(case: Case, kept: PlacedFile, nearest: Path) -> Finding | None:
     if os.statvfs(nearest).f_flag & os.ST_RDONLY:
         text = f"{nearest} is on a read-only file system"
         return kept.failed(text, f"Mount it for writing (mount -o remount,rw), or {other}.")
-    who = USER if case.service else "this user"
+    who = rights.USER if case.service else "this user"
     if not _may_write(case, nearest):
-        remedy = f"sudo chown {USER if case.service else '$USER'} {nearest}, or {other}."
+        remedy = f"sudo chown {rights.USER if case.service else '$USER'} {nearest}, or {other}."
         return kept.failed(f"{who} may not write into {nearest}", remedy)
     return None
 
@@ -155,18 +152,7 @@ def _may_write(case: Case, folder: Path) -> bool:
         return may_open(folder, os.W_OK | os.X_OK)
     if any(case.at(str(own)).is_relative_to(folder) for own in (case.state, case.cache)):
         return True  # systemd makes these, and gives them to the service
-    try:
-        user = pwd.getpwnam(USER)
-    except KeyError:  # it is not installed yet
-        return True
-    status = folder.stat()
-    if status.st_uid == user.pw_uid:
-        wanted = 0o300
-    elif status.st_gid in os.getgrouplist(USER, user.pw_gid):
-        wanted = 0o030
-    else:
-        wanted = 0o003
-    return status.st_mode & wanted == wanted
+    return rights.service_may(folder, rights.WRITE | rights.ENTER)
 
 
 def http(case: Case) -> list[Finding]:

@@ -10,7 +10,7 @@ from edge_runtime.device_status import STALE_S, running
 from edge_runtime.doctor.finding import Case, Finding, Verdict, absent, failed, ok, warning
 from edge_runtime.errors import InputError
 from edge_runtime.health import State
-from edge_runtime.service_files import CONFIGS, UNITS, Service
+from edge_runtime.service_files import CONFIGS, UNITS, Service, enabled_instances
 from edge_runtime.systemd_units import parsed, show_units
 
 _VERDICTS = {
@@ -34,12 +34,28 @@ def service(case: Case) -> list[Finding]:
         shown = show_units(_patterns(installed))
     except InputError as error:
         return [*found, warning("service", str(error))]
-    return [*found, *map(_unit, shown)]
+    return [*found, *_judged(case, shown)]
 
 
-def unit_findings(shown: str) -> list[Finding]:
+def unit_findings(shown: str, case: Case) -> list[Finding]:
     """From what `systemctl show` prints."""
-    return [_unit(unit) for unit in parsed(shown)]
+    return _judged(case, parsed(shown))
+
+
+def _judged(case: Case, units: Sequence[dict[str, str]]) -> list[Finding]:
+    """Of each, but the unit beside instances that nobody means to run: it comes with theirs."""
+    device = Service.DEVICE.value
+    configured = case.at(str(CONFIGS / f"{device}.yaml")).exists()
+    only_instances = not configured and bool(enabled_instances(case.root, Service.DEVICE))
+    return [
+        _unit(unit)
+        for unit in units
+        if not (only_instances and unit["Id"] == f"{device}.service" and _rests(unit))
+    ]
+
+
+def _rests(unit: dict[str, str]) -> bool:
+    return (unit.get("ActiveState"), unit.get("UnitFileState")) == ("inactive", "disabled")
 
 
 def told_by_service(case: Case, kinds: Sequence[str]) -> list[Finding]:

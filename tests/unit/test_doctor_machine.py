@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timezone
@@ -18,6 +19,7 @@ from edge_runtime.config import (
     Recording,
     Video,
 )
+from edge_runtime.doctor import rights
 from edge_runtime.doctor.finding import Case, Finding, Verdict, failed
 from edge_runtime.doctor.machine import (
     clock,
@@ -187,6 +189,11 @@ class TestDiskAndTemperature:
         assert finding.verdict is Verdict.WARNING
         assert "min_free_mb" in finding.remedy
 
+    def test_a_service_writes_into_its_own_folder(self, tmp_path: Path) -> None:
+        (tmp_path / "var/lib/edge-runtime/left").mkdir(parents=True)
+        case = Case(configured=True, service="edge-runtime@left", root=tmp_path)
+        assert f"{tmp_path}/var/lib/edge-runtime/left" in self.found(case, "disk").text
+
     def test_more_is_to_be_kept_than_there_is_room_for(self, tmp_path: Path) -> None:
         free_mb = free_bytes(tmp_path) / 1e6
         kept = [tmp_path / name for name in ("last.mcap", "last-20231110T000000.mcap")]
@@ -254,6 +261,32 @@ class TestPermissions:
         (finding,) = permissions(Case(Config(video=Video(source=None)), root=as_nobody))
         assert finding.verdict is Verdict.WARNING
         assert "usermod -aG video $USER" in finding.remedy
+
+    @pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+    def test_a_service_is_judged_by_its_own_rights(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """And not by those of root, who asks, nor of who is logged in."""
+        monkeypatch.setattr(rights, "USER", "nobody")
+        node = tmp_path / "dev" / "snd" / "pcmC0D0c"
+        node.parent.mkdir(parents=True)
+        node.touch()
+        case = Case(configured=True, service="edge-runtime@left", root=tmp_path)
+        for group, mode, verdict in (
+            ("audio", 0o660, Verdict.OK),
+            ("daemon", 0o660, Verdict.FAILED),
+            ("audio", 0o600, Verdict.FAILED),
+            ("root", 0o666, Verdict.OK),
+        ):
+            shutil.chown(node, "root", group)
+            node.chmod(mode)
+            (finding,) = permissions(case)
+            assert finding.verdict is verdict, (group, mode)
+            assert finding.text.startswith("nobody may")
+        node.chmod(0o600)
+        (finding,) = permissions(case)
+        assert "systemctl edit edge-runtime@left" in finding.remedy
+        assert "SupplementaryGroups=" in finding.remedy and "usermod" not in finding.remedy
 
     def test_a_recording_that_cannot_be_written(self, as_nobody: Path) -> None:
         config = Config(recording=Recording(path=as_nobody / "last.mcap"))

@@ -24,7 +24,7 @@ from edge_runtime.config import (
 )
 from edge_runtime.device_status import DeviceStatus, StatusFile
 from edge_runtime.doctor import accelerator, parts
-from edge_runtime.doctor.finding import Case, Verdict
+from edge_runtime.doctor.finding import Case, Finding, Verdict
 from edge_runtime.doctor.service import service, told_by_service, unit_findings
 from edge_runtime.health import CAMERA, MICROPHONE, HealthMonitor, State
 from edge_runtime.reference_engine import reference_engine_folder
@@ -287,7 +287,7 @@ class TestService:
         assert finding.text == "installed: edge-runtime"
 
     def test_what_systemd_shows(self) -> None:
-        runs, failed, stopped = unit_findings(UNITS)
+        runs, failed, stopped = unit_findings(UNITS, Case())
         assert runs.verdict is Verdict.OK
         assert failed.verdict is Verdict.FAILED
         assert "edge-runtime@left" in failed.text and "watchdog" in failed.text
@@ -297,6 +297,27 @@ class TestService:
         )
         assert stopped.verdict is Verdict.WARNING
         assert "/etc/edge-runtime/edge-background.yaml" in stopped.remedy
+
+    def test_the_unit_that_only_comes_with_instances_is_not_missed(self, tmp_path: Path) -> None:
+        """`install-service --instance left` brings both."""
+        shown = "Id=edge-runtime.service\nActiveState=inactive\nUnitFileState=disabled\n\n" + UNITS
+
+        def of_the_unit(state: str = "disabled") -> list[Finding]:
+            found = unit_findings(shown.replace("=disabled", f"={state}", 1), Case(root=tmp_path))
+            return [one for one in found if one.text.startswith("edge-runtime is inactive")]
+
+        assert len(of_the_unit()) == 1
+        wants = tmp_path / "etc/systemd/system/multi-user.target.wants"
+        wants.mkdir(parents=True)
+        (wants / "edge-runtime@left.service").symlink_to(
+            "/etc/systemd/system/edge-runtime@.service"
+        )
+        assert of_the_unit() == []
+        assert len(of_the_unit("enabled")) == 1
+        config = tmp_path / "etc/edge-runtime/edge-runtime.yaml"
+        config.parent.mkdir()
+        config.write_text("")
+        assert len(of_the_unit()) == 1
 
     def test_a_running_device_tells_of_what_it_holds(self, tmp_path: Path) -> None:
         folder = tmp_path / "run" / "edge-runtime"

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from edge_runtime.config import Config, DelegationConfig, Device, HttpConfig, Recording
-from edge_runtime.doctor import places
+from edge_runtime.doctor import rights
 from edge_runtime.doctor.finding import Case, Finding, Verdict
 from edge_runtime.doctor.places import http, outbox, recording
 from edge_runtime.service_files import service_of
@@ -218,7 +218,7 @@ class TestSandbox:
     def test_rights_are_those_of_the_service_and_not_of_root(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(places, "USER", "nobody")
+        monkeypatch.setattr(rights, "USER", "nobody")
         dropped(tmp_path, "edge-runtime", "[Service]\nReadWritePaths=/mnt/usb\n")
         usb = tmp_path / "mnt/usb"
         usb.mkdir(parents=True, mode=0o755)
