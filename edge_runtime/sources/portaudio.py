@@ -32,7 +32,8 @@ XRUNS_HEARD, XRUNS_PLAYED = 0x1 | 0x2, 0x4 | 0x8
 
 _REMEDIES = {
     -9985: "Another program has it to itself: close that (fuser -v /dev/snd/*), or let both use "
-    "PipeWire or PulseAudio.",
+    "PipeWire or PulseAudio. A service cannot use those of a desktop: docs/service.md tells how it "
+    "gets a card of its own.",
     -9997: "It does not take this rate.",
     -9998: "It does not have so many channels.",
     -9996: "It is gone.",

@@ -9,7 +9,7 @@ import subprocess
 import pytest
 from played_hardware import Card, Hardware, Stream
 
-from edge_runtime.sources.portaudio import PortAudio, StreamForm
+from edge_runtime.sources.portaudio import PortAudio, StreamForm, explain
 
 
 def words(capfd: pytest.CaptureFixture[str]) -> list[str]:
@@ -59,3 +59,9 @@ def test_the_real_libraries_say_nothing(capfd: pytest.CaptureFixture[str]) -> No
     with PortAudio() as portaudio:
         portaudio.renew()
     assert words(capfd) == []
+
+
+def test_a_card_that_a_desktop_has_is_told_with_what_can_work_for_a_service() -> None:
+    told = explain(OSError(-9985, "Device unavailable"))
+    assert told.startswith("Device unavailable. Another program has it to itself")
+    assert "A service cannot use those of a desktop: docs/service.md" in told
