@@ -7,6 +7,8 @@ import logging
 import math
 import os
 import sys
+import threading
+import traceback
 from pathlib import Path
 from typing import Annotated, Any, Optional
 
@@ -39,7 +41,9 @@ from edge_runtime.commands.thresholds import thresholds
 from edge_runtime.config import Config, load_config
 from edge_runtime.errors import EdgeRuntimeError
 from edge_runtime.journal import JournalHandler, goes_to_the_journal
+from edge_runtime.masking import masked
 
+log = logging.getLogger(__name__)
 LONGEST_S = 86_400
 app = typer.Typer(
     add_completion=False,
@@ -244,14 +248,33 @@ def main() -> None:
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     level = logging.INFO if in_journal else logging.WARNING
     logging.basicConfig(level=level, format="%(message)s", handlers=[handler])
+    if not errors.is_terminal:
+        threading.excepthook = _log_crash_of_thread
     try:
         app()
     except EdgeRuntimeError as error:
         if in_journal:
-            logging.getLogger(__name__).error("%s", error)
+            log.error("%s", error)
         else:
             errors.print(f"[red]error:[/red] {escape(str(error))}", soft_wrap=True)
         sys.exit(error.exit_code)
+    except Exception as error:
+        if errors.is_terminal:
+            raise
+        _log_crash("it has crashed", error)
+        sys.exit(1)
+
+
+def _log_crash(what: str, error: BaseException) -> None:
+    """Among what is wrong, where a traceback on standard error would be one line of many."""
+    trace = "".join(traceback.format_exception(error)).rstrip()
+    log.critical("%s", masked(f"{what}: {type(error).__name__}: {error}\n{trace}"))
+
+
+def _log_crash_of_thread(told: threading.ExceptHookArgs) -> None:
+    if told.exc_type is not SystemExit:
+        name = "a thread" if told.thread is None else f"the thread {told.thread.name}"
+        _log_crash(f"{name} has crashed", told.exc_value or told.exc_type())
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from typing import Any
 
 from typing_extensions import Self
 
-from edge_runtime.errors import SourceError
+from edge_runtime.errors import MissingDeviceError, SourceError
 from edge_runtime.sources import alsa_log
 from edge_runtime.sources.audio_device import AudioDevice, AudioKind, usb_identity
 
@@ -119,7 +119,8 @@ class PortAudio:
         self._closers: list[threading.Thread] = []
 
     def __enter__(self) -> Self:
-        """Raises SourceError without PyAudio or PortAudio."""
+        """Raises SourceError without PyAudio or PortAudio, MissingDeviceError where it does not
+        start."""
         self._begin()
         return self
 
@@ -132,7 +133,8 @@ class PortAudio:
         self._end()
 
     def renew(self) -> None:
-        """See the devices that are there now. Every stream must have been closed."""
+        """See the devices that are there now. Every stream must have been closed. Raises
+        MissingDeviceError where the library does not start again; then there are none."""
         self._end()
         self._begin()
 
@@ -220,8 +222,11 @@ class PortAudio:
                 "Or run without one: --audio FILE."
             ) from error
         alsa_log.take_over()
-        with _LIBRARY, _quiet():
-            self._begun.append(pyaudio.PyAudio())
+        try:
+            with _LIBRARY, _quiet():
+                self._begun.append(pyaudio.PyAudio())
+        except OSError as error:  # JACK and PulseAudio may fail to answer
+            raise MissingDeviceError(f"PortAudio does not start: {explain(error)}") from error
 
     def _end(self) -> None:
         self._closers = [one for one in self._closers if one.is_alive()]

@@ -101,8 +101,8 @@ class SoundOpener:
         """See the devices that are there now; all streams are closed."""
         try:
             self.portaudio.renew()
-        except OSError as error:  # JACK and PulseAudio may fail to answer
-            log.debug("PortAudio does not start: %s", error)
+        except MissingDeviceError as error:
+            log.debug("%s", error)
 
     def close(self, streams: SoundStreams | None) -> None:
         if streams is not None:

@@ -14,6 +14,7 @@ from types import TracebackType
 
 from typing_extensions import Self
 
+from edge_runtime.errors import MissingDeviceError
 from edge_runtime.sound_status import DeviceState, End
 from edge_runtime.sources.audio_device import AudioDevice, AudioKind
 from edge_runtime.sources.duplex_buffer import DuplexBuffer
@@ -89,7 +90,7 @@ class SoundSupervisor:
 
     def __enter__(self) -> Self:
         with ExitStack() as acquired:
-            acquired.enter_context(self._portaudio)
+            self._begin(acquired)
             self._opener.leaving.clear()
             self._note_listing()
             self._take(self._opener.first(self._may_be_late, deaf=not self._on))
@@ -109,6 +110,16 @@ class SoundSupervisor:
         trace: TracebackType | None,
     ) -> None:
         self._resources.close()
+
+    def _begin(self, acquired: ExitStack) -> None:
+        """A library that does not start is tried again like a device that is lost."""
+        try:
+            acquired.enter_context(self._portaudio)
+        except MissingDeviceError as error:
+            if not self._may_be_late:
+                raise
+            acquired.push(self._portaudio)
+            log.warning("%s", error)
 
     @property
     def streams(self) -> SoundStreams | None:

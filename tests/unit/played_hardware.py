@@ -88,6 +88,8 @@ class Hardware:
         self.streams: list[Stream] = []
         self.refuses = 0
         """Attempts to open that fail as a busy device does."""
+        self.fails_to_start = 0
+        """Attempts to start the library that fail, as without the server that it asks."""
         self._listed: list[Card] = []
 
     def install(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -104,6 +106,9 @@ class Hardware:
 
     def _initialise(self) -> Hardware:
         """As PortAudio: what is there now is all that is seen until the next time."""
+        if self.fails_to_start > 0:
+            self.fails_to_start -= 1
+            raise OSError(-9999, "Unanticipated host error")
         self._listed = list(self.cards)
         return self
 

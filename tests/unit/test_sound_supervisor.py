@@ -338,6 +338,24 @@ def test_one_that_is_busy_at_the_start_is_tried_again(hardware: Hardware) -> Non
         await_status(sound, lambda s: s.microphone.state is DeviceState.PRESENT)
 
 
+def test_a_library_that_does_not_start_at_once_is_waited_for(
+    hardware: Hardware, caplog: pytest.LogCaptureFixture
+) -> None:
+    hardware.fails_to_start = 3
+    with late() as sound:
+        assert sound.status().microphone.state is DeviceState.LOST
+        await_status(sound, lambda s: s.microphone.state is DeviceState.PRESENT)
+    assert "PortAudio does not start: Unanticipated host error" in caplog.text
+
+
+def test_a_library_that_does_not_start_is_an_error_for_who_does_not_wait(
+    hardware: Hardware,
+) -> None:
+    hardware.fails_to_start = 1
+    with pytest.raises(MissingDeviceError, match="PortAudio does not start: Unanticipated"):
+        source().__enter__()
+
+
 def test_what_no_waiting_helps_against_is_an_error_at_once(hardware: Hardware) -> None:
     with pytest.raises(SourceError, match="has only 4 of the 6 channels"):
         late(channels=6).__enter__()
