@@ -10,6 +10,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from enum import Enum
 from pathlib import Path
 
@@ -27,6 +28,10 @@ CONFIGS = Path("/etc/edge-runtime")
 CREDENTIALS = CONFIGS / "credentials"
 FOLDERS_SINCE = 251
 """The version of systemd that LoadCredential= takes a folder from; Ubuntu 22.04 has 249."""
+LIBRARIES, LIBRARY = ("lib/systemd", "usr/lib*/systemd", "usr/lib/*/systemd"), "libsystemd-shared-"
+"""Where distributions keep it; what follows its name is the version."""
+PLAIN_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")
+"""Of a credential that needs a line of its own, which means other things by `:`, `%` and spaces."""
 UNREACHABLE = ("/home", "/root", "/tmp", "/var/tmp", "/run/user")
 """The services' sandbox hides these."""
 
@@ -218,8 +223,9 @@ def _at(root: Path, path: Path) -> Path:
 def _unit(source: Path, executable: Path, root: Path, systemd: int) -> str:
     content = source.read_text(encoding="utf-8")
     if systemd < FOLDERS_SINCE:
-        there = sorted(_at(root, CREDENTIALS).glob("[!.]*"))
-        lines = [f"LoadCredential=edge_{one.name}:{CREDENTIALS / one.name}\n" for one in there]
+        there = sorted(_at(root, CREDENTIALS).glob("*"))
+        names = [one.name for one in there if one.is_file() and PLAIN_NAME.fullmatch(one.name)]
+        lines = [f"LoadCredential=edge_{name}:{CREDENTIALS / name}\n" for name in names]
         content = content.replace(f"LoadCredential=edge:{CREDENTIALS}\n", "".join(lines))
     return content.replace(str(DEFAULT_EXECUTABLE), _quoted(executable))
 
@@ -232,15 +238,19 @@ def _quoted(program: Path) -> str:
     return f'"{text.replace("%", "%%")}"' if " " in text else text.replace("%", "%%")
 
 
-def systemd_version() -> int:
-    """Of this machine; FOLDERS_SINCE where there is none."""
-    try:
-        said = subprocess.run(
-            ("systemctl", "--version"), capture_output=True, text=True, timeout=10, check=False
-        ).stdout.split()
-        return int(said[1])
-    except (OSError, subprocess.TimeoutExpired, IndexError, ValueError):
-        return FOLDERS_SINCE
+def systemd_version(root: Path = Path("/")) -> int:
+    """Of the machine that `root` stands for; FOLDERS_SINCE where there is none. There nothing can
+    be run, but systemd's own library has the version in its name."""
+    said: list[str] = []
+    if root == Path("/"):
+        with suppress(OSError, subprocess.TimeoutExpired):
+            said = subprocess.run(
+                ("systemctl", "--version"), capture_output=True, text=True, timeout=10, check=False
+            ).stdout.split()[1:2]
+    else:
+        said = [one.name for place in LIBRARIES for one in root.glob(f"{place}/{LIBRARY}*.so")]
+    found = re.match(rf"(?:{LIBRARY})?(\d+)", max(said, default=""))
+    return FOLDERS_SINCE if found is None else int(found.group(1))
 
 
 def _unit_name(service: Service, instance: str | None) -> str:

@@ -159,7 +159,7 @@ def install_service(
     ] = None,
 ) -> None:
     """Install the systemd service. A configuration that is there stays as it is."""
-    program, version = executable or this_program(), systemd_version()
+    program, version = executable or this_program(), systemd_version(root)
     service = Service.WORKER if worker else Service.DEVICE
     runs_from = this_installation() if executable is None else ()
     plan = plan_install(root, service, instance, program, now, version, runs_from)
@@ -182,8 +182,9 @@ def install_service(
         )
     if version < FOLDERS_SINCE:
         console.print(
-            f"systemd {version} takes credentials one by one: after adding a file to "
-            f"{CREDENTIALS}, run install-service --apply --now once more.",
+            f"systemd {version} takes credentials one by one, and names of letters, digits, `.`, "
+            f"`_` and `-` only. After adding, renaming or removing a file in {CREDENTIALS}, run "
+            "install-service --apply --now once more: where one is missing, nothing starts.",
             soft_wrap=True,
         )
     if apply:

@@ -16,10 +16,12 @@ import edge_runtime
 from edge_runtime.errors import InputError
 from edge_runtime.install_plan import Plan, apply_install, apply_removal
 from edge_runtime.service_files import (
+    FOLDERS_SINCE,
     Service,
     _install_commands,
     plan_install,
     plan_removal,
+    systemd_version,
     this_installation,
 )
 
@@ -191,8 +193,10 @@ def test_an_instance_with_an_impossible_name_is_refused(tmp_path: Path, name: st
 def test_an_older_systemd_is_given_each_credential_by_itself(tmp_path: Path) -> None:
     secrets = tmp_path / "etc/edge-runtime/credentials"
     secrets.mkdir(parents=True)
-    for name in ("mqtt-password", "ca.pem", ".hidden"):
+    for name in ("mqtt-password", "ca.pem", ".hidden", "a b", "a:b", "a%b"):
         (secrets / name).write_text("x")
+    (secrets / "older").mkdir()
+    (secrets / "gone").symlink_to("nowhere")
     plan = plan_install(tmp_path, Service.DEVICE, None, PROGRAM, now=False, systemd=249)
     for step in plan.files[:2]:
         lines = [line for line in step.content.splitlines() if "LoadCredential" in line]
@@ -202,6 +206,31 @@ def test_an_older_systemd_is_given_each_credential_by_itself(tmp_path: Path) -> 
         ]
     newer = plan_install(tmp_path, Service.DEVICE, None, PROGRAM, now=False, systemd=251)
     assert newer.files[0].content.count("LoadCredential=edge:/etc/edge-runtime/credentials\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("library", "version"),
+    [
+        ("lib/systemd/libsystemd-shared-249.so", 249),
+        ("usr/lib/x86_64-linux-gnu/systemd/libsystemd-shared-252.so", 252),
+        ("usr/lib64/systemd/libsystemd-shared-250.3-8.fc36.so", 250),
+        ("usr/lib/systemd/libsystemd-shared-254.5-1.so", 254),
+        ("usr/lib/systemd/libsystemd-core-249.so", FOLDERS_SINCE),
+    ],
+)
+def test_the_version_is_that_of_the_folder_that_stands_for_the_machine(
+    tmp_path: Path, library: str, version: int
+) -> None:
+    path = tmp_path / library
+    path.parent.mkdir(parents=True)
+    path.touch()
+    assert systemd_version(tmp_path) == version
+
+
+@needs_systemd
+def test_this_machine_tells_its_version() -> None:
+    said = subprocess.run(["systemctl", "--version"], capture_output=True, text=True, check=True)
+    assert f"systemd {systemd_version()} " in said.stdout
 
 
 def test_a_worker_has_no_instances(tmp_path: Path) -> None:
