@@ -50,5 +50,8 @@ def finite_output(index: int, outputs: Mapping[str, NDArray[np.float32]]) -> Eng
     broken = [name for name, array in tensors.items() if not np.isfinite(array).all()]
     if broken:
         names = ", ".join(broken)
-        raise EngineError(f"The engine gave NaN or infinity in micro-turn {index}: {names}")
+        raise EngineError(
+            f"The engine gave NaN or infinity in micro-turn {index}: {names}. Where it runs in "
+            "fp16 or int8, try engine.precision fp32: float16 ends at 65504."
+        )
     return EngineOutput(index, tensors)
