@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Optional, cast
 
@@ -18,6 +19,7 @@ from edge_runtime.errors import ConfigError
 
 if TYPE_CHECKING:
     from edge_runtime.inference.engine import ModelEngine
+    from edge_runtime.inference.lint import Finding
     from edge_runtime.inference.manifest import Precision
     from edge_runtime.inference.verify import Report
 
@@ -36,28 +38,37 @@ def lint(
         typer.Argument(help="An ONNX file or a model folder; default: the reference model."),
     ] = None,
 ) -> None:
-    """What TensorRT 10.3 would not take of a graph; exit 1 if there is an error."""
+    """What TensorRT 10.3 would not take of a graph, as it is and in fp16; exit 1 if there is an
+    error."""
     from edge_runtime.inference.lint import lint as lint_graph
+    from edge_runtime.inference.lint import lint_as_fp16
 
     wrong = 0
     for path in _graphs(model):
-        findings = lint_graph(path)
-        wrong += sum(finding.severity == "error" for finding in findings)
-        if not findings:
-            console.print(f"{escape(str(path))}: nothing found.", soft_wrap=True)
-            continue
-        table = Table("", "where", "problem", "source", title=escape(str(path)))
-        for found in findings:
-            colour = "red" if found.severity == "error" else "yellow"
-            table.add_row(
-                f"[{colour}]{found.severity}[/{colour}]",
-                escape(found.where),
-                escape(found.problem),
-                escape(found.source),
-            )
-        console.print(table)
+        found = [(str(path), lint_graph(path))]
+        if (halved := lint_as_fp16(path)) is not None:
+            found.append((f"{path} as fp16", halved))
+        for title, findings in found:
+            _show_findings(title, findings)
+            wrong += sum(finding.severity == "error" for finding in findings)
     if wrong:
         raise typer.Exit(1)
+
+
+def _show_findings(title: str, findings: Sequence[Finding]) -> None:
+    if not findings:
+        console.print(f"{escape(title)}: nothing found.", soft_wrap=True)
+        return
+    table = Table("", "where", "problem", "source", title=escape(title))
+    for found in findings:
+        colour = "red" if found.severity == "error" else "yellow"
+        table.add_row(
+            f"[{colour}]{found.severity}[/{colour}]",
+            escape(found.where),
+            escape(found.problem),
+            escape(found.source),
+        )
+    console.print(table)
 
 
 def _graphs(model: Path | None) -> list[Path]:

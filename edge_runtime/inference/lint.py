@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from edge_runtime.errors import ManifestError
 from edge_runtime.inference.onnx_file import external_weights
+from edge_runtime.inference.precision import half, named
 
 MATRIX = "onnx-tensorrt, docs/operators.md (10.1-GA)"
 """The operator table of NVIDIA's parser, of the last release before 10.3 whose table is public."""
@@ -109,6 +110,25 @@ def lint(path: Path) -> list[Finding]:
     if path.is_file() and (problem := external_weights(path.read_bytes())) is not None:
         return [Finding("error", "graph", problem, ONE_FILE)]
     return lint_model(load_graph(path))
+
+
+def lint_as_fp16(path: Path) -> list[Finding] | None:
+    """What is found in float16 only, of the graph that `half` makes of the one at `path`, which
+    TensorRT gets by default. None where no other graph is made of it: it holds quantization, or
+    lacks its weights. Raises as `lint`."""
+    if external_weights(path.read_bytes()) is not None:
+        return None
+    model = named(load_graph(path))
+    if any(node.op_type == "QuantizeLinear" for node in model.graph.node):
+        return None
+    import onnx
+
+    def told(finding: Finding) -> tuple[str, str]:
+        return finding.where, finding.problem.replace("float32", "float16")
+
+    known = {told(finding) for finding in lint_model(model)}
+    halved = onnx.load_from_string(half(path.read_bytes()))
+    return [finding for finding in lint_model(halved) if told(finding) not in known]
 
 
 def load_graph(path: Path) -> Any:

@@ -11,9 +11,11 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 from tiny_model import tiny_graph
+from typer.testing import CliRunner
 
+from edge_runtime.cli import app
 from edge_runtime.errors import ManifestError
-from edge_runtime.inference.lint import AVOID, OPERATORS, lint, lint_model
+from edge_runtime.inference.lint import AVOID, OPERATORS, lint, lint_as_fp16, lint_model
 
 FLOAT, HALF, INT8, UINT8 = (
     TensorProto.FLOAT,
@@ -177,6 +179,36 @@ def test_it_is_content_with(case: str) -> None:
     assert lint_model(GOOD[case]()) == []
 
 
+def saved(graph: onnx.ModelProto, folder: Path) -> Path:
+    onnx.save(graph, folder / "model.onnx")
+    return folder / "model.onnx"
+
+
+def test_what_only_float16_breaks_is_found_in_the_float32_graph(tmp_path: Path) -> None:
+    found = lint_as_fp16(saved(taken_apart(FLOAT), tmp_path))
+    assert found is not None
+    assert [finding.where for finding in found] == ["Sqrt_5 (Sqrt)"]
+    assert "overflows in float16" in found[0].problem
+
+
+def test_what_was_told_of_the_float32_graph_is_not_told_again(tmp_path: Path) -> None:
+    wrong = model(node("Not"), opsets=(("", 17),))
+    assert len(lint_model(wrong)) == 2
+    assert lint_as_fp16(saved(wrong, tmp_path)) == []
+
+
+def test_a_graph_with_quantization_is_run_as_it_is(tmp_path: Path) -> None:
+    assert lint_as_fp16(saved(quantized(), tmp_path)) is None
+
+
+def test_the_command_tells_which_of_the_two_it_found_it_in(tmp_path: Path) -> None:
+    path = saved(taken_apart(FLOAT), tmp_path)
+    ran = CliRunner(env={"COLUMNS": "200"}).invoke(app, ["engine", "lint", str(path)])
+    assert ran.exit_code == 1
+    assert f"{path}: nothing found." in ran.output
+    assert "as fp16" in ran.output and "overflows in float16" in ran.output
+
+
 def test_warnings_are_no_errors() -> None:
     found = lint_model(model(node("Relu"), opsets=(("", 17), ("com.microsoft", 1))))
     assert {f.severity for f in found} == {"warning"}
@@ -189,6 +221,7 @@ def test_warnings_are_no_errors() -> None:
 def test_the_shipped_graphs_are_clean(repository: Path) -> None:
     for path in (repository / "engines" / "reference").glob("*.onnx"):
         assert lint(path) == []
+        assert not lint_as_fp16(path)
 
 
 def test_every_operator_of_the_table_exists() -> None:
@@ -204,6 +237,7 @@ def test_weights_in_another_file_are_an_error(tmp_path: Path) -> None:
     (found,) = lint(path)
     assert found.severity == "error"
     assert "external_data=False" in found.problem
+    assert lint_as_fp16(path) is None
 
 
 def test_a_file_that_is_no_graph(tmp_path: Path) -> None:
