@@ -1,4 +1,4 @@
-# edge_runtime on a Jetson with JetPack 6 (L4T 36): docker build -t edge-runtime .
+# edge_runtime on a Jetson with JetPack 6.1 or 6.2 (L4T 36.4): docker build -t edge-runtime .
 # TensorRT and CUDA come with the base image. Not built in this project's CI: it runs on arm64 with
 # the NVIDIA runtime only. A PC without a GPU: --build-arg BASE=debian:12
 # --build-arg EXTRAS=audio,background,metrics. Run it with the devices it shall use, and where it is:

@@ -9,6 +9,7 @@ from importlib.util import find_spec
 
 from edge_runtime.doctor.finding import Case, Finding, failed, ok, read
 from edge_runtime.doctor.machine import version
+from edge_runtime.inference.tensorrt import too_old
 
 NVIDIA = "0x10de"
 """Its number on the PCI bus."""
@@ -40,6 +41,8 @@ def tensorrt(case: Case) -> list[Finding]:
     needed = case.config.engine.backend == "tensorrt"
     missing = [name for name in ("tensorrt", "pycuda") if find_spec(name) is None]
     versions = {name: version(name) or "unknown" for name in ("tensorrt", "pycuda")}
+    if (problem := too_old(versions["tensorrt"])) is not None:
+        return [case.missing("tensorrt", problem, "", needed)]
     if not missing:
         text = f"TensorRT {versions['tensorrt']}, pycuda {versions['pycuda']}"
         return [ok("tensorrt", text, **versions)]

@@ -1,6 +1,6 @@
 """What TensorRT 10.3 would not take of a graph, found before anything is built.
 
-10.3 is the oldest version that a supported JetPack brings (6.2); what it takes, later ones take
+10.3 is the oldest version that a supported JetPack brings (6.1); what it takes, later ones take
 too. The tables hold what NVIDIA's parser documents, and what is known to go wrong although the
 parser accepts it; each entry names its source. A clean graph can still be refused on the device,
 since only a build knows the kernels: `edge-runtime engine build` is the proof, this is the warning.

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import logging
+import re
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -49,6 +50,8 @@ log = logging.getLogger(__name__)
 Phase = Literal["inactive", "building", "loading", "ready", "failed"]
 Progress = Callable[[str, int, int], None]
 """Called while a plan is built: phase, steps done, steps in all."""
+OLDEST = (10, 3)
+"""Of TensorRT's versions that have all that is used here."""
 _DTYPES = {
     "FLOAT": "float32",
     "HALF": "float16",
@@ -410,7 +413,8 @@ def _key(
 
 
 def _vendors() -> tuple[str, Any]:
-    """TensorRT's version, and pycuda.driver. Raises ConfigError that says what to install."""
+    """TensorRT's version, and pycuda.driver. Raises ConfigError that says what to install, also
+    where TensorRT is too old."""
     try:
         import pycuda.driver
         import tensorrt
@@ -420,7 +424,21 @@ def _vendors() -> tuple[str, Any]:
             "JetPack (python3-libnvinfer); pycuda with pip install 'edge-runtime[jetson]'. On any "
             "other machine set engine.backend to onnx."
         ) from None
-    return str(tensorrt.__version__), pycuda.driver
+    version = str(tensorrt.__version__)
+    if (problem := too_old(version)) is not None:
+        raise ConfigError(f"{problem}.")
+    return version, pycuda.driver
+
+
+def too_old(version: str) -> str | None:
+    """What is wrong with this version of TensorRT, and what to do; None where it will do."""
+    numbers = re.match(r"(\d+)\.(\d+)", version)
+    if numbers is None or tuple(map(int, numbers.groups())) >= OLDEST:
+        return None
+    return (
+        f"TensorRT {version} is too old; {OLDEST[0]}.{OLDEST[1]} or later is needed: JetPack 6.1 "
+        "or later, or engine.backend onnx"
+    )
 
 
 @contextlib.contextmanager

@@ -18,7 +18,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 BINDINGS = {
-    "10.3.0": "tensorrt-cu12-bindings",  # JetPack 6.2
+    "10.3.0": "tensorrt-cu12-bindings",  # JetPack 6.1 and 6.2
     "10.13.3.9": "tensorrt-cu12-bindings",  # JetPack 7.0
     "11.4.0.106": "tensorrt-cu13-bindings",  # JetPack 7.2.2 and desktops
 }

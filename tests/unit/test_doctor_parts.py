@@ -210,6 +210,18 @@ class TestTensorRt:
         package(monkeypatch, "pycuda", True)
         assert accelerator.tensorrt(Case())[0].verdict is Verdict.OK
 
+    @pytest.mark.parametrize(
+        ("found", "verdict"), [("8.6.2", Verdict.FAILED), ("10.3.0", Verdict.OK)]
+    )
+    def test_versions(self, monkeypatch: pytest.MonkeyPatch, found: str, verdict: Verdict) -> None:
+        package(monkeypatch, "tensorrt", True)
+        package(monkeypatch, "pycuda", True)
+        monkeypatch.setattr(accelerator, "version", lambda name: found)
+        (finding,) = accelerator.tensorrt(Case(ON_TENSORRT, configured=True))
+        assert finding.verdict is verdict
+        if verdict is Verdict.FAILED:
+            assert "8.6.2 is too old; 10.3 or later is needed: JetPack 6.1" in finding.text
+
 
 class TestRos:
     @pytest.fixture(autouse=True)
