@@ -20,6 +20,8 @@ class Gpu:
         device = cuda.Device(0)
         self.name: str = device.name()
         self.compute_capability: tuple[int, int] = device.compute_capability()
+        count = cuda.device_attribute.MULTIPROCESSOR_COUNT
+        self.multiprocessors: int = device.get_attribute(count)
         self._context = device.retain_primary_context()
 
     @contextlib.contextmanager

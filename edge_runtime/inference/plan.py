@@ -49,6 +49,8 @@ class PlanKey(_Closed):
     tensorrt: str
     gpu: str
     compute_capability: tuple[int, int]
+    multiprocessors: int
+    """Boards of one family share a name and a capability, and a power mode switches some off."""
     workspace_mb: int
     optimization_level: int
 

@@ -238,7 +238,11 @@ class TensorRtEngine:
         for _ in range(2):
             plan = self.cache.get(self._key, build)
             self._enter("loading")
-            engine = runtime.deserialize_cuda_engine(plan)
+            logger.loading = True
+            try:
+                engine = runtime.deserialize_cuda_engine(plan)
+            finally:
+                logger.loading = False
             if engine is not None:
                 return engine
             log.warning("TensorRT refuses the plan (%s): building it again", logger.said())
@@ -407,6 +411,7 @@ def _key(
         tensorrt=version,
         gpu=gpu.name,
         compute_capability=gpu.compute_capability,
+        multiprocessors=gpu.multiprocessors,
         workspace_mb=options.workspace_mb,
         optimization_level=options.optimization_level,
     )
@@ -469,18 +474,20 @@ def _the_logger() -> Any:
     """
     import tensorrt as trt
 
-    errors, details = 1, 3  # severities: up to the first an error, from the second on mere detail
+    errors, warnings = 1, 2  # severities: what is above both is mere detail
 
     class Logger(trt.ILogger):  # type: ignore[misc]
         def __init__(self) -> None:
             trt.ILogger.__init__(self)
             self.errors: deque[str] = deque(maxlen=3)
+            self.loading = False  # then it warns, for example, of a plan of another board's
 
         def log(self, severity: trt.ILogger.Severity, msg: str) -> None:
             if int(severity) <= errors:
                 self.errors.append(msg)
-            if int(severity) < details:
-                log.info("TensorRT: %s", msg)
+            if int(severity) <= warnings:
+                worth = self.loading and int(severity) == warnings
+                log.log(logging.WARNING if worth else logging.INFO, "TensorRT: %s", msg)
 
         def said(self) -> str:
             return "; ".join(self.errors) or "it gave no reason"

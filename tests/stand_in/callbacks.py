@@ -2,8 +2,8 @@
 
 ONNX Runtime answers, so a plan gives exactly what ONNX Runtime gives. STAND_IN_FAULT makes one
 thing go wrong: `build` (out of memory), or `execute:N` (the N-th run returns False).
-STAND_IN_BUILD_LOG is a file that gets a line for every build; STAND_IN_BUILD_UNTIL one that a build
-waits for.
+STAND_IN_WARNING is what is warned of while a plan loads. STAND_IN_BUILD_LOG is a file that gets a
+line for every build; STAND_IN_BUILD_UNTIL one that a build waits for.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
  * it is asked for. Like the real one it refuses a thread in which no context is current.
  * Functions that pycuda links against and that are not here are made by prepare.py and refuse.
  *
- * STAND_IN_GPU names the device; without it there is none. */
+ * STAND_IN_GPU names the device; without it there is none. STAND_IN_MULTIPROCESSORS is how many it has. */
 #include <stdatomic.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -11,7 +11,7 @@
 
 typedef unsigned long long Device; /* an address on the device */
 enum { OK = 0, INVALID_VALUE = 1, OUT_OF_MEMORY = 2, NO_DEVICE = 100, INVALID_DEVICE = 101, INVALID_CONTEXT = 201, NOT_SUPPORTED = 801 };
-enum { DEPTH = 64, ALIGNMENT = 512 };
+enum { DEPTH = 64, ALIGNMENT = 512, MULTIPROCESSOR_COUNT = 16 /* the attribute */ };
 
 static _Thread_local void *stack[DEPTH];
 static _Thread_local int depth;
@@ -43,7 +43,12 @@ int cuDeviceGet(int *device, int index) { *device = index; return index ? INVALI
 int cuDeviceGetName(char *name, int size, int device) { (void)device; snprintf(name, size, "%s", getenv("STAND_IN_GPU")); return OK; }
 int cuDeviceComputeCapability(int *major, int *minor, int device) { (void)device; *major = 8; *minor = 7; return OK; }
 int cuDeviceTotalMem_v2(size_t *bytes, int device) { (void)device; *bytes = (size_t)8 << 30; return OK; }
-int cuDeviceGetAttribute(int *value, int attribute, int device) { (void)attribute, (void)device; *value = 1; return OK; }
+int cuDeviceGetAttribute(int *value, int attribute, int device) {
+    const char *count = attribute == MULTIPROCESSOR_COUNT ? getenv("STAND_IN_MULTIPROCESSORS") : NULL;
+    (void)device;
+    *value = count ? atoi(count) : 1;
+    return OK;
+}
 int cuDevicePrimaryCtxRetain(void **context, int device) { (void)device; *context = &primary; retained++; return OK; }
 int cuDevicePrimaryCtxRelease_v2(int device) { (void)device; retained--; return OK; }
 

@@ -176,12 +176,23 @@ class TestPlans:
         assert f"was built for another {field}: not used" in said(result)
         assert json.loads(sidecar_path.read_text())["key"][field] != change[field]
 
+    @pytest.mark.parametrize("other", [{"STAND_IN_GPU": "Orin"}, {"STAND_IN_MULTIPROCESSORS": "8"}])
     def test_another_gpu_has_a_plan_of_its_own(
+        self, stand_in: dict[str, str], tmp_path: Path, model: Path, other: dict[str, str]
+    ) -> None:
+        """Another kind, or another board of its family, or power mode."""
+        assert build(stand_in, tmp_path).returncode == 0
+        assert build({**stand_in, **other}, tmp_path).returncode == 0
+        assert len(list((tmp_path / "plans").glob("*.plan"))) == 2
+
+    @needs_espeak
+    def test_what_tensorrt_warns_of_while_a_plan_loads_is_a_warning(
         self, stand_in: dict[str, str], tmp_path: Path, model: Path
     ) -> None:
-        assert build(stand_in, tmp_path).returncode == 0
-        assert build({**stand_in, "STAND_IN_GPU": "Orin"}, tmp_path).returncode == 0
-        assert len(list((tmp_path / "plans").glob("*.plan"))) == 2
+        warning = "Using an engine plan file across different models of devices"
+        environment = {**stand_in, "STAND_IN_WARNING": warning}
+        assert warning not in said(build(environment, tmp_path)), "checked after it was built"
+        assert f"WARNING TensorRT: {warning}" in said(run_sound(environment, tmp_path))
 
     def test_a_disk_that_is_full(
         self, stand_in: dict[str, str], tmp_path: Path, model: Path

@@ -26,6 +26,7 @@ KEY = PlanKey(
     tensorrt="10.3.0",
     gpu="Orin",
     compute_capability=(8, 7),
+    multiprocessors=16,
     workspace_mb=512,
     optimization_level=3,
 )
@@ -36,6 +37,7 @@ OTHER = {
     "tensorrt": "10.13.3",
     "gpu": "Thor",
     "compute_capability": (11, 0),
+    "multiprocessors": 8,
     "workspace_mb": 64,
     "optimization_level": 5,
 }
