@@ -9,6 +9,7 @@ import os
 import sys
 import threading
 import traceback
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Optional
 
@@ -135,7 +136,7 @@ def replay(
 ) -> None:
     """Run the engine again on a recording and compare every decision; exit 1 if one differs."""
     from edge_runtime.app import decider_for, engine_for
-    from edge_runtime.replay import eagerness, metadata
+    from edge_runtime.replay import eagerness, engine_changes, metadata
     from edge_runtime.replay import replay as replay_recording
 
     noted = metadata(recording)
@@ -146,8 +147,9 @@ def replay(
     with engine_for(settings) as ready:
         decider = decider_for(settings, ready.manifest)
         report = replay_recording(recording, ready, decider, ready.identity["sha256"])
-    if not report.same_engine:
-        console.print("[yellow]The recording was made with another model.[/yellow]")
+        changes = engine_changes(noted, ready.identity)
+    if told := _told_of(report.same_engine, changes):
+        console.print(f"[yellow]{escape(told)}[/yellow]", soft_wrap=True)
     if report.difference is None:
         worst = report.max_output_difference
         console.print(
@@ -167,6 +169,20 @@ def replay(
             soft_wrap=True,
         )
     raise typer.Exit(1)
+
+
+def _told_of(same_graph: bool, changes: Mapping[str, tuple[str, str]]) -> str:
+    """What a replay's result is to be read with; empty where the engine is the same."""
+    another = not same_graph and "precision" not in changes  # int8 is a graph of its own
+    if another or changes.keys() & {"name", "version"}:
+        return "The recording was made with another model."
+    if not changes:
+        return ""
+    fields = "; ".join(f"{name} {was}, now {now}" for name, (was, now) in changes.items())
+    return (
+        f"The recording was made with another engine ({fields}): small differences are expected, "
+        "and `edge-runtime engine verify` judges them."
+    )
 
 
 @app.command()

@@ -74,6 +74,16 @@ def eagerness(noted: Mapping[str, Any]) -> float | None:
     return float(config["decision"]["eagerness"]) if isinstance(config, dict) else None
 
 
+def engine_changes(
+    noted: Mapping[str, Any], identity: Mapping[str, str]
+) -> dict[str, tuple[str, str]]:
+    """What the recording's engine was and what this one is, by the fields of their identities that
+    both have and that differ, but for the graph's hash."""
+    was = noted.get("engine", {})
+    common = [name for name in identity if name in was and name != "sha256"]
+    return {n: (was[n], identity[n]) for n in common if was[n] != identity[n]}
+
+
 def read(path: Path) -> Iterator[RecordedTurn]:
     """The recorded turns in order. Raises RecordingError when the file is damaged.
 

@@ -179,6 +179,7 @@ class TestReplay:
         assert (result.returncode, result.stderr) == (0, "")
         assert "15 micro-turns, every decision the same" in result.stdout
         assert "another model" not in result.stdout
+        assert "another engine" not in result.stdout
 
     def test_copying_it_with_another_program_changes_nothing(
         self, recording: Path, tmp_path: Path
@@ -213,6 +214,15 @@ class TestReplay:
         result = edge("replay", copy, cwd=tmp_path)
         assert "The recording was made with another model." in result.stdout
         assert result.returncode == 0
+
+    def test_another_precision_is_said_to_be_another_engine(
+        self, recording: Path, tmp_path: Path
+    ) -> None:
+        written(tmp_path / "half.yaml", "engine: {precision: fp16}\n")
+        result = edge("replay", recording, "--config", "half.yaml", cwd=tmp_path)
+        assert "made with another engine (precision fp32, now fp16)" in result.stdout
+        assert "`edge-runtime engine verify` judges them" in result.stdout
+        assert result.returncode == 1, "decisions hold probabilities"
 
     @pytest.mark.parametrize("content", [b"", b"garbage " * 500])
     def test_a_file_that_is_no_recording(self, tmp_path: Path, content: bytes) -> None:

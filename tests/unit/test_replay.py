@@ -34,7 +34,14 @@ from edge_runtime.micro_turn import (
     TurnRecord,
 )
 from edge_runtime.reference_engine import reference_engine_folder
-from edge_runtime.replay import Difference, metadata, read, read_turns, replay
+from edge_runtime.replay import (
+    Difference,
+    engine_changes,
+    metadata,
+    read,
+    read_turns,
+    replay,
+)
 from edge_runtime.sinks.recorder import Recorder
 from edge_runtime.sources.camera_watch import View
 
@@ -213,6 +220,14 @@ def test_another_model_is_recognised_by_its_hash_and_its_outputs(tmp_path: Path)
     assert (report.difference.index, report.difference.field) == (0, "probabilities")
     loudest = float(turns()[0].audio[0].max())
     assert report.max_output_difference == pytest.approx(loudest / 2, rel=1e-5)
+
+
+def test_what_of_the_engine_is_not_as_it_was() -> None:
+    was = {"sha256": SHA256, "backend": "onnx", "precision": "fp32", "onnxruntime": "1.20"}
+    now = {"sha256": "another", "backend": "tensorrt", "precision": "fp16", "gpu": "Orin"}
+    changes = {"backend": ("onnx", "tensorrt"), "precision": ("fp32", "fp16")}
+    assert engine_changes({"engine": was}, now) == changes
+    assert engine_changes({"engine": was}, was) == engine_changes({}, now) == {}
 
 
 def test_a_model_with_other_classes_is_compared_in_what_both_have(tmp_path: Path) -> None:
