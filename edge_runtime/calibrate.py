@@ -8,6 +8,7 @@ is beyond its limits, more and more of the most sensitive ones.
 from __future__ import annotations
 
 import hashlib
+import math
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
@@ -26,8 +27,8 @@ from edge_runtime.inference.manifest import (
 from edge_runtime.inference.onnx import OnnxEngine, OnnxOptions
 from edge_runtime.inference.precision import half
 from edge_runtime.inference.quantize import Feed, Quantizer, Sensitivity, quantizable
-from edge_runtime.inference.verify import LIMITS, Report, verify
-from edge_runtime.micro_turn import MicroTurn
+from edge_runtime.inference.verify import LIMITS, MINIMUM_TURNS, Report, verify
+from edge_runtime.micro_turn import TURN_MS, MicroTurn
 from edge_runtime.whole_file import write_whole
 
 INT8_FILE = "model.int8.onnx"
@@ -66,8 +67,9 @@ def calibrate(
     """Write `model.int8.onnx` and the manifest that names it into `out`, which may be `folder`.
 
     `turns` at most are calibrated on; `keep` are names of layers to leave alone. Raises
-    ManifestError when nothing can be quantized, a name is unknown or the material is too little,
-    EngineError when even a graph with half of its layers in float16 is beyond the limits.
+    ManifestError before any work when nothing can be quantized, a name is unknown, the material is
+    too little or `out` cannot be written; EngineError when even a graph with half of its layers in
+    float16 is beyond the limits.
     """
     graph = read_graph(load_manifest(folder))
     layers = quantizable(graph)
@@ -77,6 +79,8 @@ def calibrate(
             f"{', '.join(layers)}."
         )
     calibrated, checked = split(streams)
+    _check_enough(streams, checked)
+    _check_writable(out)
     progress("collecting micro-turns", 0, 1)
     feeds = collect(folder, calibrated, turns)
     outputs = [tensor.name for tensor in load_manifest(folder).outputs]
@@ -116,6 +120,37 @@ def split(streams: Sequence[Stream]) -> tuple[list[Stream], list[Stream]]:
     return [only[: len(only) // 2]], [only[len(only) // 2 :]]
 
 
+def _check_enough(streams: Sequence[Stream], checked: Sequence[Stream]) -> None:
+    """Raises ManifestError where the graph could not be checked in the end."""
+    count = sum(len(stream) for stream in checked)
+    if count >= MINIMUM_TURNS:
+        return
+    what, lacking = "The last recording", MINIMUM_TURNS - count
+    if len(streams) == 1:
+        what, lacking = "The second half of the recording", 2 * MINIMUM_TURNS - len(streams[0])
+    lacking_s = math.ceil(lacking * TURN_MS / 1000)
+    raise ManifestError(
+        f"{what} is what the int8 graph is checked with, and has {count} micro-turns: "
+        f"{MINIMUM_TURNS} are needed. Give one that is {lacking_s} s longer."
+    )
+
+
+def _check_writable(out: Path) -> None:
+    """Raises ManifestError where the graph could not be written in the end."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=out):
+            pass
+    except OSError as error:
+        raise _not_written(out, error) from error
+
+
+def _not_written(out: Path, error: OSError) -> ManifestError:
+    return ManifestError(
+        f"The int8 graph cannot be written into {out}: {error.strerror}. Give --out."
+    )
+
+
 def collect(folder: Path, streams: Sequence[Stream], turns: int) -> list[Feed]:
     """At most `turns` micro-turns as tensors, evenly drawn, each with the state it met."""
     every = max(1, -(-sum(len(stream) for stream in streams) // turns))
@@ -151,9 +186,7 @@ def write(folder: Path, out: Path, graph: bytes) -> None:
         write_whole(out / INT8_FILE, graph)
         write_whole(out / MANIFEST_FILE, text)
     except OSError as error:
-        raise ManifestError(
-            f"The int8 graph cannot be written into {out}: {error.strerror}. Give --out."
-        ) from error
+        raise _not_written(out, error) from error
 
 
 def _check(folder: Path, graph: bytes, streams: Sequence[Stream]) -> Report:

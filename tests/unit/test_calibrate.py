@@ -80,6 +80,10 @@ def nothing(what: str, done: int, total: int) -> None:
     pass
 
 
+def never(what: str, done: int, total: int) -> None:
+    raise AssertionError(what)
+
+
 class TestQuantizer:
     def test_the_graph_is_as_tensorrt_takes_it(self, folder: Path) -> None:
         feeds = collect(folder, [stream(30)], 10)
@@ -172,9 +176,6 @@ class TestCalibrate:
             calibrate(folder, folder, [stream(240)], 40, ["other"], nothing)
 
     def test_what_cannot_be_quantized_is_told_before_any_work(self, tmp_path: Path) -> None:
-        def never(what: str, done: int, total: int) -> None:
-            raise AssertionError(what)
-
         with pytest.raises(ManifestError, match=r"no layer to quantize.*Use fp16"):
             calibrate(write_tiny_model(tmp_path), tmp_path, [stream(8)], 4, [], never)
         old = onnx.load(write_tiny_model(tmp_path, edit_graph=with_layers) / "model.onnx")
@@ -185,6 +186,27 @@ class TestCalibrate:
         (tmp_path / "manifest.yaml").write_text(yaml.safe_dump(manifest))
         with pytest.raises(ManifestError, match=r"opset 19 or 20, and the graph has 18\. Export"):
             calibrate(tmp_path, tmp_path, [stream(8)], 4, [], never)
+
+    @pytest.mark.parametrize(
+        ("streams", "told"),
+        [
+            ([stream(60), stream(99)], r"The last recording .* has 99 micro-turns.* 1 s longer"),
+            ([stream(60), stream(40)], r"The last recording .* has 40 micro-turns.* 12 s longer"),
+            ([stream(150)], r"The second half of the recording .* has 75 .* 10 s longer"),
+        ],
+    )
+    def test_too_little_to_check_with_is_told_before_any_work(
+        self, folder: Path, streams: list[list[MicroTurn]], told: str
+    ) -> None:
+        with pytest.raises(ManifestError, match=told):
+            calibrate(folder, folder, streams, 40, [], never)
+
+    def test_a_folder_that_cannot_be_written_is_told_before_any_work(
+        self, folder: Path, tmp_path: Path
+    ) -> None:
+        (tmp_path / "file").touch()
+        with pytest.raises(ManifestError, match=r"cannot be written into .*file.*Give --out"):
+            calibrate(folder, tmp_path / "file" / "out", [stream(240)], 40, [], never)
 
     def test_a_graph_that_never_comes_within_its_limits(
         self, folder: Path, monkeypatch: pytest.MonkeyPatch
