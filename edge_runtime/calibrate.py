@@ -182,6 +182,7 @@ def write(folder: Path, out: Path, graph: bytes) -> None:
         if out.resolve() != folder.resolve():
             for described in (manifest.model, manifest.language_model):
                 if described is not None:
+                    (out / described.file).parent.mkdir(parents=True, exist_ok=True)
                     shutil.copyfile(folder / described.file, out / described.file)
         write_whole(out / INT8_FILE, graph)
         write_whole(out / MANIFEST_FILE, text)

@@ -240,6 +240,17 @@ def test_another_folder_gets_all_that_belongs_to_the_model(folder: Path, tmp_pat
     assert (out / "model.int8.onnx").read_bytes() == b"graph"
 
 
+def test_a_graph_in_a_subfolder_stays_in_one(folder: Path, tmp_path: Path) -> None:
+    (folder / "graphs").mkdir()
+    (folder / "model.onnx").rename(folder / "graphs" / "model.onnx")
+    manifest = (folder / "manifest.yaml").read_text()
+    (folder / "manifest.yaml").write_text(manifest.replace("model.onnx", "graphs/model.onnx"))
+    calibrate(folder, tmp_path / "out", [stream(60), stream(100, 1)], 20, [], nothing)
+    with OnnxEngine(tmp_path / "out", OnnxOptions(precision="int8")) as engine:
+        engine.step(stream(1)[0])
+    assert (tmp_path / "out" / "graphs" / "model.onnx").is_file()
+
+
 def test_a_second_graph_takes_the_place_of_the_first(folder: Path) -> None:
     for graph in (b"first", b"second"):
         write(folder, folder, graph)
