@@ -109,8 +109,13 @@ RECORDER_QUEUE = 256
 """Turns that may wait for the disk: 51 s."""
 
 
-def engine_for(config: Config, on_phase: Callable[[Phase], None] | None = None) -> ModelEngine:
-    """Not yet active. `on_phase` is told when it builds a plan, loads it and is ready."""
+def engine_for(
+    config: Config,
+    on_phase: Callable[[Phase], None] | None = None,
+    stop: Callable[[], bool] = lambda: False,
+) -> ModelEngine:
+    """Not yet active. `on_phase` is told when it builds a plan, loads it and is ready; `stop` is
+    asked whether to end a build, with StoppedError."""
     chosen = config.engine
     folder = chosen.folder or reference_engine_folder()
     if chosen.backend == "tensorrt":
@@ -123,6 +128,7 @@ def engine_for(config: Config, on_phase: Callable[[Phase], None] | None = None) 
                 chosen.optimization_level,
             ),
             on_phase,
+            stop,
         )
     precision = chosen.precision or "fp32"
     cache = chosen.cache or default_cache()
@@ -173,6 +179,7 @@ def device(
     health: HealthMonitor | None = None,
     must_record: bool = False,
     timers: Path | None = None,
+    stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[Device]:
     """Acquire all parts in order, and release them in reverse.
 
@@ -180,14 +187,15 @@ def device(
     recording. Sinks given run as they are: wrap a slow one in a QueueSink. `control` and `health`
     may be given where somebody outside needs them before the device is ready. Where the configured
     recording cannot be begun the device goes on without it and tries again; with `must_record`
-    RecordingError is raised. `timers` is the file in which timers outlive a restart.
+    RecordingError is raised. `timers` is the file in which timers outlive a restart. Once
+    `stop` says so no engine is built any more: StoppedError.
     """
     control = control or RemoteControl()
     health = health or HealthMonitor(senses.clock.now_ns)
     keeps = _delegates(config, senses) and config.delegation.outbox is not None
     with ExitStack() as stack:
         enter = stack.enter_context
-        engine = enter(engine_for(config, lambda phase: _tell(health, phase)))
+        engine = enter(engine_for(config, lambda phase: _tell(health, phase), stop))
         manifest = engine.manifest
         acts = _mqtt_actions(config, senses, control)
         more = [KEPT_WORDS] * keeps + [UNREACHABLE_WORDS] * (acts is not None)

@@ -107,7 +107,9 @@ def run(
     tail_turns = 0 if math.isnan(tail) else int(tail * 5)
     senses = senses_for(settings, speed is Speed.REAL, tail_turns)
     stop = stop_on_signals()
-    with device(settings, senses, [TranscriptPrinter(console)], out, must_record=True) as ready:
+    with device(
+        settings, senses, [TranscriptPrinter(console)], out, must_record=True, stop=stop.is_set
+    ) as ready:
         for note in ready.notes:
             console.print(f"[dim]{escape(note)}[/dim]", soft_wrap=True)
         ready.loop.run(stop.is_set)

@@ -54,6 +54,10 @@ class EngineError(EdgeRuntimeError):
     """The engine failed while running. The loop stops safely; nothing stale is used."""
 
 
+class StoppedError(EdgeRuntimeError):
+    """Somebody ended it while it was made ready."""
+
+
 class BackgroundError(EdgeRuntimeError):
     """A delegated request could not be taken."""
 

@@ -13,7 +13,13 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from edge_runtime.commands.common import ConfigOption, console, errors, write_json
+from edge_runtime.commands.common import (
+    ConfigOption,
+    console,
+    errors,
+    stop_on_signals,
+    write_json,
+)
 from edge_runtime.config import Config, load_config
 from edge_runtime.errors import ConfigError
 
@@ -111,7 +117,7 @@ def build(
         "cache": cache,
     }
     settings = on_tensorrt(load_config(config), changes)
-    ready = engine_for(settings)
+    ready = engine_for(settings, stop=stop_on_signals().is_set)
     assert isinstance(ready, TensorRtEngine)
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()
     with Progress(*columns, TimeElapsedColumn(), console=errors) as shown:

@@ -31,6 +31,7 @@ from edge_runtime.errors import (
     EdgeRuntimeError,
     ManifestError,
     MisconfiguredServiceError,
+    StoppedError,
     UnavailableError,
 )
 from edge_runtime.health import HealthMonitor, State
@@ -65,6 +66,8 @@ def serve(config: ConfigOption = None) -> None:
     its configuration cannot be, and no other start will help."""
     try:
         _serve(config)
+    except StoppedError as stopped:
+        log.info("%s", stopped)
     except UnavailableError:
         raise
     except (ConfigError, ManifestError) as error:
@@ -98,7 +101,15 @@ def _serve(config: Path | None) -> None:
         watchdog = SelfWatchdog()
         sinks: list[Sink] = [notifier, talks, watchdog]
         ready = stack.enter_context(
-            device(settings, senses, sinks, control=control, health=health, timers=timers)
+            device(
+                settings,
+                senses,
+                sinks,
+                control=control,
+                health=health,
+                timers=timers,
+                stop=stop.is_set,
+            )
         )
         stack.enter_context(watchdog)  # left first: a device may take its time to be released
         log.info("edge-runtime %s: %s", __version__, _made_of(settings, ready.engine))

@@ -18,16 +18,18 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TextIO
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from edge_runtime.errors import EngineError
+from edge_runtime.errors import EngineError, StoppedError
 from edge_runtime.inference.manifest import Precision, Tensors
 from edge_runtime.whole_file import write_whole
 
 log = logging.getLogger(__name__)
 TIMING_CACHE = "timing.cache"
+LOOK_AGAIN_S = 0.2
+"""While another process builds."""
 MODE = 0o644
 """The service may run as another user than who built."""
 
@@ -98,8 +100,9 @@ class BuiltPlan:
 class PlanCache:
     """The folder of plans. Several processes may use it at the same time."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, stop: Callable[[], bool] = lambda: False) -> None:
+        """Once `stop` says so it no longer waits for another process: StoppedError."""
+        self.folder, self._stop = folder, stop
 
     def plan_path(self, key: PlanKey) -> Path:
         return self.folder / f"{key.stem}.plan"
@@ -211,12 +214,21 @@ class PlanCache:
             yield
             return
         with file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                log.warning("another process builds this plan; waiting for it")
-                fcntl.flock(file, fcntl.LOCK_EX)
+            self._lock(file)
             yield
+
+    def _lock(self, file: TextIO) -> None:
+        waits = False
+        while True:
+            try:
+                return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if not waits:
+                    log.warning("another process builds this plan; waiting for it")
+                waits = True
+            if self._stop():
+                raise StoppedError("Stopped while another process built the plan.")
+            time.sleep(LOOK_AGAIN_S)
 
 
 def sidecar_path(plan: Path) -> Path:

@@ -23,7 +23,13 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from typing_extensions import Self
 
-from edge_runtime.errors import ConfigError, EdgeRuntimeError, EngineError, ManifestError
+from edge_runtime.errors import (
+    ConfigError,
+    EdgeRuntimeError,
+    EngineError,
+    ManifestError,
+    StoppedError,
+)
 from edge_runtime.inference.encode import Encoder
 from edge_runtime.inference.engine import (
     INACTIVE,
@@ -88,10 +94,12 @@ class TensorRtEngine:
         folder: Path,
         options: TensorRtOptions,
         on_phase: Callable[[Phase], None] | None = None,
+        stop: Callable[[], bool] = lambda: False,
     ) -> None:
-        """`on_phase` is told of every phase, so that health can say "building"."""
-        self.folder, self.options = folder, options
-        self.cache = PlanCache(options.cache)
+        """`on_phase` is told of every phase, so that health can say "building"; `stop` is asked
+        whether to end a build."""
+        self.folder, self.options, self._stop = folder, options, stop
+        self.cache = PlanCache(options.cache, stop)
         self.phase: Phase = "inactive"
         self._on_phase = on_phase
         self._manifest: Manifest | None = None
@@ -178,6 +186,7 @@ class TensorRtEngine:
 
         Raises as `build_plan`, and EngineError when the plan cannot be kept.
         """
+        watch = BuildWatch(self._stop, progress)
         version, cuda = _vendors()
         graph = graph_bytes(self.manifest, self.options.precision)
         self._cuda = cuda
@@ -188,7 +197,7 @@ class TensorRtEngine:
             with self._current("No plan was built"):
                 return self.cache.ensure(
                     key,
-                    lambda: build_plan(self.manifest, graph, self.options, self.cache, progress),
+                    lambda: build_plan(self.manifest, graph, self.options, self.cache, watch),
                     force,
                 )
         finally:
@@ -233,7 +242,8 @@ class TensorRtEngine:
         def build() -> BuiltPlan:
             self._enter("building")
             log.warning("building a plan for %s; this can take minutes", self.folder)
-            return build_plan(self.manifest, graph, self.options, self.cache)
+            watch = BuildWatch(self._stop)
+            return build_plan(self.manifest, graph, self.options, self.cache, watch)
 
         for _ in range(2):
             plan = self.cache.get(self._key, build)
@@ -299,17 +309,38 @@ class TensorRtEngine:
         self._turn = 1 - self._turn
 
 
+class BuildWatch:
+    """Who is told how far a build is, and who may end it.
+
+    TensorRT calls while it builds, and drops what is raised meanwhile: Ctrl-C is kept here.
+    """
+
+    def __init__(self, stop: Callable[[], bool], progress: Progress | None = None) -> None:
+        self._stop, self._progress = stop, progress
+        self.stopped = False
+
+    def goes_on(self, phase: str, done: int, total: int) -> bool:
+        try:
+            if self._progress is not None:
+                self._progress(phase, done, total)
+            self.stopped = self.stopped or self._stop()
+        except KeyboardInterrupt:
+            self.stopped = True
+        return not self.stopped
+
+
 def build_plan(
     manifest: Manifest,
     graph: bytes,
     options: TensorRtOptions,
     cache: PlanCache,
-    progress: Progress | None = None,
+    watch: BuildWatch,
 ) -> BuiltPlan:
     """Let TensorRT make a plan of an ONNX graph; takes seconds to minutes.
 
     Raises ManifestError when its parser refuses the graph or the plan is not what the manifest
-    says, EngineError when no plan comes out. Needs the GPU's context to be current.
+    says, StoppedError when `watch` was told to end, EngineError when no plan comes out. Needs the
+    GPU's context to be current.
     """
     import tensorrt as trt
 
@@ -333,12 +364,13 @@ def build_plan(
     config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, options.workspace_mb << 20)
     config.builder_optimization_level = options.optimization_level
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
-    if progress is not None:
-        config.progress_monitor = _monitor(progress)
+    config.progress_monitor = _monitor(watch)
     known = config.create_timing_cache(cache.timing_cache())
     if known is None or not config.set_timing_cache(known, False):
         config.set_timing_cache(config.create_timing_cache(b""), False)
     serialized = builder.build_serialized_network(network, config)
+    if watch.stopped:
+        raise StoppedError("Stopped while TensorRT built the plan, of which nothing is kept.")
     if serialized is None:
         raise EngineError(
             f"TensorRT could not build a plan: {logger.said()}. If memory ran out, stop other "
@@ -495,7 +527,7 @@ def _the_logger() -> Any:
     return Logger()
 
 
-def _monitor(progress: Progress) -> Any:
+def _monitor(watch: BuildWatch) -> Any:
     import tensorrt as trt
 
     class Monitor(trt.IProgressMonitor):  # type: ignore[misc]
@@ -505,14 +537,14 @@ def _monitor(progress: Progress) -> Any:
 
         def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
             self._steps[phase_name] = num_steps
-            progress(phase_name, 0, num_steps)
+            watch.goes_on(phase_name, 0, num_steps)
 
         def step_complete(self, phase_name: str, step: int) -> bool:
-            progress(phase_name, step + 1, self._steps.get(phase_name, step + 1))
-            return True
+            done = step + 1
+            return watch.goes_on(phase_name, done, self._steps.get(phase_name, done))
 
         def phase_finish(self, phase_name: str) -> None:
             steps = self._steps.pop(phase_name, 0)
-            progress(phase_name, steps, steps)
+            watch.goes_on(phase_name, steps, steps)
 
     return Monitor()

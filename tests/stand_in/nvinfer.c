@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #if MAJOR == 10
 enum {
@@ -255,18 +256,25 @@ static _Bool timing_combine(void *this, void *other, _Bool ignore) { (void)this,
 /* builder and its configuration */
 static void *builder_config(void *this) { (void)this; return make(CONFIG); }
 static void *builder_network(void *this, uint32_t flags) { (void)this, (void)flags; return make(NETWORK); }
-static void report(void *monitor) {
+/* STAND_IN_STEPS: so many, of 10 ms each. Returns whether the build is to go on. */
+static int report(void *monitor) {
     typedef void (*Start)(void *, const char *, const char *, int32_t);
     typedef _Bool (*Step)(void *, const char *, int32_t);
     typedef void (*Finish)(void *, const char *);
     Function *table = *(Function **)monitor;
-    ((Start)table[MONITOR_START])(monitor, "building", NULL, 2);
-    for (int step = 0; step < 2; step++) ((Step)table[MONITOR_STEP])(monitor, "building", step);
+    const char *given = getenv("STAND_IN_STEPS");
+    int goes_on = 1, steps = given ? atoi(given) : 2;
+    ((Start)table[MONITOR_START])(monitor, "building", NULL, steps);
+    for (int step = 0; step < steps && goes_on; step++) {
+        if (given) usleep(10000);
+        goes_on = ((Step)table[MONITOR_STEP])(monitor, "building", step);
+    }
     ((Finish)table[MONITOR_FINISH])(monitor, "building");
+    return goes_on;
 }
 static void *builder_build(void *this, Object *network, Object *config) {
     char said[4096] = "";
-    if (config->monitor) report(config->monitor);
+    if (config->monitor && !report(config->monitor)) return NULL;
     if (!network->size || !try_build ||
         !try_build(network->data, network->size, config->pools[0], config->level, said, sizeof said))
         return say(self(this)->logger, said), NULL;

@@ -10,6 +10,7 @@ import hashlib
 import json
 import resource
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -255,6 +256,54 @@ def wait_until(ready: Callable[[], object], timeout_s: float = 60.0) -> None:
 def write_config(where: Path, cache: str) -> str:
     (where / "edge.yaml").write_text(SMALL.replace("cache: plans", f"cache: {cache}"))
     return cache
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+class TestInterruption:
+    """Of builds that would take an hour; a service is asked to end in the same way as a run."""
+
+    def interrupted(
+        self, environment: Mapping[str, str], where: Path, number: int, *arguments: str
+    ) -> tuple[int, str]:
+        """The exit code and what was said, after the signal came while a plan was built."""
+        process = subprocess.Popen(
+            [sys.executable, "-m", "edge_runtime.cli", *arguments, "--config", "edge.yaml"],
+            cwd=where,
+            env={**environment, "STAND_IN_STEPS": "360000", "COLUMNS": "200"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        try:
+            wait_until(lambda: list((where / "plans").glob("*.lock")))
+            process.send_signal(number)
+            output, _ = process.communicate(timeout=60)
+        finally:
+            process.kill()
+        assert not list((where / "plans").glob("*.plan"))
+        return process.returncode, output
+
+    @pytest.mark.parametrize("command", [("engine", "build"), ("run", "--audio", "a.wav")])
+    def test_a_command(
+        self,
+        stand_in: dict[str, str],
+        tmp_path: Path,
+        model: Path,
+        number: int,
+        command: tuple[str, ...],
+    ) -> None:
+        soundfile.write(tmp_path / "a.wav", np.zeros(16_000), 16_000)
+        code, output = self.interrupted(stand_in, tmp_path, number, *command)
+        assert code == 1
+        assert "Stopped while TensorRT built the plan" in output
+        assert "memory" not in output
+
+    def test_a_service_ends_as_it_was_asked_to(
+        self, stand_in: dict[str, str], tmp_path: Path, model: Path, number: int
+    ) -> None:
+        code, output = self.interrupted(stand_in, tmp_path, number, "serve")
+        assert code == 0, output
+        assert "INFO Stopped while TensorRT built the plan" in output
 
 
 class TestRefusals:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_runtime.errors import EngineError
+from edge_runtime.errors import EngineError, StoppedError
 from edge_runtime.inference.plan import (
     BuiltPlan,
     PlanCache,
@@ -152,6 +152,21 @@ def test_a_failed_build_leaves_nothing(tmp_path: Path) -> None:
         cache.get(KEY, fail)
     assert {path.suffix for path in tmp_path.iterdir()} == {".lock"}
     assert cache.get(KEY, Builder()) == b"a plan", "the lock was given back"
+
+
+def test_waiting_for_another_process_ends_when_it_is_asked_to(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A lock belongs to an open file, so that another cache is as good as another process."""
+    asked = iter((False, True))
+
+    def build() -> BuiltPlan:
+        with pytest.raises(StoppedError, match="another process built"):
+            PlanCache(tmp_path, lambda: next(asked)).get(KEY, never)
+        return BuiltPlan(b"a plan", ())
+
+    assert PlanCache(tmp_path).get(KEY, build) == b"a plan"
+    assert caplog.text.count("another process builds this plan; waiting for it") == 1
 
 
 def test_a_discarded_plan_is_gone(tmp_path: Path) -> None:
