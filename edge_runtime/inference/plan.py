@@ -205,16 +205,13 @@ class PlanCache:
 
     @contextlib.contextmanager
     def _locked(self, key: PlanKey) -> Iterator[None]:
-        """Held by whoever builds this plan. Where no lock file can be made, nobody shares."""
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            file = (self.folder / f"{key.stem}.lock").open("w")
-        except OSError as error:
-            log.warning("no lock in %s (%s): another process may build too", self.folder, error)
-            yield
-            return
-        with file:
-            self._lock(file)
+        """Held by whoever builds this plan. Where there can be no lock, nobody shares."""
+        with contextlib.ExitStack() as stack:
+            try:
+                self.folder.mkdir(parents=True, exist_ok=True)
+                self._lock(stack.enter_context((self.folder / f"{key.stem}.lock").open("w")))
+            except OSError as error:  # NFS without its lock daemon, for one, has files and no locks
+                log.warning("no lock in %s (%s): another process may build too", self.folder, error)
             yield
 
     def _lock(self, file: TextIO) -> None:

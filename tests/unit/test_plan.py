@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -167,6 +170,21 @@ def test_waiting_for_another_process_ends_when_it_is_asked_to(
 
     assert PlanCache(tmp_path).get(KEY, build) == b"a plan"
     assert caplog.text.count("another process builds this plan; waiting for it") == 1
+
+
+def test_a_file_system_without_locks(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As some network shares are: ENOLCK."""
+
+    def refused(file: Any, operation: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refused)
+    assert PlanCache(tmp_path).get(KEY, Builder()) == b"a plan"
+    assert "No locks available" in caplog.text
+    assert "another process may build too" in caplog.text
+    assert PlanCache(tmp_path).get(KEY, never) == b"a plan"
 
 
 def test_a_discarded_plan_is_gone(tmp_path: Path) -> None:
