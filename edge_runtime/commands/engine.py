@@ -50,8 +50,8 @@ def lint(
     from edge_runtime.inference.lint import lint_as_fp16
 
     wrong = 0
-    for path in _graphs(model):
-        found = [(str(path), lint_graph(path))]
+    for path, opset in _graphs(model):
+        found = [(str(path), lint_graph(path, opset))]
         if (halved := lint_as_fp16(path)) is not None:
             found.append((f"{path} as fp16", halved))
         for title, findings in found:
@@ -77,15 +77,16 @@ def _show_findings(title: str, findings: Sequence[Finding]) -> None:
     console.print(table)
 
 
-def _graphs(model: Path | None) -> list[Path]:
+def _graphs(model: Path | None) -> list[tuple[Path, int | None]]:
+    """Files, and the opset that a manifest says of them."""
     from edge_runtime.inference.manifest import load_manifest
     from edge_runtime.reference_engine import reference_engine_folder
 
     if model is not None and model.is_file():
-        return [model]
+        return [(model, None)]
     manifest = load_manifest(model or reference_engine_folder())
     files = [manifest.model, *manifest.variants.values()]
-    return [manifest.folder / file.file for file in files]
+    return [(manifest.folder / file.file, file.opset) for file in files]
 
 
 @engine_app.command()

@@ -104,12 +104,18 @@ class Finding:
     source: str
 
 
-def lint(path: Path) -> list[Finding]:
-    """Everything found in the ONNX file at `path`, errors first. Raises ManifestError when it is
-    not an ONNX graph or the package `onnx` is missing."""
+def lint(path: Path, opset: int | None = None) -> list[Finding]:
+    """Everything found in the ONNX file at `path`, of which the manifest says this opset, errors
+    first. Raises ManifestError when it is not an ONNX graph or the package `onnx` is missing."""
     if path.is_file() and (problem := external_weights(path.read_bytes())) is not None:
         return [Finding("error", "graph", problem, ONE_FILE)]
-    return lint_model(load_graph(path))
+    model = load_graph(path)
+    has = [entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")]
+    if opset is None or has == [opset]:
+        return lint_model(model)
+    versions = ", ".join(map(str, has)) or "none"
+    what = f"says opset {opset}, the graph has {versions}: correct it, or export the model again"
+    return [Finding("error", "manifest", what, ONE_FILE), *lint_model(model)]
 
 
 def lint_as_fp16(path: Path) -> list[Finding] | None:

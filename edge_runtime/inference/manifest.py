@@ -93,7 +93,7 @@ class StateTensor(_Closed):
     output: str
     shape: Shape
     dtype: Literal["float32"] = "float32"
-    initial: float = 0.0
+    initial: float = Field(0.0, allow_inf_nan=False)
 
 
 class Vocabularies(_Closed):

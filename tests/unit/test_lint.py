@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
-from tiny_model import tiny_graph
+from tiny_model import tiny_graph, write_tiny_model
 from typer.testing import CliRunner
 
 from edge_runtime.cli import app
@@ -207,6 +207,13 @@ def test_the_command_tells_which_of_the_two_it_found_it_in(tmp_path: Path) -> No
     assert ran.exit_code == 1
     assert f"{path}: nothing found." in ran.output
     assert "as fp16" in ran.output and "overflows in float16" in ran.output
+
+
+def test_a_manifest_that_says_another_opset(tmp_path: Path) -> None:
+    write_tiny_model(tmp_path, {"model.opset": 17})
+    ran = CliRunner(env={"COLUMNS": "200"}).invoke(app, ["engine", "lint", str(tmp_path)])
+    assert ran.exit_code == 1
+    assert "says opset 17, the graph has 20: correct it" in " ".join(ran.output.split())
 
 
 def test_warnings_are_no_errors() -> None:

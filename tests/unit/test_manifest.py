@@ -174,6 +174,11 @@ class TestKeys:
         assert problem in said
         assert REMEDY in said
 
+    @pytest.mark.parametrize("initial", [float("nan"), float("inf")])
+    def test_a_state_begins_with_a_number(self, tmp_path: Path, initial: float) -> None:
+        said = refusal_of(tmp_path, {"states.0.initial": initial})
+        assert "states.0.initial: Input should be a finite number" in said
+
     @pytest.mark.parametrize("chance", [0.0, 1.0, -0.2, 50])
     def test_a_decision_needs_a_probability_between_0_and_1(
         self, tmp_path: Path, chance: float
