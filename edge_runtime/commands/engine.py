@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Optional, cast
@@ -135,7 +136,8 @@ def build(
     key = sidecar.key
     console.print(
         f"{escape(str(path))}: {sidecar.plan_bytes / 1e6:.1f} MB, {key.precision}, TensorRT "
-        f"{key.tensorrt}, {escape(key.gpu)}, built in {sidecar.build_s:.0f} s",
+        f"{key.tensorrt}, {escape(key.gpu)}, built in {sidecar.build_s:.0f} s\n"
+        f"Its layers: edge-runtime engine inspect {escape(shlex.quote(str(path)))}",
         soft_wrap=True,
     )
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import resource
+import shlex
 import shutil
 import signal
 import subprocess
@@ -111,7 +112,8 @@ class TestEveryVersion:
         assert log.read_text().endswith(" 96 MB, level 1\n")
         assert "building" in result.stderr
         assert "2/2" in result.stderr
-        shown = edge(environment, tmp_path, "engine", "inspect", str(the_plan(tmp_path)), "--json")
+        _, _, command = result.stdout.rstrip().rpartition("edge-runtime ")
+        shown = edge(environment, tmp_path, *shlex.split(command), "--json")
         about = json.loads(shown.stdout)
         assert about["sidecar"]["key"]["precision"] == "fp16"
         assert about["sidecar"]["key"]["gpu"] == "Stand-in GPU"
