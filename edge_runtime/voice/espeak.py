@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import difflib
-import re
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ import numpy as np
 
 from edge_runtime.errors import VoiceError
 from edge_runtime.micro_turn import SAMPLE_RATE_HZ, Pcm
+from edge_runtime.voice.phoneme_codes import coded
 from edge_runtime.voice.silence import SilenceTrimmer
 
 PROGRAM = "espeak-ng"
@@ -22,11 +22,7 @@ BLOCK_SAMPLES = 2048
 does not depend on how the pipe happened to be filled."""
 END_TIMEOUT_S = 2.0
 """For the program to end after its last sample."""
-_PLAIN = str.maketrans({"[": "[ ", "\0": " "})
-"""Else "[[" would begin phoneme codes, and a NUL end the text."""
-_HUMMED = re.compile(r"\b(?:mhm|mm-?hmm?)\b", re.IGNORECASE)
-_AS_PHONEMES = "[[@mh'@m]]"
-"""espeak-ng spells what has no vowel: "em aitch em"."""
+_HUM = r"[[@mh'@m]]\g<marks>"
 _WAV_HEADER_BYTES = 12
 _CHUNK_HEADER_BYTES = 8
 
@@ -70,7 +66,7 @@ class EspeakSynthesizer:
         self._require_program()
         command = [self._program, "-v", self._voice, "-s", str(self._rate_wpm)]
         command += ["-p", str(self._pitch), "-b", "1", "-z", "--stdin", "--stdout"]
-        return Synthesis(command, _HUMMED.sub(_AS_PHONEMES, text.translate(_PLAIN)))
+        return Synthesis(command, coded(text, _HUM))
 
     def _require_program(self) -> None:
         if shutil.which(self._program) is None:

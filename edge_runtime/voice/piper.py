@@ -15,6 +15,7 @@ import numpy as np
 
 from edge_runtime.errors import VoiceError
 from edge_runtime.micro_turn import SAMPLE_RATE_HZ, Pcm
+from edge_runtime.voice.phoneme_codes import coded
 from edge_runtime.voice.silence import SilenceTrimmer
 
 NORMAL_WPM = 165
@@ -24,6 +25,8 @@ LOUDEST = 0.5
 """Of full scale; about as loud as espeak-ng."""
 THREADS = 1
 """The loop needs the other cores more."""
+_HUM = "[[əmh\N{MODIFIER LETTER VERTICAL LINE}əm\\g<marks>]]"
+"""In the IPA. Piper would speak a mark that follows the brackets as a word, or lose it."""
 
 
 class PiperSynthesizer:
@@ -54,7 +57,9 @@ class PiperSynthesizer:
         settings = SynthesisConfig(
             speaker_id=self._speaker, length_scale=length, normalize_audio=True, volume=LOUDEST
         )
-        return PiperSynthesis(voice.synthesize(text, settings), voice.config.sample_rate)
+        return PiperSynthesis(
+            voice.synthesize(_written(text, voice), settings), voice.config.sample_rate
+        )
 
     def _loaded(self) -> Any:
         with self._loading:
@@ -93,6 +98,14 @@ class PiperSynthesizer:
                 f"from 0; there is no {self._speaker}."
             )
         return voice
+
+
+def _written(text: str, voice: Any) -> str:
+    """`text` as the voice is to be given it."""
+    from piper.config import PhonemeType
+
+    # Only where espeak-ng finds the phonemes are there codes; other voices speak them as letters.
+    return coded(text, _HUM) if voice.config.phoneme_type == PhonemeType.ESPEAK else text
 
 
 def _session(model: Path) -> Any:

@@ -21,6 +21,7 @@ from edge_runtime.voice.piper import PiperSynthesizer
 pytest.importorskip("piper", reason="piper-tts is not installed")
 onnx = pytest.importorskip("onnx", reason="the voice of the test is made with onnx")
 RATE_HZ, TONE_HZ, SAMPLES_A_PHONEME = 22_050, 440, 1200
+HUM = "əmh\N{MODIFIER LETTER VERTICAL LINE}əm"
 TEXT = "It is noon. The soup is ready. Come and eat."
 
 
@@ -93,6 +94,35 @@ def test_it_speaks_at_the_rate_of_the_runtime(voice: Path) -> None:
 def test_a_faster_voice_takes_less_time(voice: Path) -> None:
     normal, fast = said(PiperSynthesizer(voice)), said(PiperSynthesizer(voice, rate_wpm=330))
     assert len(fast) == pytest.approx(len(normal) / 2, rel=0.02)
+
+
+def phonemes(synthesizer: PiperSynthesizer, text: str) -> list[str]:
+    """What the voice speaks, sentence by sentence."""
+    return ["".join(chunk.phonemes) for chunk in synthesizer.synthesize(text)._sentences]
+
+
+@pytest.mark.parametrize(("text", "mark"), [("Mhm.", "."), ("Mm-hmm?", "?"), ("mhm", "")])
+def test_a_mhm_is_hummed_and_not_spelled(voice: Path, text: str, mark: str) -> None:
+    assert phonemes(PiperSynthesizer(voice), text) == [f"{HUM}{mark}"]
+
+
+def test_what_follows_a_mhm_is_spoken_as_without_it(voice: Path) -> None:
+    synthesizer = PiperSynthesizer(voice)
+    rest = phonemes(synthesizer, "I see. Go on.")
+    assert phonemes(synthesizer, "Mhm, I see. Go on.") == [f"{HUM}, {rest[0]}", *rest[1:]]
+
+
+@pytest.mark.parametrize("brackets", ["[[Vienna]]", "[[[Vienna]]]", "[Vienna]"])
+def test_a_text_in_brackets_is_read_and_not_taken_for_phonemes(voice: Path, brackets: str) -> None:
+    (sentence,) = phonemes(PiperSynthesizer(voice), f"See {brackets} now.")
+    assert "ɛnə" in sentence
+
+
+def test_a_voice_without_espeaks_phonemes_is_given_the_text_as_it_is(tmp_path: Path) -> None:
+    path = written_voice(tmp_path / "letters.onnx")
+    description = json.loads(Path(f"{path}.json").read_text()) | {"phoneme_type": "text"}
+    Path(f"{path}.json").write_text(json.dumps(description))
+    assert phonemes(PiperSynthesizer(path), "Mhm [[a]].") == ["Mhm [[a]]."]
 
 
 def test_the_first_sentence_is_there_before_the_last_is_thought_of(voice: Path) -> None:
