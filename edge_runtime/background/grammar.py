@@ -52,7 +52,7 @@ _RULES = {
     " | [<ask>] (set | start) a <number> <span> <timername>"
     " | [<ask>] remind me in <duration> [to <errand>] | [<ask>] remind me to <errand> in <duration>"
     " | [<ask>] wake me up in <duration> | timer for <duration>"
-    " | (cancel | stop) (the | my) <timername>"
+    " | (cancel | stop) (the | my) (<timername> | reminder)"
     " | how (long | much time) is left [on the <timername>] | how long until the <timername>",
     "timername": "timer | countdown | alarm",
     "errand": "call <someone> | visit <someone> | leave [the house] | take a break | go home"

@@ -12,6 +12,7 @@ from edge_runtime.background.numbers import NUMBER, counted, words
 from edge_runtime.micro_turn import TIMER
 
 UNITS_S = {"second": 1, "minute": 60, "hour": 3600, "day": 86_400}
+REMINDER = "reminder"
 SHORTEST_S = 0.1
 MAX_S = 7 * 86_400
 MAX_TIMERS = 16
@@ -32,14 +33,19 @@ MANY_TO_TELL = "There are many timers that you have not heard yet. I cannot take
 _QUARTERS = rf"(?:(?:a|{NUMBER}) )?quarters? of an?"
 _ONE = rf"(?:{NUMBER} and a half|{_QUARTERS}|{NUMBER}|an?|half an?)"
 _PART = rf"{_ONE} (?:{'|'.join(UNITS_S)})s?(?: and a half)?"
-DURATION = rf"{_PART}(?:(?: and)? {_PART})*"
+_BARE = r"(?:(?<=minute)|(?<=minutes)|(?<=hour)|(?<=hours))(?: and)? [1-5]?\d(?![\d.])"
+"""Of the unit below the last: `1 minute 30`."""
+DURATION = rf"{_PART}(?:(?: and)? {_PART})*(?:{_BARE})?"
 """Matches a duration in lower case with numbers as digits: `an hour and a half`."""
 
 _TIMER = r"(?:timer|countdown|alarm|reminder)"
+_NOUN = rf"(?P<noun>{_TIMER})"
 _SET = r"(?:set|start|make|create|give me|i need)(?: up)?(?: me)?"
+_ARTICLE = r"(?:an?|the|another)"
 _FOR_WHAT = r"(?: for (?P<label>(?:the|my|our) .+))?"
 _SET_PHRASINGS = (
-    rf"(?:{_SET} )?(?:an?|the|another) {_TIMER} (?:for|of|in|to) (?P<time>{DURATION}){_FOR_WHAT}",
+    rf"(?:{_SET}(?: {_ARTICLE})?|{_ARTICLE}) {_TIMER} (?:for|of|in|to) (?P<time>{DURATION})"
+    rf"{_FOR_WHAT}",
     rf"(?:{_SET} )?(?:an? |the )?(?P<time>{DURATION}) {_TIMER}{_FOR_WHAT}",
     rf"{_TIMER} (?:for|of|in) (?P<time>{DURATION})",
     rf"wake me(?: up)? in (?P<time>{DURATION})",
@@ -47,19 +53,22 @@ _SET_PHRASINGS = (
     rf"remind me (?:to|that|about) (?P<label>.+) in (?P<time>{DURATION})",
     rf"tell me when (?P<time>{DURATION}) (?:are|is|have|has) (?:over|up|passed|gone)",
 )
-_AT_A_TIME = rf"(?:wake me(?: up)?|remind me|{_SET} an? {_TIMER}) (?:at|for|on|tomorrow).*"
+_AT_A_TIME = (
+    rf"(?:wake me(?: up)?|remind me|{_SET}(?: {_ARTICLE})? {_TIMER}) (?:at|for|on|tomorrow).*"
+)
 _CANCEL = (
     r"(?:cancel|stop|delete|remove|clear|turn off|switch off) "
     rf"(?:(?P<all>all|every)(?: the| of the| my)? )?(?:the |my |that |this )?"
-    rf"(?:(?P<time>{DURATION}) )?{_TIMER}s?"
+    rf"(?:(?P<time>{DURATION}) )?{_NOUN}s?"
 )
-_LEFT = (
+_LEFT_PHRASINGS = (
     r"(?:and )?how (?:long|much(?: time)?|many (?:minutes|seconds))(?: is| are)?(?: there)?"
     rf"(?: still)? (?:left|remaining)(?: (?:on|for|of|in) (?:the|my) (?:(?P<time>{DURATION}) )?"
-    rf"{_TIMER})?"
-    rf"|how long (?:is it )?(?:until|till) (?:the|my) {_TIMER}.*"
-    rf"|how (?:long|much) (?:has|does|is) (?:the|my) {_TIMER}(?: have)?(?: left| still)?"
-    r"|(?:which|what|how many) timers (?:are (?:there|running|set)|do i have)"
+    rf"{_NOUN})?",
+    rf"how long (?:is it )?(?:until|till) (?:the|my) {_NOUN}.*",
+    rf"how (?:long|much) (?:has|does|is) (?:the|my) {_NOUN}(?: have)?(?: left| still)?",
+    rf"(?:which|what|how many) (?:timer|(?P<noun>{REMINDER}))s"
+    r" (?:are (?:there|running|set)|do i have)",
 )
 
 
@@ -178,9 +187,10 @@ class Timers:
             if match := re.fullmatch(phrasing, text):
                 return self._set(parse_duration(match["time"]), match.groupdict().get("label"))
         if match := re.fullmatch(_CANCEL, text):
-            return self._cancel(match["time"], everything=bool(match["all"]))
-        if match := re.fullmatch(_LEFT, text):
-            return self._left(match["time"])
+            return self._cancel(match["noun"], match["time"], everything=bool(match["all"]))
+        for phrasing in _LEFT_PHRASINGS:
+            if match := re.fullmatch(phrasing, text):
+                return self._left(match["noun"], match.groupdict().get("time"))
         if re.fullmatch(_AT_A_TIME, text):
             return ONLY_COUNTS_DOWN
         return None
@@ -200,27 +210,30 @@ class Timers:
             return f"Okay, I will remind you in {time}: {timer.label}."
         return f"Your timer for {time} is set."
 
-    def _cancel(self, time: str | None, everything: bool) -> str:
+    def _cancel(self, noun: str, time: str | None, everything: bool) -> str:
         running = self._matching(time)
-        if not running:
-            return "There is no such timer running."
-        if len(running) > 1 and not everything:
-            running = running[:1]
-        self.cancel(running)
-        if len(running) > 1:
-            return f"All {words(len(running))} timers are cancelled."
-        kind = "reminder" if running[0].label else "timer"
-        adjective = spoken_duration(running[0].duration_s, adjective=True)
+        meant = _of_kind(noun, running)
+        if not meant and not (everything and noun == REMINDER):
+            meant = running
+        if not meant:
+            return f"There is no such {_kind(noun == REMINDER)} running."
+        if len(meant) > 1 and not everything:
+            meant = meant[:1]
+        self.cancel(meant)
+        kind = _kind(bool(meant[0].label))
+        if len(meant) > 1:
+            return f"All {words(len(meant))} {kind}s are cancelled."
+        adjective = spoken_duration(meant[0].duration_s, adjective=True)
         return f"Your {adjective} {kind} is cancelled."
 
-    def _left(self, time: str | None) -> str:
+    def _left(self, noun: str | None, time: str | None) -> str:
         running = self._matching(time)
+        running = (_of_kind(noun, running) if noun else running) or running
         if not running:
-            return "There is no timer running."
+            return f"There is no {_kind(noun == REMINDER)} running."
         said = [
             f"{spoken_duration(self.left_s(timer), whole=True)} left on your "
-            f"{spoken_duration(timer.duration_s, adjective=True)} "
-            f"{'reminder' if timer.label else 'timer'}"
+            f"{spoken_duration(timer.duration_s, adjective=True)} {_kind(bool(timer.label))}"
             for timer in running[:3]
         ]
         sentence = f"There {'is' if _is_one(self.left_s(running[0])) else 'are'} "
@@ -232,6 +245,15 @@ class Timers:
             return running
         wanted_s = parse_duration(time)
         return [timer for timer in running if timer.duration_s == wanted_s]
+
+
+def _of_kind(noun: str, timers: list[Timer]) -> list[Timer]:
+    """A reminder is what has a label."""
+    return [timer for timer in timers if bool(timer.label) == (noun == REMINDER)]
+
+
+def _kind(reminder: bool) -> str:
+    return REMINDER if reminder else "timer"
 
 
 def parse_duration(text: str) -> float:
@@ -250,6 +272,8 @@ def parse_duration(text: str) -> float:
         if amount.endswith("half") or match["half"]:
             value += Fraction(1, 2)
         total += value * UNITS_S[match["unit"]]
+    if bare := re.search(r"(?P<unit>minute|hour)s?(?: and)? (?P<amount>\d+)$", text):
+        total += Fraction(int(bare["amount"]) * UNITS_S[bare["unit"]], 60)
     return float(total)
 
 

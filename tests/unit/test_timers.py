@@ -58,6 +58,12 @@ class Kitchen:
         ("wake me up in twenty minutes", 1200),
         ("tell me when three minutes are up", 180),
         ("give me a timer for seven days", 604_800),
+        ("set timer for 5 minutes", 300),
+        ("set alarm in an hour", 3600),
+        ("set a timer for 1 minute 30", 90),
+        ("set a timer for one minute and thirty", 90),
+        ("set a two hour fifteen timer", 8100),
+        ("set a timer for an hour five", 3900),
     ],
 )
 def test_however_it_is_asked_for_the_timer_runs_that_long(said: str, seconds: int) -> None:
@@ -101,6 +107,8 @@ def test_durations_are_said_as_people_say_them(seconds: float, noun: str, adject
         ("0.25 hours", 900),
         ("quarter of an hour", 900),
         ("3 quarters of a minute", 45),
+        ("1 hour 2 minutes 3", 3723),
+        ("2 hours and 5", 7500),
     ],
 )
 def test_durations_are_understood(text: str, seconds: float) -> None:
@@ -185,9 +193,16 @@ def test_the_time_left_is_told_for_each_timer_the_next_one_first() -> None:
         "There are four minutes left on your five minute reminder, "
         "and nine minutes left on your ten minute timer."
     )
-    assert kitchen.ask("how long is left on the ten minute timer") == (
-        "There are nine minutes left on your ten minute timer."
-    )
+    for question in (
+        "how long is left on the ten minute timer",
+        "how long is left on the timer",
+        "how long until the timer goes off",
+    ):
+        answer = kitchen.ask(question)
+        assert answer == "There are nine minutes left on your ten minute timer."
+    for question in ("how much time is left on my reminder", "what reminders do i have"):
+        answer = kitchen.ask(question)
+        assert answer == "There are four minutes left on your five minute reminder."
 
 
 @pytest.mark.parametrize(
@@ -212,9 +227,49 @@ def test_cancelling_by_its_length_leaves_the_other_running() -> None:
 def test_cancelling_without_a_name_takes_the_next_one_due() -> None:
     kitchen = Kitchen()
     kitchen.ask("set a timer for ten minutes")
-    kitchen.ask("remind me in two minutes to go home")
-    assert kitchen.ask("cancel the timer") == "Your two minute reminder is cancelled."
+    kitchen.ask("set a timer for two minutes")
+    assert kitchen.ask("cancel the timer") == "Your two minute timer is cancelled."
     assert kitchen.after(3600) == ["Your ten minute timer is done."]
+
+
+@pytest.mark.parametrize(
+    ("said", "cancelled", "rung"),
+    [
+        ("cancel my reminder", "ten minute reminder", ["Your two minute timer is done."]),
+        ("cancel the timer", "two minute timer", ["This is your reminder: go home."]),
+        ("stop the alarm", "two minute timer", ["This is your reminder: go home."]),
+        ("cancel all reminders", "ten minute reminder", ["Your two minute timer is done."]),
+        ("cancel all timers", "two minute timer", ["This is your reminder: go home."]),
+        ("cancel the ten minute timer", "ten minute reminder", ["Your two minute timer is done."]),
+    ],
+)
+def test_a_reminder_is_not_cancelled_for_a_timer(
+    said: str, cancelled: str, rung: list[str]
+) -> None:
+    kitchen = Kitchen()
+    kitchen.ask("set a timer for two minutes")
+    kitchen.ask("remind me in ten minutes to go home")
+    assert kitchen.ask(said) == f"Your {cancelled} is cancelled."
+    assert kitchen.after(3600) == rung
+
+
+def test_the_only_one_may_be_called_either() -> None:
+    kitchen = Kitchen()
+    kitchen.ask("remind me in five minutes")
+    assert kitchen.ask("cancel my reminder") == "Your five minute timer is cancelled."
+    kitchen.ask("set a timer for five minutes for the pasta")
+    assert kitchen.ask("cancel all timers") == "Your five minute reminder is cancelled."
+    assert kitchen.after(3600) == []
+
+
+def test_all_reminders_are_none_of_the_timers() -> None:
+    kitchen = Kitchen()
+    kitchen.ask("set a timer for two minutes")
+    assert kitchen.ask("cancel all reminders") == "There is no such reminder running."
+    for errand in ("go home", "drink some water"):
+        kitchen.ask(f"remind me in a minute to {errand}")
+    assert kitchen.ask("cancel all my reminders") == "All two reminders are cancelled."
+    assert kitchen.after(3600) == ["Your two minute timer is done."]
 
 
 def test_all_timers_can_be_cancelled_at_once() -> None:
@@ -229,6 +284,7 @@ def test_without_a_timer_there_is_nothing_left_and_nothing_to_cancel() -> None:
     kitchen = Kitchen()
     assert kitchen.ask("how long is left") == "There is no timer running."
     assert kitchen.ask("cancel the timer") == "There is no such timer running."
+    assert kitchen.ask("how long is left on my reminder") == "There is no reminder running."
     kitchen.ask("set a timer for two minutes")
     assert kitchen.ask("cancel the five minute timer") == "There is no such timer running."
     assert kitchen.ask("how long is left on the five minute timer") == "There is no timer running."
@@ -249,6 +305,10 @@ def test_without_a_timer_there_is_nothing_left_and_nothing_to_cancel() -> None:
         ),
         (
             "wake me up at seven",
+            "I can only count down. Tell me how long, for example in ten minutes.",
+        ),
+        (
+            "set alarm for seven",
             "I can only count down. Tell me how long, for example in ten minutes.",
         ),
     ],
