@@ -36,7 +36,7 @@ from edge_runtime.delegation.kept import Spoken
 from edge_runtime.delegation.opus import OpusStream
 from edge_runtime.delegation.outbox import Outbox
 from edge_runtime.delegation.packing import Abilities
-from edge_runtime.delegation.remote import MqttBackground
+from edge_runtime.delegation.remote import EXPIRED_WORDS, MqttBackground
 from edge_runtime.delegation.tasks import Tasks
 from edge_runtime.delegation.wire import MAX_ACTIONS, Ability
 from edge_runtime.device_status import DeviceStatus
@@ -198,7 +198,7 @@ def device(
         engine = enter(engine_for(config, lambda phase: _tell(health, phase), stop))
         manifest = engine.manifest
         acts = _mqtt_actions(config, senses, control)
-        more = [KEPT_WORDS] * keeps + [UNREACHABLE_WORDS] * (acts is not None)
+        more = [KEPT_WORDS, EXPIRED_WORDS] * keeps + [UNREACHABLE_WORDS] * (acts is not None)
         phrases = phrases_for(config, manifest, more)
         voice = enter(Mouth(synthesizer_for(config), block=not senses.realtime))
         abilities = abilities_of(config, manifest)
@@ -206,7 +206,7 @@ def device(
         at_broker: list[AtBroker] = []
         running = _timers(timers, senses, health, enter)
         background, noted = _background(
-            config, senses, abilities, at_broker, health, running, enter
+            config, senses, abilities, at_broker, health, running, phrases, enter
         )
         statistics = enter(Statistics())
         stack.callback(control.disconnect)
@@ -347,6 +347,7 @@ def _background(
     at_broker: list[AtBroker],
     health: HealthMonitor,
     timers: Timers,
+    phrases: Phrases,
     enter: Callable[[Any], Any],
 ) -> tuple[Background, list[Sink]]:
     """The device's own skills, behind the workers of a broker where one is configured; and the
@@ -374,7 +375,13 @@ def _background(
     outbox = None if chosen.outbox is None else Outbox(chosen.outbox, chosen.keep_hours * 3600)
     remote = enter(
         MqttBackground(
-            broker_for(config), known, senses.clock, chosen.patience_s, outbox, health=health
+            broker_for(config),
+            known,
+            senses.clock,
+            chosen.patience_s,
+            outbox,
+            health=health,
+            expired=lambda: phrases.words(EXPIRED_WORDS),
         )
     )
     at_broker.append(remote)

@@ -47,7 +47,8 @@ class EventKind(str, Enum):
     ACTION = "action"
     """The background model asks for an action; `text` is its name."""
     UNDONE = "undone"
-    """An action of the request did not go out, `text` says why; the RESULT after it tells so."""
+    """An action of the request did not go out, or it was kept for too long: `text` says why, the
+    RESULT after it tells so."""
     KEPT = "kept"
     """A request waits in the outbox until it can be answered. For the dialogue: the model is given
     a RESULT with the words for it."""

@@ -91,13 +91,18 @@ class Kept:
         entry.promised, entry.out = True, False
         return True
 
+    def awaited(self, id: str) -> bool:
+        """Whether the person was told that it is kept, and has no answer yet."""
+        entry = self._entries.get(id)
+        return entry is not None and entry.promised and not entry.answered
+
     def due(self, now_ns: int, workers: set[str]) -> list[str]:
         """Those to be sent now, while these `workers` are there; each counts as out until `settle`
         sees its end."""
         out = sum(entry.out for entry in self._entries.values())
         found: list[str] = []
         for id, entry in self._entries.items():
-            waits = entry.promised and not entry.out and not entry.answered
+            waits = self.awaited(id) and not entry.out
             may_go = entry.next_ns <= now_ns and self.askable(id, workers)
             if waits and may_go and out + len(found) < MAX_OUT:
                 entry.out = True

@@ -37,6 +37,8 @@ KEPT_DEADLINE_NS = 310_000_000_000
 """For one try of a kept request: a worker gives it 300 s."""
 TEND_NS = 60_000_000_000
 """How often the outbox is looked after."""
+EXPIRED_WORDS = "expired"
+"""The phrase that says nothing came of a question that was kept."""
 
 
 @dataclass
@@ -60,6 +62,7 @@ class MqttBackground:
     gone after `patience_s`, what the slowest link needs for the sound added. Where the broker has
     nobody to hand a question to, none of the workers is there, whatever is retained of them: one
     that died together with the broker stays `online` there. `health` is told how the outbox is.
+    What was promised and has waited too long is told to be undone, in the words of `expired`.
     """
 
     def __init__(
@@ -71,6 +74,7 @@ class MqttBackground:
         outbox: Outbox | None = None,
         local_time: Callable[[], datetime] = lambda: datetime.now().astimezone(),
         health: HealthMonitor | None = None,
+        expired: Callable[[], str] = lambda: EXPIRED_WORDS,
     ) -> None:
         self._abilities, self._clock, self._local_time = abilities, clock, local_time
         self._patience_s, self._health = patience_s, health or HealthMonitor()
@@ -102,7 +106,7 @@ class MqttBackground:
         self._promising: set[str] = set()
         """To be told soon whether they are kept."""
         self._tasks = Tasks("delegation")
-        self._outbox = outbox
+        self._outbox, self._expired = outbox, expired
         self._entered = ExitStack()
         self._kept = None if outbox is None else Kept(outbox, self._tasks.put)
         self._tend_ns = 0
@@ -113,7 +117,7 @@ class MqttBackground:
         with ExitStack() as stack:
             if self._outbox is not None and self._kept is not None:
                 stack.enter_context(self._outbox)
-                self._events += self._kept.load(self._outbox.rows())
+                self._load(self._outbox, self._kept)
                 self._report(self._outbox)
             stack.enter_context(self._tasks)
             stack.enter_context(self._connection)
@@ -268,7 +272,7 @@ class MqttBackground:
         assert self._kept is not None
         found = self._kept.message(name)
         if found is None:
-            self.cancel(name)
+            self._drop(name, self._kept)
             return
         try:
             payload = repack(*found, self._time())
@@ -283,12 +287,29 @@ class MqttBackground:
         outbox, kept = self._outbox, self._kept
         assert outbox is not None and kept is not None
         if outbox.open_again():
-            rows = outbox.rows()
-            with self._lock:
-                self._events += kept.load(rows)
+            self._load(outbox, kept)
         for name in outbox.drop_old():
-            self.cancel(name)
+            self._drop(name, kept)
         self._report(outbox)
+
+    def _load(self, outbox: Outbox, kept: Kept) -> None:
+        """What an earlier run left. However much of it is too old, that is told once."""
+        too_old, rows = outbox.drop_old(), outbox.rows()
+        with self._lock:
+            self._events += kept.load(rows)
+            self._events += self._told_expired(too_old)
+
+    def _drop(self, name: str, kept: Kept) -> None:
+        """It is too old, or was cancelled meanwhile."""
+        with self._lock:
+            awaited = kept.awaited(name)
+            self.cancel(name)
+            if awaited:
+                self._events += self._told_expired([name])
+
+    def _told_expired(self, names: Sequence[str]) -> list[Event]:
+        undone = [Event(EventKind.UNDONE, name, "it has waited too long") for name in names]
+        return [*undone, *(Event(EventKind.RESULT, name, self._expired()) for name in names[-1:])]
 
     def _report(self, outbox: Outbox) -> None:
         state = State.DEGRADED if outbox.trouble else State.OK

@@ -25,7 +25,7 @@ from edge_runtime.background.timers import ONLY_COUNTS_DOWN
 from edge_runtime.background.worker import Worker
 from edge_runtime.delegation.broker import BrokerSettings
 from edge_runtime.delegation.outbox import Outbox, Row
-from edge_runtime.delegation.remote import MAX_UNSENT
+from edge_runtime.delegation.remote import EXPIRED_WORDS, MAX_UNSENT
 from edge_runtime.health import HealthMonitor, State
 from edge_runtime.micro_turn import EventKind, Request, Said
 from edge_runtime.pacing import MonotonicClock, VirtualClock
@@ -249,13 +249,16 @@ def test_the_same_asked_again_takes_the_place_of_the_first(broker: Broker, path:
 def test_what_has_waited_too_long_is_not_asked(broker: Broker, path: Path) -> None:
     with Outbox(path, HOUR_S, wall_s=lambda: 1_000_000.0) as outbox:
         outbox.add("kept-1", "remind me", b"long ago")
+        outbox.add("kept-2", "remind me of tea", b"long ago")
     with keeping(broker, path) as device:
         broker.start()
         with working(broker) as echo:
             wait_until(lambda: device.remote.available)
             device.ask("request-1")
             device.await_kind("request-1", RESULT)
-            assert len(echo.asked) == 1 and device.kinds("kept-1") == []
+            assert len(echo.asked) == 1 and device.kinds("kept-1") == ["undone"]
+        assert device.await_kind("kept-2", RESULT).text == EXPIRED_WORDS
+        assert device.kinds("kept-2") == ["undone", "result"]
     assert rows(path) == []
 
 
@@ -269,7 +272,8 @@ def test_what_becomes_too_old_is_forgotten_without_a_worker_too(
         device.await_kind("kept-1", KEPT)
         later_s = 2 * HOUR_S
         clock.sleep_until(2 * 3600 * 10**9)
-        wait_until(lambda: device.kinds("kept-1") == ["kept"] and rows(path) == [])
+        assert device.await_kind("kept-1", RESULT).text == EXPIRED_WORDS
+        assert device.kinds("kept-1") == ["kept", "undone", "result"] and rows(path) == []
         device.ask("kept-2", "remind me of tea", keep=True)
         device.await_kind("kept-2", KEPT)
         broker.start()
