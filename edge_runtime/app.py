@@ -44,6 +44,7 @@ from edge_runtime.dialogue import KEPT_WORDS, UNDONE_WORDS, Dialogue
 from edge_runtime.errors import ConfigError
 from edge_runtime.health import ENGINE, HealthMonitor, State
 from edge_runtime.inference.character_model import CharacterModel
+from edge_runtime.inference.encode import in_models_size
 from edge_runtime.inference.engine import ModelEngine
 from edge_runtime.inference.manifest import Manifest
 from edge_runtime.inference.onnx import OnnxEngine, OnnxOptions
@@ -237,7 +238,8 @@ def device(
                 senses.clock,
                 config.delegation.patience_s,
             )
-        recording = _recording(config, engine.identity, out, health, must_record)
+        recorder = _recorder(config, engine.identity, manifest)
+        recording = _recording(config, recorder, out, health, must_record)
         all_sinks += [enter(sink) for sink in _files(recording, out, senses.realtime)]
         if senses.realtime:
             all_sinks += _watched(config, senses, status, all_sinks, recording, at_broker, enter)
@@ -565,31 +567,35 @@ def _dds_topics(
     return cast(TopicsSink, enter(sink))
 
 
-def _recording(
-    config: Config,
-    identity: Mapping[str, Any],
-    out: Path | None,
-    health: HealthMonitor,
-    must_record: bool,
-) -> Recorder | Rotation | None:
-    """Into `out` where it is given: the configured recording is the device's."""
+def _recorder(
+    config: Config, identity: Mapping[str, Any], manifest: Manifest
+) -> Callable[[Path], Recorder]:
+    """What writes a file of this run."""
     notes = {
         "engine": dict(identity),
         "config": masked_within(config.model_dump(mode="json")),
         "version": __version__,
     }
-    frames, path = config.recording.frames, config.recording.path
+    frames = config.recording.frames
+    if frames == "model":
+        return partial(Recorder, metadata=notes, fit=partial(in_models_size, manifest=manifest))
+    return partial(Recorder, metadata=notes, frames=frames)
+
+
+def _recording(
+    config: Config,
+    recorder: Callable[[Path], Recorder],
+    out: Path | None,
+    health: HealthMonitor,
+    must_record: bool,
+) -> Recorder | Rotation | None:
+    """Into `out` where it is given: the configured recording is the device's."""
+    path = config.recording.path
     if out is not None:
-        return Recorder(out / "recording.mcap", notes, frames)
+        return recorder(out / "recording.mcap")
     if path is None:
         return None
-    return Rotation(
-        lambda where: Recorder(where, notes, frames),
-        path,
-        _limits(config),
-        health=health,
-        must_begin=must_record,
-    )
+    return Rotation(recorder, path, _limits(config), health=health, must_begin=must_record)
 
 
 def _files(recording: Sink | None, out: Path | None, realtime: bool) -> list[Sink]:

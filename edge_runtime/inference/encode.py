@@ -69,13 +69,18 @@ def left_as_share(seconds_left: float) -> float:
 def fitted(turns: Iterable[MicroTurn], manifest: Manifest) -> Iterator[MicroTurn]:
     """Turns to be kept, with their pictures in the model's size: an hour of full ones has 16 GB.
     What `encode` makes of them is the same to the last bit."""
-    tensor = manifest.input("frame")
-    size = (1, 1) if tensor is None else tensor.shape[1:3]  # it may ask whether there is one
     full, small = None, None
     for turn in turns:
         if turn.frame is not None and turn.frame is not full:
-            full, small = turn.frame, _fit(turn.frame, size)
+            full, small = turn.frame, in_models_size(turn.frame, manifest)
         yield turn if turn.frame is None else replace(turn, frame=small)
+
+
+def in_models_size(frame: Frame, manifest: Manifest) -> Frame:
+    """uint8 (H, W, 3) as the model takes it; `encode` makes the same of it to the last bit."""
+    tensor = manifest.input("frame")
+    size = (1, 1) if tensor is None else tensor.shape[1:3]  # it may ask whether there is one
+    return _fit(frame, size)
 
 
 def _fit(frame: Frame, size: tuple[int, ...]) -> Frame:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from errno import ENOENT
 from pathlib import Path
@@ -54,18 +54,24 @@ _CHANNELS = {
 class Recorder:
     """One file a run. It is written under a temporary name and renamed when it is whole.
 
-    Pictures are kept losslessly (PNG), and only when they change. A write error (a full disk) ends
-    the recording with a warning and leaves the loop alone. What was written until then is put aside
-    under a name of its own, as is what a run that was killed has left: it reads up to its last
-    whole turns. Entering raises RecordingError where it cannot be written, or where another
-    process is writing it.
+    Pictures are kept losslessly (PNG), as `fit` gives them, and only when they change. A write
+    error (a full disk) ends the recording with a warning and leaves the loop alone. What was
+    written until then is put aside under a name of its own, as is what a run that was killed has
+    left: it reads up to its last whole turns. Entering raises RecordingError where it cannot be
+    written, or where another process is writing it.
 
     `failure` is why it has ended early, `written_bytes` what is in the file. `quiet` is set by
     whoever tells of failures: then the log does so at DEBUG.
     """
 
-    def __init__(self, path: Path, metadata: Mapping[str, Any], frames: bool = True) -> None:
-        self._path, self._metadata, self._frames = path, metadata, frames
+    def __init__(
+        self,
+        path: Path,
+        metadata: Mapping[str, Any],
+        frames: bool = True,
+        fit: Callable[[Frame], Frame] = lambda frame: frame,
+    ) -> None:
+        self._path, self._metadata, self._frames, self._fit = path, metadata, frames, fit
         self._file: IO[bytes] | None = None
         self._writer: Any = None
         self._channels: dict[str, int] = {}
@@ -148,7 +154,7 @@ class Recorder:
         entry["has_frame"] = frame is not None
         try:
             if frame is not None and (self._last is None or not np.array_equal(frame, self._last)):
-                self._add(fmt.FRAME, _image(frame, time_ns), time_ns)
+                self._add(fmt.FRAME, _image(self._fit(frame), time_ns), time_ns)
                 self._last = frame
             self._write(fmt.TURN, entry, time_ns)
             self._write(fmt.OUTPUT, fmt.output_to_dict(record.output), time_ns)

@@ -224,7 +224,11 @@ class TestValues:
                 "{ros_topic: v, ros_type: geometry_msgs/Twist, forward_m_s: 0.2, for_s: 1.0}}",
                 "actions: Value error, `stop_motion` stops: take for_s, forward_m_s out of it",
             ),
-            ("recording: {frames: some}", "recording.frames: Input should be a valid boolean"),
+            ("http: {metrics: some}", "http.metrics: Input should be a valid boolean"),
+            (
+                "recording: {frames: some}",
+                "recording.frames: Input should be True, False or 'model'",
+            ),
             ("loop: {fade_ms: 50}", "loop.fade_ms: Input should be less than or equal to 20"),
         ],
     )

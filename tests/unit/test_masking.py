@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from edge_runtime.app import _recording
+from edge_runtime.app import _recorder
 from edge_runtime.config import Config
-from edge_runtime.health import HealthMonitor
+from edge_runtime.inference.manifest import load_manifest
 from edge_runtime.masking import holds_secrets, masked
 from edge_runtime.privacy import privacy
+from edge_runtime.reference_engine import reference_engine_folder
 from edge_runtime.replay import eagerness, metadata
-from edge_runtime.sinks.recorder import Recorder
 
 PIPELINE = "rtspsrc location=rtsp://h/live user-id=bob user-pw=s3cret ! appsink"
 
@@ -99,9 +99,8 @@ def test_privacy_tells_the_camera_without_it() -> None:
 
 def test_the_notes_of_a_recording_do_not_hold_it(tmp_path: Path) -> None:
     given = {"video": {"source": "rtsp://bob:s3cret@h/live"}, "decision": {"eagerness": 0.5}}
-    recording = _recording(Config.model_validate(given), {}, tmp_path, HealthMonitor(), False)
-    assert isinstance(recording, Recorder)
-    with recording:
+    manifest = load_manifest(reference_engine_folder())
+    with _recorder(Config.model_validate(given), {}, manifest)(tmp_path / "recording.mcap"):
         pass
     noted = metadata(tmp_path / "recording.mcap")
     assert noted["config"]["video"]["source"] == "rtsp://***@h/live"

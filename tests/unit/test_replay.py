@@ -14,7 +14,9 @@ import pytest
 from mcap.writer import Writer
 from tiny_model import checked_manifest, write_tiny_model
 
+from edge_runtime.app import _recorder
 from edge_runtime.assemble import Assembler
+from edge_runtime.config import Config
 from edge_runtime.decide import FloorDecider
 from edge_runtime.errors import EngineError, RecordingError
 from edge_runtime.inference.onnx import OnnxEngine
@@ -135,20 +137,25 @@ class Large(NothingHeld):
         return FrameReading(View().of(bgr), now_ns)
 
 
-def test_what_the_model_saw_of_a_large_picture_is_recorded_to_the_last_bit(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("frames", "shape"), [(True, (360, 640, 3)), ("model", (96, 96, 3))])
+def test_what_the_model_saw_of_a_large_picture_is_recorded_to_the_last_bit(
+    tmp_path: Path, frames: bool | str, shape: tuple[int, ...]
+) -> None:
     folder, assembler = reference_engine_folder(), Assembler(Large())
-    with OnnxEngine(folder) as engine, Recorder(path := tmp_path / "run.mcap", {}) as recorder:
+    config, path = Config.model_validate({"recording": {"frames": frames}}), tmp_path / "run.mcap"
+    with OnnxEngine(folder) as engine:
         deciding = FloorDecider(engine.manifest)
-        for one in turns()[:3]:
-            sound = AudioReading(one.audio)
-            turn = assembler.assemble(one.index, sound, (), one.voice, one.background)
-            output = engine.step(turn)
-            recorder.publish(TurnRecord(turn, output, deciding.decide(output, turn), Timings()))
+        with _recorder(config, engine.identity, engine.manifest)(path) as recorder:
+            for one in turns()[:3]:
+                sound = AudioReading(one.audio)
+                turn = assembler.assemble(one.index, sound, (), one.voice, one.background)
+                output = engine.step(turn)
+                recorder.publish(TurnRecord(turn, output, deciding.decide(output, turn), Timings()))
     with OnnxEngine(folder) as engine:
         report = replay(path, engine, FloorDecider(engine.manifest), SHA256)
     assert (report.turns, report.difference, report.max_output_difference) == (3, None, 0.0)
     sizes = {one.turn.frame.shape for one in read(path) if one.turn.frame is not None}
-    assert sizes == {(360, 640, 3)}
+    assert sizes == {shape}
 
 
 def test_what_is_kept_of_a_recording_has_the_models_size_and_gives_the_same(tmp_path: Path) -> None:
