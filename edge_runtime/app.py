@@ -52,6 +52,7 @@ from edge_runtime.inference.plan import default_cache
 from edge_runtime.inference.tensorrt import Phase, TensorRtEngine, TensorRtOptions
 from edge_runtime.interfaces import (
     Background,
+    Clock,
     Sink,
     Switchable,
     Voice,
@@ -60,6 +61,7 @@ from edge_runtime.loop import Loop, Parts
 from edge_runtime.machine_health import MachineHealth
 from edge_runtime.masking import masked_within
 from edge_runtime.pacing import MonotonicClock
+from edge_runtime.recording_format import started
 from edge_runtime.reference_engine import reference_engine_folder
 from edge_runtime.remote_control import RemoteControl
 from edge_runtime.senses import (
@@ -238,7 +240,9 @@ def device(
                 senses.clock,
                 config.delegation.patience_s,
             )
-        recorder = _recorder(config, engine.identity, manifest)
+        recorder = _recorder(
+            config, engine.identity, manifest, senses.clock if senses.realtime else None
+        )
         recording = _recording(config, recorder, out, health, must_record)
         all_sinks += [enter(sink) for sink in _files(recording, out, senses.realtime)]
         if senses.realtime:
@@ -568,18 +572,23 @@ def _dds_topics(
 
 
 def _recorder(
-    config: Config, identity: Mapping[str, Any], manifest: Manifest
+    config: Config, identity: Mapping[str, Any], manifest: Manifest, clock: Clock | None = None
 ) -> Callable[[Path], Recorder]:
-    """What writes a file of this run."""
+    """What writes a file of this run, which notes the time of day where a real `clock` times it."""
     notes = {
         "engine": dict(identity),
         "config": masked_within(config.model_dump(mode="json")),
         "version": __version__,
     }
     frames = config.recording.frames
-    if frames == "model":
-        return partial(Recorder, metadata=notes, fit=partial(in_models_size, manifest=manifest))
-    return partial(Recorder, metadata=notes, frames=frames)
+
+    def recorder(where: Path) -> Recorder:
+        noted = notes | (started(clock.now_ns) if clock is not None else {})
+        if frames == "model":
+            return Recorder(where, noted, fit=partial(in_models_size, manifest=manifest))
+        return Recorder(where, noted, frames)
+
+    return recorder
 
 
 def _recording(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
+from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -31,6 +33,27 @@ TURN, FRAME, DECISION, OUTPUT = "/micro_turn", "/frame", "/decision", "/output"
 SPOKEN, TIMINGS = "/utterance", "/timings"
 TIMING_FIELDS = ("late_ms", "compute_ms", "total_ms", "skipped")
 """All that a replay does not compare: how long the run took, not what was decided."""
+
+
+def started(now_ns: Callable[[], int]) -> dict[str, Any]:
+    """Notes from which a reader knows the time of day of what a clock that shows `now_ns` timed."""
+    wall_ns, clock_ns = time.time_ns(), now_ns()
+    return {
+        "started": datetime.fromtimestamp(wall_ns / 1e9).astimezone().isoformat(timespec="seconds"),
+        "started_wall_ns": wall_ns,
+        "started_monotonic_ns": clock_ns,
+    }
+
+
+def times_of_day(noted: Mapping[str, Any]) -> Callable[[int], datetime] | None:
+    """From a time of the run in ns, as `deadline_ns` is one, to the time of day where it was
+    recorded. None where the notes do not tell: of a run on a virtual clock, or of before."""
+    try:
+        zone = datetime.fromisoformat(noted["started"]).tzinfo
+        ahead_ns = noted["started_wall_ns"] - noted["started_monotonic_ns"]
+    except (KeyError, TypeError, ValueError):
+        return None
+    return lambda time_ns: datetime.fromtimestamp((time_ns + ahead_ns) / 1e9, zone)
 
 
 def pack(array: NDArray[Any]) -> dict[str, Any]:

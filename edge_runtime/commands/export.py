@@ -29,19 +29,21 @@ def export(
     out: Annotated[Path, typer.Option(help="Where the files go.")],
 ) -> None:
     """Write a recording's sound (left the person, right the device), and what was heard, said and
-    done by the model with the time in it. Needs no model."""
+    done by the model with the time in it, and the time of day where the recording tells it. Needs
+    no model."""
+    from edge_runtime.recording_format import times_of_day
     from edge_runtime.replay import metadata, read
     from edge_runtime.sinks.conversation import ConversationFile
     from edge_runtime.sinks.transcript import TranscriptPrinter
 
-    metadata(recording)
+    time_of_day = times_of_day(metadata(recording))
     turns = read(recording)
     first = next(turns, None)
     if first is None:
         raise RecordingError(f"{recording} holds no whole micro-turn. Give a longer recording.")
     lines = io.StringIO()
     plain = Console(file=lines, color_system=None, emoji=False)
-    printer = TranscriptPrinter(plain, all_heard=True)
+    printer = TranscriptPrinter(plain, True, time_of_day)
     count = 0
     with ConversationFile(out / SOUND) as sound:
         for record in records(chain([first], turns)):
@@ -56,8 +58,10 @@ def export(
             f"{out / TRANSCRIPT} cannot be written: {error.strerror}. Give another folder with "
             "--out, or make room."
         ) from error
+    began_ns = first.turn.deadline_ns - 2 * TURN_MS * 1_000_000
+    begins = f"; it begins at {time_of_day(began_ns):%Y-%m-%d %H:%M:%S %z}" if time_of_day else ""
     console.print(
-        f"{count * TURN_MS / 1000:.1f} s in {escape(str(out))}: {SOUND}, {TRANSCRIPT}",
+        f"{count * TURN_MS / 1000:.1f} s in {escape(str(out))}: {SOUND}, {TRANSCRIPT}{begins}",
         soft_wrap=True,
     )
 

@@ -257,7 +257,8 @@ def test_a_reminder_outlives_a_kill_and_is_told_late_by_the_next_run(tmp_path: P
     export = edge("export", tmp_path / "last.mcap", "--out", tmp_path / "out", cwd=tmp_path)
     assert export.returncode == 0, export.stderr
     told = (tmp_path / "out" / "transcript.txt").read_text()
-    assert re.search(r"deliver This is your reminder, [a-z ]+ late: call your mother\.", told), told
+    said = r"This is your reminder, [a-z ]+ late: call your mother\."
+    assert re.search(rf"s  20\d\d(-\d\d){{2}} [\d:]{{8}}  deliver {said}", told), told
 
 
 @needs_espeak

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import soundfile
 from edge_runtime.commands.export import export
 from edge_runtime.errors import RecordingError
 from edge_runtime.micro_turn import (
+    TURN_MS,
     TURN_SAMPLES,
     Decision,
     EngineOutput,
@@ -31,6 +33,14 @@ HESITATES = (3, 4)
 TURNS = 7
 
 
+NOON = {
+    "started": "2026-05-04T12:00:00+02:00",
+    "started_wall_ns": 1_777_888_800_000_000_000,
+    "started_monotonic_ns": 140_000_000_000,
+}
+"""When the clock of the run, which counts from its micro-turn 0, showed 140 s."""
+
+
 def turn(place: int) -> TurnRecord:
     audio = np.full((2, TURN_SAMPLES), place / 10, np.float32)
     voice = VoiceState("utterance-1", 1.0) if place > 1 else VoiceState()
@@ -39,7 +49,7 @@ def turn(place: int) -> TurnRecord:
         index, "listen", heard=HEARD.get(place, ""), hesitate=place in HESITATES, stop=place == 6
     )
     return TurnRecord(
-        MicroTurn(index, 0, audio, voice=voice),
+        MicroTurn(index, (index + 2) * TURN_MS * 1_000_000, audio, voice=voice),
         EngineOutput(index, {}),
         decision,
         Timings(),
@@ -47,8 +57,8 @@ def turn(place: int) -> TurnRecord:
     )
 
 
-def recorded(path: Path, turns: int = TURNS) -> Path:
-    with Recorder(path, {}) as recorder:
+def recorded(path: Path, turns: int = TURNS, **notes: Any) -> Path:
+    with Recorder(path, notes) as recorder:
         for place in range(turns):
             recorder.publish(turn(place))
     return path
@@ -72,6 +82,24 @@ def test_the_times_are_those_of_the_sound(tmp_path: Path) -> None:
         "     1.2 s  goes on",
         "     1.4 s  yields",
     ]
+
+
+def test_the_time_of_day_stands_there_where_the_recording_tells_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    export(recorded(tmp_path / "run.mcap", 400, **NOON), tmp_path / "out")
+    assert "80.0 s in" in (told := capsys.readouterr().out)
+    assert "; it begins at 2026-05-04 12:00:00 +0200\n" in told
+    lines = (tmp_path / "out" / "transcript.txt").read_text().splitlines()
+    assert lines[1] == "     0.4 s  2026-05-04 12:00:00  deliver It is noon."
+    assert lines[-1] == "     1.4 s  2026-05-04 12:00:01  yields"
+
+
+@pytest.mark.parametrize("wrong", [{"started": "noon"}, {"started_wall_ns": "late"}])
+def test_notes_that_tell_no_time_are_no_mistake(tmp_path: Path, wrong: dict[str, str]) -> None:
+    export(recorded(tmp_path / "run.mcap", **NOON | wrong), tmp_path / "out")
+    lines = (tmp_path / "out" / "transcript.txt").read_text().splitlines()
+    assert lines[-1] == "     1.4 s  yields"
 
 
 def test_what_holds_nothing_is_refused_and_leaves_no_file(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +20,7 @@ from edge_runtime.assemble import Assembler
 from edge_runtime.config import Config
 from edge_runtime.decide import FloorDecider
 from edge_runtime.errors import EngineError, RecordingError
+from edge_runtime.inference.manifest import load_manifest
 from edge_runtime.inference.onnx import OnnxEngine
 from edge_runtime.interfaces import Decider, Engine, NothingHeld
 from edge_runtime.micro_turn import (
@@ -35,6 +37,8 @@ from edge_runtime.micro_turn import (
     Timings,
     TurnRecord,
 )
+from edge_runtime.pacing import MonotonicClock
+from edge_runtime.recording_format import times_of_day
 from edge_runtime.reference_engine import reference_engine_folder
 from edge_runtime.replay import (
     Difference,
@@ -135,6 +139,18 @@ class Large(NothingHeld):
     def latest(self, now_ns: int) -> FrameReading:
         bgr = self._noise.integers(0, 256, (720, 1280, 3), np.uint8)
         return FrameReading(View().of(bgr), now_ns)
+
+
+def test_a_run_on_a_real_clock_notes_the_time_of_day(tmp_path: Path) -> None:
+    manifest, noted = load_manifest(reference_engine_folder()), []
+    for clock in (None, MonotonicClock()):
+        with _recorder(Config(), {}, manifest, clock)(path := tmp_path / "run.mcap"):
+            pass
+        noted.append(metadata(path))
+    assert times_of_day(noted[0]) is None
+    told = times_of_day(noted[1])
+    assert told is not None and told(time.monotonic_ns()).tzinfo is not None
+    assert told(time.monotonic_ns()).timestamp() == pytest.approx(time.time(), abs=0.1)
 
 
 @pytest.mark.parametrize(("frames", "shape"), [(True, (360, 640, 3)), ("model", (96, 96, 3))])
