@@ -18,13 +18,16 @@ from typing_extensions import Self
 from edge_runtime.errors import MissingDeviceError, SourceError
 from edge_runtime.health import CameraState
 from edge_runtime.micro_turn import FrameReading
-from edge_runtime.sources.camera_capture import Capture, open_capture
+from edge_runtime.sources.camera_capture import Capture, is_stream, open_capture
 from edge_runtime.sources.camera_devices import find_camera, lasting_name, shown
 from edge_runtime.sources.camera_watch import PictureWatch, View
 
 log = logging.getLogger(__name__)
 FIRST_OPENING_TIMEOUT_S, FIRST_FRAME_TIMEOUT_S = 10.0, 5.0
 """A local camera may take seconds to wake up; OpenCV waits up to 10 s for one."""
+STREAM_OPENING_TIMEOUT_S, STREAM_FRAME_TIMEOUT_S = 15.0, 12.0
+KEYFRAME_S, PAUSE_S = 10.0, 0.05
+"""So long a stream may give nothing at first, and is asked again so soon after it has said so."""
 FIRST_BACKOFF_S, LONGEST_BACKOFF_S = 0.5, 10.0
 LEAVE_S = 3.0
 """For the picture that is being waited for; a stream gives up after 2 s, a driver may never."""
@@ -42,7 +45,8 @@ class CameraSource:
 
     The device is what `find_camera` understands. Entering waits for the first picture; it raises
     SourceError, with a remedy, when the camera is missing, busy or mute, or does not open within
-    `FIRST_OPENING_TIMEOUT_S`; one that `may_be_late` is lost instead, and opened once it is there.
+    `FIRST_OPENING_TIMEOUT_S` (a stream: `STREAM_OPENING_TIMEOUT_S`); one that `may_be_late` is lost
+    instead, and opened once it is there.
     Switched off, the camera is closed, and before it is entered it is not even opened. A frozen
     picture is not handed out; a black one is, for it may be the night. Leaving takes at most
     `LEAVE_S`: a driver that hangs is left behind in its thread.
@@ -138,21 +142,35 @@ class CameraSource:
 
     def _await_a_picture(self, opened: Future[None]) -> None:
         """Raises what the thread did when it opened the camera, and MissingDeviceError."""
+        stream = is_stream(self._device)
+        opening_s, frame_s = FIRST_OPENING_TIMEOUT_S, FIRST_FRAME_TIMEOUT_S
+        if stream and not self._may_be_late:
+            opening_s, frame_s = STREAM_OPENING_TIMEOUT_S, STREAM_FRAME_TIMEOUT_S
         try:
-            opened.result(FIRST_OPENING_TIMEOUT_S)
+            opened.result(opening_s)
         except FutureTimeoutError:
+            remedy = (
+                "Check that it is on and can be reached from this machine (ffplay)"
+                if stream
+                else "Its driver does not answer. Unplug it and plug it in again, or restart the "
+                "machine"
+            )
             raise MissingDeviceError(
-                f"The camera {shown(self._device)} did not open in "
-                f"{FIRST_OPENING_TIMEOUT_S:.0f} s: its driver does not answer. Unplug it and plug "
-                "it in again, or restart the machine. Or run without a camera."
+                f"The camera {shown(self._device)} did not open in {opening_s:.0f} s. {remedy}. "
+                "Or run without a camera."
             ) from None
         with self._changed:
-            seen = self._changed.wait_for(lambda: bool(self._frames), FIRST_FRAME_TIMEOUT_S)
+            seen = self._changed.wait_for(lambda: bool(self._frames), frame_s)
         if not seen:
+            remedy = (
+                "Set a keyframe interval (I-frame interval, GOP) of 1 to 2 s in its settings, and "
+                "check that ffplay shows it."
+                if stream
+                else "Unplug it and plug it in again, or choose another: `edge-runtime devices` "
+                "lists what there is."
+            )
             raise MissingDeviceError(
-                f"The camera {shown(self._device)} gave no picture in "
-                f"{FIRST_FRAME_TIMEOUT_S:.0f} s. Unplug it and plug it in again, or choose "
-                "another: `edge-runtime devices` lists what there is."
+                f"The camera {shown(self._device)} gave no picture in {frame_s:.0f} s. {remedy}"
             )
 
     def _stop(self) -> None:
@@ -162,7 +180,8 @@ class CameraSource:
         if self._thread is not None:
             self._thread.join(LEAVE_S)
             if self._thread.is_alive():
-                log.error(
+                log.log(
+                    logging.INFO if is_stream(self._device) else logging.ERROR,
                     "the camera %s does not answer and could not be closed; it stays in use until "
                     "this program has ended",
                     shown(self._device),
@@ -281,8 +300,16 @@ class CameraSource:
         self._told.add(type(error))
 
     def _read_while_it_gives(self, capture: Capture) -> None:
-        """Until it gives no more, or nothing new."""
-        while self._on and not self._stopping.is_set() and capture.grab():
+        """Until it gives no more, or nothing new. A stream shows nothing before its next keyframe,
+        and fails to be read until then."""
+        frames, patient_s = self.frames, KEYFRAME_S if is_stream(self._target) else 0.0
+        until_s = time.monotonic() + patient_s
+        while self._on and not self._stopping.is_set():
+            if not capture.grab():
+                if self.frames > frames or time.monotonic() >= until_s:
+                    break
+                self._stopping.wait(PAUSE_S)
+                continue
             captured_ns = time.monotonic_ns()
             if not self._due(captured_ns):
                 continue

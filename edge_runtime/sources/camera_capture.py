@@ -13,8 +13,9 @@ from edge_runtime.sources.camera_devices import PIPELINE, shown
 if TYPE_CHECKING:
     import cv2
 
-OPEN_TIMEOUT_MS, READ_TIMEOUT_MS = 3000, 2000
-"""Of a stream. OpenCV's own 30 s would leave the device without eyes for so long."""
+OPEN_TIMEOUT_MS, READ_TIMEOUT_MS = 10_000, 2000
+"""Of a stream, which some cameras do not describe before their next keyframe. OpenCV's own 30 s
+would leave the device without eyes for so long."""
 
 FALLBACK_FPS, LONGEST_PERIOD_S = 25.0, 1.0
 """Of a file whose header says nothing, or that a thread would sleep over for too long."""
@@ -42,7 +43,7 @@ def open_capture(target: str | int, size: tuple[int, int]) -> Capture:
 
     if isinstance(target, str) and PIPELINE in target:
         return _open_pipeline(target)
-    if isinstance(target, str) and "://" in target:
+    if isinstance(target, str) and is_stream(target):
         return cv2.VideoCapture(target, cv2.CAP_FFMPEG, _limits())
     capture = cv2.VideoCapture(target)
     if isinstance(target, str) and Path(target).is_file():
@@ -52,6 +53,11 @@ def open_capture(target: str | int, size: tuple[int, int]) -> Capture:
         capture.set(cv2.CAP_PROP_FRAME_HEIGHT, size[1])
         capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)
     return capture
+
+
+def is_stream(target: str | int) -> bool:
+    """Whether it comes over a network: then its first picture is a keyframe away."""
+    return isinstance(target, str) and "://" in target
 
 
 def _open_pipeline(pipeline: str) -> cv2.VideoCapture:

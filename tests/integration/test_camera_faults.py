@@ -233,9 +233,9 @@ def why_no_rtsp() -> str | None:
 
 
 @contextmanager
-def rtsp_camera(port: int) -> Iterator[subprocess.Popen[str]]:
+def rtsp_camera(port: int, keyframe_s: int = 1) -> Iterator[subprocess.Popen[str]]:
     program = Path(__file__).with_name("rtsp_server.py")
-    command = [str(SYSTEM_PYTHON), str(program), str(port)]
+    command = [str(SYSTEM_PYTHON), str(program), str(port), str(keyframe_s)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
         try:
             assert server.stdout is not None
@@ -269,3 +269,13 @@ def test_an_rtsp_camera_that_hangs_dies_and_starts_again() -> None:
         with rtsp_camera(port):
             wait_for(source, CameraState.RECOVERING)
             wait_for(source, CameraState.PRESENT)
+
+
+def test_an_rtsp_camera_with_rare_keyframes_is_waited_for() -> None:
+    if (missing := why_no_rtsp()) is not None:
+        pytest.skip(missing)
+    port = free_port()
+    # Opening takes FFmpeg 5 s of them, and the keyframe of the beginning.
+    with rtsp_camera(port, keyframe_s=12), CameraSource(f"rtsp://127.0.0.1:{port}/live") as source:
+        assert newest(source) is not None
+        assert source.reopened == 0

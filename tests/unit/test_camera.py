@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import threading
 import time
@@ -221,6 +222,45 @@ def test_a_late_turn_still_finds_the_picture_of_its_time(
     assert quick.retrieved <= quick.grabbed / 2, "what is not kept is not even converted"
 
 
+class AwaitsKeyframe(Quick):
+    """Its first pictures cannot be decoded: they only tell what has changed since a keyframe."""
+
+    def __init__(self, failures: float = 3) -> None:
+        super().__init__()
+        self.failures = failures
+
+    def grab(self) -> bool:
+        self.failures -= 1
+        return super().grab() and self.failures < 0
+
+
+def test_a_stream_is_read_until_its_next_keyframe(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(camera_module, "open_capture", lambda target, size: AwaitsKeyframe())
+    with CameraSource("rtsp://127.0.0.1/live") as source:
+        wait_for(source, 3)
+        assert source.reopened == 0
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["a run", "a service"])
+def test_a_stream_without_a_picture_says_what_to_set(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, late: bool
+) -> None:
+    capture = AwaitsKeyframe(math.inf)
+    monkeypatch.setattr(camera_module, "open_capture", lambda target, size: capture)
+    waits = {"STREAM_FRAME_TIMEOUT_S": 0.4, "FIRST_FRAME_TIMEOUT_S": 0.1, "KEYFRAME_S": 0.2}
+    for name, seconds in waits.items():
+        monkeypatch.setattr(camera_module, name, seconds)
+    source = CameraSource("rtsp://127.0.0.1/live", may_be_late=late)
+    if not late:
+        with pytest.raises(SourceError, match="keyframe interval"):
+            source.__enter__()
+        return
+    with source:
+        assert "keyframe interval" in caplog.text
+        capture.failures = 0
+        wait_for(source, 1)
+
+
 class Raising(Quick):
     """Its third picture is one that OpenCV refuses."""
 
@@ -288,17 +328,24 @@ class Hanging:
         self.released.set()
 
 
+@pytest.mark.parametrize(("stream", "level"), [(False, "ERROR"), (True, "INFO")])
 def test_a_driver_that_hangs_does_not_keep_the_program_from_ending(
-    video: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    video: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    stream: bool,
+    level: str,
 ) -> None:
+    caplog.set_level(logging.INFO)
     hanging = Hanging()
     monkeypatch.setattr(camera_module, "open_capture", lambda target, size: hanging)
     monkeypatch.setattr(camera_module, "LEAVE_S", 0.05)
-    with CameraSource(str(video)) as source:
+    with CameraSource("rtsp://127.0.0.1/live" if stream else str(video)) as source:
         assert hanging.asked.wait(30)
         thread = source._thread
     assert thread is not None and thread.is_alive()
     assert "does not answer and could not be closed" in caplog.text
+    assert caplog.records[-1].levelname == level
     hanging.answers.set()
     thread.join(30)
     assert not thread.is_alive()
