@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import shutil
 import subprocess
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Protocol
@@ -17,6 +15,7 @@ from typing_extensions import Self
 
 from edge_runtime.errors import SourceError
 from edge_runtime.micro_turn import SAMPLE_RATE_HZ, Pcm
+from edge_runtime.sources.ffprobe import Track, first_track
 
 log = logging.getLogger(__name__)
 BLOCK_S = 0.5
@@ -157,29 +156,25 @@ class _SoundFileDecoder:
         self._file.close()
 
 
-@dataclass(frozen=True)
-class _Track:
-    """What ffprobe says of a sound track."""
-
-    rate_hz: int
-    channels: int
-    duration_s: float | None
-
-
 class _FfmpegDecoder:
-    """ffmpeg, a program of its own: everything else, and the sound of videos."""
+    """ffmpeg, a program of its own: everything else, and the sound of videos. Sound that begins
+    later than its file comes after silence, in step with the pictures."""
 
-    def __init__(self, path: Path, track: _Track) -> None:
+    def __init__(self, path: Path, track: Track) -> None:
         self._path = path
         self.rate_hz = SAMPLE_RATE_HZ
         self.duration_s = track.duration_s
-        self._channels = track.channels
-        how = "by ffmpeg, mean of channels" if track.channels > 1 else "by ffmpeg"
-        self.description = _describe(track.rate_hz, track.channels, track.duration_s, how)
+        self._channels = max(1, int(track.entries.get("channels", 1)))
+        self._silent = round(track.late_s * SAMPLE_RATE_HZ)
+        """Samples before the sound begins."""
+        how = "by ffmpeg, mean of channels" if self._channels > 1 else "by ffmpeg"
+        how += f", after {track.late_s:.1f} s of silence" if self._silent else ""
+        rate_hz = int(track.entries.get("sample_rate", 0))
+        self.description = _describe(rate_hz, self._channels, track.duration_s, how)
         command = [
             *("ffmpeg", "-nostdin", "-v", "error", "-i", f"file:{path}", "-map", "0:a:0"),
             # ffmpeg's own mix to mono is louder than the mean and clips.
-            *("-f", "f32le", "-ac", str(track.channels), "-ar", str(SAMPLE_RATE_HZ), "-"),
+            *("-f", "f32le", "-ac", str(self._channels), "-ar", str(SAMPLE_RATE_HZ), "-"),
         ]
         # A file for the messages: a pipe that nobody reads would block ffmpeg once it is full.
         self._messages = tempfile.TemporaryFile()  # noqa: SIM115 - closed by close()
@@ -190,6 +185,10 @@ class _FfmpegDecoder:
         self._pcm: IO[bytes] = self._process.stdout
 
     def read_mono(self) -> Pcm:
+        if self._silent:
+            silence = np.zeros(min(self._silent, int(BLOCK_S * SAMPLE_RATE_HZ)), np.float32)
+            self._silent -= silence.size
+            return silence
         bytes_a_sample = 4 * self._channels
         data = self._pcm.read(bytes_a_sample * int(BLOCK_S * SAMPLE_RATE_HZ))
         if not data and self._process.wait() != 0:
@@ -237,30 +236,13 @@ def _open(path: Path) -> _Decoder:
                 f"{path} is not a sound file that libsndfile reads ({error}). Convert it to WAV, "
                 "or install ffmpeg, which reads many more."
             ) from error
-    track = _probe(path)
+    track = first_track(path, "a")
     if track is None:
         raise SourceError(
             f"{path} is not a sound file: neither libsndfile nor ffmpeg finds sound in it. Give "
             "--audio a file with sound, such as WAV, FLAC, Ogg, MP3 or MP4."
         )
     return _FfmpegDecoder(path, track)
-
-
-def _probe(path: Path) -> _Track | None:
-    """The first sound track that ffmpeg finds; None: there is none, or it is no media file."""
-    command = [
-        *("ffprobe", "-v", "error", "-select_streams", "a:0", "-of", "json"),
-        *("-show_entries", "stream=sample_rate,channels:format=duration", f"file:{path}"),
-    ]
-    result = subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL, check=False)
-    found = json.loads(result.stdout or b"{}")
-    if result.returncode != 0 or not found.get("streams"):
-        return None
-    stream, duration = found["streams"][0], found.get("format", {}).get("duration")
-    duration_s = None if duration is None else float(duration)
-    return _Track(
-        int(stream.get("sample_rate", 0)), max(1, int(stream.get("channels", 1))), duration_s
-    )
 
 
 def _describe(rate_hz: int, channels: int, duration_s: float | None, how: str) -> str:

@@ -16,6 +16,7 @@ from typing_extensions import Self
 
 from edge_runtime.errors import SourceError
 from edge_runtime.micro_turn import Frame
+from edge_runtime.sources.ffprobe import first_track
 from edge_runtime.sources.pictures import bounded, rgb
 
 log = logging.getLogger(__name__)
@@ -131,7 +132,7 @@ class _Reader(Protocol):
 
 
 class _Container:
-    """A video file."""
+    """A video file. Pictures that begin later than their file, show later, in step with its sound."""
 
     def __init__(self, path: Path) -> None:
         import cv2
@@ -143,6 +144,10 @@ class _Container:
         self.fps = fps if known else FALLBACK_FPS
         self.duration_s = count / self.fps if known and count > 0 else None
         self.description = f"{self.fps:.4g} frames/s"
+        track = first_track(path, "v")
+        self._late_s = track.late_s if track is not None else 0.0
+        if self._late_s:
+            self.description += f", after {self._late_s:.1f} s without"
         # ffmpeg renders any text file as a picture of its letters.
         fourcc = int(self._capture.get(cv2.CAP_PROP_FOURCC))
         self._is_text = fourcc.to_bytes(4, "little", signed=True).lower() == b"ansi"
@@ -159,7 +164,7 @@ class _Container:
             time_s = max(time_s, stamp_s if stamp_s > 0 else index / self.fps)
             decoded, picture = self._capture.retrieve()
             if decoded:
-                yield time_s, rgb(np.asarray(picture, np.uint8))
+                yield self._late_s + time_s, rgb(np.asarray(picture, np.uint8))
 
     def close(self) -> None:
         self._capture.release()

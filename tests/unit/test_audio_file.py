@@ -14,6 +14,7 @@ import soundfile
 from edge_runtime.errors import SourceError
 from edge_runtime.micro_turn import SAMPLE_RATE_HZ, TURN_SAMPLES, Pcm
 from edge_runtime.sources.audio_file import AudioFile
+from edge_runtime.sources.video_file import VideoFile
 
 needs_ffmpeg = pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="ffmpeg is not installed")
 
@@ -103,6 +104,52 @@ def test_ffmpeg_reads_what_soundfile_cannot(tmp_path: Path) -> None:
         heard = read_all(file)
     assert heard.size == pytest.approx(SAMPLE_RATE_HZ, abs=1_200)
     assert np.sqrt(np.mean(heard**2)) == pytest.approx(0.5 / np.sqrt(2), rel=0.05)
+
+
+def film(folder: Path, late: str, late_s: float, name: str = "film.mp4") -> Path:
+    """2 s of a tone and pictures, of which one, `a` or `v`, begins later."""
+    wav = write(folder / "tone.wav", tone(SAMPLE_RATE_HZ, 2.0), SAMPLE_RATE_HZ)
+    pictures = ["-f", "lavfi", "-i", "testsrc=r=25:s=64x48:d=2"]
+    subprocess.run(
+        ["ffmpeg", "-v", "error", *pictures, "-i", wav, "-c:v", "mpeg4", folder / "even.mp4"],
+        check=True,
+    )
+    even = ["-i", folder / "even.mp4"]
+    tracks = ["-map", f"{int(late == 'v')}:v", "-map", f"{int(late == 'a')}:a", "-c", "copy"]
+    command = ["ffmpeg", "-v", "error", *even, "-itsoffset", str(late_s), *even, *tracks]
+    subprocess.run([*command, folder / name], check=True)
+    return folder / name
+
+
+@needs_ffmpeg
+@pytest.mark.parametrize("name", ["film.mp4", "film.mkv", "film.ts"])
+def test_sound_that_begins_later_than_its_film_is_in_step(tmp_path: Path, name: str) -> None:
+    with AudioFile(film(tmp_path, "a", 1.2, name)) as file:
+        assert "s of silence" in file.description
+        heard = read_all(file)
+    assert int(np.argmax(np.abs(heard) > 0.1)) == pytest.approx(1.2 * SAMPLE_RATE_HZ, abs=600)
+    assert heard.size == pytest.approx(3.2 * SAMPLE_RATE_HZ, abs=2_000)
+
+
+@needs_ffmpeg
+@pytest.mark.parametrize("late", ["a", "v"])
+def test_sound_that_begins_with_its_film_is_what_ffmpeg_decodes(tmp_path: Path, late: str) -> None:
+    path = film(tmp_path, late, 0.0 if late == "a" else 1.0)
+    command = ["ffmpeg", "-v", "error", "-i", path, "-map", "0:a", "-ar", "16000", "-f", "f32le"]
+    decoded = subprocess.run([*command, "-"], capture_output=True, check=True).stdout
+    with AudioFile(path) as file:
+        np.testing.assert_array_equal(read_all(file), np.frombuffer(decoded, "<f4"))
+
+
+@needs_ffmpeg
+@pytest.mark.parametrize("name", ["film.mp4", "film.mkv"])
+def test_pictures_that_begin_later_than_their_film_are_in_step(tmp_path: Path, name: str) -> None:
+    with VideoFile(film(tmp_path, "v", 1.0, name)) as video:
+        assert " s without" in video.description
+        assert video.frame_at(0.9) is None
+        assert video.frame_at(1.1) is not None
+        assert video.frame_at(2.9) is not None
+        assert video.ended_at(3.1)
 
 
 @needs_ffmpeg
