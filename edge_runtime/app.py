@@ -528,6 +528,7 @@ def _at_home(
             isinstance(senses.frames, Switchable),
             sees=PRESENT in manifest.vocabularies.seen and senses.frames is not None,
             actions=actions,
+            asks_workers=config.asks_workers,
         )
         home = HomeAssistant(broker_for(config), settings, control, health)
         at_broker.append(home)

@@ -38,6 +38,8 @@ _MAY_END = frozenset({"a.m", "p.m"})
 _ORDINAL_ITEM = re.compile(r"\s*(?P<number>\d{1,3})[.)]\s+(?=\S)")
 _SECOND_ITEM = re.compile(r"\n[ \t]*2[.)]\s")
 _ITEM = re.compile(r"^\s*(?:#{1,6}\s+|>\s?|[-*+•]\s+(?=\S))+")
+_SIGN = re.compile(r"^\s*([-+])\s+(?=\d[^\n]*$)")
+"""Of a text in one line: `- 5 °C` is no item of a list."""
 _RULE = re.compile(r"\s*(?:[-*_=]\s*){3,}|\s*(?:```|~~~)[\w+-]*|[\s|:-]*\|[\s|:-]*")
 _MARKUP = (
     (re.compile(r"!?\[([^\]]*)\]\([^)]*\)"), r"\1"),
@@ -132,6 +134,7 @@ class Sentences:
 def spoken(text: str) -> list[str]:
     """The sentences of a whole text; none if there is nothing to say."""
     sentences = Sentences(closed=False)
+    text = _SIGN.sub(r"\1", text)
     blocks = (text[start : start + BLOCK] for start in range(0, len(text), BLOCK))
     found = [sentence for block in blocks for sentence in sentences.feed(block)]
     rest = sentences.flush()

@@ -20,6 +20,7 @@ from edge_runtime.delegation.wire import ReplyKind, RequestMessage, unpack_lette
 from edge_runtime.errors import NotKnownError
 from edge_runtime.interfaces import NothingHeld
 from edge_runtime.micro_turn import Letters, Pcm
+from edge_runtime.wall_clock import local_now
 
 log = logging.getLogger(__name__)
 
@@ -119,4 +120,4 @@ def local_time(stated: str) -> datetime:
     try:
         return datetime.fromisoformat(stated)
     except ValueError:
-        return datetime.now()
+        return local_now()

@@ -18,6 +18,7 @@ from edge_runtime.background.timers import Timers
 from edge_runtime.background.transcribe import Transcriber
 from edge_runtime.interfaces import Clock
 from edge_runtime.micro_turn import Event, EventKind, Request
+from edge_runtime.wall_clock import local_now
 
 log = logging.getLogger(__name__)
 QUEUE_SIZE = 8
@@ -38,7 +39,7 @@ class LocalBackground:
         transcriber: Transcriber,
         clock: Clock,
         device_name: str = "edge",
-        now: Callable[[], datetime] = datetime.now,
+        now: Callable[[], datetime] = local_now,
         block: bool = False,
         commands: Commands = NONE,
         timers: Timers | None = None,

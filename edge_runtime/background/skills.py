@@ -12,6 +12,7 @@ from edge_runtime.background import about, arithmetic, calendar, units
 from edge_runtime.background.commands import NONE, Commands
 from edge_runtime.background.numbers import digits
 from edge_runtime.background.timers import ONLY_COUNTS_DOWN, Timers
+from edge_runtime.wall_clock import local_now
 
 UNKNOWN, RESUME, TIMER = "unknown", "resume", "timer"
 MAX_QUOTED_WORDS, MAX_QUOTED_CHARS = 14, 200
@@ -59,7 +60,7 @@ class Skills:
     def __init__(
         self,
         timers: Timers,
-        now: Callable[[], datetime] = datetime.now,
+        now: Callable[[], datetime] = local_now,
         device_name: str = "Edge",
         commands: Commands = NONE,
     ) -> None:

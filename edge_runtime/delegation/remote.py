@@ -28,6 +28,7 @@ from edge_runtime.errors import BackgroundError, WireError
 from edge_runtime.health import OUTBOX, HealthMonitor, State
 from edge_runtime.interfaces import Clock
 from edge_runtime.micro_turn import Event, EventKind, Request
+from edge_runtime.wall_clock import local_now
 
 log = logging.getLogger(__name__)
 MAX_UNSENT = 32
@@ -72,7 +73,7 @@ class MqttBackground:
         clock: Clock,
         patience_s: float = 0.5,
         outbox: Outbox | None = None,
-        local_time: Callable[[], datetime] = lambda: datetime.now().astimezone(),
+        local_time: Callable[[], datetime] = local_now,
         health: HealthMonitor | None = None,
         expired: Callable[[], str] = lambda: EXPIRED_WORDS,
     ) -> None:

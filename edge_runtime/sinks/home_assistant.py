@@ -22,7 +22,7 @@ from edge_runtime.delegation.broker import BrokerSettings
 from edge_runtime.delegation.mqtt import Arrival, ConnectionState, MqttConnection, Outgoing
 from edge_runtime.errors import ConfigError, InputError, WireError
 from edge_runtime.health import HealthMonitor
-from edge_runtime.micro_turn import TurnRecord
+from edge_runtime.micro_turn import TURN_MS, TurnRecord
 from edge_runtime.remote_control import Mode, Moment, RemoteControl
 from edge_runtime.sinks import home_assistant_discovery as home
 from edge_runtime.sinks.acts import acts
@@ -36,6 +36,8 @@ EVERY_S = 0.5
 """At most so often is a new state published; a stop and a switch are shown at once."""
 STEP_DEG = 15
 """A bearing is rounded to this, or it would never rest."""
+DIRECTION_TURNS = 10_000 // TURN_MS
+"""A bearing is shown so long after the last sound that had one."""
 _SWITCH = (home.ON, home.OFF)
 PAYLOADS: Mapping[str, tuple[str, ...]] = {
     home.STOP: (home.PRESS,),
@@ -69,6 +71,7 @@ class HomeSettings:
     """The model tells whether somebody is there."""
     actions: tuple[str, ...] = ()
     """What the device can do: each is an event when it does it."""
+    asks_workers: bool = True
 
 
 class HomeAssistant:
@@ -105,6 +108,8 @@ class HomeAssistant:
             "link": home.OFF,
             "said": "",
         }
+        self._directed = 0
+        """The last micro-turn in which sound had a direction."""
         self._decided: dict[str, str] = {}
         """Words by utterance that wait in the mouth until what is being said is over."""
         self._company = Company(home.LONGEST_TEXT if settings.tell_heard else 0)
@@ -153,8 +158,12 @@ class HomeAssistant:
         self._seen["floor"] = decision.floor
         self._seen["link"] = home.ON if turn.background.link_up else home.OFF
         if turn.direction_rad is not None:
+            self._directed = turn.index
             bearing = math.degrees(turn.direction_rad)
             self._seen["direction"] = STEP_DEG * round(bearing / STEP_DEG)
+        silent_turns = turn.index - self._directed
+        if silent_turns >= DIRECTION_TURNS or not self._control.microphone_on:
+            self._seen["direction"] = None
         if self._settings.tell_said:
             self._note_said(record)
         self._company.note(record)
@@ -226,6 +235,7 @@ class HomeAssistant:
             chosen.has_camera,
             chosen.sees,
             chosen.actions,
+            chosen.asks_workers,
         )
         message = json.dumps(payload, ensure_ascii=False).encode()
         self._connection.publish(Outgoing(self._topics.discovery, message, retain=True))

@@ -25,6 +25,7 @@ OPTIONAL: Mapping[str, str] = {
     "said": "sensor",
     "heard": "sensor",
     "action": "event",
+    "link": "binary_sensor",
     MICROPHONE: "switch",
     CAMERA: "switch",
 }
@@ -70,6 +71,7 @@ def discovery(
     has_camera: bool,
     sees: bool = False,
     actions: Sequence[str] = (),
+    asks_workers: bool = True,
 ) -> dict[str, Any]:
     """The payload of the discovery topic. `floors`: the floor states of the model; `actions`: what
     the device can do.
@@ -92,6 +94,10 @@ def discovery(
             "event_types": list(actions),
             "state_topic": topics.action,
         }
+    if asks_workers:
+        components["link"] = _binary("Background model", "link", "connectivity") | {
+            "entity_category": "diagnostic"
+        }
     components |= _controls(topics)
     switches = {MICROPHONE: has_microphone, CAMERA: has_camera}
     for name, icon in ((MICROPHONE, "mdi:microphone"), (CAMERA, "mdi:camera")):
@@ -101,6 +107,7 @@ def discovery(
         if "value_template" in component:
             component["state_topic"] = topics.state
         component["unique_id"] = f"{topics.identifier}_{name}"
+        component["qos"] = 1  # of all together it holds since some later version only
     for name, platform in OPTIONAL.items():
         components.setdefault(name, {"platform": platform})
     return {
@@ -115,7 +122,6 @@ def discovery(
         "availability_topic": topics.availability,
         "payload_available": "online",
         "payload_not_available": "offline",
-        "qos": 1,
         "components": components,
     }
 
@@ -127,8 +133,6 @@ def _sensors(topics: HomeTopics, floors: Sequence[str]) -> dict[str, Component]:
         "direction": _sensor(
             "Direction of sound", "direction", icon="mdi:compass", unit_of_measurement="°"
         ),
-        "link": _binary("Background model", "link", "connectivity")
-        | {"entity_category": "diagnostic"},
         "health": _sensor("Health", "health", options=[state.value for state in State])
         | {
             "entity_category": "diagnostic",

@@ -132,7 +132,8 @@ class _Reader(Protocol):
 
 
 class _Container:
-    """A video file. Pictures that begin later than their file, show later, in step with its sound."""
+    """A video file. Pictures that begin later than their file are shown later, in step with its
+    sound."""
 
     def __init__(self, path: Path) -> None:
         import cv2

@@ -71,6 +71,7 @@ class House:
         stop: bool = False,
         asked: tuple[str, ...] = (),
         in_mouth: str | None = None,
+        direction_rad: float | None = 0.6,
         **decision: Any,
     ) -> None:
         """One micro-turn, a second after the last."""
@@ -84,7 +85,7 @@ class House:
             0,
             np.zeros((2, TURN_SAMPLES), np.float32),
             frame=frame,
-            direction_rad=0.6,
+            direction_rad=direction_rad,
             voice=VoiceState(in_mouth, 5.0),
             background=BackgroundState(link_up=True),
         )
@@ -158,6 +159,43 @@ def test_it_introduces_itself_and_tells_nothing_of_what_it_hears(broker: Broker)
         client.await_any(lambda: newest(client, AVAILABILITY) == b"online")
     with Device(broker, "after", patterns=ALL) as after:
         after.await_any(lambda: newest(after, AVAILABILITY) == b"offline")
+
+
+def test_a_direction_is_shown_for_ten_seconds_after_the_last_sound(broker: Broker) -> None:
+    house = House(broker)
+    with Device(broker, patterns=ALL) as client, house.home:
+        client.await_any(lambda: newest(client, AVAILABILITY))
+        house.turn()
+        for _ in range(48):
+            house.turn(direction_rad=None)
+        house.turn("It is noon.", direction_rad=None)
+        assert await_state(client, said="It is noon.")["direction"] == 30
+        house.turn(direction_rad=None)
+        await_state(client, direction=None)
+        house.turn(direction_rad=-0.6)
+        await_state(client, direction=-30)
+        house.control.connect(microphone=lambda on: None)
+        house.control.switch_microphone(False)
+        house.turn(direction_rad=None)
+        await_state(client, direction=None)
+
+
+def test_without_workers_there_is_no_link_to_worry_about(broker: Broker) -> None:
+    house = House(broker, asks_workers=False)
+    with Device(broker, patterns=ALL) as client, house.home:
+        client.await_any(lambda: newest(client, CONFIG))
+        components = json.loads(newest(client, CONFIG) or b"")["components"]
+        assert removed(components)["link"] == {"platform": "binary_sensor"}
+
+
+def test_commands_and_states_are_not_lost_on_the_way(broker: Broker) -> None:
+    """Home Assistant before some later version gives components nothing of a `qos` for all."""
+    house = House(broker)
+    with Device(broker, patterns=ALL) as client, house.home:
+        client.await_any(lambda: newest(client, CONFIG))
+        components = json.loads(newest(client, CONFIG) or b"")["components"]
+        gone = removed(components)
+        assert {one.get("qos") for name, one in components.items() if name not in gone} == {1}
 
 
 def test_what_is_heard_is_told_where_the_configuration_says_so(broker: Broker) -> None:

@@ -92,3 +92,16 @@ def seconds(text: str) -> float:
 @pytest.mark.parametrize("text", [".", "?!", "\n", "\n ", f"{'a' * 100}{' a. ' * 40}"])
 def test_no_text_takes_much_longer_than_prose(text: str) -> None:
     assert seconds(text) < 9 * seconds("This is a sentence of a long book. ")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("- 5 °C outside", ["-5 °C outside"]),
+        ("+ 3 degrees since noon.", ["+3 degrees since noon."]),
+        ("- 5 apples\n- 3 pears", ["5 apples.", "3 pears"]),
+        ("- milk", ["milk"]),
+    ],
+)
+def test_a_sign_before_a_number_is_no_bullet(text: str, said: list[str]) -> None:
+    assert all_spoken(text) == said
