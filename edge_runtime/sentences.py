@@ -38,8 +38,8 @@ _MAY_END = frozenset({"a.m", "p.m"})
 _ORDINAL_ITEM = re.compile(r"\s*(?P<number>\d{1,3})[.)]\s+(?=\S)")
 _SECOND_ITEM = re.compile(r"\n[ \t]*2[.)]\s")
 _ITEM = re.compile(r"^\s*(?:#{1,6}\s+|>\s?|[-*+•]\s+(?=\S))+")
-_SIGN = re.compile(r"^\s*([-+])\s+(?=\d[^\n]*$)")
-"""Of a text in one line: `- 5 °C` is no item of a list."""
+_SIGN = re.compile(r"\s*(?P<sign>[-+](?=\s)|>)\s*(?=\d)")
+"""Where a text has one line: `- 5 °C` is no item of a list, `> 5 kW` nobody else's words."""
 _RULE = re.compile(r"\s*(?:[-*_=]\s*){3,}|\s*(?:```|~~~)[\w+-]*|[\s|:-]*\|[\s|:-]*")
 _MARKUP = (
     (re.compile(r"!?\[([^\]]*)\]\([^)]*\)"), r"\1"),
@@ -66,7 +66,7 @@ class Sentences:
         self._rest = ""
         self._fresh_line = True
         self._next_item = 1
-        self._ended = False
+        self._ended = self._begun = False
 
     def feed(self, text: str) -> list[str]:
         """The sentences that are complete now."""
@@ -84,15 +84,23 @@ class Sentences:
         return " ".join(filter(None, rest))
 
     def _take(self, end: int) -> str:
-        in_list = self._in_list
+        in_list, sign = self._in_list, self._sign()
         piece, self._rest = self._rest[:end], self._rest[end:].lstrip(" \t")
         if self._fresh_line and in_list and (item := self._item(piece)):
             self._next_item += 1
             piece = piece[item.end() :]
         self._fresh_line = piece.endswith("\n") or (self._fresh_line and not piece.strip())
-        spoken = speakable(piece)
+        self._begun = self._begun or bool(piece.strip())
+        spoken = speakable(piece[sign.end() :]) if sign else speakable(piece)
+        if sign and spoken:
+            spoken = f"{sign['sign']}{spoken}"
         complete = piece.endswith("\n") or (self._closed and not self._rest)
         return f"{spoken}." if complete and spoken[-1:].isalnum() else spoken
+
+    def _sign(self) -> re.Match[str] | None:
+        """That of the number with which a text of one line begins, as far as it is known."""
+        one_line = not self._begun and "\n" not in self._rest.strip()
+        return _SIGN.match(self._rest) if one_line else None
 
     def _item(self, text: str) -> re.Match[str] | None:
         """The number before a list's item. Only in a row from one: `42. Why?` is an answer."""
@@ -108,7 +116,7 @@ class Sentences:
     def _end(self) -> int | None:
         item = self._item(self._rest) if self._fresh_line else None
         undecided = len(self._rest) <= LONGEST and not self._ended
-        if item and undecided and not self._in_list:
+        if undecided and ((item and not self._in_list) or self._sign()):
             return None
         start = item.end() if item else 0
         for match in _END.finditer(self._rest, start):
@@ -134,7 +142,6 @@ class Sentences:
 def spoken(text: str) -> list[str]:
     """The sentences of a whole text; none if there is nothing to say."""
     sentences = Sentences(closed=False)
-    text = _SIGN.sub(r"\1", text)
     blocks = (text[start : start + BLOCK] for start in range(0, len(text), BLOCK))
     found = [sentence for block in blocks for sentence in sentences.feed(block)]
     rest = sentences.flush()
