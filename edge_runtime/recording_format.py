@@ -27,6 +27,7 @@ from edge_runtime.micro_turn import (
     Utterance,
     VoiceState,
 )
+from edge_runtime.wall_clock import local_now
 
 FORMAT = "edge_runtime/1"
 TURN, FRAME, DECISION, OUTPUT = "/micro_turn", "/frame", "/decision", "/output"
@@ -39,7 +40,7 @@ def started(now_ns: Callable[[], int]) -> dict[str, Any]:
     """Notes from which a reader knows the time of day of what a clock that shows `now_ns` timed."""
     wall_ns, clock_ns = time.time_ns(), now_ns()
     return {
-        "started": datetime.fromtimestamp(wall_ns / 1e9).astimezone().isoformat(timespec="seconds"),
+        "started": local_now().isoformat(timespec="seconds"),
         "started_wall_ns": wall_ns,
         "started_monotonic_ns": clock_ns,
     }

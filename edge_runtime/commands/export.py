@@ -60,8 +60,9 @@ def export(
         ) from error
     began_ns = first.turn.deadline_ns - 2 * TURN_MS * 1_000_000
     begins = f"; it begins at {time_of_day(began_ns):%Y-%m-%d %H:%M:%S %z}" if time_of_day else ""
+    names = ", ".join([*(path.name for path in sound.paths), TRANSCRIPT])
     console.print(
-        f"{count * TURN_MS / 1000:.1f} s in {escape(str(out))}: {SOUND}, {TRANSCRIPT}{begins}",
+        f"{count * TURN_MS / 1000:.1f} s in {escape(str(out))}: {names}{begins}",
         soft_wrap=True,
     )
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import logging
+import subprocess
+import sys
 from pathlib import Path
+from signal import SIGKILL
 
 import numpy as np
 import pytest
@@ -19,7 +22,8 @@ from edge_runtime.micro_turn import (
     Timings,
     TurnRecord,
 )
-from edge_runtime.sinks.conversation import ConversationFile
+from edge_runtime.sinks import conversation
+from edge_runtime.sinks.conversation import HEADER_TURNS, LONGEST_TURNS, ConversationFile
 
 
 def record(audio: StereoPcm) -> TurnRecord:
@@ -60,6 +64,47 @@ def test_turns_after_the_end_are_ignored(tmp_path: Path) -> None:
         sink.publish(record(np.zeros((2, TURN_SAMPLES))))
     sink.publish(record(np.ones((2, TURN_SAMPLES))))
     assert soundfile.info(path).frames == TURN_SAMPLES
+
+
+def test_what_was_written_before_a_kill_is_heard_but_for_its_last_seconds(tmp_path: Path) -> None:
+    path = tmp_path / "conversation.wav"
+    program = f"""
+import os, signal
+from pathlib import Path
+import numpy as np
+from edge_runtime.micro_turn import Decision, EngineOutput, MicroTurn, Timings, TurnRecord
+from edge_runtime.sinks.conversation import ConversationFile
+
+turn = MicroTurn(0, 0, np.full((2, {TURN_SAMPLES}), 0.5, np.float32))
+with ConversationFile(Path({str(path)!r})) as sink:
+    for _ in range(60):
+        sink.publish(TurnRecord(turn, EngineOutput(0, {{}}), Decision(0, "listen"), Timings()))
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == -SIGKILL
+    samples, _ = soundfile.read(path)
+    assert 60 - HEADER_TURNS < len(samples) / TURN_SAMPLES <= 60
+    assert_array_equal(samples, 0.5)
+
+
+def test_what_one_file_cannot_take_goes_into_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(conversation, "LONGEST_TURNS", 3)
+    levels = [n / 10 for n in range(1, 8)]
+    path = tmp_path / "conversation.wav"
+    with ConversationFile(path) as sink:
+        for level in levels:
+            sink.publish(record(np.full((2, TURN_SAMPLES), level)))
+    names = ["conversation.wav", "conversation-2.wav", "conversation-3.wav"]
+    assert [one.name for one in sink.paths] == names
+    heard = np.concatenate([soundfile.read(tmp_path / name)[0] for name in names])
+    assert heard[::TURN_SAMPLES, 0] == pytest.approx(levels, abs=1e-4)
+    assert heard.shape == (7 * TURN_SAMPLES, 2)
+
+
+def test_a_file_that_is_full_still_fits_the_format() -> None:
+    assert LONGEST_TURNS * TURN_SAMPLES * 2 * 2 < 2**32 - 100
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux's /dev/full")
