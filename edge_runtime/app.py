@@ -529,6 +529,8 @@ def _at_home(
             sees=PRESENT in manifest.vocabularies.seen and senses.frames is not None,
             actions=actions,
             asks_workers=config.asks_workers,
+            name=chosen.name,
+            area=chosen.area,
         )
         home = HomeAssistant(broker_for(config), settings, control, health)
         at_broker.append(home)

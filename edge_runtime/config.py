@@ -593,6 +593,20 @@ class HomeAssistantConfig(_Section):
     prefix: str = Field(
         "homeassistant", pattern=r"^[A-Za-z0-9_.-]{1,64}$", description="Its discovery prefix."
     )
+    name: str | None = Field(
+        None,
+        min_length=1,
+        max_length=64,
+        examples=["Kiosk at the door"],
+        description="What the device is called there; default: device.name.",
+    )
+    area: str | None = Field(
+        None,
+        min_length=1,
+        max_length=64,
+        examples=["Lobby"],
+        description="The room that is suggested for it there; one that it has not is made.",
+    )
     tell_said: bool = Field(
         True,
         description="Show the last thing that was said; an answer may repeat what was asked.",

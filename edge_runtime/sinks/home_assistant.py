@@ -72,6 +72,9 @@ class HomeSettings:
     actions: tuple[str, ...] = ()
     """What the device can do: each is an event when it does it."""
     asks_workers: bool = True
+    name: str | None = None
+    """Of the device there; None: `device`."""
+    area: str | None = None
 
 
 class HomeAssistant:
@@ -236,6 +239,8 @@ class HomeAssistant:
             chosen.sees,
             chosen.actions,
             chosen.asks_workers,
+            chosen.name,
+            chosen.area,
         )
         message = json.dumps(payload, ensure_ascii=False).encode()
         self._connection.publish(Outgoing(self._topics.discovery, message, retain=True))

@@ -72,9 +72,11 @@ def discovery(
     sees: bool = False,
     actions: Sequence[str] = (),
     asks_workers: bool = True,
+    name: str | None = None,
+    area: str | None = None,
 ) -> dict[str, Any]:
     """The payload of the discovery topic. `floors`: the floor states of the model; `actions`: what
-    the device can do.
+    the device can do; `name` and `area`: how the device is called there, and its room.
 
     An optional component that the device has not bears its platform alone: Home Assistant keeps
     one that is merely missing, with its last state, and removes this one.
@@ -100,23 +102,24 @@ def discovery(
         }
     components |= _controls(topics)
     switches = {MICROPHONE: has_microphone, CAMERA: has_camera}
-    for name, icon in ((MICROPHONE, "mdi:microphone"), (CAMERA, "mdi:camera")):
-        if switches[name]:
-            components[name] = _switch(topics, name, name.capitalize(), icon)
-    for name, component in components.items():
+    for field, icon in ((MICROPHONE, "mdi:microphone"), (CAMERA, "mdi:camera")):
+        if switches[field]:
+            components[field] = _switch(topics, field, field.capitalize(), icon)
+    for field, component in components.items():
         if "value_template" in component:
             component["state_topic"] = topics.state
-        component["unique_id"] = f"{topics.identifier}_{name}"
+        component["unique_id"] = f"{topics.identifier}_{field}"
         component["qos"] = 1  # of all together it holds since some later version only
-    for name, platform in OPTIONAL.items():
-        components.setdefault(name, {"platform": platform})
+    for field, platform in OPTIONAL.items():
+        components.setdefault(field, {"platform": platform})
     return {
         "device": {
             "identifiers": [topics.identifier],
-            "name": topics.device,
+            "name": name or topics.device,
             "manufacturer": "edge-runtime",
             "model": "interaction runtime",
             "sw_version": __version__,
+            **({"suggested_area": area} if area else {}),
         },
         "origin": {"name": "edge-runtime", "sw_version": __version__},
         "availability_topic": topics.availability,

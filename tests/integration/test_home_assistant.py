@@ -145,7 +145,10 @@ def test_it_introduces_itself_and_tells_nothing_of_what_it_hears(broker: Broker)
             "microphone": "ON",
             "camera": "ON",
         }
-        components = json.loads(newest(client, CONFIG) or b"")["components"]
+        introduced = json.loads(newest(client, CONFIG) or b"")
+        assert introduced["device"]["name"] == "kiosk"
+        assert "suggested_area" not in introduced["device"]
+        components = introduced["components"]
         assert components.keys() - removed(components).keys() == {
             *("floor", "engaged", "direction", "link", "health", "said"),
             *("stop", "cancel", "quiet", "say", "notify", "microphone", "camera"),
@@ -178,6 +181,16 @@ def test_a_direction_is_shown_for_ten_seconds_after_the_last_sound(broker: Broke
         house.control.switch_microphone(False)
         house.turn(direction_rad=None)
         await_state(client, direction=None)
+
+
+def test_it_is_called_as_people_call_it_and_its_topics_as_ever(broker: Broker) -> None:
+    house = House(broker, name="Kiosk am Eingang", area="Foyer")
+    with Device(broker, patterns=ALL) as client, house.home:
+        payload = json.loads(client.await_any(lambda: newest(client, CONFIG)))
+    device = payload["device"]
+    assert (device["name"], device["suggested_area"]) == ("Kiosk am Eingang", "Foyer")
+    assert device["identifiers"] == ["edge_kiosk"]
+    assert payload["components"]["say"]["command_topic"] == "edge/kiosk/home/say/set"
 
 
 def test_without_workers_there_is_no_link_to_worry_about(broker: Broker) -> None:
