@@ -27,7 +27,8 @@ import socket
 import sys
 import time
 from collections import deque
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from multiprocessing.queues import SimpleQueue
@@ -555,10 +556,29 @@ def _ignore(*_: object) -> None:
     """Python complains where SIG_IGN comes between a signal and its handler."""
 
 
-def _heed_interruptions() -> None:
+@contextmanager
+def _heed_interruptions() -> Iterator[None]:
     """Also where a shell in the background has it ignore Ctrl-C."""
-    for number in INTERRUPTIONS:
-        signal.signal(number, _interrupt)
+    before = {number: signal.signal(number, _interrupt) for number in INTERRUPTIONS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _fast_arithmetic() -> Iterator[None]:
+    """One thread, and what is too small for a normal float is zero. Both hold in the whole
+    process, which may have more to do than to train."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(False)
+        torch.set_num_threads(threads)
 
 
 def worker(rank: int, settings: Settings, told: SimpleQueue[EdgeRuntimeError]) -> None:
@@ -571,24 +591,28 @@ def worker(rank: int, settings: Settings, told: SimpleQueue[EdgeRuntimeError]) -
 
 
 def train(rank: int, settings: Settings) -> None:
-    _heed_interruptions()
     end_with_parent()
-    torch.set_num_threads(1)
-    torch.set_flush_denormal(True)
-    if settings.processes > 1:
-        address = f"tcp://127.0.0.1:{settings.port}"
-        dist.init_process_group(
-            "gloo",
-            init_method=address,
-            rank=rank,
-            world_size=settings.processes,
-            timeout=SYNTHESIS_LIMIT,
-        )
-    try:
+    with _heed_interruptions(), _fast_arithmetic(), _group(rank, settings):
         Trainer(settings, rank).run()
+
+
+@contextmanager
+def _group(rank: int, settings: Settings) -> Iterator[None]:
+    """Of the processes that train together."""
+    if settings.processes == 1:
+        yield
+        return
+    dist.init_process_group(
+        "gloo",
+        init_method=f"tcp://127.0.0.1:{settings.port}",
+        rank=rank,
+        world_size=settings.processes,
+        timeout=SYNTHESIS_LIMIT,
+    )
+    try:
+        yield
     finally:
-        if settings.processes > 1:
-            dist.destroy_process_group()
+        dist.destroy_process_group()
 
 
 @command
@@ -602,11 +626,15 @@ def run(settings: Settings) -> None:
     if settings.processes == 1:
         train(0, settings)
     else:
-        if settings.port == 0:
-            with socket.create_server(("127.0.0.1", 0)) as server:
-                settings = replace(settings, port=server.getsockname()[1])
-        _heed_interruptions()
-        told: SimpleQueue[EdgeRuntimeError] = mp.get_context("spawn").SimpleQueue()
+        _train_together(settings)
+
+
+def _train_together(settings: Settings) -> None:
+    if settings.port == 0:
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            settings = replace(settings, port=server.getsockname()[1])
+    told: SimpleQueue[EdgeRuntimeError] = mp.get_context("spawn").SimpleQueue()
+    with _heed_interruptions():
         ranks = mp.start_processes(
             worker, (settings, told), nprocs=settings.processes, start_method="spawn", join=False
         )

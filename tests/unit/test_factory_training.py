@@ -9,7 +9,6 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -188,22 +187,21 @@ def test_a_mistake_is_told_before_any_work(
     assert not (tmp_path / "bank").exists()
 
 
-@pytest.fixture
-def signals() -> Iterator[None]:
-    """As they were, afterwards."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
-
-
-@pytest.mark.usefixtures("signals")
-def test_a_mistake_that_two_processes_find_is_one_error(tmp_path: Path) -> None:
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_mistake_is_one_error_and_leaves_the_process_as_it_was(
+    tmp_path: Path, processes: int
+) -> None:
     from engines.reference import train
 
+    def process() -> tuple[object, ...]:
+        signals = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+        return (*signals, torch.get_num_threads(), float(torch.tensor([1e-40]) * 1.0))
+
+    before = process()
     (tmp_path / "checkpoint.pt").write_bytes(b"rubbish")
     with pytest.raises(InputError, match="cannot be read as a checkpoint"):
-        train.run(train.Settings(folder=tmp_path, processes=2))
+        train.run(train.Settings(folder=tmp_path, processes=processes))
+    assert process() == before and before[-1] > 0
 
 
 def test_another_architecture_is_told_before_any_work(tmp_path: Path) -> None:
