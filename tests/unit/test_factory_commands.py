@@ -120,3 +120,27 @@ def test_a_missing_synthesizer_is_an_error_that_commands_tell(
     monkeypatch.setattr("ctypes.util.find_library", lambda name: f"lib{name}-that-is-not-here.so")
     with pytest.raises(InputError, match="espeak-ng is missing: apt-get install"):
         Speaker("train")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--processes", "0"), "1 or more"),
+        (("--dense", "2"), "a share"),
+        (("--start-from", "nothing.onnx"), "no such file"),
+        (("--recordings", "."), "holds no recording"),
+        (("--data", "."), "manifest.csv cannot be read as a list of recordings"),
+        (("--start-from", __file__), "is not an ONNX graph"),
+    ],
+)
+def test_a_mistake_in_training_is_told_before_any_work(
+    tmp_path: Path,
+    tell: Tell,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: tuple[str, ...],
+    words: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    told = tell("engines.reference.train", "--folder", tmp_path, *arguments)
+    assert told.count(words) == 1 and "Traceback" not in told
+    assert not (tmp_path / "bank").exists()
