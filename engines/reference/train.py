@@ -31,6 +31,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import cache
 from multiprocessing.queues import SimpleQueue
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_type_hints
@@ -222,6 +223,7 @@ def _shares(states: list[dict[str, Any]]) -> list[list[tuple[int, float]]]:
     ]
 
 
+@cache
 def has_fast_bfloat16(device: torch.device) -> bool:
     """Whether bfloat16 is worth it: a CPU without the instructions computes it several times
     slower than float32, so it is measured, in time of the CPU: others may keep it busy."""
@@ -229,7 +231,7 @@ def has_fast_bfloat16(device: torch.device) -> bool:
         return True
 
     def seconds(dtype: torch.dtype) -> float:
-        matrix = torch.ones(768, 768, dtype=dtype)
+        matrix = torch.ones(256, 256, dtype=dtype)
         best = float("inf")
         for _ in range(4):
             started = time.process_time()

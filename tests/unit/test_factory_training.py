@@ -25,11 +25,13 @@ from tiny_model import write_tiny_model  # noqa: E402
 from edge_runtime.errors import InputError  # noqa: E402
 from edge_runtime.inference.manifest import Decoding, load_manifest, read_graph  # noqa: E402
 from engines.reference.corpus.bank import Bank  # noqa: E402
+from engines.reference.corpus.conversation import Composer  # noqa: E402
+from engines.reference.corpus.factory import build_composers  # noqa: E402
+from engines.reference.losses import Batch  # noqa: E402
+from engines.reference.train import Settings, Trainer  # noqa: E402
 
 if TYPE_CHECKING:
     from engines.reference.losses import Batch
-    from engines.reference.train import Settings
-
 ROOT = Path(__file__).parents[2]
 TINY = (
     "--moved 0 --scale 0.01 --turns 30 --batch 2 --log-every 1 --minutes 0.03 --checkpoint-s 1000"
@@ -71,6 +73,15 @@ def training(tmp_path: Path, bank: Path) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def composer(bank: Path) -> Composer:
+    """Of 30 turns."""
+    folder = bank.parent / "composer"
+    folder.mkdir()
+    (folder / "bank").symlink_to(bank)
+    return build_composers(Settings(folder=folder, scale=0.01, moved=0.0, turns=30))["duplex"]
+
+
 def steps(folder: Path) -> list[int]:
     with (folder / "log.csv").open() as file:
         return sorted({int(float(row["step"])) for row in csv.DictReader(file)})
@@ -104,8 +115,6 @@ def test_an_interrupted_run_keeps_what_it_has_learned(
 def test_a_full_disk_keeps_the_checkpoint_before_and_does_not_end_training(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from engines.reference.train import Settings, Trainer
-
     trainer = Trainer(Settings(folder=tmp_path))
     trainer.save()
     before = trainer.checkpoint.read_bytes()
@@ -133,8 +142,6 @@ def test_a_full_disk_keeps_the_checkpoint_before_and_does_not_end_training(
 def test_annealing_tells_what_it_replaces(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from engines.reference.train import Settings, Trainer
-
     trainer = Trainer(Settings(folder=tmp_path, anneal=True))
     trainer.resume()
     assert "will be replaced" not in capsys.readouterr().out
@@ -148,8 +155,6 @@ def test_annealing_tells_what_it_replaces(
 def test_ctrl_c_before_the_first_step_leaves_the_checkpoint_as_it_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from engines.reference.train import Settings, Trainer
-
     def interrupted(_: Trainer) -> None:
         raise KeyboardInterrupt  # while the bank is synthesized
 
@@ -197,8 +202,6 @@ def test_a_mistake_is_one_error_and_leaves_the_process_as_it_was(
 
 
 def test_another_architecture_is_told_before_any_work(tmp_path: Path) -> None:
-    from engines.reference.train import Settings, Trainer
-
     graph = write_tiny_model(tmp_path / "tiny") / "model.onnx"
     with pytest.raises(InputError, match="of another architecture"):
         Trainer(Settings(folder=tmp_path / "training", start_from=graph)).resume()
@@ -235,9 +238,7 @@ def test_a_conversation_led_by_the_model_has_its_answers_where_it_gave_them(
     import numpy as np
 
     from engines.reference.corpus.choices import Moment
-    from engines.reference.corpus.factory import build_composers
     from engines.reference.rollout import led_by
-    from engines.reference.train import Settings, Trainer
 
     settings = Settings(folder=training, scale=0.01, moved=0.0, turns=80)
     composer = build_composers(settings)["duplex"]
@@ -257,11 +258,10 @@ def test_a_conversation_led_by_the_model_has_its_answers_where_it_gave_them(
     assert shapes == {(2, 80 * 3200)}
 
 
-def test_a_slower_tick_learns_its_decisions_only_where_it_is_asked(training: Path) -> None:
+def test_a_slower_tick_learns_its_decisions_only_where_it_is_asked(composer: Composer) -> None:
     from engines.reference.corpus.draft import IGNORE
-    from engines.reference.train import Settings
 
-    batch = a_batch(Settings(folder=training, scale=0.01, moved=0.0, turns=30), of=3)
+    batch = a_batch(composer, of=3)
     slow = batch.asked_every(5)
     for name in ("floor", "act", "action", "delegate"):
         asked, before = slow.labels[name], batch.labels[name]
@@ -270,22 +270,18 @@ def test_a_slower_tick_learns_its_decisions_only_where_it_is_asked(training: Pat
     assert torch.equal(slow.labels["speech"], batch.labels["speech"])
 
 
-def test_updates_reduce_the_loss(training: Path) -> None:
-    from engines.reference.train import Settings, Trainer
-
-    settings = Settings(folder=training, scale=0.01, moved=0.0, turns=30, batch=2, warmup=1)
-    batch = a_batch(settings, of=2)
+def test_updates_reduce_the_loss(tmp_path: Path, composer: Composer) -> None:
+    settings = Settings(folder=tmp_path, turns=30, batch=2, warmup=1)
+    batch = a_batch(composer, of=2)
     trainer = Trainer(settings)
     losses = [trainer._update(batch, 0.0)["loss"] for _ in range(8)]
     assert losses[-1] < 0.8 * losses[0]
 
 
-def test_only_the_last_blocks_and_the_heads_learn(training: Path) -> None:
+def test_only_the_last_blocks_and_the_heads_learn(tmp_path: Path, composer: Composer) -> None:
     """Those who distribute an update want all else to be the same file, bit for bit."""
-    from engines.reference.train import Settings, Trainer
-
-    settings = Settings(folder=training, scale=0.01, moved=0.0, turns=30, batch=2, warmup=1, last=2)
-    batch = a_batch(settings, of=6)
+    settings = Settings(folder=tmp_path, turns=30, batch=2, warmup=1, last=2)
+    batch = a_batch(composer, of=6)
     trainer = Trainer(settings)
     before = {name: value.clone() for name, value in trainer.average.state_dict().items()}
     for _ in range(3):
@@ -312,11 +308,9 @@ def test_only_the_last_blocks_and_the_heads_learn(training: Path) -> None:
     assert sum(len(one.state) for one in again.optimizers) == len(changed)
 
 
-def test_a_larger_ear_begins_as_the_smaller_one_did(training: Path) -> None:
-    from engines.reference.train import Settings, Trainer
-
-    settings = Settings(folder=training, scale=0.01, moved=0.0, turns=30, batch=2)
-    batch = a_batch(settings, of=2)
+def test_a_larger_ear_begins_as_the_smaller_one_did(tmp_path: Path, composer: Composer) -> None:
+    settings = Settings(folder=tmp_path, turns=30, batch=2)
+    batch = a_batch(composer, of=2)
     small = Trainer(settings)
     small._update(batch, 0.0)
     small.save()
@@ -342,7 +336,6 @@ def test_a_larger_ear_begins_as_the_smaller_one_did(training: Path) -> None:
 def test_an_exported_larger_ear_is_gone_on_with_as_it_is(tmp_path: Path) -> None:
     from engines.reference.export import export
     from engines.reference.model import InteractionModel, ModelConfig
-    from engines.reference.train import Settings, Trainer
 
     grown = InteractionModel(ModelConfig(local_layers=5, local_expansion=3)).eval()
     for parameter in grown.parameters():
@@ -360,15 +353,14 @@ def test_an_exported_larger_ear_is_gone_on_with_as_it_is(tmp_path: Path) -> None
         torch.testing.assert_close(trainer.model.eval()(*inputs).floor, grown(*inputs).floor)
 
 
-def test_a_checkpoint_that_knew_fewer_intents_is_gone_on_with(training: Path) -> None:
+def test_a_checkpoint_that_knew_fewer_intents_is_gone_on_with(
+    tmp_path: Path, composer: Composer
+) -> None:
     from engines.reference.export import load
-    from engines.reference.train import Settings, Trainer
 
-    settings = Settings(
-        folder=training, scale=0.01, moved=0.0, turns=30, batch=2, learning_rate=1e-3
-    )
+    settings = Settings(folder=tmp_path, turns=30, batch=2, learning_rate=1e-3)
     before = Trainer(settings)
-    batch = a_batch(settings, 2)
+    batch = a_batch(composer, 2)
     before._update(batch, 0.0)
     before.save()
     saved = torch.load(before.checkpoint, weights_only=True)
@@ -404,11 +396,7 @@ def test_weights_of_another_shape_are_refused(tmp_path: Path) -> None:
         load_grown(InteractionModel(), weights)
 
 
-def a_batch(settings: Settings, of: int) -> Batch:
-    from engines.reference.corpus.factory import build_composers
-    from engines.reference.losses import Batch
-
-    composer = build_composers(settings)["duplex"]
+def a_batch(composer: Composer, of: int) -> Batch:
     return Batch.of([composer.compose(seed) for seed in range(of)])
 
 
