@@ -108,6 +108,8 @@ class Dialogue:
         """The request whose answer has not begun."""
         self._answering: str | None = None
         """The request whose answer has begun and not ended."""
+        self._acted: str | None = None
+        """The request for which the background model asked for an action of ours."""
         self._lengths: Counter[str] = Counter()
         """Characters that have come of each answer that has not ended."""
         self._handed_on = False
@@ -212,12 +214,16 @@ class Dialogue:
             notice = Event(EventKind.RESULT, f"{event.id}{NOTICE}", self._words(KEPT_WORDS))
             return self._add_answer(notice)
         if event.kind is EventKind.FAILED:
-            log.warning("request %s failed: %s", event.id, event.text)
-            self._settle(event.id)
-        elif event.kind is EventKind.ACTION:
-            self._ask(event.text)
+            return self._fail(event)
+        if event.kind is EventKind.ACTION:
+            self._ask(event.text, event.id)
         elif event.kind in (EventKind.PARTIAL, EventKind.RESULT):
             return self._add_answer(event)
+        return event
+
+    def _fail(self, event: Event) -> Event:
+        log.warning("request %s failed: %s", event.id, event.text)
+        self._settle(event.id)
         return event
 
     def _comes_too_late(self, event: Event) -> bool:
@@ -237,6 +243,9 @@ class Dialogue:
             if complete:
                 self._settle(event.id)
             return None
+        if not sentences and event.id == self._pending and event.id != self._acted:
+            why = "nothing in its answer can be said"
+            return self._fail(Event(EventKind.FAILED, event.id, why)) if complete else None
         lasting = event.id.startswith((KEPT, TOLD, TIMER))
         fresh = self._answers.add(event.id, sentences, complete, self._turns, lasting)
         self._settle(event.id)
@@ -259,8 +268,9 @@ class Dialogue:
             del self._lengths[event.id]
         return spoken(event.text[: max(0, MAX_ANSWER - before)])
 
-    def _ask(self, name: str) -> None:
+    def _ask(self, name: str, request_id: str) -> None:
         if name in self._actions:
+            self._acted = request_id
             self._asked.append(Action(name))
         else:
             log.warning("the background model asked for %r, which is no action here", name)

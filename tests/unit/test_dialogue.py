@@ -734,15 +734,26 @@ def test_markup_of_whoever_answers_is_not_read_aloud(
     assert utterance is not None and utterance.text == said
 
 
-def test_an_answer_of_nothing_but_markup_is_told_nothing(
+def test_an_answer_of_nothing_that_can_be_said_is_none(
     answers: Answers, dialogue: Dialogue
 ) -> None:
     name = ask(dialogue)
-    answers.told = [Event(EventKind.PARTIAL, name, "---"), result(name, "\U0001f642")]
-    dialogue.poll()
+    answers.told = [Event(EventKind.PARTIAL, name, "---")]
+    assert dialogue.poll() == []
+    assert dialogue.state().pending
+    answers.told = [result(name, "\U0001f642")]
+    assert [event.kind for event in dialogue.poll()] == [EventKind.FAILED]
     assert dialogue.utterance(DELIVER, TURN) is None
     assert dialogue.utterance(Decision(1, "listen"), TURN) is None
     assert dialogue.state() == NOTHING
+
+
+@pytest.mark.parametrize(("action", "kind"), [("wave", "RESULT"), ("explode", "FAILED")])
+def test_an_action_is_an_answer_without_a_word(answers: Answers, action: str, kind: str) -> None:
+    dialogue = Dialogue(answers, str, actions=("wave",))
+    name = ask(dialogue)
+    answers.told = [Event(EventKind.ACTION, name, action), result(name, "")]
+    assert [event.kind for event in dialogue.poll()] == [EventKind.ACTION, EventKind[kind]]
 
 
 BOOK = [f"This is sentence {number} of a long book." for number in range(60)]
