@@ -33,7 +33,7 @@ from edge_runtime.credentials import located
 from edge_runtime.errors import ConfigError
 from edge_runtime.jsgf import Phrase, shared
 from edge_runtime.masking import HIDDEN, holds_secrets, masked
-from edge_runtime.micro_turn import ACTION_NAME, STOP_MOTION
+from edge_runtime.micro_turn import ACTION_NAME, LANGUAGE, STOP_MOTION
 
 log = logging.getLogger(__name__)
 Settings = TypeVar("Settings", bound=BaseModel)
@@ -139,9 +139,17 @@ class Device(_Section):
     name: str = Field("edge", min_length=1, description="What the device calls itself.")
     language: str = Field(
         "en",
-        description="Language of its phrases: en, de. It changes neither what is understood (the "
-        "reference model: English) nor voice.voice.",
+        description="Language of its phrases: en, de; another one with voice.phrases. It changes "
+        "neither what is understood (the reference model: English), nor voice.voice, nor what the "
+        "device's own skills say (time, sums, timers: English).",
     )
+
+    @field_validator("language")
+    @classmethod
+    def _is_one_that_workers_take(cls, language: str) -> str:
+        if not re.fullmatch(LANGUAGE, language):
+            raise ValueError("no tag of a language; write it as de, de-AT or gsw")
+        return language
 
 
 class Audio(_Section):

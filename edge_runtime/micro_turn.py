@@ -169,6 +169,8 @@ class Utterance:
 
 
 ACTION_NAME = r"^[a-z][a-z0-9_]{0,63}$"
+LANGUAGE = r"^[a-z]{2,3}(-[A-Za-z0-9]{2,8})?$"
+"""Of the start of BCP 47: `de`, `de-AT`, `gsw`."""
 STOP_MOTION = "stop_motion"
 """The one action that every body must obey, at once and in every mode."""
 TIMER = "timer-"

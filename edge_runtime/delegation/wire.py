@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from edge_runtime.delegation import opus
 from edge_runtime.errors import WireError
 from edge_runtime.jsgf import Phrase
-from edge_runtime.micro_turn import ACTION_NAME, SAMPLE_RATE_HZ, Letters, Pcm
+from edge_runtime.micro_turn import ACTION_NAME, LANGUAGE, SAMPLE_RATE_HZ, Letters, Pcm
 
 FORMAT = 1
 MAX_REQUEST_BYTES = 2_000_000
@@ -101,7 +101,7 @@ class RequestMessage(_Payload):
     audio: str = Field("", description="Ogg/Opus, base64")
     frame: str | None = Field(None, description="JPEG, base64")
     actions: tuple[Ability, ...] = Field((), max_length=MAX_ACTIONS, fail_fast=True)
-    language: str = Field("en", pattern=r"^[a-z]{2}(-[A-Za-z0-9]{2,8})?$")
+    language: str = Field("en", pattern=LANGUAGE)
     local_time: str = Field("", max_length=40, description="ISO 8601 with the device's offset")
     keep: bool = False
     """Worth answering however late."""

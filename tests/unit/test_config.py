@@ -174,6 +174,10 @@ class TestValues:
             ("audio: {volume: .nan}", "audio.volume: Input should be less than or equal to 1"),
             ("audio: microphone", "audio: Input should be a valid dictionary"),
             ("device: {language: no}", "device.language: Input should be a valid string"),
+            (
+                "device: {language: de_DE}",
+                "device.language: Value error, no tag of a language; write it as de, de-AT or gsw",
+            ),
             ("device: {name: ''}", "device.name: String should have at least 1 character"),
             ("video: {max_age_ms: 0}", "video.max_age_ms: Input should be greater than 0"),
             ("engine: {backend: onxx}", "engine.backend: Input should be 'onnx'"),
