@@ -18,7 +18,7 @@ WANTED := pyproject.toml $(SETUP)
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*##  *\(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST)
 
-demo: $(VENV)/.ready-demo  ## 90 s of conversation with the reference model; files in demo-out/
+demo: $(VENV)/.ready-demo  ## a minute of conversation with the reference model; files in demo-out/
 	$(VENV)/bin/edge-runtime demo --out demo-out $(ARGS)
 
 test: $(VENV)/.ready-$(if $(TORCH),train,dev)  ## the tests

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from edge_runtime.whole_file import write_whole
 
 
 class _Keeper(NothingHeld):
-    """Keeps the run's decisions for the judges: 450 turns of 90 s are little."""
+    """Keeps the run's decisions for the judges: 300 turns of a minute are little."""
 
     def __init__(self, log: Log) -> None:
         self._log = log
@@ -36,10 +37,21 @@ class _Keeper(NothingHeld):
 
 
 def run_demo(
-    config: Config, out: Path, seconds: float, seed: int, realtime: bool, console: Console
+    config: Config,
+    out: Path,
+    seconds: float,
+    seed: int,
+    realtime: bool,
+    console: Console,
+    stop: Callable[[], bool] = lambda: False,
 ) -> dict[str, Any]:
-    """Runs the conversation, writes the files into `out`, and returns what summary.json holds."""
+    """Runs the conversation, writes the files into `out`, and returns what summary.json holds.
+    Ended by `stop` it does so with what there was until then."""
     _check_can_draw()
+    if config.asks_workers:
+        alone = config.delegation.model_copy(update={"workers": False})
+        config = config.model_copy(update={"delegation": alone})
+        console.print("[dim]The demo answers by itself: no worker is asked.[/dim]")
     clock: Clock = MonotonicClock() if realtime else VirtualClock()
     person = Person(seed, clock, realtime, max_turns=round(seconds * TURNS_PER_S))
     stage, log, timeline = Stage(person), Log(), Timeline()
@@ -54,7 +66,7 @@ def run_demo(
         for sink in queued:
             sink.__enter__()
         try:
-            ready.loop.run()
+            ready.loop.run(stop)
         finally:
             for sink in queued:
                 sink.__exit__(None, None, None)
@@ -106,4 +118,7 @@ def show(summary: dict[str, Any], out: Path, console: Console) -> None:
     console.print(
         f"[dim]in {escape(str(out))}: conversation.wav, timeline.png, recording.mcap, "
         "summary.json[/dim]"
+    )
+    console.print(
+        "[dim]The demo is silent; conversation.wav has the person left, the device right."
     )

@@ -374,6 +374,6 @@ class Stage:
                     "stop_latency_ms": verdict.stop_latency_ms,
                 }
             else:
-                row |= {"happened": "the time was over", "ok": None}
+                row |= {"happened": "it was not finished", "ok": None}
             rows.append(row)
         return rows

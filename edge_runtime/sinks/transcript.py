@@ -16,6 +16,8 @@ from edge_runtime.sinks.acts import BACKGROUND, MOST_HEARD, acts
 
 PAUSE_TURNS = 2_000 // TURN_MS
 """What is heard after such a pause is another line."""
+FORGET_TURNS = 6_000 // TURN_MS
+"""After such a pause it is not what is answered next."""
 
 
 class TranscriptPrinter(NothingHeld):
@@ -68,6 +70,8 @@ class TranscriptPrinter(NothingHeld):
         self._quiet_turns = 0 if heard else self._quiet_turns + 1
         if self._all_heard and self._quiet_turns == PAUSE_TURNS:
             self._tell_heard()
+        elif self._quiet_turns == FORGET_TURNS:
+            self._heard = ""
         if heard and not self._heard.strip():
             self._began = record.turn
         self._heard += heard

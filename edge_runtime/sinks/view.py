@@ -20,11 +20,15 @@ from edge_runtime.dialogue import answers
 from edge_runtime.micro_turn import TURN_MS, Delegation, EventKind, Pcm, TurnRecord
 from edge_runtime.remote_control import Mode
 from edge_runtime.sinks.acts import MOST_HEARD, acts
-from edge_runtime.sinks.transcript import TranscriptPrinter
+from edge_runtime.sinks.transcript import FORGET_TURNS, TranscriptPrinter
 
 BAR = 32
 FLOOR_DB = -60.0
 LINES = 9
+"""Of the story, where the terminal has the rows; else as many as it has."""
+FEWEST_LINES = 3
+OTHER_ROWS = 11
+"""The border, both levels, what is heard, the state, which may take two, and what parts them."""
 COLOURS = {
     "listen": "white",
     "backchannel": "yellow",
@@ -42,7 +46,7 @@ class LiveView:
         self._live: Live | None = None
         self._printer = TranscriptPrinter(console)
         self._story: deque[str] = deque(maxlen=LINES)
-        self._heard = ""
+        self._heard, self._quiet_turns = "", 0
         self._compute_ms: deque[float] = deque(maxlen=300)
         self._missed = 0
 
@@ -73,6 +77,9 @@ class LiveView:
         decision, seconds = record.decision, (record.turn.index + 1) * TURN_MS / 1000
         self._compute_ms.append(record.timings.compute_ms)
         self._missed += record.timings.skipped
+        self._quiet_turns = 0 if decision.heard else self._quiet_turns + 1
+        if self._quiet_turns >= FORGET_TURNS:
+            self._heard = ""
         self._heard = (self._heard + decision.heard)[-MOST_HEARD:]
         lines: list[str] = []
         for event in record.turn.events:
@@ -102,7 +109,8 @@ class LiveView:
         grid.add_row("[bold]hears[/bold]", _meter(turn.audio[0], "green"), _decibel(turn.audio[0]))
         grid.add_row("[bold]plays[/bold]", _meter(turn.audio[1], "cyan"), _decibel(turn.audio[1]))
         grid.add_row("", "", "")
-        for name, chance in decision.probabilities.get("floor", {}).items():
+        floors = decision.probabilities.get("floor", {})
+        for name, chance in floors.items():
             chosen = "bold " if name == decision.floor else "dim "
             bar = Text("█" * round(chance * BAR), style=chosen + COLOURS.get(name, "white"))
             grid.add_row(Text(name, style=chosen), bar, f"{chance:4.2f}")
@@ -115,12 +123,21 @@ class LiveView:
             f"{self._missed} missed",
         ]
         heard = Text("… " + " ".join(self._heard.split())[-70:], style="italic dim")
-        story = Group(*(Text.from_markup(line, overflow="ellipsis") for line in self._story))
+        others = len(floors) + OTHER_ROWS
+        lines = min(max(self._console.height - 1 - others, FEWEST_LINES), LINES)
+        story = Group(*map(_line, list(self._story)[-lines:]))
         caption = self._caption()
         title = f"edge_runtime  {seconds:5.1f} s" + (f"  ·  {caption}" if caption else "")
         body: list[Any] = [grid, Text(""), heard, Text(""), story, Text("")]
         body.append(Text(" · ".join(state), style="dim"))
-        return Panel(Group(*body), title=title, border_style="blue", height=LINES + 18)
+        return Panel(Group(*body), title=title, border_style="blue", height=lines + others)
+
+
+def _line(markup: str) -> Text:
+    """In one row: what wraps would push the newest out."""
+    text = Text.from_markup(markup)
+    text.no_wrap, text.overflow = True, "ellipsis"
+    return text
 
 
 def _level_db(pcm: Pcm) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -63,7 +64,7 @@ def test_every_scene_says_what_was_expected_and_what_happened(
     for row in rows:
         assert row["happened"]
         finished = row["ok"] is not None
-        assert finished == ("end_s" in row) == (row["happened"] != "the time was over")
+        assert finished == ("end_s" in row) == (row["happened"] != "it was not finished")
         assert row["name"] in shown[1]
     assert rows[0]["ok"] is not None, "20 s are enough for the first scene"
     assert rows[-1]["ok"] is None, "and too little for the last"
@@ -131,6 +132,23 @@ def test_the_seed_chooses_the_person(tmp_path: Path) -> None:
         assert np.array_equal(one.audio, same.audio)
         assert np.array_equal(one.frame, same.frame)
         assert not np.array_equal(one.frame, other.frame)
+
+
+def test_ctrl_c_ends_it_with_what_there_was_and_no_worker_is_asked(tmp_path: Path) -> None:
+    config = written(tmp_path / "edge.yaml", "delegation: {broker: 'mqtt://127.0.0.1:9'}")
+    command = [sys.executable, "-m", "edge_runtime.cli", "demo", "--config", config, "--out", "out"]
+    with subprocess.Popen(
+        command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as demo:
+        assert demo.stdout is not None
+        told = demo.stdout.readline()
+        assert any("greet" in line for line in demo.stdout)
+        demo.send_signal(signal.SIGINT)
+        rest, complaints = demo.communicate(timeout=60)
+    assert told == "The demo answers by itself: no worker is asked.\n"
+    assert (demo.returncode, complaints) == (0, "")
+    assert "goodbye" in rest and "it was not finished" in rest
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == FILES
 
 
 def test_a_place_that_cannot_be_written_is_refused(tmp_path: Path) -> None:

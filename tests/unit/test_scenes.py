@@ -285,7 +285,7 @@ def test_scenes_that_were_not_finished_are_not_judged() -> None:
     rows = performed(Ideal(), max_turns=40)
     assert rows["arrival"]["ok"] is True
     for name in ALL - {"arrival"}:
-        assert (rows[name]["ok"], rows[name]["happened"]) == (None, "the time was over"), name
+        assert (rows[name]["ok"], rows[name]["happened"]) == (None, "it was not finished"), name
 
 
 def test_scenes_follow_each_other_without_a_gap_in_the_order_of_the_script(

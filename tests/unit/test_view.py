@@ -64,14 +64,14 @@ def full_record(index: int = 24) -> TurnRecord:
     )
 
 
-def drawn(*records: TurnRecord, caption: str = "") -> str:
-    """The last picture that a terminal of 110 columns shows."""
-    terminal = Console(force_terminal=True, width=110, height=50, file=io.StringIO())
+def drawn(*records: TurnRecord, caption: str = "", width: int = 110, height: int = 50) -> str:
+    """The last picture that a terminal shows."""
+    terminal = Console(force_terminal=True, width=width, height=height, file=io.StringIO())
     with LiveView(terminal, lambda: caption) as view:
         for one in records:
             view.publish(one)
         page = io.StringIO()
-        Console(file=page, width=110).print(view.draw(records[-1]))
+        Console(file=page, width=width).print(view.draw(records[-1]))
     return page.getvalue()
 
 
@@ -126,6 +126,24 @@ def test_the_story_keeps_its_last_lines() -> None:
     assert [index for index in range(LINES + 3) if f"number {index}." in picture] == list(
         range(3, LINES + 3)
     )
+
+
+def test_a_small_terminal_shows_the_newest_line_and_what_a_turn_costs() -> None:
+    long = "and so on, for longer than any row of it, " * 5
+    picture = drawn(
+        *[record(index, said=f"number {index} {long}") for index in range(20)], width=80, height=24
+    )
+    assert len(picture.splitlines()) < 24
+    assert "number 19" in picture and "compute" in picture and "missed" in picture
+    assert "number 18" in picture and "…" in picture
+
+
+def test_what_was_heard_long_before_is_not_what_is_answered() -> None:
+    quiet = [record(index) for index in range(1, 31)]
+    asked = record(31, heard="what time is it", said="Noon.")
+    records = (record(0, heard="it was a long evening "), *quiet, asked)
+    assert "long evening" in drawn(records[0])
+    assert line(drawn(*records), "heard").endswith("heard what time is it")
 
 
 def test_what_is_heard_while_an_answer_goes_on_is_one_line() -> None:
