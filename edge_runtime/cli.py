@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import math
@@ -100,6 +101,7 @@ def run(
     """Run the device on its microphone and camera, or on recordings of them."""
     from edge_runtime.app import device
     from edge_runtime.senses import senses_for
+    from edge_runtime.sinks.queue import QueueSink
     from edge_runtime.sinks.transcript import TranscriptPrinter
 
     settings = with_inputs(load_config(config), audio, video, engine)
@@ -107,12 +109,14 @@ def run(
     tail_turns = 0 if math.isnan(tail) else int(tail * 5)
     senses = senses_for(settings, speed is Speed.REAL, tail_turns)
     stop = stop_on_signals()
-    with device(
-        settings, senses, [TranscriptPrinter(console)], out, must_record=True, stop=stop.is_set
-    ) as ready:
+    printer = TranscriptPrinter(console)
+    # A terminal that stands still must not keep the device from hearing.
+    told = QueueSink(printer, "transcript") if speed is Speed.REAL else printer
+    with device(settings, senses, [told], out, must_record=True, stop=stop.is_set) as ready:
         for note in ready.notes:
             console.print(f"[dim]{escape(note)}[/dim]", soft_wrap=True)
-        ready.loop.run(stop.is_set)
+        with told:
+            ready.loop.run(stop.is_set)
     console.print_json(json.dumps(ready.statistics.summary()))
 
 
@@ -127,7 +131,8 @@ def demo(
     """A generated person in a conversation with the device: what it hears, says and does."""
     from edge_runtime.demo.run import run_demo
 
-    run_demo(load_config(config), out, seconds, seed, speed is Speed.REAL, console)
+    stop = stop_on_signals()
+    run_demo(load_config(config), out, seconds, seed, speed is Speed.REAL, console, stop.is_set)
 
 
 @app.command()
@@ -255,6 +260,8 @@ def main() -> None:
     # These libraries write to standard error by themselves; what matters of it is in our errors.
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a terminal without umlauts ends nothing
     in_journal = goes_to_the_journal()
     handler: logging.Handler
     if in_journal:

@@ -57,9 +57,13 @@ def log_as_a_service() -> None:
 
 
 def stop_on_signals() -> threading.Event:
-    """Set by SIGINT and SIGTERM, so that a run ends between two micro-turns."""
+    """Set by SIGINT, SIGTERM and a terminal that is closed, so that a run ends between two
+    micro-turns. `nohup` keeps it running."""
     stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        numbers.append(signal.SIGHUP)
+    for number in numbers:
         signal.signal(number, lambda *_: stop.set())
     return stop
 

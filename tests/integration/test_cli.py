@@ -334,6 +334,15 @@ def test_config_checks_a_file_as_it_would_be_read(tmp_path: Path) -> None:
 
 
 @needs_espeak
+def test_a_terminal_that_has_not_every_letter_is_written_to(tmp_path: Path) -> None:
+    sound = spoken(tmp_path / "Küche.wav")
+    ascii_alone = {"PYTHONIOENCODING": "ascii"}
+    run = edge("run", "--audio", sound, "--speed", "max", cwd=tmp_path, environment=ascii_alone)
+    assert run.returncode == 0, run.stderr
+    assert "K?che.wav" in run.stdout
+
+
+@needs_espeak
 def test_the_phrases_that_config_prints_are_taken(tmp_path: Path) -> None:
     printed = edge("config", "--phrases", cwd=tmp_path).stdout
     written(tmp_path / "mine.yaml", printed)
