@@ -142,8 +142,9 @@ class Voice(Resource, Protocol):
         """
         ...
 
-    def flush(self, fade_ms: float) -> Pcm:
-        """Drop everything; float32 (3200,): a fade of at most `fade_ms`, then zeros."""
+    def flush(self, fade_ms: float, unheard: int = 0) -> Pcm:
+        """Drop everything; float32 (3200,): a fade of at most `fade_ms`, then zeros. `unheard`: how
+        many of the samples given out last nobody has heard."""
         ...
 
     def state(self) -> VoiceState: ...

@@ -119,8 +119,7 @@ class Loop:
         """Silence comes before anything else; then a new utterance; then the next 200 ms."""
         p = self._parts
         if decision.stop or told_to_stop:
-            p.audio.flush(p.fade_ms)
-            faded = p.voice.flush(p.fade_ms)
+            faded = p.voice.flush(p.fade_ms, p.audio.flush(p.fade_ms))
             p.audio.play(faded)
             return None, faded
         if decision.hesitate:
@@ -142,8 +141,7 @@ class Loop:
 
     def _silence(self) -> None:
         p = self._parts
-        p.audio.flush(p.fade_ms)
-        p.voice.flush(p.fade_ms)
+        p.voice.flush(p.fade_ms, p.audio.flush(p.fade_ms))
 
     def _safe_stop(self, error: Exception) -> None:
         """A part has failed: silence, and tell every sink to stop moving, whatever else fails."""

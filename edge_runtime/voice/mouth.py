@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import threading
 import time
 from collections import deque
@@ -41,6 +42,8 @@ LAST_SAMPLES = RETRACED + SAMPLE_RATE_HZ // 2
 """Kept of what was handed out: what a device has queued is not heard either where it is dropped."""
 SECONDS_A_CHARACTER = 0.06
 """English at 165 words a minute; only an estimate, until the synthesizer is done."""
+LONGEST_WORD = 24
+"""Letters."""
 AHEAD = 2
 """Utterances synthesized ahead: the one in turn and the next."""
 MOST_WORKERS = 3
@@ -174,18 +177,22 @@ class Mouth:
             self._paused = bool(self._queue)
         return pcm
 
-    def flush(self, fade_ms: float) -> Pcm:
+    def flush(self, fade_ms: float, unheard: int = 0) -> Pcm:
         """Drop everything that is queued and end its synthesis.
 
         Returns float32 (3200,): the sound that would have come next, faded out within `fade_ms`
-        (at most 20), then zeros. Every utterance dropped gives an event with the words left unsaid.
+        (at most 20), then zeros. Every utterance dropped gives an event with the words left unsaid,
+        from the one that this cuts. `unheard`: how many of the samples given out last were dropped
+        before anybody heard them.
         """
         with self._changed:
             self._settle()
-            pcm, _ = self._fade_out(fade_ms)
+            pcm, faded = self._fade_out(fade_ms)
             for spoken in self._queue:
                 if not spoken.finished:
-                    self._tell(EventKind.UTTERANCE_INTERRUPTED, spoken, spoken.unsaid())
+                    self._tell(
+                        EventKind.UTTERANCE_INTERRUPTED, spoken, spoken.unsaid(unheard + faded)
+                    )
             self._drop_all()
         return pcm
 
@@ -370,12 +377,17 @@ class _Spoken:
         estimate = int(len(self.utterance.text) * SECONDS_A_CHARACTER * SAMPLE_RATE_HZ)
         return max(self._waiting, estimate - self.given)
 
-    def unsaid(self) -> str:
-        """The words not begun yet, judged by the share of samples given out."""
-        words = self.utterance.text.split()
+    def unsaid(self, unheard: int) -> str:
+        """The words of which not all was heard: all but `unheard` samples of what was given out. A
+        word takes time by its letters."""
+        text = " ".join(self.utterance.text.split())
         total = self.given + self.samples_left
-        said = -(-len(words) * self.given // total) if total else 0
-        return " ".join(words[said:])
+        heard = max(0, self.given - unheard)
+        ends = [found.end() for found in re.finditer(r"\S+", text)]
+        if len(ends) == 1 and len(text) > LONGEST_WORD:
+            ends = list(range(1, len(text) + 1))  # a script without spaces
+        said = max((end for end in ends if (end + 1) * total <= (len(text) + 1) * heard), default=0)
+        return text[said:].lstrip()
 
     def begin(self, synthesis: Synthesis) -> None:
         self._synthesis = synthesis

@@ -82,7 +82,7 @@ class Room:
         self.did.append(("pause", unheard))
         return np.zeros(TURN_SAMPLES, np.float32)
 
-    def flush(self, fade_ms: float) -> Pcm:
+    def flush(self, fade_ms: float, unheard: int = 0) -> Pcm:
         self.did.append(("flush", fade_ms))
         return np.zeros(TURN_SAMPLES, np.float32)
 

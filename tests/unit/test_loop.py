@@ -161,9 +161,9 @@ class LoggedMouth(Mouth):
         self.log.append("pause the mouth")
         return super().pause(fade_ms, unheard)
 
-    def flush(self, fade_ms: float) -> Pcm:
+    def flush(self, fade_ms: float, unheard: int = 0) -> Pcm:
         self.log.append("silence the mouth")
-        return super().flush(fade_ms)
+        return super().flush(fade_ms, unheard)
 
 
 class Answers(Scripted):

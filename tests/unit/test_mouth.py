@@ -440,17 +440,39 @@ def test_a_flush_in_a_pause_is_silent_and_tells_what_was_left() -> None:
 
 
 @pytest.mark.parametrize(
-    ("turns", "fade_ms", "unsaid"),
-    [(4, 0, "w4 w5 w6 w7 w8 w9"), (4, 20, "w5 w6 w7 w8 w9"), (9, 0, "w9")],
+    ("turns", "fade_ms", "unheard", "unsaid"),
+    [
+        (4, 0, 0, "w4 w5 w6 w7 w8 w9"),
+        (4, 20, 0, "w4 w5 w6 w7 w8 w9"),
+        (4, 20, 3200, "w3 w4 w5 w6 w7 w8 w9"),
+        (9, 0, 0, "w9"),
+        (9, 20, 32_000, " ".join(f"w{index}" for index in range(10))),
+    ],
 )
-def test_an_interruption_tells_the_words_that_were_not_begun(
-    turns: int, fade_ms: float, unsaid: str
+def test_an_interruption_tells_the_words_that_were_not_heard_whole(
+    turns: int, fade_ms: float, unheard: int, unsaid: str
 ) -> None:
     text = " ".join(f"w{index}" for index in range(10))
     with Mouth(Script({text: [level(10 * 3200)]}), block=True) as mouth:
         say(mouth, text)
         listen(mouth, turns)
-        mouth.flush(fade_ms)
+        mouth.flush(fade_ms, unheard)
+        assert mouth.events()[1:] == [Event(INTERRUPTED, f"id of {text}", unsaid)]
+
+
+@pytest.mark.parametrize(
+    ("text", "turns", "unsaid"),
+    [
+        ("twelve times seven is eighty-four", 9, "eighty-four"),
+        ("a b c d e f sesquipedalianism", 4, "sesquipedalianism"),
+        ("十二乘以七等于八十四" * 4, 5, "四" + "十二乘以七等于八十四" * 2),
+    ],
+)
+def test_a_long_word_takes_longer(text: str, turns: int, unsaid: str) -> None:
+    with Mouth(Script({text: [level(10 * 3200)]}), block=True) as mouth:
+        say(mouth, text)
+        listen(mouth, turns)
+        mouth.flush(20)
         assert mouth.events()[1:] == [Event(INTERRUPTED, f"id of {text}", unsaid)]
 
 
