@@ -126,6 +126,9 @@ class Dialogue:
         self._to_say: deque[str] = deque()
         self._announced: set[str] = set()
         """Utterances of what was to be said, while they are in the mouth."""
+        self._given: dict[str, tuple[str, str]] = {}
+        """Of the utterances in the mouth that have not begun: the request, and the words."""
+        self._tried_again: deque[str] = deque(maxlen=64)
         self._mode = Mode.NORMAL
         self._kept_since: set[str] | None = None
         """Questions to be kept that were asked since the last `rest`; None before the first."""
@@ -329,7 +332,9 @@ class Dialogue:
         if request_id != f"{self._kept}{NOTICE}":
             self._kept = request_id if request_id.startswith(KEPT) else None
         self._unsaid()  # It takes the place of what was interrupted before.
-        return self._say(text, DELIVER, turn, request_id, goes_on)
+        utterance = self._say(text, DELIVER, turn, request_id, goes_on)
+        self._given[utterance.id] = request_id, text
+        return utterance
 
     def _say(
         self,
@@ -355,6 +360,9 @@ class Dialogue:
         """What the mouth tells, at once: the rest of what was cut short must not be said now."""
         left, told, stopped = [], [], False
         for event in events:
+            given = self._given.pop(event.id, None)
+            if event.voice_failed and given is not None:
+                self._try_again(*given)
             if event.kind is not EventKind.UTTERANCE_STARTED:
                 self._announced.discard(event.id)
             if event.kind is EventKind.UTTERANCE_INTERRUPTED:
@@ -367,6 +375,12 @@ class Dialogue:
         if told or begun:
             self._stopped = begun[-1][0] if begun else told[-1]
             self._unsaid(*left, *(rest for _, rest in begun))
+
+    def _try_again(self, request_id: str, text: str) -> None:
+        """Once: the synthesizer may have been short of memory."""
+        if request_id not in self._tried_again:
+            self._tried_again.append(request_id)
+            self._answers.put_back(request_id, text, self._turns)
 
     def _unsaid(self, *pieces: str) -> None:
         self._conversation.unsaid = " ".join(piece for piece in pieces if piece)

@@ -109,6 +109,14 @@ class Answers:
             self._current = None
         return [(answer.request_id, " ".join(answer.sentences)) for answer in begun]
 
+    def put_back(self, request_id: str, text: str, now: int = 0) -> None:
+        """What was taken and could not be said: it is the first that is taken next."""
+        current = self._current
+        if current is not None and current.request_id == request_id:
+            current.sentences.appendleft(text)
+        else:
+            self._wait(Answer(request_id, deque([text]), complete=True, lasting=True), now)
+
     def forget_before(self, turn: int, kind: str) -> list[str]:
         """Drop the answers that wait since before `turn`, to requests whose id begins with `kind`;
         returns these."""

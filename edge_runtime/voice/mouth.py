@@ -16,6 +16,7 @@ from typing_extensions import Self
 
 from edge_runtime.micro_turn import (
     SAMPLE_RATE_HZ,
+    TURN_MS,
     TURN_SAMPLES,
     VOICE_FAILED,
     Event,
@@ -48,6 +49,8 @@ AHEAD = 2
 """Utterances synthesized ahead: the one in turn and the next."""
 MOST_WORKERS = 3
 """Of these all but one may still be at what was dropped: Piper ends only after its sentence."""
+HANGS_TURNS = 10_000 // TURN_MS
+"""So long without a sound, and no more comes."""
 LEAVE_S = 5.0
 """So long a synthesizer may take to end."""
 
@@ -156,6 +159,7 @@ class Mouth:
                 self._finish(spoken)
                 self._since = -filled
             self.underruns += self._is_underrun(filled)
+            self._give_up_waiting(filled)
             self._pass_gap(filled)
             self._since += TURN_SAMPLES
         return pcm
@@ -271,6 +275,18 @@ class Mouth:
         self._changed.notify_all()
         self._settle()
 
+    def _give_up_waiting(self, filled: int) -> None:
+        """A synthesizer that hangs must not hold the floor."""
+        if filled or not self._queue or self._gap:
+            return
+        spoken = self._queue[0]
+        spoken.waited += 1
+        if spoken.waited == HANGS_TURNS and not spoken.complete:
+            log.warning("the voice hangs at %s, which is given up", spoken.utterance.id)
+            spoken.drop()
+            spoken.complete = spoken.failed = True
+            self._replace_worker()
+
     def _is_underrun(self, filled: int) -> bool:
         return filled < TURN_SAMPLES and bool(self._queue) and self._queue[0].started
 
@@ -283,10 +299,14 @@ class Mouth:
         self._queue.clear()
         self._before, self._gap = None, 0
         self._paused = False
+        self._replace_worker()
+        self._changed.notify_all()
+
+    def _replace_worker(self) -> None:
+        """Where it is at an utterance that was dropped."""
         self._workers = [worker for worker in self._workers if worker.is_alive()]
         if self._open and self._busy and len(self._workers) < MOST_WORKERS:
             self._start_worker()
-        self._changed.notify_all()
 
     def _start_worker(self) -> None:
         self._generation += 1
@@ -319,7 +339,7 @@ class Mouth:
                 failed = True
                 log.warning("cannot say %s: %s", spoken.utterance.id, error)
             with self._changed:
-                spoken.complete, spoken.failed = True, failed
+                spoken.complete, spoken.failed = True, spoken.failed or failed
                 if in_charge():
                     self._busy = False
                 self._changed.notify_all()
@@ -349,6 +369,8 @@ class _Spoken:
         """Its last sample was handed out; a pause may have taken some back."""
         self.complete = False
         self.failed = False
+        self.waited = 0
+        """Micro-turns without a sound that was due."""
         self.awaited = False
         """`next_turn` has waited for its first sound once, and will not again."""
         self._blocks: deque[Pcm] = deque()

@@ -24,6 +24,7 @@ from edge_runtime.errors import BackgroundError
 from edge_runtime.micro_turn import (
     STOP_MOTION,
     TURN_SAMPLES,
+    VOICE_FAILED,
     BackgroundState,
     Decision,
     Delegation,
@@ -754,6 +755,32 @@ def test_an_action_is_an_answer_without_a_word(answers: Answers, action: str, ki
     name = ask(dialogue)
     answers.told = [Event(EventKind.ACTION, name, action), result(name, "")]
     assert [event.kind for event in dialogue.poll()] == [EventKind.ACTION, EventKind[kind]]
+
+
+def test_what_the_voice_could_not_begin_is_said_once_more(
+    answers: Answers, dialogue: Dialogue
+) -> None:
+    name = ask(dialogue)
+    answers.told = [result(name, "It is noon.")]
+    dialogue.poll()
+    for tries in range(2):
+        said = dialogue.utterance(DELIVER, TURN)
+        assert said is not None and (said.text, said.request_id) == ("It is noon.", name)
+        dialogue.voiced([Event(EventKind.UTTERANCE_FINISHED, said.id, VOICE_FAILED)])
+        dialogue.utterance(Decision(1, "listen"), TURN)
+        assert dialogue.state().result_ready is (tries == 0)
+
+
+def test_what_failed_after_it_began_is_not_begun_again(
+    answers: Answers, dialogue: Dialogue
+) -> None:
+    answers.told = [result(ask(dialogue), "It is noon.")]
+    dialogue.poll()
+    said = dialogue.utterance(DELIVER, TURN)
+    assert said is not None
+    dialogue.voiced([Event(EventKind.UTTERANCE_STARTED, said.id)])
+    dialogue.voiced([Event(EventKind.UTTERANCE_FINISHED, said.id, VOICE_FAILED)])
+    assert dialogue.state() == NOTHING
 
 
 BOOK = [f"This is sentence {number} of a long book." for number in range(60)]

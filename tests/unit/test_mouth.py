@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from edge_runtime.errors import VoiceError
 from edge_runtime.micro_turn import TURN_SAMPLES, VOICE_FAILED, Event, EventKind, Pcm, Utterance
 from edge_runtime.voice.espeak import EspeakSynthesizer
-from edge_runtime.voice.mouth import GAP_MS, MOST_WORKERS, RESUME_RAMP, Mouth
+from edge_runtime.voice.mouth import GAP_MS, HANGS_TURNS, MOST_WORKERS, RESUME_RAMP, Mouth
 
 GAP = 16 * GAP_MS
 STARTED, FINISHED = EventKind.UTTERANCE_STARTED, EventKind.UTTERANCE_FINISHED
@@ -640,3 +640,30 @@ def test_espeak_speaks_through_the_mouth_without_a_sample_changed() -> None:
         assert [kind for kind, _ in told(mouth)] == [STARTED, FINISHED]
     np.testing.assert_array_equal(heard[: sound.size], sound)
     assert not heard[sound.size :].any()
+
+
+class Hangs(Inference):
+    """Of "long" nothing comes, and `close` does not end it."""
+
+    def synthesize(self, text: str) -> Spoken:
+        return Spoken([rising(3200)]) if text == "b" else Hanging(self)
+
+
+class Hanging(Sentences):
+    def __iter__(self) -> Iterator[Pcm]:
+        self._voice.gate.wait(30)
+        yield from ()
+
+
+def test_a_voice_that_hangs_gives_way_to_what_is_said_next() -> None:
+    voice = Hangs()
+    with Mouth(voice, start_wait_ms=0) as mouth:
+        say(mouth, "long", "b")
+        listen(mouth, HANGS_TURNS)
+        assert mouth.events() == []
+        mouth.next_turn(10_000)  # waits for the sound of "b"
+        mouth.next_turn(10_000)
+        told = mouth.events()
+        assert told[0] == Event(FINISHED, "id of long", VOICE_FAILED)
+        assert told[1] == Event(STARTED, "id of b")
+        voice.gate.set()
