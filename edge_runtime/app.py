@@ -240,11 +240,14 @@ def device(
                 senses.clock,
                 config.delegation.patience_s,
             )
+        keep_earlier = not senses.staged  # of a show there is another at any time
         recorder = _recorder(
-            config, engine.identity, manifest, senses.clock if senses.realtime else None
+            *(config, engine.identity, manifest),
+            senses.clock if senses.realtime else None,
+            keep_earlier,
         )
         recording = _recording(config, recorder, out, health, must_record)
-        all_sinks += [enter(sink) for sink in _files(recording, out, senses.realtime)]
+        all_sinks += [enter(sink) for sink in _files(recording, out, senses.realtime, keep_earlier)]
         if senses.realtime:
             all_sinks += _watched(config, senses, status, all_sinks, recording, at_broker, enter)
         parts = Parts(
@@ -575,7 +578,11 @@ def _dds_topics(
 
 
 def _recorder(
-    config: Config, identity: Mapping[str, Any], manifest: Manifest, clock: Clock | None = None
+    config: Config,
+    identity: Mapping[str, Any],
+    manifest: Manifest,
+    clock: Clock | None = None,
+    keep_earlier: bool = False,
 ) -> Callable[[Path], Recorder]:
     """What writes a file of this run, which notes the time of day where a real `clock` times it."""
     notes = {
@@ -588,8 +595,9 @@ def _recorder(
     def recorder(where: Path) -> Recorder:
         noted = notes | (started(clock.now_ns) if clock is not None else {})
         if frames == "model":
-            return Recorder(where, noted, fit=partial(in_models_size, manifest=manifest))
-        return Recorder(where, noted, frames)
+            fit = partial(in_models_size, manifest=manifest)
+            return Recorder(where, noted, fit=fit, keep_earlier=keep_earlier)
+        return Recorder(where, noted, frames, keep_earlier=keep_earlier)
 
     return recorder
 
@@ -610,13 +618,16 @@ def _recording(
     return Rotation(recorder, path, _limits(config), health=health, must_begin=must_record)
 
 
-def _files(recording: Sink | None, out: Path | None, realtime: bool) -> list[Sink]:
+def _files(
+    recording: Sink | None, out: Path | None, realtime: bool, keep_earlier: bool
+) -> list[Sink]:
     """Sinks that write files: behind a queue in real time, in line on a virtual clock."""
     files: list[tuple[Sink, str]] = []
     if recording is not None:
         files.append((recording, "recording"))
     if out is not None:
-        files.append((ConversationFile(out / "conversation.wav"), "conversation"))
+        sound = ConversationFile(out / "conversation.wav", keep_earlier)
+        files.append((sound, "conversation"))
     if not realtime:
         return [sink for sink, _ in files]
     return [QueueSink(sink, name, RECORDER_QUEUE) for sink, name in files]

@@ -12,6 +12,7 @@ from typing_extensions import Self
 
 from edge_runtime.errors import RecordingError
 from edge_runtime.micro_turn import SAMPLE_RATE_HZ, TURN_MS, TurnRecord
+from edge_runtime.sinks.recording_files import put_aside
 
 log = logging.getLogger(__name__)
 HEADER_TURNS = 5_000 // TURN_MS
@@ -24,10 +25,11 @@ class ConversationFile:
     """Writes `path` as it goes: WAV, 16 kHz, stereo, 16 bit. A full disk stops it, not the loop.
 
     What comes after `LONGEST_TURNS` goes into files of their own beside it: `conversation-2.wav`.
+    With `keep_earlier` a file of an earlier run is renamed, with the time of its end.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, path: Path, keep_earlier: bool = False) -> None:
+        self._path, self._keep_earlier = path, keep_earlier
         self._file: wave.Wave_write | None = None
         self._turns = 0
         self.paths: list[Path] = []
@@ -64,6 +66,8 @@ class ConversationFile:
 
     def _begin(self, path: Path) -> None:
         """Raises OSError."""
+        if self._keep_earlier:
+            put_aside(path, path)
         path.open("wb").close()  # where this fails, wave.open fails with noise of its own
         self._file = wave.open(str(path), "wb")  # noqa: SIM115 - closed by `_close`
         self._file.setnchannels(2)

@@ -57,8 +57,9 @@ class Recorder:
     Pictures are kept losslessly (PNG), as `fit` gives them, and only when they change. A write
     error (a full disk) ends the recording with a warning and leaves the loop alone. What was
     written until then is put aside under a name of its own, as is what a run that was killed has
-    left: it reads up to its last whole turns. Entering raises RecordingError where it cannot be
-    written, or where another process is writing it.
+    left: it reads up to its last whole turns; with `keep_earlier` the file of an earlier run is put
+    aside, too. Entering raises RecordingError where it cannot be written, or where another process
+    is writing it.
 
     `failure` is why it has ended early, `written_bytes` what is in the file. `quiet` is set by
     whoever tells of failures: then the log does so at DEBUG.
@@ -70,8 +71,10 @@ class Recorder:
         metadata: Mapping[str, Any],
         frames: bool = True,
         fit: Callable[[Frame], Frame] = lambda frame: frame,
+        keep_earlier: bool = False,
     ) -> None:
         self._path, self._metadata, self._frames, self._fit = path, metadata, frames, fit
+        self._keep_earlier = keep_earlier
         self._file: IO[bytes] | None = None
         self._writer: Any = None
         self._channels: dict[str, int] = {}
@@ -126,6 +129,8 @@ class Recorder:
             if error is not None and self._empty:  # the run never began
                 unfinished(self._path).unlink()
             else:
+                if self._keep_earlier:
+                    put_aside(self._path, self._path)
                 os.replace(unfinished(self._path), self._path)
             self._file.close()  # and with it the lock, now that nobody can mistake it for theirs
         except OSError as failure:

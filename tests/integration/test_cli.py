@@ -334,6 +334,21 @@ def test_config_checks_a_file_as_it_would_be_read(tmp_path: Path) -> None:
 
 
 @needs_espeak
+def test_a_run_keeps_the_files_of_the_run_before(tmp_path: Path) -> None:
+    arguments = ("--audio", spoken(tmp_path / "talk.wav"), "--speed", "max", "--tail", "1")
+    out, before = tmp_path / "out", {}
+    for _ in range(2):
+        assert edge("run", *arguments, "--out", "out", cwd=tmp_path).returncode == 0
+        before = before or {path.suffix: path.read_bytes() for path in out.iterdir()}
+    assert len(list(out.iterdir())) == 4 and before.keys() == {".wav", ".mcap"}
+    for name in ("conversation.wav", "recording.mcap"):
+        kept, suffix = name.split(".")
+        (earlier,) = out.glob(f"{kept}-????????T??????.{suffix}")
+        assert earlier.read_bytes() == before[earlier.suffix]
+        assert (out / name).exists()
+
+
+@needs_espeak
 def test_a_terminal_that_has_not_every_letter_is_written_to(tmp_path: Path) -> None:
     sound = spoken(tmp_path / "Küche.wav")
     ascii_alone = {"PYTHONIOENCODING": "ascii"}
