@@ -18,6 +18,7 @@ from edge_runtime.micro_turn import (
     TURN_MS,
     TURN_SAMPLES,
     Action,
+    AudioReading,
     Decision,
     EngineOutput,
     Event,
@@ -27,6 +28,7 @@ from edge_runtime.micro_turn import (
     TurnRecord,
     Utterance,
 )
+from edge_runtime.pacing import TURN_NS
 from edge_runtime.remote_control import RemoteControl
 
 log = logging.getLogger(__name__)
@@ -59,6 +61,8 @@ class Loop:
         self._turns = 0
         self._turn = MicroTurn(0, 0, np.zeros((2, TURN_SAMPLES), np.float32))
         """The last one; before the first, silence."""
+        self._before: tuple[int, int] | None = None
+        """When the sound of the last one was whole, and how many deadlines it told as gone by."""
         self._waiting: list[Event] = []
         """What the mouth has reported since the last micro-turn."""
 
@@ -76,6 +80,7 @@ class Loop:
 
     def _run(self, stop: Callable[[], bool], max_turns: int | None) -> int:
         p, now = self._parts, self._parts.compute_clock.now_ns
+        self._before = None
         silenced = p.voice.events()
         p.dialogue.voiced(silenced)
         self._waiting += silenced
@@ -105,13 +110,23 @@ class Loop:
                 late_ms=late_ms,
                 compute_ms=(computed_ns - begun_ns) / 1e6,
                 total_ms=total_ms,
-                skipped=int(max(0.0, late_ms + total_ms) // TURN_MS) if p.realtime else 0,
+                skipped=self._skipped(reading, late_ms + total_ms) if p.realtime else 0,
             )
             asked = p.dialogue.asked_actions()
             record = TurnRecord(turn, output, decision, timings, said, played, asked, request)
             for sink in p.sinks:
                 sink.publish(record)
         raise AssertionError("unreachable")
+
+    def _skipped(self, reading: AudioReading, answered_ms: float) -> int:
+        """Deadlines that go by before this micro-turn is answered, `answered_ms` after it was due;
+        and those that went by unseen since the one before: in a sink, or while the machine stood
+        still."""
+        own = int(max(0.0, answered_ms) // TURN_MS)
+        due_ns, told = self._before or (reading.captured_ns, 0)
+        gone_by = round((reading.captured_ns - due_ns) / TURN_NS) - 1
+        self._before = reading.captured_ns, own
+        return own + max(0, gone_by - told)
 
     def _speak(
         self, decision: Decision, turn: MicroTurn, told_to_stop: bool

@@ -293,9 +293,10 @@ class Timings:
     compute_ms: float = 0.0
     """The engine's step."""
     total_ms: float = 0.0
-    """Assemble to the last sink."""
+    """Assemble to the sinks, which are given it."""
     skipped: int = 0
-    """Deadlines that went by before this micro-turn had been answered; each counts as missed."""
+    """Deadlines that went by before this micro-turn had been answered, or unseen since the one
+    before; each counts as missed."""
 
 
 @dataclass(frozen=True, slots=True)

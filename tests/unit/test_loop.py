@@ -18,7 +18,7 @@ from typing_extensions import Self
 from edge_runtime.assemble import Assembler
 from edge_runtime.dialogue import Dialogue
 from edge_runtime.errors import BackgroundError, EngineError, InputError
-from edge_runtime.interfaces import Sink
+from edge_runtime.interfaces import NothingHeld, Sink
 from edge_runtime.loop import Loop, Parts
 from edge_runtime.micro_turn import (
     TURN_SAMPLES,
@@ -446,6 +446,37 @@ def test_an_overrun_is_counted_by_the_deadlines_it_went_past(stage: Stage) -> No
     assert [record.turn.index for record in records] == [0, 1, 2, 3]
     captured_ns = [record.turn.deadline_ns - TURN_NS for record in records]
     assert captured_ns == [TURN_NS, 2 * TURN_NS, 4 * TURN_NS, 5 * TURN_NS]
+
+
+@dataclass
+class SlowSink(NothingHeld):
+    clock: VirtualClock
+
+    def publish(self, record: TurnRecord) -> None:
+        if record.turn.index == 1:
+            self.clock.sleep_until(self.clock.now_ns() + 5 * TURN_NS)
+
+
+def test_what_goes_by_between_two_turns_is_counted_with_the_second(stage: Stage) -> None:
+    stage.more_sinks = [SlowSink(stage.clock)]
+    stage.engine.work_ms = {1: 250.0}
+    records = stage.run(max_turns=4)
+    due = [record.turn.deadline_ns // TURN_NS for record in records]
+    assert due == [2, 3, 9, 10]
+    assert [record.timings.skipped for record in records] == [0, 1, 4, 0]
+
+
+def test_a_rest_between_two_runs_is_nothing_missed(stage: Stage) -> None:
+    stage.decider.script, stage.decider.before = {}, {}
+    with Mouth(Tone(), block=True) as voice:
+        loop = Loop(stage.parts(voice))
+        assert loop.run(max_turns=2) == 2
+        stage.clock.sleep_until(stage.clock.now_ns() + 50 * TURN_NS)
+        loop.rest()
+        assert loop.run(max_turns=4) == 4
+    due = [record.turn.deadline_ns // TURN_NS for record in stage.sink.records]
+    assert due == [2, 3, 53, 54]
+    assert not any(record.timings.skipped for record in stage.sink.records)
 
 
 def test_as_fast_as_it_can_nothing_is_late(stage: Stage) -> None:
