@@ -60,7 +60,7 @@ from edge_runtime.interfaces import (
 from edge_runtime.loop import Loop, Parts
 from edge_runtime.machine_health import MachineHealth
 from edge_runtime.masking import masked_within
-from edge_runtime.pacing import MonotonicClock
+from edge_runtime.pacing import MonotonicClock, boot_ns
 from edge_runtime.recording_format import started
 from edge_runtime.reference_engine import reference_engine_folder
 from edge_runtime.remote_control import RemoteControl
@@ -401,9 +401,11 @@ def _timers(
     path: Path | None, senses: Senses, health: HealthMonitor, enter: Callable[[Any], Any]
 ) -> Timers:
     """Those of the local skills; kept where there is a `path`."""
+    # A machine that sleeps stops the monotonic clock, and not the person's tea.
+    now_ns = boot_ns if isinstance(senses.clock, MonotonicClock) else senses.clock.now_ns
     if path is None:
-        return Timers(senses.clock.now_ns)
-    kept: KeptTimers = enter(KeptTimers(path, senses.clock.now_ns, health))
+        return Timers(now_ns)
+    kept: KeptTimers = enter(KeptTimers(path, now_ns, health))
     return kept.timers
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from edge_runtime.background.numbers import NUMBER, counted, words
@@ -24,6 +24,8 @@ LISTENS_FIRST_S = 3.0
 first micro-turns on (`reference` 0.6.2 does from the fifth)."""
 SMALLEST_LATE_S = 1.0
 """One that is told later than that, says so."""
+ASLEEP_S = 30.0
+"""One that rings so much later than it was due, in a run that has gone on: the machine slept."""
 _EXACT_TO = (("hour", "day"), ("minute", "minute"), ("second", "second"))
 """To what a lateness is told, from which unit on."""
 ONLY_COUNTS_DOWN = "I can only count down. Tell me how long, for example in ten minutes."
@@ -80,7 +82,14 @@ class Timer:
     label: str = ""
     """What to remind of, from the person's view; empty for a plain timer."""
     late_s: float = 0.0
-    """How long before `due_ns` it should have been told: the device was off then."""
+    """How long before `due_ns` it should have been told: the device was off then, or asleep."""
+
+    def rung(self, now_ns: int) -> Timer:
+        """The same, told at `now_ns`."""
+        late_s = (now_ns - self.due_ns) / 1e9
+        if late_s < ASLEEP_S:
+            return self
+        return replace(self, due_ns=now_ns, late_s=self.late_s + late_s)
 
     @property
     def id(self) -> str:
@@ -165,7 +174,7 @@ class Timers:
             self._first_ns = now_ns if self._first_ns is None else self._first_ns
             if now_ns - self._first_ns < self._listens_ns:
                 return []
-            due = [timer for timer in self._running if timer.due_ns <= now_ns]
+            due = [timer.rung(now_ns) for timer in self._running if timer.due_ns <= now_ns]
             self._running = [timer for timer in self._running if timer.due_ns > now_ns]
             self._ringing += due
             return due

@@ -184,6 +184,14 @@ def test_a_lateness_is_told_as_exactly_as_it_matters(seconds: float, said: str) 
     assert spoken_lateness(seconds) == said
 
 
+def test_what_rang_late_because_the_machine_slept_is_as_late_after_a_restart(house: House) -> None:
+    house.ask("set a timer for an hour")
+    house.pass_(3 * HOUR_S)
+    assert house.rings() == ["Your one hour timer was done two hours ago."]
+    house.off_for(HOUR_S)
+    assert house.rings_soon() == ["Your one hour timer was done three hours ago."]
+
+
 def test_it_is_on_the_disk_for_nobody_else_before_it_is_answered(house: House) -> None:
     house.ask("remind me in two days to call my mother")
     assert house.kept == ["call your mother"]
@@ -283,7 +291,7 @@ def test_with_a_clock_that_starts_anew_what_was_left_is_left(house: House) -> No
     assert house.left() == (
         "There are twenty-three hours and thirty minutes left on your two day reminder."
     )
-    house.pass_(DAY_S)
+    house.pass_(DAY_S - HOUR_S / 2)
     assert house.rings() == [MOTHER]
 
 

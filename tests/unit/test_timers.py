@@ -30,8 +30,25 @@ class Kitchen:
 
     def after(self, seconds: float) -> list[str]:
         """What the timers say that come due within the next `seconds`."""
+        end_ns, told = self.clock.now_ns() + round(seconds * SECOND_NS), []
+        while self.clock.now_ns() < end_ns:
+            due_ns = next((timer.due_ns for timer in self.timers.running()), end_ns)
+            self.clock.sleep_until(min(due_ns, end_ns))
+            told += self.timers.pop_due()
+        return [timer.text for timer in told]
+
+    def asleep_for(self, seconds: float) -> list[str]:
+        """What they say when the machine wakes up."""
         self.clock.sleep_until(self.clock.now_ns() + round(seconds * SECOND_NS))
         return [timer.text for timer in self.timers.pop_due()]
+
+
+def test_one_that_was_due_while_the_machine_slept_says_so() -> None:
+    kitchen = Kitchen()
+    kitchen.ask("set a timer for ten minutes")
+    kitchen.ask("remind me in two hours to call my mother")
+    assert kitchen.asleep_for(4200) == ["Your ten minute timer was done one hour ago."]
+    assert kitchen.asleep_for(3000 + 25) == ["This is your reminder: call your mother."]
 
 
 @pytest.mark.parametrize(
