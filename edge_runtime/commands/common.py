@@ -76,10 +76,11 @@ def with_credentials_of_the_service(path: Path | None) -> None:
 
 
 def tell_doubts(config: Config) -> None:
-    """What people may say to this device in vain, in the log."""
+    """What people may say to this device in vain, and a voice of another language, in the log."""
     from edge_runtime.background.doubts import doubts
+    from edge_runtime.voice import spoken_language
 
-    for doubt in doubts(config):
+    for doubt in filter(None, [spoken_language.doubt(config), *doubts(config)]):
         log.warning("%s", doubt)
 
 

@@ -16,8 +16,11 @@ from edge_runtime.errors import EdgeRuntimeError
 from edge_runtime.interfaces import Engine
 from edge_runtime.micro_turn import SAMPLE_RATE_HZ, TURN_MS, TURN_SAMPLES, MicroTurn
 from edge_runtime.senses import TOPICS
+from edge_runtime.voice import spoken_language
 
 TEXT = "One, two, three."
+SLOW_SHARE = 0.7
+"""Of the time that speech lasts: what takes longer to be made comes too late beside the rest."""
 TURNS = 20
 FRAME_SHAPE = (480, 640, 3)
 ROS = "/opt/ros"
@@ -36,7 +39,7 @@ def voice(case: Case) -> list[Finding]:
             samples += len(block)
     except EdgeRuntimeError as error:
         return [failed("voice", str(error))]
-    chosen, said_s = case.config.voice, samples / SAMPLE_RATE_HZ
+    ended_s, said_s, chosen = time.monotonic(), samples / SAMPLE_RATE_HZ, case.config.voice
     name = chosen.model.stem if chosen.engine == "piper" and chosen.model else chosen.voice
     if not samples:
         return [failed("voice", f"{name} gives no sound", "Try another voice.")]
@@ -44,12 +47,18 @@ def voice(case: Case) -> list[Finding]:
         "engine": chosen.engine,
         "voice": name,
         "first_sound_ms": round(first_s * 1000),
-        "took_ms": round((time.monotonic() - begun_s) * 1000),
+        "took_ms": round((ended_s - begun_s) * 1000),
     }
     text = (
         f"{chosen.engine} {name}: {said_s:.1f} s of speech, the first sound after "
         f"{values['first_sound_ms']} ms"
     )
+    if doubt := spoken_language.doubt(case.config):
+        what, _, remedy = doubt.partition(". ")
+        return [warning("voice", f"{text}; {what}", remedy, **values)]
+    if ended_s - checked_s > SLOW_SHARE * said_s:
+        text = f"{text}; it takes {ended_s - checked_s:.1f} s to speak that: answers will be torn"
+        return [warning("voice", text, "Take a smaller voice, or a faster machine.", **values)]
     return [ok("voice", text, **values)]
 
 

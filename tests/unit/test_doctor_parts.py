@@ -58,6 +58,20 @@ class TestVoice:
         assert finding.verdict is Verdict.FAILED
         assert "no voice 'xx'" in finding.text
 
+    @needs_espeak
+    def test_a_voice_of_another_language(self) -> None:
+        (finding,) = parts.voice(Case(Config(device={"language": "de"})))
+        assert finding.verdict is Verdict.WARNING
+        assert "device.language is de, and voice.voice speaks en" in finding.text
+        assert finding.remedy == "Set voice: {voice: de}"
+
+    @needs_espeak
+    def test_a_voice_that_is_too_slow(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(parts, "SLOW_SHARE", 0.0)
+        (finding,) = parts.voice(Case())
+        assert finding.verdict is Verdict.WARNING
+        assert "answers will be torn" in finding.text and "smaller voice" in finding.remedy
+
     def test_a_piper_voice_that_is_not_there(self, tmp_path: Path) -> None:
         voice = VoiceConfig(engine="piper", model=tmp_path / "none.onnx")
         (finding,) = parts.voice(Case(Config(voice=voice)))
