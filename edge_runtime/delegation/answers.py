@@ -111,11 +111,16 @@ class Answers:
 
     def put_back(self, request_id: str, text: str, now: int = 0) -> None:
         """What was taken and could not be said: it is the first that is taken next."""
-        current = self._current
-        if current is not None and current.request_id == request_id:
-            current.sentences.appendleft(text)
+        if self._current is not None and self._current.request_id == request_id:
+            self._current.sentences.appendleft(text)
+            return
+        rest = next((one for one in self._ready if one.request_id == request_id), None)
+        if rest is None:
+            rest = Answer(request_id, complete=True, lasting=True)
         else:
-            self._wait(Answer(request_id, deque([text]), complete=True, lasting=True), now)
+            self._ready.remove(rest)
+        rest.sentences.appendleft(text)
+        self._wait(rest, now)
 
     def forget_before(self, turn: int, kind: str) -> list[str]:
         """Drop the answers that wait since before `turn`, to requests whose id begins with `kind`;

@@ -260,6 +260,8 @@ class Mouth:
         """Move sound into `room`; returns the samples moved."""
         sound = spoken.take(room.size)
         room[: sound.size] = sound
+        if sound.size:
+            spoken.waited = 0
         if sound.size and not spoken.started:
             spoken.started = True
             self._tell(EventKind.UTTERANCE_STARTED, spoken)
@@ -370,7 +372,7 @@ class _Spoken:
         self.complete = False
         self.failed = False
         self.waited = 0
-        """Micro-turns without a sound that was due."""
+        """Micro-turns since its last sound, where one was due."""
         self.awaited = False
         """`next_turn` has waited for its first sound once, and will not again."""
         self._blocks: deque[Pcm] = deque()

@@ -23,6 +23,7 @@ def doubt(config: Config) -> str:
     else:
         spoken, voice = re.split(r"[-+]", chosen.voice)[0], "voice.voice"
         remedy = f"Set voice: {{voice: {wanted}}}"
-    if not spoken or SAME.get(spoken, spoken) == SAME.get(wanted, wanted):
+    spoken, wanted = SAME.get(spoken, spoken), SAME.get(wanted, wanted)
+    if not spoken or spoken == wanted or len(spoken) != len(wanted):  # deu may be de
         return ""
     return f"device.language is {wanted}, and {voice} speaks {spoken}. {remedy}"

@@ -771,6 +771,18 @@ def test_what_the_voice_could_not_begin_is_said_once_more(
         assert dialogue.state().result_ready is (tries == 0)
 
 
+def test_what_is_said_once_more_comes_before_the_rest_that_waits(
+    answers: Answers, dialogue: Dialogue
+) -> None:
+    said = begin_book(answers, dialogue)
+    dialogue.utterance(Decision(1, "listen"), TURN)  # the mouth is silent: the rest waits
+    dialogue.voiced([Event(EventKind.UTTERANCE_FINISHED, said.id, VOICE_FAILED)])
+    again = dialogue.utterance(DELIVER, TURN)
+    assert again is not None and again.text == said.text
+    after = dialogue.utterance(Decision(1, "listen"), left(0.2))
+    assert after is not None and after.text.startswith(f"{BOOK[said.text.count('.')]}")
+
+
 def test_what_failed_after_it_began_is_not_begun_again(
     answers: Answers, dialogue: Dialogue
 ) -> None:

@@ -667,3 +667,42 @@ def test_a_voice_that_hangs_gives_way_to_what_is_said_next() -> None:
         assert told[0] == Event(FINISHED, "id of long", VOICE_FAILED)
         assert told[1] == Event(STARTED, "id of b")
         voice.gate.set()
+
+
+class Trickle(Inference):
+    """A block of sound whenever the test asks for one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked, self.given = threading.Semaphore(0), threading.Semaphore(0)
+
+    def synthesize(self, text: str) -> Spoken:
+        return Trickling(self)
+
+    def give(self) -> None:
+        self.asked.release()
+        assert self.given.acquire(timeout=5)
+
+
+class Trickling(Spoken):
+    def __init__(self, voice: Trickle) -> None:
+        super().__init__([])
+        self._trickle = voice
+
+    def __iter__(self) -> Iterator[Pcm]:
+        for _ in range(HANGS_TURNS):
+            assert self._trickle.asked.acquire(timeout=5)
+            yield rising(3200)
+            self._trickle.given.release()
+
+
+def test_a_slow_voice_is_no_voice_that_hangs() -> None:
+    voice = Trickle()
+    with Mouth(voice, start_wait_ms=0) as mouth:
+        say(mouth, "long")
+        for _ in range(HANGS_TURNS):
+            listen(mouth, 2)
+            voice.give()
+            assert mouth.next_turn(0).any()
+        mouth.next_turn(0)
+        assert not any(event.voice_failed for event in mouth.events())

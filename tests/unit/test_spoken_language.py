@@ -16,7 +16,14 @@ def of(language: str, **voice: object) -> str:
 
 @pytest.mark.parametrize(
     ("language", "voice"),
-    [("en", "en-us+f2"), ("en", "en"), ("de-AT", "de+m3"), ("zh", "cmn"), ("no", "nb")],
+    [
+        ("en", "en-us+f2"),
+        ("en", "en"),
+        ("de-AT", "de+m3"),
+        ("zh", "cmn"),
+        ("no", "nb"),
+        ("deu", "de"),
+    ],
 )
 def test_a_voice_that_fits(language: str, voice: str) -> None:
     assert of(language, voice=voice) == ""
