@@ -10,8 +10,11 @@ import os
 import sys
 import threading
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from logging.handlers import QueueHandler, QueueListener
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Annotated, Any, Optional
 
 import typer
@@ -47,6 +50,8 @@ from edge_runtime.masking import masked
 
 log = logging.getLogger(__name__)
 LONGEST_S = 86_400
+FILES = ("conversation.wav", "recording.mcap")
+"""Of a run with `--out`."""
 app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
@@ -112,11 +117,16 @@ def run(
     printer = TranscriptPrinter(console)
     # A terminal that stands still must not keep the device from hearing.
     told = QueueSink(printer, "transcript") if speed is Speed.REAL else printer
-    with device(settings, senses, [told], out, must_record=True, stop=stop.is_set) as ready:
-        for note in ready.notes:
+    earlier = out is not None and any(map(Path.exists, map(out.joinpath, FILES)))
+    # The device is released first: a robot must not wait for a terminal.
+    with (
+        told,
+        device(settings, senses, [told], out, must_record=True, stop=stop.is_set) as ready,
+    ):
+        kept = [f"{out}: what an earlier run has left there is kept, under its time"] * earlier
+        for note in (*ready.notes, *kept):
             console.print(f"[dim]{escape(note)}[/dim]", soft_wrap=True)
-        with told:
-            ready.loop.run(stop.is_set)
+        ready.loop.run(stop.is_set)
     console.print_json(json.dumps(ready.statistics.summary()))
 
 
@@ -272,11 +282,12 @@ def main() -> None:
         handler = logging.StreamHandler()
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     level = logging.INFO if in_journal else logging.WARNING
-    logging.basicConfig(level=level, format="%(message)s", handlers=[handler])
     if not errors.is_terminal:
         threading.excepthook = _log_crash_of_thread
     try:
-        app()
+        with _apart(handler) if errors.is_terminal else nullcontext(handler) as chosen:
+            logging.basicConfig(level=level, format="%(message)s", handlers=[chosen])
+            app()
     except EdgeRuntimeError as error:
         if in_journal:
             log.error("%s", error)
@@ -288,6 +299,18 @@ def main() -> None:
             raise
         _log_crash("it has crashed", error)
         sys.exit(1)
+
+
+@contextmanager
+def _apart(handler: logging.Handler) -> Iterator[logging.Handler]:
+    """One that logs in a thread of its own: a terminal that stands still holds nobody else up."""
+    lines: SimpleQueue[logging.LogRecord] = SimpleQueue()
+    listener = QueueListener(lines, handler)
+    listener.start()
+    try:
+        yield QueueHandler(lines)
+    finally:
+        listener.stop()
 
 
 def _log_crash(what: str, error: BaseException) -> None:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import pty
 import shutil
+import signal
 import subprocess
 import sys
+import termios
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -337,8 +342,10 @@ def test_config_checks_a_file_as_it_would_be_read(tmp_path: Path) -> None:
 def test_a_run_keeps_the_files_of_the_run_before(tmp_path: Path) -> None:
     arguments = ("--audio", spoken(tmp_path / "talk.wav"), "--speed", "max", "--tail", "1")
     out, before = tmp_path / "out", {}
-    for _ in range(2):
-        assert edge("run", *arguments, "--out", "out", cwd=tmp_path).returncode == 0
+    for number in range(2):
+        run = edge("run", *arguments, "--out", "out", cwd=tmp_path)
+        assert run.returncode == 0
+        assert ("out: what an earlier run has left there is kept" in run.stdout) is (number == 1)
         before = before or {path.suffix: path.read_bytes() for path in out.iterdir()}
     assert len(list(out.iterdir())) == 4 and before.keys() == {".wav", ".mcap"}
     for name in ("conversation.wav", "recording.mcap"):
@@ -346,6 +353,34 @@ def test_a_run_keeps_the_files_of_the_run_before(tmp_path: Path) -> None:
         (earlier,) = out.glob(f"{kept}-????????T??????.{suffix}")
         assert earlier.read_bytes() == before[earlier.suffix]
         assert (out / name).exists()
+
+
+@needs_espeak
+def test_a_terminal_that_stands_still_keeps_nothing_from_its_end(tmp_path: Path) -> None:
+    ours, theirs = pty.openpty()
+    sound, out = tmp_path / "talk.wav", tmp_path / "out"
+    words = "what time is it? " * 8
+    subprocess.run(["espeak-ng", "-v", "en-us", "-w", sound, words], check=True)
+    command = [sys.executable, "-m", "edge_runtime.cli", "run", "--audio", sound, "--out", out]
+    with subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs) as run:
+        assert comes(lambda: (out / "conversation.wav").exists() and os.read(ours, 9999))
+        termios.tcflow(theirs, termios.TCOOFF)  # Ctrl-S
+        time.sleep(6)  # it has answered by then, and tells so in vain
+        run.send_signal(signal.SIGTERM)
+        ended = comes((out / "recording.mcap").exists)
+        termios.tcflow(theirs, termios.TCOON)
+        assert run.wait(30) == 0 and ended
+    os.close(ours)
+    os.close(theirs)
+
+
+def comes(there: Callable[[], object], within_s: float = 30.0) -> bool:
+    until_s = time.monotonic() + within_s
+    while time.monotonic() < until_s:
+        if there():
+            return True
+        time.sleep(0.1)
+    return False
 
 
 @needs_espeak
