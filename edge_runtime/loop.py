@@ -18,7 +18,6 @@ from edge_runtime.micro_turn import (
     TURN_MS,
     TURN_SAMPLES,
     Action,
-    AudioReading,
     Decision,
     EngineOutput,
     Event,
@@ -53,6 +52,21 @@ class Parts:
     """What is asked from outside of the conversation."""
 
 
+class _Deadlines:
+    def __init__(self) -> None:
+        self._before: tuple[int, int] | None = None
+        """When the micro-turn before was due, and how many it told as gone by."""
+
+    def gone_by(self, due_ns: int, answered_ms: float) -> int:
+        """Those before this micro-turn is answered, `answered_ms` after it was due; and those that
+        went by unseen since the one before: in a sink, or while the machine stood still."""
+        own = int(max(0.0, answered_ms) // TURN_MS)
+        before_ns, told = self._before or (due_ns, 0)
+        unseen = round((due_ns - before_ns) / TURN_NS) - 1 - told
+        self._before = due_ns, own
+        return own + max(0, unseen)
+
+
 class Loop:
     """Runs micro-turns until the sound ends, `stop` says so, or a part fails."""
 
@@ -61,8 +75,6 @@ class Loop:
         self._turns = 0
         self._turn = MicroTurn(0, 0, np.zeros((2, TURN_SAMPLES), np.float32))
         """The last one; before the first, silence."""
-        self._before: tuple[int, int] | None = None
-        """When the sound of the last one was whole, and how many deadlines it told as gone by."""
         self._waiting: list[Event] = []
         """What the mouth has reported since the last micro-turn."""
 
@@ -80,7 +92,7 @@ class Loop:
 
     def _run(self, stop: Callable[[], bool], max_turns: int | None) -> int:
         p, now = self._parts, self._parts.compute_clock.now_ns
-        self._before = None
+        deadlines = _Deadlines()
         silenced = p.voice.events()
         p.dialogue.voiced(silenced)
         self._waiting += silenced
@@ -110,23 +122,15 @@ class Loop:
                 late_ms=late_ms,
                 compute_ms=(computed_ns - begun_ns) / 1e6,
                 total_ms=total_ms,
-                skipped=self._skipped(reading, late_ms + total_ms) if p.realtime else 0,
+                skipped=deadlines.gone_by(reading.captured_ns, late_ms + total_ms)
+                if p.realtime
+                else 0,
             )
             asked = p.dialogue.asked_actions()
             record = TurnRecord(turn, output, decision, timings, said, played, asked, request)
             for sink in p.sinks:
                 sink.publish(record)
         raise AssertionError("unreachable")
-
-    def _skipped(self, reading: AudioReading, answered_ms: float) -> int:
-        """Deadlines that go by before this micro-turn is answered, `answered_ms` after it was due;
-        and those that went by unseen since the one before: in a sink, or while the machine stood
-        still."""
-        own = int(max(0.0, answered_ms) // TURN_MS)
-        due_ns, told = self._before or (reading.captured_ns, 0)
-        gone_by = round((reading.captured_ns - due_ns) / TURN_NS) - 1
-        self._before = reading.captured_ns, own
-        return own + max(0, gone_by - told)
 
     def _speak(
         self, decision: Decision, turn: MicroTurn, told_to_stop: bool
