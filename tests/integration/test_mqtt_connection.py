@@ -75,8 +75,8 @@ def test_what_has_become_of_a_message_is_told_once(broker: Broker) -> None:
     told: list[str] = []
     lamp = Outgoing("house/lamp", b"on", told=told.append)
     connection = MqttConnection(BrokerSettings(broker.url), "kiosk")
+    assert not connection.publish(lamp) and told == [], "there is no connection yet"
     with Device(broker, "house", patterns=("house/lamp",)), connection:
-        assert not connection.publish(lamp) and told == [], "there is no connection yet"
         wait_until(lambda: connection.connected)
         for _ in range(200):
             assert connection.publish(lamp)
