@@ -22,7 +22,7 @@ demo: $(VENV)/.ready-demo  ## a minute of conversation with the reference model;
 	$(VENV)/bin/edge-runtime demo --out demo-out $(ARGS)
 
 test: $(VENV)/.ready-$(if $(TORCH),train,dev)  ## the tests
-	$(VENV)/bin/python -m pytest -q $(ARGS)
+	$(VENV)/bin/python -m pytest -q -n 2 $(ARGS)
 
 check: lint audit test  ## lint, audit and test: all that a change must pass
 

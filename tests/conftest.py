@@ -1,12 +1,18 @@
-"""What all tests share: one thread for numeric libraries, no window, the checkout's root."""
+"""What all tests share: one thread for numeric libraries, no window, the checkout's root.
+
+With pytest-xdist (`make test`) the integration tests run one after the other in one process, as
+devices that keep real time need it, and what only computes runs beside them with less priority.
+"""
 
 from __future__ import annotations
 
 import gc
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
+from xdist.scheduler import LoadFileScheduling
 
 import edge_runtime  # noqa: F401 (before OpenCV, which reads a bound of ours when it is loaded)
 
@@ -15,6 +21,30 @@ import edge_runtime  # noqa: F401 (before OpenCV, which reads a bound of ours wh
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_name, "1")
 os.environ.setdefault("MPLBACKEND", "Agg")
+
+
+REAL_TIME = "tests/integration/"
+NICENESS_BESIDE = 10
+
+
+class _OneInRealTime(LoadFileScheduling):
+    """A file after the other wherever a process is free, but what runs in real time is one file."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return REAL_TIME if nodeid.startswith(REAL_TIME) else super()._split_scope(nodeid)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> _OneInRealTime:
+    config.option.loadscopereorder = False  # by name: the integration tests, the longest, first
+    return _OneInRealTime(config, log)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _beside(request: pytest.FixtureRequest) -> None:
+    """What only computes gives way. A process that has begun with it keeps to it: it meets no
+    integration tests."""
+    if "PYTEST_XDIST_WORKER" in os.environ and not request.node.nodeid.startswith(REAL_TIME):
+        os.setpriority(os.PRIO_PROCESS, 0, max(NICENESS_BESIDE, os.getpriority(os.PRIO_PROCESS, 0)))
 
 
 @pytest.fixture(autouse=True, scope="module")
