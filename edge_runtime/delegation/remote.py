@@ -181,17 +181,22 @@ class MqttBackground:
 
     def cancel(self, request_id: str) -> None:
         with self._lock:
-            kept = self._kept is not None and self._kept.forget(request_id)
-            own_name = kept or request_id in self._open
-            name = request_id if own_name else self._named(request_id)
-            out = self._open.pop(name, None)
-            self._promising.discard(request_id)
-            self._yours.pop(request_id, None)
-            self._events = [event for event in self._events if event.id != request_id]
+            name = self._forget(request_id)
+        if name is not None:
+            self._publish_cancel(name)
+
+    def _forget(self, request_id: str) -> str | None:
+        """The name under which a worker may know it and has to hear that no one waits for it."""
+        kept = self._kept is not None and self._kept.forget(request_id)
+        own_name = kept or request_id in self._open
+        name = request_id if own_name else self._named(request_id)
+        out = self._open.pop(name, None)
+        self._promising.discard(request_id)
+        self._yours.pop(request_id, None)
+        self._events = [event for event in self._events if event.id != request_id]
         if out is not None:
             out.state.cancel()
-        if out is not None or kept:
-            self._publish_cancel(name)
+        return name if out is not None or kept else None
 
     def heard(self, request_id: str) -> str | None:
         """After FAILED, and once: what a worker heard of a question for the device's own skills."""
@@ -304,9 +309,11 @@ class MqttBackground:
         """It is too old, or was cancelled meanwhile."""
         with self._lock:
             awaited = kept.awaited(name)
-            self.cancel(name)
+            asked = self._forget(name)
             if awaited:
                 self._events += self._told_expired([name])
+        if asked is not None:
+            self._publish_cancel(asked)
 
     def _told_expired(self, names: Sequence[str]) -> list[Event]:
         undone = [Event(EventKind.UNDONE, name, "it has waited too long") for name in names]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from unittest.mock import patch
 
 import numpy as np
 from broker import PATIENCE_S, Broker, wait_until
@@ -14,6 +16,8 @@ from edge_runtime.background.worker import Worker
 from edge_runtime.delegation.broker import BrokerSettings
 from edge_runtime.delegation.context import Heard
 from edge_runtime.delegation.fallback import FallbackBackground
+from edge_runtime.delegation.mqtt import MqttConnection
+from edge_runtime.delegation.mqtt import Outgoing as Message
 from edge_runtime.delegation.outbox import Outbox
 from edge_runtime.delegation.packing import Abilities
 from edge_runtime.delegation.remote import MqttBackground
@@ -89,8 +93,28 @@ def asking(
     abilities = Abilities("kiosk", (Ability(name="wave"),))
     settings = BrokerSettings(broker.url)
     clock = clock or MonotonicClock()
-    with MqttBackground(settings, abilities, clock, PATIENCE_S, outbox, health=health) as remote:
+    remote = MqttBackground(settings, abilities, clock, PATIENCE_S, outbox, health=health)
+    with remote, _publishing_freely(remote):
         yield Asker(remote, local)
+
+
+@contextmanager
+def _publishing_freely(remote: MqttBackground) -> Iterator[None]:
+    """While a message is published, `remote` holds up no other thread: the connection's own may
+    have something to tell it, and hold what publishing needs."""
+    publish, held_up = MqttConnection.publish, []
+
+    def watched(connection: MqttConnection, message: Message) -> bool:
+        other = threading.Thread(target=remote.heard, args=("",), daemon=True)
+        other.start()
+        other.join(5)
+        if other.is_alive():
+            held_up.append(message.topic)
+        return publish(connection, message)
+
+    with patch.object(MqttConnection, "publish", watched):
+        yield
+    assert held_up == []
 
 
 @contextmanager
