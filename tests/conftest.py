@@ -21,6 +21,9 @@ import edge_runtime  # noqa: F401 (before OpenCV, which reads a bound of ours wh
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_name, "1")
 os.environ.setdefault("MPLBACKEND", "Agg")
+os.environ.pop(
+    "COLUMNS", None
+)  # pytest-xdist sets it, and a console keeps the width it begins with
 
 
 REAL_TIME = "tests/integration/"
