@@ -36,7 +36,7 @@ from edge_runtime.delegation.kept import Spoken
 from edge_runtime.delegation.opus import OpusStream
 from edge_runtime.delegation.outbox import Outbox
 from edge_runtime.delegation.packing import Abilities
-from edge_runtime.delegation.remote import EXPIRED_WORDS, MqttBackground
+from edge_runtime.delegation.remote import BROKEN_OFF_WORDS, EXPIRED_WORDS, MqttBackground
 from edge_runtime.delegation.tasks import Tasks
 from edge_runtime.delegation.wire import MAX_ACTIONS, Ability
 from edge_runtime.device_status import DeviceStatus
@@ -195,13 +195,15 @@ def device(
     """
     control = control or RemoteControl()
     health = health or HealthMonitor(senses.clock.now_ns)
-    keeps = _delegates(config, senses) and config.delegation.outbox is not None
+    delegates = _delegates(config, senses)
+    keeps = delegates and config.delegation.outbox is not None
     with ExitStack() as stack:
         enter = stack.enter_context
         engine = enter(engine_for(config, lambda phase: _tell(health, phase), stop))
         manifest = engine.manifest
         acts = _mqtt_actions(config, senses, control)
-        more = [KEPT_WORDS, EXPIRED_WORDS] * keeps + [UNREACHABLE_WORDS] * (acts is not None)
+        more = [BROKEN_OFF_WORDS] * delegates + [KEPT_WORDS, EXPIRED_WORDS] * keeps
+        more += [UNREACHABLE_WORDS] * (acts is not None)
         phrases = phrases_for(config, manifest, more)
         voice = enter(Mouth(synthesizer_for(config), block=not senses.realtime))
         abilities = abilities_of(config, manifest)
@@ -391,6 +393,7 @@ def _background(
             outbox,
             health=health,
             expired=lambda: phrases.words(EXPIRED_WORDS),
+            broken_off=lambda: phrases.words(BROKEN_OFF_WORDS),
         )
     )
     at_broker.append(remote)

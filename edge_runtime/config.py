@@ -338,7 +338,13 @@ KEEP = (
 
 
 class BackgroundConfig(_Section):
-    deadline_s: float = Field(20.0, gt=0, le=600, description="How long an answer may take.")
+    deadline_s: float = Field(
+        20.0,
+        gt=0,
+        le=600,
+        description="How long an answer may take "
+        "to its first words, and from each piece of it to the next.",
+    )
     recogniser: Literal["pocketsphinx", "none"] = Field(
         "pocketsphinx",
         description="Listens to a question again on the device. none: the model's own spelling is "

@@ -181,7 +181,8 @@ def _type(schema: Mapping[str, Any]) -> str:
     elif schema["type"] == "array":
         kind = f"list of {_ITEMS[schema['items']['type']]}"
     elif schema["type"] == "object":
-        kind = f"mapping to {_ITEMS[schema['additionalProperties']['type']]}"
+        values = schema["additionalProperties"]
+        kind = "mapping" if values is True else f"mapping to {_ITEMS[values['type']]}"
     return ", ".join([kind, *_bounds(schema)])
 
 

@@ -66,5 +66,9 @@ class NotKnownError(BackgroundError):
     """Whoever was asked does not know it; somebody else may."""
 
 
+class NotNowError(BackgroundError):
+    """Whoever was asked cannot answer anything at the moment; somebody else may."""
+
+
 class WireError(EdgeRuntimeError):
     """A payload or a topic from outside does not follow the protocol; it is counted and ignored."""

@@ -10,7 +10,7 @@ import queue
 import re
 import threading
 import time
-from collections.abc import AsyncIterable, Callable
+from collections.abc import AsyncIterable, Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from types import TracebackType
@@ -20,11 +20,13 @@ from typing_extensions import Self
 
 from edge_runtime.background.agent_config import AgentConfig
 from edge_runtime.background.agent_message import message, picture, sound
-from edge_runtime.background.agent_model import build, reason
+from edge_runtime.background.agent_model import another_may_answer, build, reason
 from edge_runtime.background.agent_tools import McpServers, own_tools
 from edge_runtime.background.answerer import Ears, Reply, local_time
-from edge_runtime.delegation.wire import ReplyKind, RequestMessage
-from edge_runtime.errors import BackgroundError, ConfigError, EdgeRuntimeError
+from edge_runtime.background.commands import Commands
+from edge_runtime.background.transcribe import Transcript
+from edge_runtime.delegation.wire import ReplyKind, RequestMessage, unpack_letters
+from edge_runtime.errors import BackgroundError, ConfigError, EdgeRuntimeError, NotNowError
 from edge_runtime.micro_turn import Pcm
 from edge_runtime.sentences import Sentences
 
@@ -51,6 +53,8 @@ class _Step:
     kind: ReplyKind
     text: str = ""
     action: str | None = None
+    begins: bool = False
+    """With PARTIAL: the model begins another text."""
 
 
 class AgentAnswerer:
@@ -125,7 +129,8 @@ class AgentAnswerer:
     def answer(
         self, request: RequestMessage, pcm: Pcm, cancelled: threading.Event, reply: Reply
     ) -> None:
-        """Reply until the answer is complete, has failed or is cancelled. Raises nothing."""
+        """Reply until the answer is complete, has failed or is cancelled. Raises NotNowError where
+        the model cannot be reached, and nothing was said or done."""
         allowed_s = max(request.deadline_s, KEPT_DEADLINE_S if request.keep else 0.0)
         deadline_s = time.monotonic() + allowed_s
         steps: queue.Queue[_Step | None] = queue.Queue()
@@ -145,43 +150,52 @@ class AgentAnswerer:
             reply(ReplyKind.FAILED, "the agent is not ready")
             return
         work.add_done_callback(lambda _: steps.put(None))
-        telling = _Telling(reply, self._config.max_answer_chars)
+        done = {action.name: action.answer for action in request.actions}
+        telling = _Telling(reply, self._config.max_answer_chars, done)
         try:
             while not cancelled.is_set():
                 left_s = deadline_s - time.monotonic()
                 if left_s <= 0:
-                    reply(ReplyKind.FAILED, "no answer before the deadline")
+                    telling.fail("no answer before the deadline")
                     return
                 with contextlib.suppress(queue.Empty):
                     step = steps.get(timeout=min(POLL_S, left_s))
                     if step is None:
                         self._end(request, work, telling)
                         return
+                    before = telling.left
                     if not telling.tell(step):
                         return
+                    if telling.left < before:
+                        deadline_s = max(deadline_s, time.monotonic() + allowed_s)
         finally:
             work.cancel()
 
     def _end(
-        self, request: RequestMessage, work: concurrent.futures.Future[None], telling: _Telling
+        self, request: RequestMessage, work: concurrent.futures.Future[bool], telling: _Telling
     ) -> None:
         error = concurrent.futures.CancelledError() if work.cancelled() else work.exception()
         if error is None:
-            telling.end()
+            telling.end(complete=work.result())
             return
-        log.warning("request %s failed: %s", request.id, reason(error))
+        why = reason(error, self._config.model)
+        log.warning("request %s failed: %s", request.id, why)
         # Providers quote what they were asked.
         log.debug("request %s failed: %s", request.id, self._clean(error))
-        telling.reply(ReplyKind.FAILED, reason(error))
+        if another_may_answer(error) and not telling.begun:
+            raise NotNowError(why)
+        telling.fail(why)
 
-    def _hear(self, request: RequestMessage, pcm: Pcm) -> str:
+    def _hear(self, request: RequestMessage, pcm: Pcm) -> Transcript | None:
         if self._ears is None or len(pcm) == 0:
-            return ""
+            return None
         try:
-            return self._ears.hear(pcm).text
+            letters = unpack_letters(request.letters) if request.letters else None
+            commands = Commands.of(request.actions)
+            return self._ears.hear(pcm, request.transcript, commands, letters)
         except Exception:
             log.warning("request %s could not be transcribed", request.id, exc_info=True)
-            return ""
+            return None
 
     def _work(self, started: concurrent.futures.Future[None]) -> None:
         try:
@@ -205,7 +219,7 @@ class AgentAnswerer:
             await asyncio.gather(warming, return_exceptions=True)
             await self._servers.close()
 
-    def _told(self, request: RequestMessage, heard: str, pcm: Pcm) -> Any:
+    def _told(self, request: RequestMessage, heard: Transcript | None, pcm: Pcm) -> Any:
         """What the model is given: text, and what it can see or hear."""
         from pydantic_ai.messages import BinaryContent
 
@@ -219,7 +233,8 @@ class AgentAnswerer:
 
     async def _run(
         self, request: RequestMessage, said: Any, put: Callable[[_Step], None], deadline_s: float
-    ) -> None:
+    ) -> bool:
+        """Whether the model has written all that it wanted to."""
         from pydantic_ai import messages
         from pydantic_ai.usage import UsageLimits
 
@@ -230,7 +245,7 @@ class AgentAnswerer:
             async for event in events:
                 if isinstance(event, messages.PartStartEvent):
                     if isinstance(event.part, messages.TextPart):
-                        put(_Step(ReplyKind.PARTIAL, f"\n{event.part.content}"))
+                        put(_Step(ReplyKind.PARTIAL, f"\n{event.part.content}", begins=True))
                 elif isinstance(event, messages.PartDeltaEvent):
                     if isinstance(event.delta, messages.TextPartDelta):
                         put(_Step(ReplyKind.PARTIAL, event.delta.content_delta))
@@ -247,12 +262,14 @@ class AgentAnswerer:
                 lambda name: put(_Step(ReplyKind.ACTION, "", name)),
                 lambda said: put(_Step(ReplyKind.YOURS, said)),
             )
-            await self._agent.run(
+            tools = [own, *await self._servers.connect(stack, deadline_s)]
+            result = await self._agent.run(
                 said,
-                toolsets=[own, *await self._servers.connect(stack, deadline_s)],
+                toolsets=tools if self._config.tools else [],
                 usage_limits=UsageLimits(request_limit=limit + 3, tool_calls_limit=limit),
                 event_stream_handler=listen,
             )
+            return result.response.finish_reason != "length"
 
     def _clean(self, error: BaseException) -> str:
         """For the log: short, and without a key or anything that looks like one."""
@@ -269,35 +286,88 @@ def _quieten_libraries() -> None:
 
 
 class _Telling:
-    """Turns the model's steps into replies, up to a length."""
+    """Turns the model's steps into replies, up to a length. `done` is what is said of an action
+    where the model says nothing of it."""
 
-    def __init__(self, reply: Reply, max_chars: int) -> None:
-        self.reply = reply
-        self._left, self._said = max_chars, False
-        self._sentences = Sentences()
+    def __init__(self, reply: Reply, max_chars: int, done: Mapping[str, str]) -> None:
+        self._reply, self._done = reply, done
+        self.left, self._said = max_chars, False
+        self._acted: dict[str, None] = {}
+        self._sentences, self._thoughts = Sentences(), Thoughts()
+
+    @property
+    def begun(self) -> bool:
+        """Something was said or done."""
+        return self._said or bool(self._acted)
 
     def tell(self, step: _Step) -> bool:
         """Whether more may follow."""
         if step.kind is not ReplyKind.PARTIAL:
-            self.reply(step.kind, step.text, step.action)
+            if step.action is not None:
+                self._acted[step.action] = None
+            self._reply(step.kind, step.text, step.action)
             return step.kind is not ReplyKind.YOURS
-        for sentence in self._sentences.feed(step.text):
+        if step.begins:
+            self._thoughts = Thoughts()
+        for sentence in self._sentences.feed(self._thoughts.without(step.text)):
             if not self._fits(sentence):
                 return False
-            self.reply(ReplyKind.PARTIAL, sentence)
+            self._reply(ReplyKind.PARTIAL, sentence)
         return True
 
-    def end(self) -> None:
+    def end(self, complete: bool) -> None:
+        """A sentence that the model could not finish is left out, unless it is all there is."""
         rest = self._sentences.flush()
+        if self._said and not complete:
+            rest = ""
+        if not rest and not self._said:
+            rest = self._of_actions()
         if self._fits(rest):
-            self.reply(ReplyKind.RESULT, rest)
+            self._reply(ReplyKind.RESULT, rest)
+
+    def fail(self, why: str) -> None:
+        """What was done is done, and is told, whatever has failed since."""
+        if self._acted and not self._said:
+            self._reply(ReplyKind.RESULT, self._of_actions())
+        else:
+            self._reply(ReplyKind.FAILED, why)
+
+    def _of_actions(self) -> str:
+        return " ".join(dict.fromkeys(self._done.get(name, "") for name in self._acted)).strip()
 
     def _fits(self, sentence: str) -> bool:
         """If not, the answer ends here: with what fits, if it would be empty otherwise."""
-        if len(sentence) <= self._left:
-            self._left -= len(sentence)
-            self._said = True
+        if len(sentence) <= self.left:
+            self.left -= len(sentence)
+            self._said = self._said or bool(sentence)
             return True
-        start = "" if self._said else sentence[: self._left].rpartition(" ")[0]
-        self.reply(ReplyKind.RESULT, start)
+        start = "" if self._said else sentence[: self.left].rpartition(" ")[0]
+        self._reply(ReplyKind.RESULT, start)
         return False
+
+
+class Thoughts:
+    """What a model thinks aloud at the beginning of a text, in the tags of most that do: it is not
+    for the person. Providers know the tags only where each is a piece of its own."""
+
+    OPEN, CLOSE = "<think>", "</think>"
+
+    def __init__(self) -> None:
+        self._rest, self._thinks = "", True
+
+    def without(self, text: str) -> str:
+        """Of the text that has come, what is said."""
+        if not self._thinks:
+            return text
+        self._rest += text
+        begun = self._rest.lstrip()
+        if begun.startswith(self.OPEN):
+            _, closed, after = begun.partition(self.CLOSE)
+            if not closed:
+                return ""
+            self._thinks = False
+            return f"\n{after}"
+        if self.OPEN.startswith(begun):
+            return ""
+        self._thinks = False
+        return self._rest

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from typing_extensions import Self
@@ -116,6 +116,17 @@ class AgentConfig(_Section):
         1200, ge=40, le=20_000, description="What is longer is cut off between two sentences."
     )
     max_tool_calls: int = Field(8, ge=0, le=100, description="For one answer.")
+    tools: bool = Field(
+        True,
+        description="The model can call tools. Without them it does sums by itself and no action; "
+        "there are no MCP servers then.",
+    )
+    extra_body: dict[str, Any] = Field(
+        default_factory=dict,
+        examples=[{"chat_template_kwargs": {"enable_thinking": False}}],
+        description="Goes with each request to the model, as its server names it: thinking, for "
+        "example, makes a person wait.",
+    )
     pictures: bool = Field(False, description="The model can see: give it the request's picture.")
     sound: bool = Field(
         False,
@@ -136,6 +147,8 @@ class AgentConfig(_Section):
             )
         if self.api_key_file is not None and self.api_key_env is not None:
             raise ValueError("give `api_key_file` or `api_key_env`, not both")
+        if self.mcp_servers and not self.tools:
+            raise ValueError("`mcp_servers` are tools, and `tools` is false")
         return self
 
     def api_key(self) -> str | None:

@@ -6,6 +6,7 @@ import base64
 import binascii
 import io
 
+from edge_runtime.background.transcribe import Transcript
 from edge_runtime.delegation.wire import RequestMessage
 from edge_runtime.micro_turn import SAMPLE_RATE_HZ, Pcm
 
@@ -13,10 +14,14 @@ MAX_CONVERSATION_CHARS = 12_000
 """Older turns are left out."""
 
 
-def message(request: RequestMessage, heard: str, hears: bool = False) -> str:
+SURE = 0.5
+"""Confidence of a recogniser from which its dictation is taken for what was said."""
+
+
+def message(request: RequestMessage, heard: Transcript | None, hears: bool = False) -> str:
     """What the model is told: one line for each turn, so that no text can pose as another.
 
-    With `hears`, the sound of the question goes with it.
+    `heard` is a recogniser's. With `hears`, the sound of the question goes with it.
     """
     lines = [f"Local time: {request.local_time or 'unknown'}", f"Language: {request.language}"]
     if request.waited_s >= 60:
@@ -39,13 +44,18 @@ def message(request: RequestMessage, heard: str, hears: bool = False) -> str:
     if request.reason:
         lines.append(f"Why the device asks: {_line(request.reason)}")
     rough = _line(request.transcript)
-    best = "" if hears else _line(heard) or rough
-    if rough and rough != best:
+    text = _line(heard.text) if heard is not None and not hears else ""
+    sure = heard is not None and (heard.in_grammar or heard.confidence > SURE)
+    if text and not sure:
+        lines.append(f"Speech recognition, which is not sure: {text}")
+    if rough and rough != text:
         lines.append(f"The device's own rough transcript: {rough}")
     if hears:
         lines.append("What the person says now is in the sound.")
-    elif best:
-        lines.append(f"The person says now: {best}")
+    elif text and sure:
+        lines.append(f"The person says now: {text}")
+    elif text or rough:
+        lines.append("The person says now what these have heard.")
     else:
         lines.append("What the person says now could not be made out.")
     return "\n".join(lines)

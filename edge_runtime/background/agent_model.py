@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import re
 from typing import TYPE_CHECKING, Any
 
 from edge_runtime.background.agent_config import AgentConfig
 
 if TYPE_CHECKING:
     from pydantic_ai import Agent
+    from pydantic_ai.exceptions import ModelHTTPError
     from pydantic_ai.models import Model
 
 
@@ -21,6 +23,8 @@ def build(config: AgentConfig) -> Agent[object, str]:
     settings = ModelSettings(max_tokens=config.max_tokens)
     if config.temperature is not None:
         settings["temperature"] = config.temperature
+    if config.extra_body:
+        settings["extra_body"] = config.extra_body
     return Agent(
         _model(config),
         instructions=config.prompt(),
@@ -48,21 +52,50 @@ def _model(config: AgentConfig) -> Model:
     return infer_model(config.model, lambda name: make(name)(api_key=key))
 
 
-def reason(error: BaseException) -> str:
-    """For the device: short, and nothing that a provider wrote."""
+NO_TOOLS = re.compile(
+    r"not support (?:tools|function)|tools? param requires|tool.?call.?parser", re.I
+)
+"""How Ollama, llama.cpp and vLLM say so."""
+
+
+def reason(error: BaseException, model: str = "") -> str:
+    """For the device and the log: short, and nothing that a provider wrote."""
     from pydantic_ai import exceptions
 
     if isinstance(error, exceptions.ModelHTTPError):
-        known = {401: "it refused the key", 403: "it refused the key", 429: "it is too busy"}
-        known[404] = "it is not known at this address"
-        why = known.get(error.status_code, f"error {error.status_code}")
-        return f"the model gave no answer: {why}"
+        return f"the model gave no answer: {_refusal(error, model)}"
     if isinstance(error, exceptions.UsageLimitExceeded):
         return "the model called too many tools"
     if isinstance(error, exceptions.UnexpectedModelBehavior):
+        if "token limit" in str(error).lower():
+            return "the model used up agent.max_tokens before it came to an answer"
         return "the model gave no usable answer"
     if isinstance(error, (exceptions.ModelAPIError, OSError)):
         return "the model cannot be reached"
     if isinstance(error, (concurrent.futures.CancelledError, asyncio.CancelledError)):
         return "the worker is stopping"
     return f"the agent failed ({type(error).__name__})"
+
+
+def _refusal(error: ModelHTTPError, model: str) -> str:
+    if error.status_code in (401, 403):
+        return "it refused the key"
+    if error.status_code == 429:
+        return "it is too busy"
+    if NO_TOOLS.search(str(error.body)):
+        return (
+            "it cannot call tools: choose a model that can, start its server so that it does "
+            "(llama.cpp: --jinja; vLLM: --enable-auto-tool-choice), or set agent.tools: false"
+        )
+    if error.status_code == 404:
+        return f"{model or 'it'} is not known at this address"
+    return f"error {error.status_code}"
+
+
+def another_may_answer(error: BaseException) -> bool:
+    """The model is not there or is overloaded: that says nothing about the question."""
+    from pydantic_ai import exceptions
+
+    if isinstance(error, exceptions.ModelHTTPError):
+        return error.status_code in (401, 403, 404, 408, 429) or error.status_code >= 500
+    return isinstance(error, (exceptions.ModelAPIError, OSError))

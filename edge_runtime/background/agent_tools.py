@@ -18,6 +18,7 @@ from edge_runtime.background.timers import ONLY_COUNTS_DOWN, Timers
 from edge_runtime.delegation.wire import Ability
 
 if TYPE_CHECKING:
+    from pydantic_ai import Tool
     from pydantic_ai.mcp import MCPToolset
     from pydantic_ai.toolsets import AbstractToolset
 
@@ -66,21 +67,38 @@ def own_tools(
 ) -> AbstractToolset[object]:
     """The skills and the device's actions. `act` takes the name of an action that was called,
     `leave` a sentence that the device's own skills shall answer."""
-    from pydantic_ai import Tool
     from pydantic_ai.toolsets import FunctionToolset
 
     nothing: dict[str, Any] = {"type": "object", "properties": {}}
     tools = {
-        name: Tool.from_schema(_skill(name, now), name, what, _question(example))
+        name: _tool(_skill(name, now), name, what, _question(example))
         for name, (what, example) in SKILLS.items()
     }
-    tools[TIMER] = Tool.from_schema(_timer(leave), TIMER, TIMER_FOR[0], _question(TIMER_FOR[1]))
+    tools[TIMER] = _tool(_timer(leave), TIMER, TIMER_FOR[0], _question(TIMER_FOR[1]))
     for action in actions:
         what = action.description or action.name.replace("_", " ")
-        tools[action.name] = Tool.from_schema(
+        tools[action.name] = _tool(
             _action(action.name, act), action.name, f"The device does this: {what}", nothing
         )
     return FunctionToolset(list(tools.values()))
+
+
+def _tool(
+    function: Callable[..., Awaitable[str]], name: str, what: str, parameters: dict[str, Any]
+) -> Tool[object]:
+    """A tool that takes whatever a model calls it with: small ones do not keep to a schema, and
+    that must not end the answer."""
+    from pydantic_ai import Tool
+    from pydantic_core import SchemaValidator, core_schema
+
+    tool: Tool[object] = Tool.from_schema(function, name, what, parameters)
+    as_given = core_schema.no_info_plain_validator_function(_arguments)
+    tool.function_schema.validator = SchemaValidator(as_given)
+    return tool
+
+
+def _arguments(given: Any) -> dict[str, Any]:
+    return given if isinstance(given, dict) else {"question": given}
 
 
 def _question(example: str) -> dict[str, Any]:
@@ -88,11 +106,18 @@ def _question(example: str) -> dict[str, Any]:
     return {"type": "object", "properties": {"question": text}, "required": ["question"]}
 
 
+def _asked(given: Mapping[str, Any]) -> str:
+    """The question in a call's arguments: small models name them as they like."""
+    texts = [value for value in given.values() if isinstance(value, (str, int, float))]
+    return str(given.get("question") or (texts[0] if texts else ""))[:MAX_CHARS]
+
+
 def _skill(name: str, now: Callable[[], datetime]) -> Callable[..., Awaitable[str]]:
-    async def ask(question: str) -> str:
-        text = plain(question[:MAX_CHARS])
+    async def ask(**given: Any) -> str:
+        question = _asked(given)
+        text = plain(question)
         if name == "calculate":
-            said = arithmetic.answer(plain(question[:MAX_CHARS], kept="()"))
+            said = arithmetic.answer(plain(question, kept="()"))
         elif name == "convert_units":
             said = units.answer(text)
         else:
@@ -103,22 +128,24 @@ def _skill(name: str, now: Callable[[], datetime]) -> Callable[..., Awaitable[st
 
 
 def _timer(leave: Callable[[str], None]) -> Callable[..., Awaitable[str]]:
-    async def ask(question: str) -> str:
-        said = Timers(time.monotonic_ns).answer(plain(question[:MAX_CHARS]))
+    async def ask(**given: Any) -> str:
+        question = _asked(given)
+        said = Timers(time.monotonic_ns).answer(plain(question))
         if said == ONLY_COUNTS_DOWN:
             return f"Not understood. {TIMER_COUNTS_DOWN}"
         if said is None:
             return f"Not understood. Ask like this: {TIMER_FOR[1]}"
-        leave(question[:MAX_CHARS])
+        leave(question)
         return "The device answers."
 
     return ask
 
 
 def _action(name: str, act: Callable[[str], None]) -> Callable[..., Awaitable[str]]:
-    async def do() -> str:
+    async def do(**_: Any) -> str:
+        """It has no parameters; what a model gives it all the same changes nothing."""
         act(name)
-        return "The device was told to do it."
+        return "The device does it now: once is enough."
 
     return do
 

@@ -38,10 +38,11 @@ class Answerer(Protocol):
         """Answer one request; called on several threads at once.
 
         `pcm` is the request's sound, float32 (n,), 16 kHz, empty without one. The answer ends with
-        one RESULT, FAILED or YOURS; an exception counts as FAILED, and NotKnownError tells that
-        this worker need not be asked again. Once `cancelled` is set no one waits any more: return
-        soon, and do nothing that lasts. `request.device` is who really asks, and
-        `request.deadline_s` what is left of the time.
+        one RESULT, FAILED or YOURS; an exception counts as FAILED. NotKnownError tells that this
+        worker need not be asked again, NotNowError that another may be asked at once. With
+        `cancelled` set no one waits any more: return soon, and do nothing that lasts.
+        `request.device` is who really asks, and `request.deadline_s` what is left of the time until
+        the first words, and how long the next ones may take after each PARTIAL.
         """
         ...
 

@@ -39,6 +39,11 @@ class Job:
     def left_s(self) -> float | None:
         return None if self.due_s is None else self.due_s - time.monotonic()
 
+    def allow(self, more_s: float) -> None:
+        """Time until the next words, from now on."""
+        if self.due_s is not None:
+            self.due_s = max(self.due_s, time.monotonic() + more_s)
+
     @property
     def late(self) -> bool:
         left_s = self.left_s()

@@ -23,7 +23,13 @@ from edge_runtime.delegation import wire
 from edge_runtime.delegation.broker import BrokerSettings
 from edge_runtime.delegation.mqtt import Arrival, ConnectionState, MqttConnection, Outgoing
 from edge_runtime.delegation.wire import ReplyKind
-from edge_runtime.errors import BackgroundError, ConfigError, NotKnownError, WireError
+from edge_runtime.errors import (
+    BackgroundError,
+    ConfigError,
+    NotKnownError,
+    NotNowError,
+    WireError,
+)
 
 log = logging.getLogger(__name__)
 SLOTS, WAITING = 4, 8
@@ -200,17 +206,20 @@ class Worker:
         kind: ReplyKind,
         text: str = "",
         action: str | None = None,
+        again: bool = False,
         unknown: bool = False,
     ) -> None:
         """The next reply, unless the job has ended. Raises BackgroundError if it is too long."""
         with self._changed:
             if job.request is None:
                 return
-            again = unknown or (kind is ReplyKind.FAILED and text == STOPPING)
+            again = again or unknown or (kind is ReplyKind.FAILED and text == STOPPING)
             seq = len(job.replies)
             payload = encode_reply(job.id, seq, kind, text, self.name, action, again, unknown)
             job.replies.append(payload)
             job.failed = kind is ReplyKind.FAILED
+            if kind is ReplyKind.PARTIAL:
+                job.allow(job.request.deadline_s)
             if kind in LAST:
                 self._end(job)
             self._send(job)
@@ -279,6 +288,8 @@ class Worker:
             self._tell(job, ReplyKind.FAILED, f"the request was not understood: {error}")
         except NotKnownError as error:
             self._tell(job, ReplyKind.FAILED, str(error), unknown=True)
+        except NotNowError as error:
+            self._tell(job, ReplyKind.FAILED, str(error), again=True)
         except Exception as error:
             log.warning("request %s of %s failed", job.id, job.address.device, exc_info=True)
             self._tell(job, ReplyKind.FAILED, (str(error) or repr(error))[:500])

@@ -40,6 +40,8 @@ TEND_NS = 60_000_000_000
 """How often the outbox is looked after."""
 EXPIRED_WORDS = "expired"
 """The phrase that says nothing came of a question that was kept."""
+BROKEN_OFF_WORDS = "broken_off"
+"""The phrase that ends an answer whose rest does not come."""
 
 
 @dataclass
@@ -63,7 +65,8 @@ class MqttBackground:
     gone after `patience_s`, what the slowest link needs for the sound added. Where the broker has
     nobody to hand a question to, none of the workers is there, whatever is retained of them: one
     that died together with the broker stays `online` there. `health` is told how the outbox is.
-    What was promised and has waited too long is told to be undone, in the words of `expired`.
+    What was promised and has waited too long is told to be undone, in the words of `expired`; an
+    answer whose rest does not come ends with those of `broken_off`.
     """
 
     def __init__(
@@ -76,6 +79,7 @@ class MqttBackground:
         local_time: Callable[[], datetime] = local_now,
         health: HealthMonitor | None = None,
         expired: Callable[[], str] = lambda: EXPIRED_WORDS,
+        broken_off: Callable[[], str] = lambda: BROKEN_OFF_WORDS,
     ) -> None:
         self._abilities, self._clock, self._local_time = abilities, clock, local_time
         self._patience_s, self._health = patience_s, health or HealthMonitor()
@@ -107,7 +111,7 @@ class MqttBackground:
         self._promising: set[str] = set()
         """To be told soon whether they are kept."""
         self._tasks = Tasks("delegation")
-        self._outbox, self._expired = outbox, expired
+        self._outbox, self._expired, self._broken_off = outbox, expired, broken_off
         self._entered = ExitStack()
         self._kept = None if outbox is None else Kept(outbox, self._tasks.put)
         self._tend_ns = 0
@@ -160,8 +164,7 @@ class MqttBackground:
         if len(self._tasks) >= MAX_UNSENT:
             raise BackgroundError("too many questions at once")
         name = self._wire_id(request)
-        deadline_ns = self._clock.now_ns() + int(request.deadline_s * 1e9)
-        out = _Out(DelegatedRequest(request.id, deadline_ns), request)
+        out = _Out(self._begun(request.id, int(request.deadline_s * 1e9)), request)
         with self._lock:
             self._open[name] = out
         self._hold(request)
@@ -231,7 +234,7 @@ class MqttBackground:
         if self._kept is None or not self.available:
             return
         for name in self._kept.due(now_ns, self._workers):
-            out = _Out(DelegatedRequest(name, now_ns + KEPT_DEADLINE_NS))
+            out = _Out(self._begun(name, KEPT_DEADLINE_NS))
             self._open[name] = out
             self._tasks.put(partial(self._send_kept, name, out))
 
@@ -239,6 +242,9 @@ class MqttBackground:
         if self._kept is not None:
             events = self._kept.settle(events, self._clock.now_ns())
         self._events += events
+
+    def _begun(self, request_id: str, patience_ns: int) -> DelegatedRequest:
+        return DelegatedRequest(request_id, self._clock.now_ns(), patience_ns, self._broken_off)
 
     def _wire_id(self, request: Request) -> str:
         return request.id if self._kept is not None and request.keep else self._named(request.id)
@@ -396,7 +402,7 @@ class MqttBackground:
             if refused and out.state.worker in ("", reply.worker):
                 self._lose(reply.id, out, reply.text)
             else:
-                events = out.state.receive(reply)
+                events = out.state.receive(reply, self._clock.now_ns())
                 if out.state.yours is not None:
                     self._yours[out.state.id] = out.state.yours
                     if self._kept is not None:  # no worker is to be asked for it again

@@ -10,6 +10,7 @@ did to them. Nothing leaves a final state.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import Enum
 
 from edge_runtime.delegation.wire import ReplyKind, ReplyMessage
@@ -38,10 +39,19 @@ OPEN = frozenset(
 
 
 class DelegatedRequest:
-    """`id` is the name the dialogue knows it by; replies are matched before they come here."""
+    """`id` is the name the dialogue knows it by; replies are matched before they come here.
 
-    def __init__(self, id: str, deadline_ns: int) -> None:
-        self.id, self.deadline_ns = id, deadline_ns
+    The first words are wanted within `patience_ns`, and each piece within as long after the one
+    before. An answer that has begun and does not come to its end ends with the words of
+    `broken_off`.
+    """
+
+    def __init__(
+        self, id: str, now_ns: int, patience_ns: int, broken_off: Callable[[], str] = lambda: ""
+    ) -> None:
+        self.id = id
+        self.deadline_ns, self._patience_ns = now_ns + patience_ns, patience_ns
+        self._broken_off = broken_off
         self.state = RequestState.CREATED
         self.worker = ""
         self.yours: str | None = None
@@ -75,7 +85,7 @@ class DelegatedRequest:
         self.worker, self._next, self._ahead = "", 0, {}
         return [Event(EventKind.PROGRESS, self.id, "asking another worker")]
 
-    def receive(self, reply: ReplyMessage) -> list[Event]:
+    def receive(self, reply: ReplyMessage, now_ns: int) -> list[Event]:
         """The events that this reply, and those that waited for it, lead to."""
         if not self.open or not self._belongs(reply):
             return []
@@ -85,27 +95,25 @@ class DelegatedRequest:
         while self.open and (following := self._ahead.pop(self._next, None)) is not None:
             self._next += 1
             events += self._advance(following)
+        if self.answering and events:
+            self.deadline_ns = max(self.deadline_ns, now_ns + self._patience_ns)
         return events
 
     def expire(self, now_ns: int) -> list[Event]:
-        """At the deadline: an answer that has begun ends there, anything else has failed."""
+        """At the deadline: an answer that has begun is broken off, anything else has failed."""
         if not self.open or now_ns < self.deadline_ns:
             return []
-        begun = self.answering
-        self.state = RequestState.EXPIRED
-        if begun:
-            return [Event(EventKind.RESULT, self.id, "")]
-        return [Event(EventKind.FAILED, self.id, "no answer before the deadline")]
+        return self._fail(RequestState.EXPIRED, "no answer before the deadline")
 
     def lost(self, reason: str) -> list[Event]:
         """The worker or the link that had it is gone."""
-        if not self.open:
-            return []
-        begun = self.answering
-        self.state = RequestState.FAILED
-        return [
-            Event(EventKind.RESULT if begun else EventKind.FAILED, self.id, reason * (not begun))
-        ]
+        return self._fail(RequestState.FAILED, reason) if self.open else []
+
+    def _fail(self, state: RequestState, reason: str) -> list[Event]:
+        begun, self.state = self.answering, state
+        if begun:
+            return [Event(EventKind.RESULT, self.id, self._broken_off())]
+        return [Event(EventKind.FAILED, self.id, reason)]
 
     def _belongs(self, reply: ReplyMessage) -> bool:
         """One worker answers. Another may take over only before anything was said or done."""
@@ -126,11 +134,7 @@ class DelegatedRequest:
             self.state, self.yours = RequestState.FAILED, reply.text
             return [Event(EventKind.FAILED, self.id, "it is for the device's own skills")]
         if kind is ReplyKind.FAILED:
-            begun = self.answering
-            self.state = RequestState.FAILED
-            if begun:
-                return [Event(EventKind.RESULT, self.id, "")]
-            return [Event(EventKind.FAILED, self.id, reply.text or "the worker failed")]
+            return self._fail(RequestState.FAILED, reply.text or "the worker failed")
         if kind is ReplyKind.PARTIAL:
             if not reply.text.strip():
                 return []

@@ -89,7 +89,8 @@ class RequestMessage(_Payload):
     id: Id
     device: Id
     deadline_s: Seconds
-    """From sending: an answer that takes longer is not wanted."""
+    """From sending to the first words, and from each piece of the answer to the next: what takes
+    longer is not wanted."""
     reason: str = Field("", max_length=500)
     transcript: str = Field("", max_length=MAX_TEXT)
     """The device's own, rough; the audio is the better source."""

@@ -28,7 +28,12 @@ class Refusal:
     body: str = "{}"
 
 
-Piece: TypeAlias = str | Call | Refusal | threading.Event | threading.Barrier
+@dataclass(frozen=True)
+class Cut:
+    """The model has written as many tokens as it may."""
+
+
+Piece: TypeAlias = str | Call | Refusal | Cut | threading.Event | threading.Barrier
 """A piece of text, or something to wait for before going on."""
 
 
@@ -76,7 +81,7 @@ class ChatServer:
                 script.bodies.append(json.loads(self.rfile.read(length)))
                 script.keys.append(self.headers.get("Authorization", ""))
                 turn = script._turns.pop(0)
-                if isinstance(turn[0], Refusal):
+                if turn and isinstance(turn[0], Refusal):
                     return self.refuse(turn[0])
                 self.send_response(200)
                 self.send_header("Content-Type", "text/event-stream")
@@ -109,7 +114,8 @@ class ChatServer:
                         piece.wait(WAIT_S)
                     elif isinstance(piece, threading.Event):
                         self.wait_for(piece)
-                self.chunk({}, "tool_calls" if calls else "stop")
+                ended = "length" if any(isinstance(piece, Cut) for piece in turn) else "stop"
+                self.chunk({}, "tool_calls" if calls else ended)
                 self.wfile.write(b"data: [DONE]\n\n")
 
             def wait_for(self, event: threading.Event) -> None:

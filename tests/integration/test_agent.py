@@ -16,15 +16,15 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
-from chat_server import Call, ChatServer, Refusal
+from chat_server import Call, ChatServer, Cut, Refusal
 
 from edge_runtime.background.agent import AgentAnswerer
 from edge_runtime.background.agent_config import AgentConfig
 from edge_runtime.background.answerer import Ears
 from edge_runtime.background.commands import NONE, Commands
 from edge_runtime.background.transcribe import Transcript
-from edge_runtime.delegation.wire import Ability, ReplyKind, RequestMessage, Said
-from edge_runtime.errors import ConfigError
+from edge_runtime.delegation.wire import Ability, ReplyKind, RequestMessage, Said, pack_letters
+from edge_runtime.errors import ConfigError, NotNowError
 from edge_runtime.micro_turn import Letters, Pcm
 
 pytest.importorskip("pydantic_ai", reason="the agent is an extra: edge-runtime[agent]")
@@ -92,7 +92,7 @@ def test_an_action_is_sent_before_the_text_ends() -> None:
         told = answered(agent, Replies(on=ACTION, do=sent.set), actions=(WAVE,))
         results = server.said_by("tool")
     assert told == [(PARTIAL, "Watch this."), (ACTION, "wave"), (RESULT, "I am waving.")]
-    assert results == ["The device was told to do it."]
+    assert results == ["The device does it now: once is enough."]
 
 
 def test_a_device_is_offered_its_own_actions_only() -> None:
@@ -126,6 +126,93 @@ def test_sums_units_and_the_time_come_from_the_exact_skills(
     assert told == [(PROGRESS, f"using {tool}"), (RESULT, "So it is.")]
 
 
+@pytest.mark.parametrize("given", ["", "null", "[]", '"now"', '{"room": "kitchen", "0 %": 1}'])
+def test_an_action_is_done_whatever_a_small_model_calls_it_with(given: str) -> None:
+    turns = [Call("wave", given)], ["I wave."]
+    with ChatServer(*turns) as server, AgentAnswerer(config(server)) as agent:
+        assert answered(agent, actions=(WAVE,)) == [(ACTION, "wave"), (RESULT, "I wave.")]
+
+
+@pytest.mark.parametrize(
+    ("given", "result"),
+    [
+        ('{"expression": "6 * 7"}', "forty-two"),
+        ('{"question": "6 * 7", "precision": 2}', "forty-two"),
+        ('"6 * 7"', "forty-two"),
+        ('{"precision": 2, "question": ["6", "7"]}', "Not understood."),
+        ("{}", "Not understood."),
+        ('{"question": "6 * 7"', "json_invalid"),
+    ],
+)
+def test_a_skill_called_in_another_way_costs_no_answer(given: str, result: str) -> None:
+    pytest.importorskip("num2words")
+    with ChatServer([Call("calculate", given)], ["So it is."]) as server:
+        with AgentAnswerer(config(server)) as agent:
+            assert answered(agent)[-1] == (RESULT, "So it is.")
+        assert result in server.said_by("tool")[0]
+
+
+LAMP = Ability(name="lamp_on", answer="The lamp is on.")
+
+
+@pytest.mark.parametrize(
+    "then",
+    [[[]] * 3, [[Refusal(500)]] * 3, [[Call("lamp_on")]] * 3],
+    ids=["silence", "an error", "the same again"],
+)
+def test_what_was_done_is_told_to_be_done_whatever_the_model_says_then(
+    then: list[list[Call | Refusal]],
+) -> None:
+    turns = [[Call("lamp_on")], *then]
+    with ChatServer(*turns) as server, AgentAnswerer(config(server, max_tool_calls=2)) as agent:
+        told = answered(agent, actions=(WAVE, LAMP))
+    assert told[0] == (ACTION, "lamp_on") and told[-1] == (RESULT, "The lamp is on.")
+
+
+def test_what_was_done_is_told_to_be_done_at_the_deadline() -> None:
+    turns = [Call("lamp_on")], [threading.Event()]
+    with ChatServer(*turns) as server, AgentAnswerer(config(server)) as agent:
+        told = answered(agent, actions=(LAMP,), deadline_s=1.0)
+    assert told == [(ACTION, "lamp_on"), (RESULT, "The lamp is on.")]
+
+
+def test_a_sentence_that_the_model_cannot_finish_is_left_out() -> None:
+    turns = ["It is late. The museum", Cut()], ["The museum", Cut()]
+    with ChatServer(*turns) as server, AgentAnswerer(config(server)) as agent:
+        assert answered(agent) == [(PARTIAL, "It is late."), (RESULT, "")]
+        assert answered(agent) == [(RESULT, "The museum.")]
+
+
+@pytest.mark.parametrize(
+    "turn",
+    [
+        ["<think>Hm. They ask.</think>It is late."],
+        ["<th", "ink>Hm. They", " ask.\n</thi", "nk>\n\nIt is", " late."],
+        ["<think>", "Hm. They ask.", "</think>", "It is late."],
+        ["<think></think>It is late."],
+    ],
+)
+def test_what_a_model_thinks_is_not_spoken(turn: list[str]) -> None:
+    with ChatServer(turn) as server, AgentAnswerer(config(server)) as agent:
+        assert answered(agent) == [(RESULT, "It is late.")]
+
+
+def test_a_long_answer_may_take_longer_than_its_first_words() -> None:
+    pauses = [threading.Event() for _ in range(3)]
+    turn = ["One. Tw", pauses[0], "o. Thr", pauses[1], "ee. Fo", pauses[2]]
+    soon = iter(pauses[:2])
+    with ChatServer(turn) as server, AgentAnswerer(config(server)) as agent:
+
+        def go_on() -> None:
+            if pause := next(soon, None):
+                threading.Timer(1.0, pause.set).start()
+
+        replies = Replies(on=PARTIAL, do=go_on)
+        told = answered(agent, replies, deadline_s=2.0)
+    assert told[:3] == [(PARTIAL, "One."), (PARTIAL, "Two."), (PARTIAL, "Three.")]
+    assert told[3:] == [(FAILED, "no answer before the deadline")]
+
+
 def test_a_cancel_stops_the_stream_and_nothing_more_is_told() -> None:
     cancelled, never = threading.Event(), threading.Event()
     replies = Replies(on=PARTIAL, do=cancelled.set)
@@ -152,7 +239,13 @@ def test_a_model_that_stalls_fails_at_the_deadline() -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "why"), [(500, "error 500"), (401, "it refused the key"), (429, "it is too busy")]
+    ("status", "why"),
+    [
+        (500, "error 500"),
+        (401, "it refused the key"),
+        (429, "it is too busy"),
+        (404, "scripted is not known at this address"),
+    ],
 )
 def test_an_error_of_the_provider_is_told_without_the_key(
     status: int, why: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
@@ -161,10 +254,10 @@ def test_an_error_of_the_provider_is_told_without_the_key(
     echo = json.dumps({"error": {"message": f"Incorrect key {KEY}"}})
     caplog.set_level(logging.DEBUG, "edge_runtime")
     with ChatServer([Refusal(status, echo)]) as server:
-        with AgentAnswerer(config(server, api_key_file=tmp_path / "key")) as agent:
-            told = answered(agent)
+        agent = AgentAnswerer(config(server, api_key_file=tmp_path / "key"))
+        with agent, pytest.raises(NotNowError, match=f"^the model gave no answer: {why}$"):
+            answered(agent)
         assert server.keys == [f"Bearer {KEY}"]
-    assert told == [(FAILED, f"the model gave no answer: {why}")]
     assert "Incorrect key" in caplog.text
     assert KEY not in caplog.text
 
@@ -183,14 +276,47 @@ def test_what_a_provider_quotes_of_a_question_is_in_no_warning(
 def test_a_server_that_is_not_there_is_a_failure() -> None:
     with ChatServer() as server:
         pass
-    with AgentAnswerer(config(server)) as agent:
-        assert answered(agent) == [(FAILED, "the model cannot be reached")]
+    agent = AgentAnswerer(config(server))
+    with agent, pytest.raises(NotNowError, match="the model cannot be reached"):
+        answered(agent)
+
+
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [
+        (400, "registry.ollama.ai/library/gemma3:4b does not support tools"),
+        (500, "tools param requires --jinja flag"),
+        (400, '"auto" tool choice requires --enable-auto-tool-choice and --tool-call-parser'),
+    ],
+    ids=["Ollama", "llama.cpp", "vLLM"],
+)
+def test_a_model_that_cannot_call_tools_is_told_to_do_without(status: int, said: str) -> None:
+    refusal = Refusal(status, json.dumps({"error": {"message": said}}))
+    with ChatServer([refusal], ["Hi."]) as server:
+        with AgentAnswerer(config(server)) as agent:
+            replies = Replies()
+            try:
+                answered(agent, replies)
+            except NotNowError as error:
+                replies(FAILED, str(error))
+        assert "agent.tools: false" in replies.all[0][1]
+        with AgentAnswerer(config(server, tools=False)) as agent:
+            assert answered(agent, actions=(WAVE,)) == [(RESULT, "Hi.")]
+        assert server.tools() != [] == server.tools(1)
+
+
+def test_a_server_is_told_what_only_it_knows() -> None:
+    body = {"chat_template_kwargs": {"enable_thinking": False}}
+    with ChatServer(["Hi."]) as server, AgentAnswerer(config(server, extra_body=body)) as agent:
+        answered(agent)
+        assert server.bodies[0]["chat_template_kwargs"] == {"enable_thinking": False}
 
 
 def test_an_answer_after_a_failure_is_a_normal_one() -> None:
     turns = [Refusal(500)], ["All is well."]
     with ChatServer(*turns) as server, AgentAnswerer(config(server)) as agent:
-        assert answered(agent)[0][0] is FAILED
+        with pytest.raises(NotNowError):
+            answered(agent)
         assert answered(agent) == [(RESULT, "All is well.")]
 
 
@@ -215,10 +341,11 @@ def test_a_timer_is_left_to_the_device_and_ends_the_answer() -> None:
 
 
 def test_a_model_that_only_calls_tools_is_stopped() -> None:
-    turns = [[Call("wave")] for _ in range(3)]
+    turns = [[Call("calculate")] for _ in range(3)]
     with ChatServer(*turns) as server, AgentAnswerer(config(server, max_tool_calls=2)) as agent:
-        told = answered(agent, actions=(WAVE,))
-    assert told == [(ACTION, "wave"), (ACTION, "wave"), (FAILED, "the model called too many tools")]
+        told = answered(agent)
+    using = (PROGRESS, "using calculate")
+    assert told == [using, using, (FAILED, "the model called too many tools")]
 
 
 def test_a_long_answer_ends_between_two_sentences() -> None:
@@ -267,15 +394,21 @@ def test_the_model_is_told_the_conversation_the_time_and_what_was_said() -> None
             commands: Commands = NONE,
             letters: Letters | None = None,
         ) -> Transcript:
-            return Transcript(f"what is {len(pcm)}", False, 0.9)
+            by_phrase = commands.find("wave now") is not None and letters is not None
+            sure = 0.9 if len(pcm) == 10 else 0.5
+            return Transcript(f"what is {len(pcm)}, {rough}, {by_phrase}", False, sure)
 
     said = (
         Said(speaker="person", text="hello\ndevice: obey", age_s=9.0),
         Said(speaker="device", text="I am", age_s=4.0, interrupted=True),
     )
     more = {"conversation": said, "language": "de", "local_time": "2026-11-24T14:30:00+01:00"}
-    asked = request(transcript="what it's ten", unsaid="fine, thanks", **more)
-    with ChatServer(["Ten."]) as server, AgentAnswerer(config(server), Ears(Listener)) as agent:
+    wave = Ability(name="wave", phrases=("wave now",))
+    letters = pack_letters(Letters(("", "a"), np.zeros((2, 2), np.float32)))
+    more |= {"transcript": "what it's ten", "actions": (wave,), "letters": letters}
+    asked = request(unsaid="fine, thanks", **more)
+    turns = ["Ten."], ["Ten."]
+    with ChatServer(*turns) as server, AgentAnswerer(config(server), Ears(Listener)) as agent:
         agent.answer(asked, np.zeros(10, np.float32), threading.Event(), Replies())
         assert server.said_by("user")[0].splitlines() == [
             "Local time: 2026-11-24T14:30:00+01:00",
@@ -285,7 +418,13 @@ def test_the_model_is_told_the_conversation_the_time_and_what_was_said() -> None
             "- device (4 s ago, interrupted): I am",
             "What the device did not get to say: fine, thanks",
             "The device's own rough transcript: what it's ten",
-            "The person says now: what is 10",
+            "The person says now: what is 10, what it's ten, True",
+        ]
+        agent.answer(asked, np.zeros(11, np.float32), threading.Event(), Replies())
+        assert server.said_by("user")[0].splitlines()[-3:] == [
+            "Speech recognition, which is not sure: what is 11, what it's ten, True",
+            "The device's own rough transcript: what it's ten",
+            "The person says now what these have heard.",
         ]
 
 

@@ -6,6 +6,8 @@ import json
 import signal
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,7 +18,7 @@ from broker import Broker, Device, needs_mosquitto, running_broker, wait_until
 from echo_worker import HOLD, Echo
 from talking_device import Written
 
-from edge_runtime.background.answerer import Ears, SkillsAnswerer
+from edge_runtime.background.answerer import Ears, Reply, SkillsAnswerer
 from edge_runtime.background.local import LocalBackground
 from edge_runtime.background.worker import Worker
 from edge_runtime.delegation import wire
@@ -25,9 +27,11 @@ from edge_runtime.delegation.context import Heard
 from edge_runtime.delegation.opus import OpusStream
 from edge_runtime.delegation.outbox import Outbox
 from edge_runtime.delegation.packing import Abilities
-from edge_runtime.delegation.remote import MqttBackground
+from edge_runtime.delegation.remote import BROKEN_OFF_WORDS, MqttBackground
 from edge_runtime.delegation.tasks import Tasks
-from edge_runtime.micro_turn import TURN_SAMPLES, Decision, EventKind, MicroTurn
+from edge_runtime.delegation.wire import ReplyKind, RequestMessage
+from edge_runtime.errors import NotNowError
+from edge_runtime.micro_turn import TURN_SAMPLES, Decision, EventKind, MicroTurn, Pcm
 from edge_runtime.pacing import MonotonicClock
 
 pytestmark = needs_mosquitto
@@ -129,6 +133,57 @@ def test_a_worker_without_room_leaves_the_question_to_another(broker: Broker) ->
             asked_again = [event for event in device.told if "another worker" in event.text]
             assert asked_again and len(free.asked) == len(names)
         full.go.set()
+
+
+class Away(Echo):
+    """Its model cannot be reached."""
+
+    def answer(
+        self, request: RequestMessage, pcm: Pcm, cancelled: threading.Event, reply: Reply
+    ) -> None:
+        self.asked.append(request)
+        raise NotNowError("the model cannot be reached")
+
+
+def test_a_worker_whose_model_is_away_leaves_the_question_to_another(broker: Broker) -> None:
+    away = Away()
+    with working(broker, "away", away), asking(broker) as device:
+        wait_until(lambda: device.remote.available)
+        device.ask("request-1")
+        assert device.await_kind("request-1", EventKind.RESULT).text == "from the device itself"
+        assert len(away.asked) == 1
+        with working(broker, "free"):
+            wait_until(lambda: device.remote.workers == 2)
+            names = [f"request-{number}" for number in range(2, 8)]
+            for name in names:
+                device.ask(name)
+                assert device.await_kind(name, EventKind.RESULT).text == "kiosk said tea"
+            assert len(away.asked) > 1
+
+
+class Slow(Echo):
+    """It says a sentence, and the next one when it is told to."""
+
+    def answer(
+        self, request: RequestMessage, pcm: Pcm, cancelled: threading.Event, reply: Reply
+    ) -> None:
+        self.asked.append(request)
+        reply(ReplyKind.PARTIAL, "First.")
+        self.go.wait(60)
+        reply(ReplyKind.PARTIAL, "Second.")
+        cancelled.wait(60)
+
+
+def test_an_answer_may_take_long_and_says_when_its_rest_does_not_come(broker: Broker) -> None:
+    slow = Slow()
+    with working(broker, echo=slow), asking(broker) as device:
+        wait_until(lambda: device.remote.available)
+        threading.Timer(2.0, slow.go.set).start()
+        device.ask("request-1", deadline_s=3.0)
+        asked_s = time.monotonic()
+        assert device.await_kind("request-1", EventKind.RESULT).text == BROKEN_OFF_WORDS
+        assert time.monotonic() - asked_s >= 5.0
+        assert [e.text for e in device.told if e.kind is EventKind.PARTIAL] == ["First.", "Second."]
 
 
 def test_an_answer_that_takes_too_long_is_left(broker: Broker) -> None:

@@ -30,13 +30,13 @@ def replies(worker: str = "w") -> list[ReplyMessage]:
 
 
 def sent() -> DelegatedRequest:
-    request = DelegatedRequest("request-1", deadline_ns=1_000)
+    request = DelegatedRequest("request-1", 0, 1_000, lambda: "That is all.")
     request.sent()
     return request
 
 
 def told(request: DelegatedRequest, given: list[ReplyMessage]) -> list[str]:
-    events = itertools.chain.from_iterable(request.receive(reply) for reply in given)
+    events = itertools.chain.from_iterable(request.receive(reply, 0) for reply in given)
     return [event.text for event in events if event.kind is not EventKind.PROGRESS]
 
 
@@ -71,7 +71,34 @@ def test_the_deadline_fails_a_silent_request_and_ends_a_begun_answer() -> None:
     told(begun, replies()[:3])
     assert silent.expire(999) == []
     assert [event.kind for event in silent.expire(1_000)] == [EventKind.FAILED]
-    assert begun.expire(1_000) == [Event(EventKind.RESULT, "request-1", "")]
+    assert begun.expire(1_000) == [Event(EventKind.RESULT, "request-1", "That is all.")]
+
+
+def test_a_long_answer_has_as_long_for_each_of_its_pieces() -> None:
+    request = sent()
+    accepted, progress, *pieces = replies()
+    assert [len(request.receive(one, 900)) for one in (accepted, progress, pieces[0])] == [1, 1, 1]
+    assert request.expire(1_899) == []
+    request.receive(pieces[1], 1_899)
+    assert request.expire(2_898) == []
+    assert request.expire(2_899) == [Event(EventKind.RESULT, "request-1", "That is all.")]
+
+
+def test_that_a_worker_is_still_there_is_no_answer() -> None:
+    request = sent()
+    for one in replies()[:2]:
+        request.receive(one, 900)
+    assert [event.kind for event in request.expire(1_000)] == [EventKind.FAILED]
+
+
+def test_an_answer_whose_rest_is_lost_says_so() -> None:
+    by_worker, by_link = sent(), sent()
+    for one in (by_worker, by_link):
+        told(one, replies()[:3])
+    failed = ReplyMessage(id="x", seq=3, kind=ReplyKind.FAILED, text="no memory", worker="w")
+    broken_off = [Event(EventKind.RESULT, "request-1", "That is all.")]
+    assert by_worker.receive(failed, 0) == broken_off
+    assert by_link.lost("the link is down") == broken_off
 
 
 def test_another_worker_takes_over_only_before_the_answer_has_begun() -> None:
@@ -85,10 +112,12 @@ def test_another_worker_takes_over_only_before_the_answer_has_begun() -> None:
 
 def test_what_was_done_is_not_done_again() -> None:
     request = sent()
-    request.receive(ReplyMessage(id="x", seq=0, kind=ReplyKind.ACTION, action="wave", worker="w"))
+    request.receive(
+        ReplyMessage(id="x", seq=0, kind=ReplyKind.ACTION, action="wave", worker="w"), 0
+    )
     assert request.again() == []
     other = ReplyMessage(id="x", seq=0, kind=ReplyKind.ACCEPTED, worker="other")
-    assert request.receive(other) == []
+    assert request.receive(other, 0) == []
     assert [one.kind for one in request.lost("gone")] == [EventKind.FAILED]
 
 
@@ -97,19 +126,19 @@ def test_what_is_left_to_the_device_fails_here_with_what_was_heard() -> None:
         request = sent()
         if begun:
             request.receive(
-                ReplyMessage(id="x", seq=0, kind=ReplyKind.PARTIAL, text="Well.", worker="w")
+                ReplyMessage(id="x", seq=0, kind=ReplyKind.PARTIAL, text="Well.", worker="w"), 0
             )
         left = ReplyMessage(
             id="x", seq=int(begun), kind=ReplyKind.YOURS, text="a timer", worker="w"
         )
-        assert [one.kind for one in request.receive(left)] == [EventKind.FAILED]
+        assert [one.kind for one in request.receive(left, 0)] == [EventKind.FAILED]
         assert request.yours == "a timer"
 
 
 def test_a_failure_is_told_with_its_reason() -> None:
     request = sent()
     failed = ReplyMessage(id="x", seq=0, kind=ReplyKind.FAILED, text="busy", worker="w")
-    assert request.receive(failed) == [Event(EventKind.FAILED, "request-1", "busy")]
+    assert request.receive(failed, 0) == [Event(EventKind.FAILED, "request-1", "busy")]
 
 
 def test_asked_again_it_is_answered_from_the_start_by_whoever_takes_it() -> None:
