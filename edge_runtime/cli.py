@@ -32,6 +32,7 @@ from edge_runtime.commands.common import (
     console,
     errors,
     stop_on_signals,
+    tell_at_ease,
     tell_doubts,
     with_engine_folder,
 )
@@ -124,8 +125,7 @@ def run(
         device(settings, senses, [told], out, must_record=True, stop=stop.is_set) as ready,
     ):
         kept = [f"{out}: what an earlier run has left there is kept, under its time"] * earlier
-        for note in (*ready.notes, *kept):
-            console.print(f"[dim]{escape(note)}[/dim]", soft_wrap=True)
+        tell_at_ease([*ready.notes, *kept])
         ready.loop.run(stop.is_set)
     console.print_json(json.dumps(ready.statistics.summary()))
 

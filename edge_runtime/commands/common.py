@@ -7,12 +7,14 @@ import logging
 import os
 import signal
 import threading
+from collections.abc import Sequence
 from enum import Enum
 from pathlib import Path
 from typing import Annotated, Optional
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from edge_runtime.config import Config
 from edge_runtime.errors import ConfigError
@@ -21,6 +23,7 @@ from edge_runtime.service_files import CONFIGS, CREDENTIALS
 log = logging.getLogger(__name__)
 console = Console(highlight=False)
 errors = Console(stderr=True, highlight=False)
+MOMENT_S = 0.5
 
 ConfigOption = Annotated[Optional[Path], typer.Option("--config", help="A YAML configuration.")]  # noqa: UP045
 JudgedOption = Annotated[
@@ -66,6 +69,18 @@ def stop_on_signals() -> threading.Event:
     for number in numbers:
         signal.signal(number, lambda *_: stop.set())
     return stop
+
+
+def tell_at_ease(notes: Sequence[str]) -> None:
+    """Print notes, and wait only a moment: a terminal that stands still must not keep a device from
+    its beginning and its end."""
+    text = "\n".join(f"[dim]{escape(note)}[/dim]" for note in notes)
+    if text:
+        telling = threading.Thread(
+            target=console.print, args=(text,), kwargs={"soft_wrap": True}, daemon=True
+        )
+        telling.start()
+        telling.join(MOMENT_S)
 
 
 def with_credentials_of_the_service(path: Path | None) -> None:

@@ -356,15 +356,22 @@ def test_a_run_keeps_the_files_of_the_run_before(tmp_path: Path) -> None:
 
 
 @needs_espeak
-def test_a_terminal_that_stands_still_keeps_nothing_from_its_end(tmp_path: Path) -> None:
+@pytest.mark.parametrize("from_its_start", [False, True])
+def test_a_terminal_that_stands_still_keeps_nothing_from_its_end(
+    from_its_start: bool, tmp_path: Path
+) -> None:
     ours, theirs = pty.openpty()
     sound, out = tmp_path / "talk.wav", tmp_path / "out"
     words = "what time is it? " * 8
     subprocess.run(["espeak-ng", "-v", "en-us", "-w", sound, words], check=True)
     command = [sys.executable, "-m", "edge_runtime.cli", "run", "--audio", sound, "--out", out]
-    with subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs) as run:
-        assert comes(lambda: (out / "conversation.wav").exists() and os.read(ours, 9999))
+    if from_its_start:
         termios.tcflow(theirs, termios.TCOOFF)  # Ctrl-S
+    with subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs) as run:
+        assert comes((out / "conversation.wav").exists)
+        if not from_its_start:
+            assert os.read(ours, 9999)
+            termios.tcflow(theirs, termios.TCOOFF)
         time.sleep(6)  # it has answered by then, and tells so in vain
         run.send_signal(signal.SIGTERM)
         ended = comes((out / "recording.mcap").exists)
