@@ -18,6 +18,7 @@ from edge_runtime.assemble import Assembler
 from edge_runtime.background.commands import Commands
 from edge_runtime.background.kept_timers import KeptTimers
 from edge_runtime.background.local import LocalBackground
+from edge_runtime.background.skills import COMMAND, EXACT, knows
 from edge_runtime.background.timers import Timers
 from edge_runtime.background.transcribe import (
     PocketSphinxTranscriber,
@@ -368,13 +369,14 @@ def _background(
         ear = SpellingTranscriber()
     else:
         ear = enter(ProcessTranscriber()) if senses.realtime else PocketSphinxTranscriber()
+    commands = Commands.of(abilities)
     local: Background = enter(
         LocalBackground(
             ear,
             senses.clock,
             device_name=config.device.name,
             block=not senses.realtime,
-            commands=Commands.of(abilities),
+            commands=commands,
             timers=timers,
         )
     )
@@ -397,7 +399,9 @@ def _background(
         )
     )
     at_broker.append(remote)
-    return FallbackBackground(remote, local), [*noted, Spoken(remote.spoken)]
+    skills = {"none": frozenset[str](), "commands": frozenset({COMMAND}), "skills": EXACT}
+    here = partial(knows, commands=commands, skills=skills[chosen.local_first])
+    return FallbackBackground(remote, local, here), [*noted, Spoken(remote.spoken)]
 
 
 def _timers(

@@ -376,6 +376,11 @@ class DelegationConfig(_Section):
     key_file: SecretFile | None = Field(
         None, strict=False, examples=["device.key"], description="The device's private key."
     )
+    local_first: Literal["none", "commands", "skills"] = Field(
+        "commands",
+        description="What the device asks no worker for, where the model has spelled it word for "
+        "word: the phrases of its actions; skills: sums, units, the time and timers as well.",
+    )
     send_frame: bool = Field(False, description="Let a picture go with a question.")
     patience_s: float = Field(
         0.5,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+import time
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -14,7 +15,9 @@ from edge_runtime.background.numbers import digits
 from edge_runtime.background.timers import ONLY_COUNTS_DOWN, Timers
 from edge_runtime.wall_clock import local_now
 
-UNKNOWN, RESUME, TIMER = "unknown", "resume", "timer"
+COMMAND, UNKNOWN, RESUME, TIMER = "command", "unknown", "resume", "timer"
+EXACT = frozenset({COMMAND, TIMER, "time", "sum", "units"})
+"""Skills of which nobody could answer better; a story somebody can."""
 MAX_QUOTED_WORDS, MAX_QUOTED_CHARS = 14, 200
 MAX_CHARS = 400
 """A longer text is nothing that a skill understands."""
@@ -77,7 +80,7 @@ class Skills:
             return None
         for words in (text, _ADDRESS.sub("", text.lower())):
             if command := self._commands.find(words):
-                return Answer(command.answer, "command", command.action)
+                return Answer(command.answer, COMMAND, command.action)
         whole, with_brackets = plain(text), plain(text, kept="()")
         if _HUGE.search(whole):
             return None
@@ -105,6 +108,12 @@ class Skills:
             ("units", units.answer),
             ("about", lambda text: about.answer(text, self._device_name)),
         )
+
+
+def knows(text: str, commands: Commands, skills: Collection[str]) -> bool:
+    """Whether one of these skills answers just these words. Nothing is done for them."""
+    said = Skills(Timers(time.monotonic_ns), commands=commands).answer(text)
+    return said is not None and said.skill in skills
 
 
 def plain(text: str, kept: str = "") -> str:

@@ -71,7 +71,7 @@ class Limits:
     """Costs of what the interaction model heard."""
 
     sure: float
-    """Up to which the recogniser is not asked."""
+    """Up to which the recogniser is not asked; nor is it where the model has spelled the same."""
     near: float
     """From which the question is none of the grammar's."""
     tie: float
@@ -142,7 +142,7 @@ class PocketSphinxTranscriber:
         letters = letters if letters and letters.spell else None
         limits = self.BY_LETTERS if letters else self.BY_SPELLING
         near = _nearest(commands, rough, letters)
-        if near is not None and near.cost <= limits.sure:
+        if near is not None and (near.cost <= limits.sure or near.text == _plain(rough)):
             return Transcript(near.text, True, 1.0 - near.cost)
         self._expect(commands)
         data = _prepare(pcm)
@@ -287,6 +287,10 @@ def _nearest(commands: Commands, rough: str, letters: Letters | None) -> Nearest
     if letters is None:
         return _rules(commands).nearest(rough)
     return _search(commands, letters.symbols).likeliest(letters)
+
+
+def _plain(text: str) -> str:
+    return " ".join(re.sub(r"[^a-z' ]+", " ", text.lower()).split())
 
 
 def _cost(text: str, rough: str, letters: Letters | None) -> float | None:

@@ -6,7 +6,7 @@ The choice is made before a question is sent, so a dead link costs no timeout.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Protocol
 
@@ -48,11 +48,17 @@ class FallbackBackground:
     """Implements `interfaces.Background`; `remote` and `local` are acquired by the caller.
 
     A question that is to be kept is asked here too while no worker can be reached: a timer needs
-    none. What is not known here either waits for a worker.
+    none. What is not known here either waits for a worker. Of which words it is `known` that the
+    local skills understand them is asked of no worker: a command takes no way round.
     """
 
-    def __init__(self, remote: Remote, local: Background) -> None:
-        self._remote, self._local = remote, local
+    def __init__(
+        self,
+        remote: Remote,
+        local: Background,
+        known: Callable[[str], bool] = lambda transcript: False,
+    ) -> None:
+        self._remote, self._local, self._known = remote, local, known
         self._sent: dict[str, Request] = {}
         """Out at the remote, and not yet answered."""
         self._acted: set[str] = set()
@@ -61,6 +67,10 @@ class FallbackBackground:
         """To be kept, and with the local skills now."""
 
     def submit(self, request: Request) -> None:
+        if self._known(request.transcript):
+            log.debug("%s is answered here", request.id)
+            self._ask_here(_as_heard(request, request.transcript))
+            return
         if self._remote.available:
             try:
                 self._remote.submit(request)
@@ -106,9 +116,8 @@ class FallbackBackground:
         may_ask = request is not None and event.id not in self._acted
         self._forget(event.id)
         if heard is not None:  # of one that was kept from before, that is all there is
-            nothing = np.zeros(0, np.float32)
-            request = request or Request(event.id, nothing)
-            self._ask_here(replace(request, audio=nothing, transcript=heard, letters=None))
+            request = request or Request(event.id, np.zeros(0, np.float32))
+            self._ask_here(_as_heard(request, heard))
             return True
         if request is not None and may_ask:
             log.warning("%s: %s; the local skills answer", event.id, event.text)
@@ -139,3 +148,8 @@ class FallbackBackground:
         self._sent.clear()
         self._acted.clear()
         self._kept_here.clear()
+
+
+def _as_heard(request: Request, text: str) -> Request:
+    """With nothing to listen to again."""
+    return replace(request, audio=np.zeros(0, np.float32), transcript=text, letters=None)

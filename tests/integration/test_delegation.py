@@ -16,11 +16,14 @@ import pytest
 from asker import SOUND, Asker, asking, working
 from broker import Broker, Device, needs_mosquitto, running_broker, wait_until
 from echo_worker import HOLD, Echo
-from talking_device import Written
+from program import needs_espeak
+from talking_device import Room, Written
 
+from edge_runtime import app
 from edge_runtime.background.answerer import Ears, Reply, SkillsAnswerer
 from edge_runtime.background.local import LocalBackground
 from edge_runtime.background.worker import Worker
+from edge_runtime.config import Config
 from edge_runtime.delegation import wire
 from edge_runtime.delegation.broker import BrokerSettings
 from edge_runtime.delegation.context import Heard
@@ -30,9 +33,19 @@ from edge_runtime.delegation.packing import Abilities
 from edge_runtime.delegation.remote import BROKEN_OFF_WORDS, MqttBackground
 from edge_runtime.delegation.tasks import Tasks
 from edge_runtime.delegation.wire import ReplyKind, RequestMessage
+from edge_runtime.dialogue import DELIVER
 from edge_runtime.errors import NotNowError
-from edge_runtime.micro_turn import TURN_SAMPLES, Decision, EventKind, MicroTurn, Pcm
+from edge_runtime.micro_turn import (
+    TURN_SAMPLES,
+    Decision,
+    Delegation,
+    Event,
+    EventKind,
+    MicroTurn,
+    Pcm,
+)
 from edge_runtime.pacing import MonotonicClock
+from edge_runtime.senses import Senses
 
 pytestmark = needs_mosquitto
 DEAD = "worker-5b1e"
@@ -374,3 +387,42 @@ def test_a_broker_that_is_not_there_delays_nothing() -> None:
         device = Asker(remote)
         device.ask("request-1")
         assert device.kinds("request-1") == ["result"]
+
+
+@needs_espeak
+@pytest.mark.parametrize("local_first", ["none", "commands", "skills"])
+def test_what_the_device_knows_word_for_word_goes_to_no_worker(
+    broker: Broker, local_first: str
+) -> None:
+    """As it is put together: but for the loop."""
+    known = {"Could you turn on the lamp, please?": "commands", "what time is it": "skills"}
+    here = {"none": [], "commands": ["commands"], "skills": ["commands", "skills"]}[local_first]
+    lamp = {"phrases": ["turn on the lamp"], "ros_topic": "lamp"}
+    config = Config.model_validate(
+        {
+            "delegation": {"broker": broker.url, "local_first": local_first, "patience_s": 30.0},
+            "background": {"recogniser": "none"},
+            "actions": {"lamp_on": lamp},
+        }
+    )
+    senses = Senses(Room(), None, MonotonicClock(), realtime=True)
+    with working(broker) as echo, app.device(config, senses) as ready:
+        dialogue = ready.loop._parts.dialogue
+        wait_until(lambda: bool(dialogue.poll()))  # a link
+        for words in (*known, "turn on the damp", "what time is dinner", "tell me a joke"):
+            silence = MicroTurn(0, 0, np.zeros((2, TURN_SAMPLES), np.float32))
+            dialogue.listen(silence, Decision(0, "listen", heard=words))
+            dialogue.delegate(Decision(0, "listen", delegation=Delegation.DELEGATE), silence)
+            events: list[Event] = []
+
+            def answered(events: list[Event] = events) -> bool:
+                events += dialogue.poll()
+                return any(one.kind is EventKind.RESULT for one in events)
+
+            wait_until(answered)
+            asked = [one.transcript for one in echo.asked]
+            assert (words in asked) is (known.get(words) not in here)
+            answer = next(one.text for one in events if one.kind is EventKind.RESULT)
+            assert answer.startswith("edge said") is (words in asked)
+            dialogue.utterance(Decision(0, "speak", say=DELIVER), silence)
+            dialogue._heard.clear()

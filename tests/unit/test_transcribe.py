@@ -194,6 +194,16 @@ def test_sure_letters_need_no_recogniser(transcriber: PocketSphinxTranscriber) -
     assert heard.in_grammar and heard.text == "what time is it"
 
 
+def test_unsure_letters_that_were_spelled_so_need_none_either(
+    transcriber: PocketSphinxTranscriber,
+) -> None:
+    unsure = heard_as("set a timer for five minutes", *4 * ["sex o tizen fog bike linuxes"])
+    loud = noise(1.0, 0.1)
+    spelled = transcriber.transcribe(loud, "Set a timer for five minutes.", letters=unsure)
+    assert spelled.in_grammar and spelled.text == "set a timer for five minutes"
+    assert 1.0 - spelled.confidence > PocketSphinxTranscriber.BY_LETTERS.sure
+
+
 @needs_espeak
 def test_what_letters_leave_open_the_recogniser_decides(
     transcriber: PocketSphinxTranscriber,
