@@ -63,7 +63,12 @@ class BackgroundError(EdgeRuntimeError):
 
 
 class NotKnownError(BackgroundError):
-    """Whoever was asked does not know it; somebody else may."""
+    """Whoever was asked does not know it; somebody else may. `heard` is what was asked, for them
+    who need not listen to it again."""
+
+    def __init__(self, message: str, heard: str = "") -> None:
+        super().__init__(message)
+        self.heard = heard
 
 
 class NotNowError(BackgroundError):

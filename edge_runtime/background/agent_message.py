@@ -45,17 +45,18 @@ def message(request: RequestMessage, heard: Transcript | None, hears: bool = Fal
         lines.append(f"Why the device asks: {_line(request.reason)}")
     rough = _line(request.transcript)
     text = _line(heard.text) if heard is not None and not hears else ""
-    sure = heard is not None and (heard.in_grammar or heard.confidence > SURE)
-    if text and not sure:
+    unsure = heard is not None and not heard.in_grammar and heard.confidence <= SURE
+    best = "" if hears else text or rough
+    if text and unsure:
         lines.append(f"Speech recognition, which is not sure: {text}")
-    if rough and rough != text:
+    if rough and rough != best:
         lines.append(f"The device's own rough transcript: {rough}")
     if hears:
         lines.append("What the person says now is in the sound.")
-    elif text and sure:
-        lines.append(f"The person says now: {text}")
-    elif text or rough:
+    elif text and unsure:
         lines.append("The person says now what these have heard.")
+    elif best:
+        lines.append(f"The person says now: {best}")
     else:
         lines.append("What the person says now could not be made out.")
     return "\n".join(lines)

@@ -109,8 +109,8 @@ class SkillsAnswerer(NothingHeld):
         if said.skill == TIMER:
             reply(ReplyKind.YOURS, heard)
             return
-        if request.keep and said.skill == UNKNOWN:  # "I do not know" would end it
-            raise NotKnownError("no skill here knows what is to be kept")
+        if said.skill == UNKNOWN:  # "I do not know" would end it: another worker may
+            raise NotKnownError("no skill here knows that", heard)
         if said.action:
             reply(ReplyKind.ACTION, action=said.action)
         reply(ReplyKind.RESULT, said.text)

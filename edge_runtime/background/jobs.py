@@ -72,6 +72,7 @@ def encode_reply(
     action: str | None = None,
     again: bool = False,
     unknown: bool = False,
+    heard: str = "",
 ) -> bytes:
     """Raises BackgroundError: too long, or not what the wire format allows."""
     try:
@@ -84,6 +85,7 @@ def encode_reply(
             worker=worker,
             again=again,
             unknown=unknown,
+            heard=heard,
         )
     except ValidationError as error:
         raise BackgroundError(f"not a reply: {error.errors()[0]['msg']}") from None

@@ -208,6 +208,7 @@ class Worker:
         action: str | None = None,
         again: bool = False,
         unknown: bool = False,
+        heard: str = "",
     ) -> None:
         """The next reply, unless the job has ended. Raises BackgroundError if it is too long."""
         with self._changed:
@@ -215,7 +216,8 @@ class Worker:
                 return
             again = again or unknown or (kind is ReplyKind.FAILED and text == STOPPING)
             seq = len(job.replies)
-            payload = encode_reply(job.id, seq, kind, text, self.name, action, again, unknown)
+            name = self.name
+            payload = encode_reply(job.id, seq, kind, text, name, action, again, unknown, heard)
             job.replies.append(payload)
             job.failed = kind is ReplyKind.FAILED
             if kind is ReplyKind.PARTIAL:
@@ -287,7 +289,8 @@ class Worker:
             self._count_bad(f"edge/{job.address.device}/requests", error)
             self._tell(job, ReplyKind.FAILED, f"the request was not understood: {error}")
         except NotKnownError as error:
-            self._tell(job, ReplyKind.FAILED, str(error), unknown=True)
+            heard = error.heard[: wire.MAX_TEXT]
+            self._tell(job, ReplyKind.FAILED, str(error), unknown=True, heard=heard)
         except NotNowError as error:
             self._tell(job, ReplyKind.FAILED, str(error), again=True)
         except Exception as error:

@@ -202,7 +202,8 @@ class MqttBackground:
         return name if out is not None or kept else None
 
     def heard(self, request_id: str) -> str | None:
-        """After FAILED, and once: what a worker heard of a question for the device's own skills."""
+        """After FAILED, and once: what a worker heard of a question for the device's own skills, or
+        of one that it does not know."""
         with self._lock:
             return self._yours.pop(request_id, None)
 
@@ -401,6 +402,8 @@ class MqttBackground:
             refused = reply.kind is wire.ReplyKind.FAILED and reply.again
             if refused and out.state.worker in ("", reply.worker):
                 self._lose(reply.id, out, reply.text)
+                if reply.heard.strip() and not out.state.open:
+                    self._yours[out.state.id] = reply.heard
             else:
                 events = out.state.receive(reply, self._clock.now_ns())
                 if out.state.yours is not None:

@@ -138,8 +138,11 @@ class ReplyMessage(_Payload):
     again: bool = False
     """With `failed`: nothing is wrong with the request, and another worker may answer it."""
     unknown: bool = False
-    """With `failed`: this worker does not know the answer to what is to be kept, and need not be
-    asked again."""
+    """With `failed`: this worker does not know the answer, and need not be asked again for what is
+    to be kept."""
+    heard: str = Field("", max_length=MAX_TEXT)
+    """With `unknown`: the question as it was heard. The device's own skills answer it where no
+    other worker does."""
 
 
 class CancelMessage(_Payload):

@@ -20,14 +20,16 @@ from full_disk import full_disk
 from talking_device import Written
 
 from edge_runtime.background.answerer import Ears, SkillsAnswerer
+from edge_runtime.background.commands import NONE, Commands
 from edge_runtime.background.local import LocalBackground
 from edge_runtime.background.timers import ONLY_COUNTS_DOWN
+from edge_runtime.background.transcribe import Transcript
 from edge_runtime.background.worker import Worker
 from edge_runtime.delegation.broker import BrokerSettings
 from edge_runtime.delegation.outbox import Outbox, Row
 from edge_runtime.delegation.remote import EXPIRED_WORDS, MAX_UNSENT
 from edge_runtime.health import HealthMonitor, State
-from edge_runtime.micro_turn import EventKind, Request, Said
+from edge_runtime.micro_turn import EventKind, Letters, Pcm, Request, Said
 from edge_runtime.pacing import MonotonicClock, VirtualClock
 
 pytestmark = needs_mosquitto
@@ -375,14 +377,26 @@ def test_of_two_workers_the_one_that_knows_answers(broker: Broker, path: Path) -
     with keeping(broker, path) as device, unlearned(broker), working(broker):
         wait_until(lambda: device.remote.workers == 2)
         for number in range(4):
-            name = f"kept-{number}"
-            device.ask(name, f"{EMMA} {number}", keep=True)
-            assert device.await_kind(name, RESULT).text == f"kiosk said {EMMA} {number}"
+            for name, keep in ((f"kept-{number}", True), (f"request-{number}", False)):
+                device.ask(name, f"{EMMA} {number}", keep=keep)
+                assert device.await_kind(name, RESULT).text == f"kiosk said {EMMA} {number}"
+
+
+class Unasked(Written):
+    def transcribe(
+        self, pcm: Pcm, rough: str = "", commands: Commands = NONE, letters: Letters | None = None
+    ) -> Transcript:
+        raise AssertionError("it was listened to again")
 
 
 def test_what_need_not_be_kept_is_told_not_to_be_known(broker: Broker, path: Path) -> None:
+    """By the device itself, which listens to nothing again."""
     broker.start()
-    with keeping(broker, path) as device, unlearned(broker):
+    with (
+        LocalBackground(Unasked(), MonotonicClock()) as here,
+        asking(broker, Outbox(path, HOUR_S), local=here) as device,
+        unlearned(broker),
+    ):
         wait_until(lambda: device.remote.available)
         device.ask("request-1", EMMA)
         assert "I do not know" in device.await_kind("request-1", RESULT).text
