@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from edge_runtime.background import arithmetic, calendar, units
 from edge_runtime.background.agent_config import McpServer
 from edge_runtime.background.skills import MAX_CHARS, plain
-from edge_runtime.background.timers import ONLY_COUNTS_DOWN, Timers
+from edge_runtime.background.timers import WHEN, Timers
 from edge_runtime.delegation.wire import Ability
 
 if TYPE_CHECKING:
@@ -50,12 +50,13 @@ TIMER = "timer_or_reminder"
 TIMER_FOR = (
     "Sets, tells or cancels a timer or reminder of the device. The device then answers the person "
     "by itself: say nothing more.",
-    "set a timer for ten minutes; remind me in two hours to call my mother; how much time is left; "
+    "set a timer for ten minutes; remind me in two hours to call my mother; wake me up tomorrow at "
+    "half past seven; remind me on friday at nine to water the plants; how much time is left; "
     "cancel the timer",
 )
-TIMER_COUNTS_DOWN = (
-    "It only counts down, for at most seven days. Work out how long it is from now until then, and "
-    "ask like this: remind me in fourteen hours and five minutes to call my mother"
+TIMER_NEEDS_A_TIME = (
+    "It needs a time of day, or how long from now, within seven days, like this: remind me on "
+    "friday at nine in the morning to call my mother"
 )
 
 
@@ -74,7 +75,7 @@ def own_tools(
         name: _tool(_skill(name, now), name, what, _question(example))
         for name, (what, example) in SKILLS.items()
     }
-    tools[TIMER] = _tool(_timer(leave), TIMER, TIMER_FOR[0], _question(TIMER_FOR[1]))
+    tools[TIMER] = _tool(_timer(leave, now), TIMER, TIMER_FOR[0], _question(TIMER_FOR[1]))
     for action in actions:
         what = action.description or action.name.replace("_", " ")
         tools[action.name] = _tool(
@@ -127,12 +128,14 @@ def _skill(name: str, now: Callable[[], datetime]) -> Callable[..., Awaitable[st
     return ask
 
 
-def _timer(leave: Callable[[str], None]) -> Callable[..., Awaitable[str]]:
+def _timer(
+    leave: Callable[[str], None], now: Callable[[], datetime]
+) -> Callable[..., Awaitable[str]]:
     async def ask(**given: Any) -> str:
         question = _asked(given)
-        said = Timers(time.monotonic_ns).answer(plain(question))
-        if said == ONLY_COUNTS_DOWN:
-            return f"Not understood. {TIMER_COUNTS_DOWN}"
+        said = Timers(time.monotonic_ns).answer(plain(question), now())
+        if said == WHEN:
+            return f"Not understood. {TIMER_NEEDS_A_TIME}"
         if said is None:
             return f"Not understood. Ask like this: {TIMER_FOR[1]}"
         leave(question)

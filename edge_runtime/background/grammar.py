@@ -52,9 +52,16 @@ _RULES = {
     " | [<ask>] (set | start) a <number> <span> <timername>"
     " | [<ask>] remind me in <duration> [to <errand>] | [<ask>] remind me to <errand> in <duration>"
     " | [<ask>] wake me up in <duration> | timer for <duration>"
+    " | [<ask>] wake me up <moment> | [<ask>] remind me <moment> [to <errand>]"
+    " | [<ask>] remind me to <errand> <moment> | [<ask>] set (an alarm | a reminder) for <clock>"
     " | (cancel | stop) (the | my) (<timername> | reminder)"
     " | how (long | much time) is left [on the <timername>] | how long until the <timername>",
     "timername": "timer | countdown | alarm",
+    "moment": "[<when>] at <clock> | at <clock> <when>",
+    "when": "tomorrow | tomorrow morning | tonight | on <weekday>",
+    "clock": "(<hour> [o'clock | thirty | fifteen] | half past <hour> | [a] quarter (past | to)"
+    " <hour>) [in the (morning | afternoon | evening)] | noon",
+    "hour": "<digit> | ten | eleven | twelve",
     "errand": "call <someone> | visit <someone> | leave [the house] | take a break | go home"
     " | check the <device> | turn off the <device> | drink some water | eat something",
     "about": "<tell> about yourself | <tell> something about yourself"
@@ -95,7 +102,8 @@ def rules(commands: Commands = NONE) -> dict[str, str]:
         "operator": _either(SPOKEN_OPERATORS),
         "span": _either(UNITS_S),
         "spans": _either(f"{unit}s" for unit in UNITS_S),
-        "day": _either(("today", "tomorrow", "yesterday", *map(str.lower, WEEKDAYS))),
+        "day": "today | tomorrow | yesterday | <weekday>",
+        "weekday": _either(map(str.lower, WEEKDAYS)),
         "someone": f"my ({_either(_listed(PEOPLE))}) | {_either(_listed(NAMES))}",
         "device": _either(_listed(DEVICES)),
         "room": _either(_listed(ROOMS)),

@@ -61,6 +61,8 @@ class KeptTimer(BaseModel):
     duration_s: float = Field(gt=0, le=MAX_S)
     due_s: float
     """By the time of day."""
+    minute: int | None = Field(None, ge=0, lt=24 * 60)
+    """Of the day that it was set for."""
 
 
 class Kept(BaseModel):
@@ -202,7 +204,9 @@ class KeptTimers:
                 rings_s, late = late * APART_S, late + 1
                 left_s, late_s = rings_s, rings_s - left_s
             due_ns = now_ns + round(left_s * 1e9)
-            timers.append(Timer(kept.number, kept.duration_s, due_ns, kept.label, late_s))
+            timers.append(
+                Timer(kept.number, kept.duration_s, due_ns, kept.label, late_s, kept.minute)
+            )
         return timers
 
     def _heed_the_set_clock(self) -> None:
@@ -221,6 +225,7 @@ class KeptTimers:
                 label=timer.label,
                 duration_s=timer.duration_s,
                 due_s=now_s + (timer.due_ns - now_ns) / 1e9 - timer.late_s,
+                minute=timer.minute,
             )
             for timer in untold
         )

@@ -12,7 +12,7 @@ from datetime import datetime
 from edge_runtime.background import about, arithmetic, calendar, units
 from edge_runtime.background.commands import NONE, Commands
 from edge_runtime.background.numbers import digits
-from edge_runtime.background.timers import ONLY_COUNTS_DOWN, Timers
+from edge_runtime.background.timers import WHEN, Timers
 from edge_runtime.wall_clock import local_now
 
 COMMAND, UNKNOWN, RESUME, TIMER = "command", "unknown", "resume", "timer"
@@ -88,7 +88,7 @@ class Skills:
             for skill, ask in self._table():
                 said = with_brackets if skill == "sum" else whole
                 if reply := ask(re.sub(address, "", said)):
-                    return Answer(reply, UNKNOWN if reply == ONLY_COUNTS_DOWN else skill)
+                    return Answer(reply, UNKNOWN if reply == WHEN else skill)
         return None
 
     def reply(self, text: str, unsaid: str = "") -> Answer:
@@ -102,7 +102,7 @@ class Skills:
 
     def _table(self) -> tuple[tuple[str, Callable[[str], str | None]], ...]:
         return (
-            (TIMER, self.timers.answer),
+            (TIMER, lambda text: self.timers.answer(text, self._now())),
             ("time", lambda text: calendar.answer(text, self._now())),
             ("sum", arithmetic.answer),
             ("units", units.answer),
@@ -111,9 +111,12 @@ class Skills:
 
 
 def knows(text: str, commands: Commands, skills: Collection[str]) -> bool:
-    """Whether one of these skills answers just these words. Nothing is done for them."""
-    said = Skills(Timers(time.monotonic_ns), commands=commands).answer(text)
-    return said is not None and said.skill in skills
+    """Whether one of these skills answers just these words, all of which it expects: what somebody
+    wants to be reminded of may be anything. Nothing is done for them."""
+    timers = Timers(time.monotonic_ns)
+    said = Skills(timers, commands=commands).answer(text)
+    free = any(timer.label for timer in timers.running())
+    return said is not None and said.skill in skills and not free
 
 
 def plain(text: str, kept: str = "") -> str:

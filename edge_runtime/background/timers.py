@@ -6,13 +6,23 @@ import re
 import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from datetime import datetime
 from fractions import Fraction
 
+from edge_runtime.background.calendar import spoken_time
 from edge_runtime.background.numbers import NUMBER, counted, words
+from edge_runtime.background.time_of_day import (
+    CLOCK,
+    MOMENT,
+    minutes_of,
+    next_time,
+    seconds_until,
+    spoken_moment,
+)
 from edge_runtime.micro_turn import TIMER
 
 UNITS_S = {"second": 1, "minute": 60, "hour": 3600, "day": 86_400}
-REMINDER = "reminder"
+REMINDER, ALARM = "reminder", "alarm"
 SHORTEST_S = 0.1
 MAX_S = 7 * 86_400
 MAX_TIMERS = 16
@@ -28,8 +38,9 @@ ASLEEP_S = 30.0
 """One that rings so much later than it was due, in a run that has gone on: the machine slept."""
 _EXACT_TO = (("hour", "day"), ("minute", "minute"), ("second", "second"))
 """To what a lateness is told, from which unit on."""
-ONLY_COUNTS_DOWN = "I can only count down. Tell me how long, for example in ten minutes."
-"""Said of a time of day, or of a day."""
+WHEN = "When exactly? Ask me for it in ten minutes, for example, or tomorrow at half past seven."
+"""Said of a day without a time, and of what is no time at all."""
+OVER = "That time is over for today."
 MANY_TO_TELL = "There are many timers that you have not heard yet. I cannot take more before."
 
 _QUARTERS = rf"(?:(?:a|{NUMBER}) )?quarters? of an?"
@@ -55,13 +66,21 @@ _SET_PHRASINGS = (
     rf"remind me (?:to|that|about) (?P<label>.+) in (?P<time>{DURATION})",
     rf"tell me when (?P<time>{DURATION}) (?:are|is|have|has) (?:over|up|passed|gone)",
 )
-_AT_A_TIME = (
+_AT_PHRASINGS = (
+    rf"(?P<wakes>wake me(?: up)?) (?P<moment>{MOMENT})",
+    rf"(?:{_SET}(?: {_ARTICLE})? )?(?:(?P<wakes>alarm(?: clock)?)|reminder) (?P<moment>{MOMENT})"
+    rf"(?: (?:to|that|about|for) (?P<label>.+))?",
+    rf"remind me (?P<moment>{MOMENT})(?: (?:to|that|about) (?P<label>.+))?",
+    rf"remind me (?:to|that|about) (?P<label>.+?) (?P<moment>{MOMENT})",
+    rf"{_SET}(?: {_ARTICLE})? (?P<clock>{CLOCK}) (?P<wakes>alarm)",
+)
+_NO_TIME = (
     rf"(?:wake me(?: up)?|remind me|{_SET}(?: {_ARTICLE})? {_TIMER}) (?:at|for|on|tomorrow).*"
 )
 _CANCEL = (
     r"(?:cancel|stop|delete|remove|clear|turn off|switch off) "
     rf"(?:(?P<all>all|every)(?: the| of the| my)? )?(?:the |my |that |this )?"
-    rf"(?:(?P<time>{DURATION}) )?{_NOUN}s?"
+    rf"(?:(?:(?P<time>{DURATION})|(?P<clock>{CLOCK})) )?{_NOUN}s?(?: (?:at|for) (?P<at>{CLOCK}))?"
 )
 _LEFT_PHRASINGS = (
     r"(?:and )?how (?:long|much(?: time)?|many (?:minutes|seconds))(?: is| are)?(?: there)?"
@@ -69,8 +88,10 @@ _LEFT_PHRASINGS = (
     rf"{_NOUN})?",
     rf"how long (?:is it )?(?:until|till) (?:the|my) {_NOUN}.*",
     rf"how (?:long|much) (?:has|does|is) (?:the|my) {_NOUN}(?: have)?(?: left| still)?",
-    rf"(?:which|what|how many) (?:timer|(?P<noun>{REMINDER}))s"
+    rf"(?:which|what|how many) (?:timer|(?P<noun>{REMINDER}|{ALARM}))s"
     r" (?:are (?:there|running|set)|do i have)",
+    rf"(?:when|what time) (?:is|does) (?:the|my) (?P<noun>{REMINDER}|{ALARM})"
+    r"(?: (?:set(?: for)?|for|ring|go off))?",
 )
 
 
@@ -83,6 +104,8 @@ class Timer:
     """What to remind of, from the person's view; empty for a plain timer."""
     late_s: float = 0.0
     """How long before `due_ns` it should have been told: the device was off then, or asleep."""
+    minute: int | None = None
+    """Of the day, where it was set for a time of day: 0..1439."""
 
     def rung(self, now_ns: int) -> Timer:
         """The same, told at `now_ns`."""
@@ -102,8 +125,21 @@ class Timer:
         late = spoken_lateness(self.late_s) if self.late_s >= SMALLEST_LATE_S else ""
         if self.label:
             return f"This is your reminder{late and f', {late} late'}: {self.label}."
-        timer = f"Your {spoken_duration(self.duration_s, adjective=True)} timer"
-        return f"{timer} was done {late} ago." if late else f"{timer} is done."
+        if self.minute is not None:
+            was = f"It should have rung {late} ago." if late else "It is time."
+            return f"This is your alarm for {spoken_minute(self.minute)}. {was}"
+        return f"Your {self.name} was done {late} ago." if late else f"Your {self.name} is done."
+
+    @property
+    def kind(self) -> str:
+        return REMINDER if self.label else "timer" if self.minute is None else ALARM
+
+    @property
+    def name(self) -> str:
+        """`ten minute timer`, `alarm for seven o'clock in the morning`."""
+        if self.minute is not None:
+            return f"{self.kind} for {spoken_minute(self.minute)}"
+        return f"{spoken_duration(self.duration_s, adjective=True)} {self.kind}"
 
 
 class Timers:
@@ -140,7 +176,7 @@ class Timers:
             corrected = [anew.get(timer.number, timer) for timer in self._running]
             self._running = sorted(corrected, key=_due_ns)
 
-    def start(self, duration_s: float, label: str = "") -> Timer | None:
+    def start(self, duration_s: float, label: str = "", minute: int | None = None) -> Timer | None:
         """None if too many are running, or wait to be told."""
         with self._lock:
             untold = len(self._running) + len(self._ringing)
@@ -148,7 +184,7 @@ class Timers:
                 return None
             self._count += 1
             due_ns = self._now_ns() + round(duration_s * 1e9)
-            timer = Timer(self._count, duration_s, due_ns, label)
+            timer = Timer(self._count, duration_s, due_ns, label, minute=minute)
             self._running = sorted([*self._running, timer], key=_due_ns)
         self._on_change()
         return timer
@@ -190,19 +226,24 @@ class Timers:
         with self._lock:
             return (*self._ringing, *self._running)
 
-    def answer(self, text: str) -> str | None:
-        """`text` in lower case with numbers as digits; None if it is not about timers."""
+    def answer(self, text: str, now: datetime) -> str | None:
+        """`text` in lower case with numbers as digits; None if it is not about timers. `now` is the
+        time of day where the person is."""
         for phrasing in _SET_PHRASINGS:
             if match := re.fullmatch(phrasing, text):
                 return self._set(parse_duration(match["time"]), match.groupdict().get("label"))
+        for phrasing in _AT_PHRASINGS:
+            if match := re.fullmatch(phrasing, text):
+                given = {"moment": None, "label": None, **match.groupdict()}
+                moment = given["moment"] or f"at {given['clock']}"
+                return self._set_at(moment, given["label"], bool(given.get("wakes")), now)
         if match := re.fullmatch(_CANCEL, text):
-            return self._cancel(match["noun"], match["time"], everything=bool(match["all"]))
+            clock = match["clock"] or match["at"]
+            return self._cancel(match["noun"], match["time"], clock, everything=bool(match["all"]))
         for phrasing in _LEFT_PHRASINGS:
             if match := re.fullmatch(phrasing, text):
                 return self._left(match["noun"], match.groupdict().get("time"))
-        if re.fullmatch(_AT_A_TIME, text):
-            return ONLY_COUNTS_DOWN
-        return None
+        return WHEN if re.fullmatch(_NO_TIME, text) else None
 
     def _set(self, duration_s: float, label: str | None) -> str:
         if duration_s < SHORTEST_S:
@@ -210,43 +251,59 @@ class Timers:
         if duration_s > MAX_S:
             return "That is too long for me. I can wait for at most seven days."
         timer = self.start(duration_s, _to_the_person(label or ""))
-        if timer is None and len(self.running()) < MAX_TIMERS:
-            return MANY_TO_TELL
         if timer is None:
-            return f"There are {words(MAX_TIMERS)} timers running, and I cannot take more."
+            return self._too_many()
         time = spoken_duration(duration_s)
         if label:
             return f"Okay, I will remind you in {time}: {timer.label}."
         return f"Your timer for {time} is set."
 
-    def _cancel(self, noun: str, time: str | None, everything: bool) -> str:
+    def _set_at(self, moment: str, label: str | None, wakes: bool, now: datetime) -> str:
+        at = next_time(moment, now, wakes)
+        if at is None:
+            return OVER
+        duration_s = min(max(seconds_until(at, now), SHORTEST_S), float(MAX_S))
+        timer = self.start(duration_s, _to_the_person(label or ""), at.hour * 60 + at.minute)
+        if timer is None:
+            return self._too_many()
+        when = spoken_moment(at, now)
+        if label:
+            return f"Okay, I will remind you {when}: {timer.label}."
+        return f"Okay, I will wake you {when}." if wakes else f"Okay, I will remind you {when}."
+
+    def _too_many(self) -> str:
+        if len(self.running()) < MAX_TIMERS:
+            return MANY_TO_TELL
+        return f"There are {words(MAX_TIMERS)} timers running, and I cannot take more."
+
+    def _cancel(self, noun: str, time: str | None, clock: str | None, everything: bool) -> str:
         running = self._matching(time)
+        if clock is not None:
+            running = [timer for timer in running if timer.minute in minutes_of(clock)]
         meant = _of_kind(noun, running)
         if not meant and not (everything and noun == REMINDER):
             meant = running
         if not meant:
-            return f"There is no such {_kind(noun == REMINDER)} running."
+            return f"There is no such {_kind(noun)} running."
         if len(meant) > 1 and not everything:
             meant = meant[:1]
         self.cancel(meant)
-        kind = _kind(bool(meant[0].label))
         if len(meant) > 1:
-            return f"All {words(len(meant))} {kind}s are cancelled."
-        adjective = spoken_duration(meant[0].duration_s, adjective=True)
-        return f"Your {adjective} {kind} is cancelled."
+            return f"All {words(len(meant))} {meant[0].kind}s are cancelled."
+        return f"Your {meant[0].name} is cancelled."
 
     def _left(self, noun: str | None, time: str | None) -> str:
         running = self._matching(time)
         running = (_of_kind(noun, running) if noun else running) or running
         if not running:
-            return f"There is no {_kind(noun == REMINDER)} running."
-        said = [
-            f"{spoken_duration(self.left_s(timer), whole=True)} left on your "
-            f"{spoken_duration(timer.duration_s, adjective=True)} {_kind(bool(timer.label))}"
-            for timer in running[:3]
-        ]
+            return f"There is no {_kind(noun)} running."
+        said = [self._spoken_left(timer) for timer in running[:3]]
         sentence = f"There {'is' if _is_one(self.left_s(running[0])) else 'are'} "
         return f"{sentence}{', and '.join(said)}."
+
+    def _spoken_left(self, timer: Timer) -> str:
+        left = spoken_duration(self.left_s(timer), whole=True)
+        return f"{left} left {'on' if timer.minute is None else 'until'} your {timer.name}"
 
     def _matching(self, time: str | None) -> list[Timer]:
         running = self.running()
@@ -257,12 +314,15 @@ class Timers:
 
 
 def _of_kind(noun: str, timers: list[Timer]) -> list[Timer]:
-    """A reminder is what has a label."""
-    return [timer for timer in timers if bool(timer.label) == (noun == REMINDER)]
+    """A reminder is what has a label; an alarm, if there is one, what has a time of day."""
+    if noun == REMINDER:
+        return [timer for timer in timers if timer.label]
+    others = [timer for timer in timers if not timer.label]
+    return [timer for timer in others if timer.kind == _kind(noun)] or others
 
 
-def _kind(reminder: bool) -> str:
-    return REMINDER if reminder else "timer"
+def _kind(noun: str | None) -> str:
+    return noun if noun in (REMINDER, ALARM) else "timer"
 
 
 def parse_duration(text: str) -> float:
@@ -302,6 +362,11 @@ def spoken_duration(seconds: float, adjective: bool = False, whole: bool = False
     if not parts:
         return "no time"
     return " ".join(parts) if adjective else " and ".join(parts)
+
+
+def spoken_minute(minute: int) -> str:
+    """Of the day: `half past seven in the morning`."""
+    return spoken_time(datetime(2000, 1, 1, minute // 60, minute % 60))
 
 
 def spoken_lateness(seconds: float) -> str:

@@ -112,7 +112,7 @@ def test_a_device_is_offered_its_own_actions_only() -> None:
         ("calculate", "(305 - 9) * 2", "That is five hundred and ninety-two."),
         ("calculate", "the meaning of life", "Not understood."),
         ("timer_or_reminder", "what time is it", "Not understood."),
-        ("timer_or_reminder", "remind me at five to call anna", "It only counts down"),
+        ("timer_or_reminder", "remind me tomorrow to call anna", "It needs a time of day"),
     ],
 )
 def test_sums_units_and_the_time_come_from_the_exact_skills(
@@ -329,8 +329,10 @@ def test_the_key_for_another_provider_does_not_go_to_a_local_server(
         assert KEY not in server.keys[0]
 
 
-def test_a_timer_is_left_to_the_device_and_ends_the_answer() -> None:
-    question = "set a timer for ten minutes"
+@pytest.mark.parametrize(
+    "question", ["set a timer for ten minutes", "remind me on friday at nine to call anna"]
+)
+def test_a_timer_is_left_to_the_device_and_ends_the_answer(question: str) -> None:
     turns = ["Sure.", Call("timer_or_reminder", json.dumps({"question": question}))], ["It is set."]
     with ChatServer(*turns) as server, AgentAnswerer(config(server)) as agent:
         told = answered(agent)

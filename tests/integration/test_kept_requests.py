@@ -22,7 +22,7 @@ from talking_device import Written
 from edge_runtime.background.answerer import Ears, SkillsAnswerer
 from edge_runtime.background.commands import NONE, Commands
 from edge_runtime.background.local import LocalBackground
-from edge_runtime.background.timers import ONLY_COUNTS_DOWN
+from edge_runtime.background.timers import WHEN
 from edge_runtime.background.transcribe import Transcript
 from edge_runtime.background.worker import Worker
 from edge_runtime.delegation.broker import BrokerSettings
@@ -401,7 +401,7 @@ def test_what_need_not_be_kept_is_told_not_to_be_known(broker: Broker, path: Pat
         device.ask("request-1", EMMA)
         assert "I do not know" in device.await_kind("request-1", RESULT).text
         device.ask("request-2", "remind me tomorrow to call emma")
-        assert device.await_kind("request-2", RESULT).text == ONLY_COUNTS_DOWN
+        assert device.await_kind("request-2", RESULT).text == WHEN
 
 
 def test_a_full_disk_is_no_reason_to_stay_silent(broker: Broker, path: Path) -> None:

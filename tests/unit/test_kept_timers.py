@@ -11,6 +11,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -41,7 +42,7 @@ from edge_runtime.pacing import VirtualClock
 from edge_runtime.remote_control import Mode, Orders
 
 MINUTE_S, HOUR_S, DAY_S = 60, 3600, 86_400
-NOON_S = 1_800_000_000.0
+NOON_S, NOON = 1_800_000_000.0, datetime(2027, 1, 15, 12, 0)
 TURN = MicroTurn(0, 0, np.zeros((2, TURN_SAMPLES), np.float32))
 DELIVER = Decision(0, "speak", say="deliver")
 MOTHER = "This is your reminder: call your mother."
@@ -86,7 +87,7 @@ class House:
         self.start()
 
     def ask(self, text: str) -> str | None:
-        return self.run.timers.answer(plain(text))
+        return self.run.timers.answer(plain(text), NOON + timedelta(seconds=self.wall_s - NOON_S))
 
     def rings(self) -> list[str]:
         due = self.run.timers.pop_due()
@@ -145,6 +146,28 @@ def test_a_reminder_that_is_due_later_rings_at_its_time(house: House) -> None:
     assert house.rings() == []
     house.pass_(1)
     assert house.rings() == [MOTHER]
+
+
+def test_an_alarm_rings_at_its_time_of_day_whatever_happens_before(house: House) -> None:
+    house.ask("wake me up at seven")
+    house.pass_(2 * HOUR_S)
+    house.off_for(10 * HOUR_S)
+    assert house.ask("when is my alarm") == (
+        "There are seven hours left until your alarm for seven o'clock in the morning."
+    )
+    house.pass_(7 * HOUR_S - 1)
+    assert house.rings() == []
+    house.pass_(1)
+    assert house.rings() == ["This is your alarm for seven o'clock in the morning. It is time."]
+
+
+def test_the_timers_of_an_earlier_version_are_read(house: House) -> None:
+    house.ask("remind me in two days to call my mother")
+    content = json.loads(house.path.read_text())
+    del content["timers"][0]["minute"]
+    house.path.write_text(json.dumps(content))
+    house.off_for(HOUR_S)
+    assert house.left() == "There are one day and twenty-three hours left on your two day reminder."
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,16 @@ from hypothesis import strategies as st
 
 from edge_runtime.background import numbers
 from edge_runtime.background.calendar import spoken_date, spoken_time
-from edge_runtime.background.skills import MAX_QUOTED_WORDS, UNKNOWN, Skills
-from edge_runtime.background.timers import ONLY_COUNTS_DOWN, Timers
+from edge_runtime.background.commands import Command, Commands
+from edge_runtime.background.skills import (
+    COMMAND,
+    EXACT,
+    MAX_QUOTED_WORDS,
+    UNKNOWN,
+    Skills,
+    knows,
+)
+from edge_runtime.background.timers import WHEN, Timers
 
 NOW = datetime(2026, 11, 24, 14, 45)
 TIME = "It is a quarter to three in the afternoon."
@@ -347,9 +355,30 @@ def test_without_words_it_says_that_it_could_not_make_them_out(text: str) -> Non
     assert ask(text) == (UNKNOWN, "I could not make out what you said.")
 
 
-@pytest.mark.parametrize("when", ["tomorrow", "at five", "on monday"])
-def test_a_reminder_for_a_time_of_day_is_not_known_here(when: str) -> None:
-    assert ask(f"remind me {when} to call anna") == (UNKNOWN, ONLY_COUNTS_DOWN)
+@pytest.mark.parametrize("when", ["tomorrow", "on monday", "at once"])
+def test_a_reminder_without_a_time_is_not_known_here(when: str) -> None:
+    assert ask(f"remind me {when} to call anna") == (UNKNOWN, WHEN)
+
+
+@pytest.mark.parametrize(
+    ("said", "commands", "exact"),
+    [
+        ("Turn on the lamp, please!", True, True),
+        ("turn on the damp", False, False),
+        ("what time is it", False, True),
+        ("how much is six times seven", False, True),
+        ("wake me up at seven", False, True),
+        ("set a timer for ten minutes", False, True),
+        ("remind me in ten minutes to caller", False, False),
+        ("tell me a joke", False, False),
+        ("remind me tomorrow", False, False),
+        ("", False, False),
+    ],
+)
+def test_what_is_known_word_for_word(said: str, commands: bool, exact: bool) -> None:
+    lamp = Commands((Command("lamp_on", ("turn on the lamp",), "Done."),))
+    assert knows(said, lamp, {COMMAND}) is commands
+    assert knows(said, lamp, EXACT) is exact
 
 
 def test_a_long_question_is_quoted_only_in_part() -> None:

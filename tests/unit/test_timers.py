@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 import pytest
 
 from edge_runtime.background.skills import plain
@@ -9,6 +11,8 @@ from edge_runtime.background.timers import (
     MANY_TO_TELL,
     MAX_TIMERS,
     MAX_UNTOLD,
+    OVER,
+    WHEN,
     Timers,
     parse_duration,
     spoken_duration,
@@ -16,6 +20,8 @@ from edge_runtime.background.timers import (
 from edge_runtime.pacing import VirtualClock
 
 SECOND_NS = 1_000_000_000
+NOW = datetime(2026, 12, 1, 14, 45)
+"""A Tuesday."""
 
 
 class Kitchen:
@@ -26,7 +32,7 @@ class Kitchen:
         self.timers = Timers(self.clock.now_ns)
 
     def ask(self, text: str) -> str | None:
-        return self.timers.answer(plain(text))
+        return self.timers.answer(plain(text), NOW)
 
     def after(self, seconds: float) -> list[str]:
         """What the timers say that come due within the next `seconds`."""
@@ -320,14 +326,11 @@ def test_without_a_timer_there_is_nothing_left_and_nothing_to_cancel() -> None:
             "set a timer for eight days",
             "That is too long for me. I can wait for at most seven days.",
         ),
-        (
-            "wake me up at seven",
-            "I can only count down. Tell me how long, for example in ten minutes.",
-        ),
-        (
-            "set alarm for seven",
-            "I can only count down. Tell me how long, for example in ten minutes.",
-        ),
+        ("set alarm for my sister", WHEN),
+        ("remind me tomorrow to call my mother", WHEN),
+        ("wake me up on friday", WHEN),
+        ("set a timer for five", WHEN),
+        ("remind me today at two", OVER),
     ],
 )
 def test_what_cannot_be_timed_is_refused_with_the_reason(said: str, answer: str) -> None:
@@ -363,3 +366,81 @@ def test_what_is_not_about_timers_is_left_to_others(said: str) -> None:
     kitchen = Kitchen()
     assert kitchen.ask(said) is None
     assert kitchen.timers.running() == []
+
+
+HOUR_S = 3600
+
+
+@pytest.mark.parametrize(
+    ("said", "answer", "in_s", "told"),
+    [
+        (
+            "wake me up at seven",
+            "Okay, I will wake you tomorrow at seven o'clock in the morning.",
+            16 * HOUR_S + 900,
+            "This is your alarm for seven o'clock in the morning. It is time.",
+        ),
+        (
+            "remind me at five to call my mother",
+            "Okay, I will remind you at five o'clock in the afternoon: call your mother.",
+            2 * HOUR_S + 900,
+            "This is your reminder: call your mother.",
+        ),
+        (
+            "please remind me to water the plants on friday at nine",
+            "Okay, I will remind you on Friday at nine o'clock in the morning: water the plants.",
+            66 * HOUR_S + 900,
+            "This is your reminder: water the plants.",
+        ),
+        (
+            "Set an alarm for 6:30 tomorrow morning.",
+            "Okay, I will wake you tomorrow at half past six in the morning.",
+            15 * HOUR_S + 2700,
+            "This is your alarm for half past six in the morning. It is time.",
+        ),
+        (
+            "set a seven o'clock alarm",
+            "Okay, I will wake you tomorrow at seven o'clock in the morning.",
+            16 * HOUR_S + 900,
+            "This is your alarm for seven o'clock in the morning. It is time.",
+        ),
+        (
+            "set a reminder for a quarter to eight in the evening",
+            "Okay, I will remind you at a quarter to eight in the evening.",
+            5 * HOUR_S,
+            "This is your alarm for a quarter to eight in the evening. It is time.",
+        ),
+    ],
+)
+def test_a_time_of_day_is_waited_for(said: str, answer: str, in_s: float, told: str) -> None:
+    kitchen = Kitchen()
+    assert kitchen.ask(said) == answer
+    assert kitchen.after(in_s - 1) == []
+    assert kitchen.after(1) == [told]
+
+
+def test_an_alarm_is_told_from_a_timer_when_it_is_asked_for_or_cancelled() -> None:
+    kitchen = Kitchen()
+    for said in ("set a timer for ten minutes", "wake me at seven", "wake me at eight"):
+        kitchen.ask(said)
+    for question in ("when is my alarm", "how long until the alarm", "what alarms do i have"):
+        assert kitchen.ask(question) == (
+            "There are sixteen hours and fifteen minutes left until your alarm for seven o'clock "
+            "in the morning, and seventeen hours and fifteen minutes left until your alarm for "
+            "eight o'clock in the morning."
+        )
+    gone = "Your alarm for eight o'clock in the morning is cancelled."
+    assert kitchen.ask("cancel the eight o'clock alarm") == gone
+    assert kitchen.ask("cancel the alarm for nine") == "There is no such alarm running."
+    gone = "Your alarm for seven o'clock in the morning is cancelled."
+    assert kitchen.ask("turn off my alarm") == gone
+    assert kitchen.ask("cancel the timer") == "Your ten minute timer is cancelled."
+
+
+def test_an_alarm_that_was_due_while_the_machine_slept_says_so() -> None:
+    kitchen = Kitchen()
+    kitchen.ask("wake me up at seven")
+    assert kitchen.asleep_for(17 * HOUR_S) == [
+        "This is your alarm for seven o'clock in the morning. "
+        "It should have rung forty-five minutes ago."
+    ]
