@@ -16,6 +16,8 @@ MOST_STATES = 20_000
 """Of a grammar's automaton; the skills' own has fewer than a thousand. What a device adds comes
 from outside, and a short phrase can have any number."""
 SPACE = " "
+ANYTHING = "_"
+"""A word that stands for any words."""
 _END = -1
 """As a successor: the sentence may be over."""
 

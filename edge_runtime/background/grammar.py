@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from edge_runtime.background.calendar import WEEKDAYS
 from edge_runtime.background.commands import NONE, Commands
 from edge_runtime.background.timers import UNITS_S
+from edge_runtime.letter_graph import ANYTHING
 
 NAME = "requests"
 SPOKEN_OPERATORS = ("plus", "minus", "times", "divided by", "multiplied by")
@@ -86,8 +87,9 @@ _CONVERSION = (
 START = "any"
 
 
-def rules(commands: Commands = NONE) -> dict[str, str]:
-    """Every rule by name, in JSGF's notation; the whole is `START`."""
+def rules(commands: Commands = NONE, open_errands: bool = False) -> dict[str, str]:
+    """Every rule by name, in JSGF's notation; the whole is `START`. With `open_errands` one may be
+    reminded of ANYTHING, which a recogniser cannot expect."""
     own = commands.rules()
     kinds = ["time", "sum", "conversion", "timer", "about", "resume", "request"]
     if own:
@@ -95,6 +97,7 @@ def rules(commands: Commands = NONE) -> dict[str, str]:
         own["own"] = f"[<ask>] ({_either(f'<{name}>' for name in own)}) [please]"
     rules = {
         **_RULES,
+        "errand": f"{_RULES['errand']} | {ANYTHING}" if open_errands else _RULES["errand"],
         **own,
         "digit": _either(DIGITS.split()),
         "teen": _either(TEENS.split()),

@@ -386,6 +386,7 @@ def _is_one(seconds: float) -> bool:
 
 
 def _to_the_person(label: str) -> str:
-    """`call my mother` -> `call your mother`."""
+    """`call my mother` -> `call your mother`; a recogniser may have heard `to` twice."""
+    label = re.sub(r"^(?:to )+", "", label)
     turned = {"my": "your", "me": "you", "i": "you", "am": "are", "mine": "yours", "our": "your"}
     return " ".join(turned.get(word, word) for word in label.split())

@@ -276,17 +276,17 @@ def _rules(commands: Commands) -> Rules:
 def _search(commands: Commands, symbols: tuple[str, ...]) -> GrammarSearch:
     """Without the commands where these are too much."""
     try:
-        return GrammarSearch(grammar.rules(commands), grammar.START, symbols)
+        return GrammarSearch(grammar.rules(commands, True), grammar.START, symbols)
     except InputError as error:
         log.warning("the phrases of a device's actions are left out: %s", error)
-        return GrammarSearch(grammar.rules(NONE), grammar.START, symbols)
+        return GrammarSearch(grammar.rules(NONE, True), grammar.START, symbols)
 
 
 def _nearest(commands: Commands, rough: str, letters: Letters | None) -> Nearest | Likeliest | None:
     """What may have been said and comes nearest to what the model heard."""
     if letters is None:
         return _rules(commands).nearest(rough)
-    return _search(commands, letters.symbols).likeliest(letters)
+    return _search(commands, letters.symbols).likeliest(letters, rough)
 
 
 def _plain(text: str) -> str:

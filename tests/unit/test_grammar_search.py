@@ -236,3 +236,30 @@ def test_a_word_with_a_letter_that_the_model_does_not_know_is_not_found() -> Non
     found = search.likeliest(Letters(FEW, np.log(np.eye(4, dtype=np.float32)[[2, 3]] + 1e-4)))
     assert found is not None and found.text == "ab"
     assert GrammarSearch({"any": "xy"}, "any", FEW).likeliest(spelled("ab")) is None
+
+
+REMINDERS = GrammarSearch(
+    {"any": "remind me in (one | nine) minutes to <what>", "what": "go home | _"}, "any", SYMBOLS
+)
+
+
+@pytest.mark.parametrize(
+    ("said", "transcript", "text"),
+    [
+        ("water the plants", "remind me in nine minutes to water the plants", "water the plants"),
+        ("watter tha plans", "remind me in nine minutes to water the plans", "water the plans"),
+        ("water the plants", "", "water the plants"),
+        ("go homme", "remind me in nine minutes to go homme", "go home"),
+    ],
+)
+def test_what_may_be_anything_is_written_as_it_was_heard(
+    said: str, transcript: str, text: str
+) -> None:
+    found = REMINDERS.likeliest(spelled(f"remind me in nine minutes to {said}"), transcript)
+    assert found is not None and found.text == f"remind me in nine minutes to {text}"
+    assert found.cost == pytest.approx(0.0, abs=1e-3) or text == "go home"
+
+
+def test_what_may_be_anything_makes_no_sentence_of_another() -> None:
+    found = REMINDERS.likeliest(spelled("who wrote the story of the whale"))
+    assert found is None or found.cost > 1.0
