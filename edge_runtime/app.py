@@ -26,6 +26,7 @@ from edge_runtime.background.transcribe import (
     SpellingTranscriber,
     Transcriber,
 )
+from edge_runtime.background.volume import Volume
 from edge_runtime.config import Config
 from edge_runtime.decide import FloorDecider, states
 from edge_runtime.delegation.broker import BrokerSettings
@@ -52,6 +53,7 @@ from edge_runtime.inference.onnx import OnnxEngine, OnnxOptions
 from edge_runtime.inference.plan import default_cache
 from edge_runtime.inference.tensorrt import Phase, TensorRtEngine, TensorRtOptions
 from edge_runtime.interfaces import (
+    Adjustable,
     Background,
     Clock,
     Sink,
@@ -70,6 +72,7 @@ from edge_runtime.senses import (
     camera_reopened,
     camera_state,
     dropped_samples_of,
+    gain_of,
     sound_status_of,
 )
 from edge_runtime.sinks.broadcast import Broadcast
@@ -212,11 +215,13 @@ def device(
         at_broker: list[AtBroker] = []
         running = _timers(timers, senses, health, enter)
         background, noted = _background(
-            config, senses, abilities, at_broker, health, running, phrases, enter
+            config, senses, abilities, at_broker, health, running, phrases, control, enter
         )
         statistics = enter(Statistics())
         stack.callback(control.disconnect)
-        _connect_switches(senses, control)  # before they are opened: what is off stays closed
+        _connect_switches(
+            config, senses, control
+        )  # before they are opened: what is off stays closed
         # The camera first: it takes a second, and the sound of that second would be lost.
         one_source: object = senses.audio
         if senses.frames is not None and senses.frames is not one_source:
@@ -360,6 +365,7 @@ def _background(
     health: HealthMonitor,
     timers: Timers,
     phrases: Phrases,
+    control: RemoteControl,
     enter: Callable[[Any], Any],
 ) -> tuple[Background, list[Sink]]:
     """The device's own skills, behind the workers of a broker where one is configured; and the
@@ -378,6 +384,9 @@ def _background(
             block=not senses.realtime,
             commands=commands,
             timers=timers,
+            volume=Volume(
+                lambda: control.volume if control.has_volume else None, control.set_volume
+            ),
         )
     )
     chosen = config.delegation
@@ -454,8 +463,10 @@ def broker_for(config: Config) -> BrokerSettings:
     return BrokerSettings.configured(chosen, chosen.broker)
 
 
-def _connect_switches(senses: Senses, control: RemoteControl) -> None:
-    """Only who really captures can be told to stop it."""
+def _connect_switches(config: Config, senses: Senses, control: RemoteControl) -> None:
+    """Only who really captures can be told to stop it, and only who is heard to be louder."""
+    if isinstance(senses.audio, Adjustable) and not config.audio.mute:
+        control.connect_loudspeaker(senses.audio.set_volume, config.audio.volume)
     if isinstance(senses.audio, Switchable):
         control.connect(microphone=senses.audio.switch)
     if isinstance(senses.frames, Switchable):
@@ -538,6 +549,7 @@ def _at_home(
             chosen.tell_said,
             isinstance(senses.audio, Switchable),
             isinstance(senses.frames, Switchable),
+            has_volume=control.has_volume,
             sees=PRESENT in manifest.vocabularies.seen and senses.frames is not None,
             actions=actions,
             asks_workers=config.asks_workers,
@@ -579,7 +591,9 @@ def _dds_topics(
     )
     sink = TopicsSink(
         wire,
-        TurnMessages(config.actions, chosen.frame_id, lambda: control.mode, config.audio.gain),
+        TurnMessages(
+            config.actions, chosen.frame_id, lambda: control.mode, gain_of(config, control)
+        ),
         diagnose=lambda stamp_ns: diagnostics(name, health.snapshot(), stamp_ns),
     )
     enter(wire)

@@ -105,6 +105,15 @@ class Switchable(Protocol):
         ...
 
 
+@runtime_checkable
+class Adjustable(Protocol):
+    """A source with a loudspeaker."""
+
+    def set_volume(self, volume: float) -> None:
+        """0..1, of all that is played from now on. Returns at once and raises nothing."""
+        ...
+
+
 class Engine(Resource, Protocol):
     """One interaction model with its state. Entering activates it: load, check, warm up."""
 

@@ -1,4 +1,4 @@
-"""Mode and switches of a service, kept over restarts: a microphone that was closed stays closed.
+"""Mode, switches and volume of a service, kept over restarts: what was closed stays closed.
 
 A crash, an upgrade or a power cut must not open what somebody in the room has switched off. So
 each change is on the disk before whoever asked for it is told that it is done, and is read before
@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import quote
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from edge_runtime.health import HealthMonitor, State
 from edge_runtime.remote_control import Mode, RemoteControl
@@ -34,6 +34,8 @@ class Kept(BaseModel):
     mode: Mode
     microphone_on: bool
     camera_on: bool
+    volume: float | None = Field(None, ge=0.0, le=1.0)
+    """None: as it is configured."""
 
     @property
     def shut(self) -> str:
@@ -73,7 +75,8 @@ class KeptControl:
                 "%s, %s. Switch it on again, or end the service and remove %s",
                 *(kept.shut, why, self._path),
             )
-        return RemoteControl(kept.mode, kept.microphone_on, kept.camera_on, self._keep)
+        on = kept.microphone_on, kept.camera_on
+        return RemoteControl(kept.mode, *on, self._keep, kept.volume)
 
     def _keep(self, control: RemoteControl) -> None:
         with self._writing:
@@ -81,6 +84,7 @@ class KeptControl:
                 mode=control.mode,
                 microphone_on=control.microphone_on,
                 camera_on=control.camera_on,
+                volume=control.set_to,
             )
             try:
                 self._path.parent.mkdir(parents=True, exist_ok=True)

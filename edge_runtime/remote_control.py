@@ -12,9 +12,11 @@ micro-turn, right after the model has decided:
     control.say("The washing is done.", Moment.FITTING)   # when the model finds it fitting
     control.set_mode(Mode.QUIET)        # falls silent and says nothing until NORMAL
     control.switch_microphone(False)    # nothing is captured any more; `microphone_on` tells
+    control.set_volume(0.5)             # of the loudspeaker, from the next block on
 
 A stop is a flag and no entry of a queue: it is never dropped and never waits for anything else.
-Mode and switches hold until they are set anew; who keeps them over restarts is told of each change.
+Mode, switches and volume hold until they are set anew; who keeps them over restarts is told of each
+change.
 What the model decided stays as it decided it: a recording replays the same, whoever pressed what.
 """
 
@@ -67,11 +69,13 @@ class Orders:
 
 Switch = Callable[[bool], None]
 """Starts or stops capturing, for good; returns at once and raises nothing."""
+SetVolume = Callable[[float], None]
+"""Of all that is played from now on, 0..1; returns at once and raises nothing."""
 
 
 class RemoteControl:
-    """An inbox that any thread may fill and the loop empties. It may outlive a device: mode and
-    switches then hold for the next one."""
+    """An inbox that any thread may fill and the loop empties. It may outlive a device: mode,
+    switches and volume then hold for the next one."""
 
     def __init__(
         self,
@@ -79,9 +83,10 @@ class RemoteControl:
         microphone_on: bool = True,
         camera_on: bool = True,
         on_change: Callable[[RemoteControl], None] = lambda control: None,
+        volume: float | None = None,
     ) -> None:
-        """How it begins; `on_change` is told of every new mode and switch, in the caller's
-        thread."""
+        """How it begins; without a `volume` as the device is configured. `on_change` is told of
+        every new mode, switch and volume, in the caller's thread."""
         self._lock = threading.Lock()
         self._stop = self._cancel = False
         self._texts: dict[Moment, list[str]] = {moment: [] for moment in Moment}
@@ -89,10 +94,13 @@ class RemoteControl:
         """Texts that the loop has taken and the device has not said yet."""
         self._mode = mode
         self._on = {"microphone": microphone_on, "camera": camera_on}
+        self._volume, self._configured = volume, 1.0
+        self._loudspeakers: list[SetVolume] = []
         self._on_change = on_change
         self._switches: dict[str, list[Switch]] = {"microphone": [], "camera": []}
         self._switching = threading.RLock()
-        """Two that switch at the same time leave the device as the later one wants it."""
+        """Two that switch, or set the volume, at the same time leave the device as the later one
+        wants it."""
 
     # -- from outside ----------------------------------------------------------
 
@@ -151,9 +159,36 @@ class RemoteControl:
         """Off: nothing is captured any more. Raises InputError as `switch_microphone`."""
         self._switch("camera", on)
 
+    def set_volume(self, volume: float) -> None:
+        """0..1, of the loudspeaker. Raises InputError: it is none of these, or no loudspeaker is
+        connected that the configuration leaves a sound."""
+        if not 0.0 <= volume <= 1.0:
+            raise InputError(f"A volume is 0 to 1, not {volume:g}.")
+        with self._switching:
+            if not self._loudspeakers:
+                raise InputError("This device has no loudspeaker whose volume could be set.")
+            self._volume = volume
+            for set_volume in self._loudspeakers:
+                set_volume(volume)
+        self._on_change(self)
+
     @property
     def mode(self) -> Mode:
         return self._mode
+
+    @property
+    def volume(self) -> float:
+        """0..1, of the loudspeaker."""
+        return self._configured if self._volume is None else self._volume
+
+    @property
+    def set_to(self) -> float | None:
+        """The volume, if it was ever set."""
+        return self._volume
+
+    @property
+    def has_volume(self) -> bool:
+        return bool(self._loudspeakers)
 
     @property
     def microphone_on(self) -> bool:
@@ -178,11 +213,19 @@ class RemoteControl:
                     self._switches[name].append(switch)
                     switch(self._on[name])
 
+    def connect_loudspeaker(self, set_volume: SetVolume, configured: float) -> None:
+        """It is told the volume at once, and of every change."""
+        with self._switching:
+            self._configured = configured
+            self._loudspeakers.append(set_volume)
+            set_volume(self.volume)
+
     def disconnect(self) -> None:
         """The device is released: nobody captures any more, and what waits is forgotten."""
         with self._switching:
             for switches in self._switches.values():
                 switches.clear()
+            self._loudspeakers.clear()
         self.cancel()
         self.take()
 

@@ -21,6 +21,7 @@ from edge_runtime.interfaces import (
 )
 from edge_runtime.micro_turn import SAMPLE_RATE_HZ
 from edge_runtime.pacing import MonotonicClock, VirtualClock
+from edge_runtime.remote_control import RemoteControl
 from edge_runtime.sinks import topics
 from edge_runtime.sinks.turn_health import Fed
 from edge_runtime.sound_status import SoundStatus
@@ -185,6 +186,18 @@ def microphone_for(
         delay_channel=_first_raw_channel(config),
         may_be_late=may_be_late,
     )
+
+
+def gain_of(config: Config, control: RemoteControl) -> Callable[[], float]:
+    """Asks how loud is to be what is played elsewhere."""
+    chosen = config.audio
+
+    def gain() -> float:
+        if chosen.mute:
+            return 0.0
+        return chosen.volume if control.set_to is None else control.set_to
+
+    return gain
 
 
 def extra_delay_ms(config: Config) -> float:

@@ -15,6 +15,7 @@ from edge_runtime.background import arithmetic, calendar, units
 from edge_runtime.background.agent_config import McpServer
 from edge_runtime.background.skills import MAX_CHARS, plain
 from edge_runtime.background.timers import WHEN, Timers
+from edge_runtime.background.volume import UNSET
 from edge_runtime.delegation.wire import Ability
 
 if TYPE_CHECKING:
@@ -54,6 +55,12 @@ TIMER_FOR = (
     "half past seven; remind me on friday at nine to water the plants; how much time is left; "
     "cancel the timer",
 )
+VOLUME = "loudspeaker_volume"
+VOLUME_FOR = (
+    "Makes the device's voice louder or quieter, or sets or tells its volume. The device then "
+    "answers the person by itself: say nothing more.",
+    "louder; a bit quieter; set the volume to fifty percent; what is the volume",
+)
 TIMER_NEEDS_A_TIME = (
     "It needs a time of day, or how long from now, within seven days, like this: remind me on "
     "friday at nine in the morning to call my mother"
@@ -76,6 +83,7 @@ def own_tools(
         for name, (what, example) in SKILLS.items()
     }
     tools[TIMER] = _tool(_timer(leave, now), TIMER, TIMER_FOR[0], _question(TIMER_FOR[1]))
+    tools[VOLUME] = _tool(_volume(leave), VOLUME, VOLUME_FOR[0], _question(VOLUME_FOR[1]))
     for action in actions:
         what = action.description or action.name.replace("_", " ")
         tools[action.name] = _tool(
@@ -138,6 +146,17 @@ def _timer(
             return f"Not understood. {TIMER_NEEDS_A_TIME}"
         if said is None:
             return f"Not understood. Ask like this: {TIMER_FOR[1]}"
+        leave(question)
+        return "The device answers."
+
+    return ask
+
+
+def _volume(leave: Callable[[str], None]) -> Callable[..., Awaitable[str]]:
+    async def ask(**given: Any) -> str:
+        question = _asked(given)
+        if UNSET.answer(plain(question)) is None:
+            return f"Not understood. Ask like this: {VOLUME_FOR[1]}"
         leave(question)
         return "The device answers."
 

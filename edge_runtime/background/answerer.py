@@ -13,7 +13,7 @@ from typing import Protocol
 from typing_extensions import Self
 
 from edge_runtime.background.commands import NONE, Commands
-from edge_runtime.background.skills import TIMER, UNKNOWN, Skills
+from edge_runtime.background.skills import OF_THE_DEVICE, UNKNOWN, Skills
 from edge_runtime.background.timers import Timers
 from edge_runtime.background.transcribe import Transcriber, Transcript
 from edge_runtime.delegation.wire import ReplyKind, RequestMessage, unpack_letters
@@ -84,7 +84,8 @@ class Ears:
 class SkillsAnswerer(NothingHeld):
     """A recogniser and the offline skills, for many devices.
 
-    A timer is left to the device: it rings there whichever worker is asked, and without any.
+    A timer is left to the device: it rings there whichever worker is asked, and without any. So is
+    its volume.
     """
 
     def __init__(self, ears: Ears) -> None:
@@ -106,7 +107,7 @@ class SkillsAnswerer(NothingHeld):
         skills = Skills(Timers(time.monotonic_ns), lambda: now, request.device, commands)
         said = skills.reply(heard, request.unsaid)
         log.debug("%s: heard %r -> %s: %s", request.id, heard, said.skill, said.text)
-        if said.skill == TIMER:
+        if said.skill in OF_THE_DEVICE:
             reply(ReplyKind.YOURS, heard)
             return
         if said.skill == UNKNOWN:  # "I do not know" would end it: another worker may

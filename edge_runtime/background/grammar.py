@@ -68,6 +68,9 @@ _RULES = {
     "about": "<tell> about yourself | <tell> something about yourself"
     " | what can you tell me about yourself | what are you | what can you do"
     " | [<tell>] what you can do | [<tell>] a [short] story [about a <hero>] | [<tell>] a joke",
+    "volume": "[<ask>] speak [a bit] (louder | quieter) | [a bit] (louder | quieter) please"
+    " | speak up | not so loud | [<ask>] turn (the volume | it) (up | down) | volume (up | down)"
+    " | [<ask>] [set the] volume to <number> percent",
     "resume": "go on | continue | carry on | keep going",
     "request": "[<ask>] (turn | switch) (on | off) the <device> [in the <room>]"
     " | [<ask>] (open | close | start | stop) the <device> [in the <room>]"
@@ -91,7 +94,7 @@ def rules(commands: Commands = NONE, open_errands: bool = False) -> dict[str, st
     """Every rule by name, in JSGF's notation; the whole is `START`. With `open_errands` one may be
     reminded of ANYTHING, which a recogniser cannot expect."""
     own = commands.rules()
-    kinds = ["time", "sum", "conversion", "timer", "about", "resume", "request"]
+    kinds = ["time", "sum", "conversion", "timer", "volume", "about", "resume", "request"]
     if own:
         kinds.append("own")
         own["own"] = f"[<ask>] ({_either(f'<{name}>' for name in own)}) [please]"

@@ -16,6 +16,8 @@ from edge_runtime.background.commands import NONE, Commands
 from edge_runtime.background.skills import UNKNOWN, Answer, Skills
 from edge_runtime.background.timers import Timers
 from edge_runtime.background.transcribe import Transcriber
+from edge_runtime.background.volume import NONE as UNCHANGEABLE
+from edge_runtime.background.volume import Volume
 from edge_runtime.interfaces import Clock
 from edge_runtime.micro_turn import Event, EventKind, Request
 from edge_runtime.wall_clock import local_now
@@ -43,10 +45,11 @@ class LocalBackground:
         block: bool = False,
         commands: Commands = NONE,
         timers: Timers | None = None,
+        volume: Volume = UNCHANGEABLE,
     ) -> None:
         self._transcriber, self._clock, self._block = transcriber, clock, block
         self._timers, self._commands = timers or Timers(clock.now_ns), commands
-        self._skills = Skills(self._timers, now, device_name, commands)
+        self._skills = Skills(self._timers, now, device_name, commands, volume)
         self._requests: queue.Queue[Request | None] = queue.Queue(QUEUE_SIZE)
         self._lock = threading.Lock()
         self._open: dict[str, int] = {}

@@ -13,10 +13,13 @@ from edge_runtime.background import about, arithmetic, calendar, units
 from edge_runtime.background.commands import NONE, Commands
 from edge_runtime.background.numbers import digits
 from edge_runtime.background.timers import WHEN, Timers
+from edge_runtime.background.volume import UNSET, Volume
 from edge_runtime.wall_clock import local_now
 
-COMMAND, UNKNOWN, RESUME, TIMER = "command", "unknown", "resume", "timer"
-EXACT = frozenset({COMMAND, TIMER, "time", "sum", "units"})
+COMMAND, UNKNOWN, RESUME, TIMER, VOLUME = "command", "unknown", "resume", "timer", "volume"
+OF_THE_DEVICE = frozenset({TIMER, VOLUME})
+"""Skills that only the device itself can have."""
+EXACT = frozenset({COMMAND, TIMER, VOLUME, "time", "sum", "units"})
 """Skills of which nobody could answer better; a story somebody can."""
 MAX_QUOTED_WORDS, MAX_QUOTED_CHARS = 14, 200
 MAX_CHARS = 400
@@ -51,14 +54,15 @@ _QUESTION = re.compile(r"(?:what|who|where|when|why|how|which|will|is|are|do|doe
 class Answer:
     text: str
     skill: str
-    """`command`, `time`, `sum`, `units`, `timer`, `about`, `resume`, or `unknown`: that it cannot
-    be done here, which is no answer to what waits for somebody who can."""
+    """`command`, `time`, `sum`, `units`, `timer`, `volume`, `about`, `resume`, or `unknown`: that
+    it cannot be done here, which is no answer to what waits for somebody who can."""
     action: str = ""
     """What the device is to do now."""
 
 
 class Skills:
-    """The offline skills. `now` is local wall-clock time; `timers` keep a clock of their own."""
+    """The offline skills. `now` is local wall-clock time; `timers` keep a clock of their own;
+    `volume` is that of the loudspeaker."""
 
     def __init__(
         self,
@@ -66,8 +70,9 @@ class Skills:
         now: Callable[[], datetime] = local_now,
         device_name: str = "Edge",
         commands: Commands = NONE,
+        volume: Volume = UNSET,
     ) -> None:
-        self.timers = timers
+        self.timers, self._volume = timers, volume
         self._now, self._device_name, self._commands = now, device_name, commands
 
     def answer(self, text: str) -> Answer | None:
@@ -103,6 +108,7 @@ class Skills:
     def _table(self) -> tuple[tuple[str, Callable[[str], str | None]], ...]:
         return (
             (TIMER, lambda text: self.timers.answer(text, self._now())),
+            (VOLUME, self._volume.answer),
             ("time", lambda text: calendar.answer(text, self._now())),
             ("sum", arithmetic.answer),
             ("units", units.answer),

@@ -47,6 +47,7 @@ PAYLOADS: Mapping[str, tuple[str, ...]] = {
     home.QUIET: _SWITCH,
     home.MICROPHONE: _SWITCH,
     home.CAMERA: _SWITCH,
+    home.VOLUME: (),
 }
 """By command: what it may be given; nothing stands for any text."""
 _WORD = re.compile(r"[\w-]{1,16}", re.ASCII)
@@ -67,6 +68,7 @@ class HomeSettings:
     tell_said: bool = True
     has_microphone: bool = True
     has_camera: bool = True
+    has_volume: bool = False
     sees: bool = False
     """The model tells whether somebody is there."""
     actions: tuple[str, ...] = ()
@@ -194,6 +196,8 @@ class HomeAssistant:
             del seen["said"]
         if self._settings.sees:
             seen["presence"] = None if present is None else home.ON if present else home.OFF
+        if self._settings.has_volume:
+            seen[home.VOLUME] = round(100 * self._control.volume)
         return seen | {
             "engaged": home.ON if engaged else home.OFF,
             "health": health.state.value,
@@ -241,6 +245,7 @@ class HomeAssistant:
             chosen.asks_workers,
             chosen.name,
             chosen.area,
+            chosen.has_volume,
         )
         message = json.dumps(payload, ensure_ascii=False).encode()
         self._connection.publish(Outgoing(self._topics.discovery, message, retain=True))
@@ -284,6 +289,8 @@ class HomeAssistant:
             control.switch_microphone(on)
         elif name == home.CAMERA:
             control.switch_camera(on)
+        elif name == home.VOLUME:
+            control.set_volume(_percent(text) / 100)
 
 
 def forget(broker: BrokerSettings, device: str, prefix: str) -> None:
@@ -329,6 +336,16 @@ def _topics(device: str, prefix: str) -> home.HomeTopics:
         return home.HomeTopics(device, prefix)
     except WireError as error:
         raise ConfigError(f"device.name: {error}") from None
+
+
+def _percent(text: str) -> float:
+    try:
+        percent = float(text)
+    except ValueError:
+        percent = math.nan
+    if not 0 <= percent <= 100:
+        raise WireError(f"its payload must be a number from 0 to 100; it is {_shown(text)}")
+    return percent
 
 
 def _text(payload: bytes) -> str:

@@ -16,7 +16,7 @@ from edge_runtime.remote_control import Mode
 
 ON, OFF, PRESS = "ON", "OFF", "PRESS"
 STOP, CANCEL, QUIET, TEXT, NOTIFY = "stop", "cancel", "quiet", "say", "notify"
-MICROPHONE, CAMERA = "microphone", "camera"
+MICROPHONE, CAMERA, VOLUME = "microphone", "camera", "volume"
 LONGEST_TEXT = 255
 """Characters of a state, and of a text entity, in Home Assistant."""
 Component = dict[str, Any]
@@ -28,6 +28,7 @@ OPTIONAL: Mapping[str, str] = {
     "link": "binary_sensor",
     MICROPHONE: "switch",
     CAMERA: "switch",
+    VOLUME: "number",
 }
 """By component that not every device has: its platform."""
 
@@ -74,6 +75,7 @@ def discovery(
     asks_workers: bool = True,
     name: str | None = None,
     area: str | None = None,
+    has_volume: bool = False,
 ) -> dict[str, Any]:
     """The payload of the discovery topic. `floors`: the floor states of the model; `actions`: what
     the device can do; `name` and `area`: how the device is called there, and its room.
@@ -105,6 +107,8 @@ def discovery(
     for field, icon in ((MICROPHONE, "mdi:microphone"), (CAMERA, "mdi:camera")):
         if switches[field]:
             components[field] = _switch(topics, field, field.capitalize(), icon)
+    if has_volume:
+        components[VOLUME] = _volume(topics)
     for field, component in components.items():
         if "value_template" in component:
             component["state_topic"] = topics.state
@@ -203,6 +207,21 @@ def _switch(topics: HomeTopics, field: str, name: str, icon: str) -> Component:
         "payload_off": OFF,
         "state_on": ON,
         "state_off": OFF,
+    }
+
+
+def _volume(topics: HomeTopics) -> Component:
+    return {
+        "platform": "number",
+        "name": "Volume",
+        "icon": "mdi:volume-high",
+        "command_topic": topics.command(VOLUME),
+        "value_template": f"{{{{ value_json.{VOLUME} }}}}",
+        "min": 0,
+        "max": 100,
+        "step": 1,
+        "unit_of_measurement": "%",
+        "mode": "slider",
     }
 
 

@@ -102,7 +102,7 @@ class TurnMessages:
         actions: Mapping[str, ActionConfig],
         frame_id: str,
         mode: Callable[[], Mode] = lambda: Mode.NORMAL,
-        gain: float = 1.0,
+        gain: Callable[[], float] = lambda: 1.0,
         run: str | None = None,
     ) -> None:
         self._actions, self._frame_id, self._mode = actions, frame_id, mode
@@ -214,7 +214,7 @@ class TurnMessages:
             "utterance_id": voice.utterance_id or (said.id if said is not None else ""),
             "sample_rate_hz": SAMPLE_RATE_HZ,
             "channels": 1,
-            "data": pcm16(record.played * self._gain),
+            "data": pcm16(record.played * self._gain()),
         }
 
     def _utterances(self, record: TurnRecord, header: Message) -> Iterator[Publication]:

@@ -79,7 +79,8 @@ class DuplexBuffer:
         self._cushion = round(cushion_ms * SAMPLE_RATE_HZ / 1e3)
         self._slack = round(slack_ms * SAMPLE_RATE_HZ / 1e3)
         self._capacity = capacity
-        self._volume = volume
+        self.volume = self._volume = volume
+        """May be changed at any time: from the next block on, within which it rises or falls."""
         self._patience_s = patience_s
         self.latency_samples = latency_samples
         """May be changed at any time; the reference follows from the next turn on."""
@@ -241,7 +242,9 @@ class DuplexBuffer:
     def _next_to_play(self, count: int, audible: bool) -> Pcm:
         block = np.zeros(count, np.float32)
         ready = self._to_play[:count]
-        block[: ready.size] = np.clip(ready * self._volume, -1.0, 1.0)
+        before, self._volume = self._volume, self.volume
+        rising = np.linspace(before, self._volume, ready.size, dtype=np.float32)  # and no click
+        block[: ready.size] = np.clip(ready * rising, -1.0, 1.0)
         self._to_play = self._to_play[count:]
         if self._begun:
             self.underrun_samples += count - ready.size

@@ -75,6 +75,10 @@ class MicrophoneSource:
     ) -> None:
         self._resources.close()
 
+    def set_volume(self, volume: float) -> None:
+        """0..1, of the loudspeaker, from its next block on."""
+        self._buffer.volume = volume
+
     @property
     def description(self) -> str:
         """What is open, and how; empty where nothing is."""

@@ -71,13 +71,14 @@ class PlayedTurns:
     """
 
     def __init__(self, gain: float = 1.0) -> None:
-        self._gain = gain
+        self.gain = gain
+        """May be changed at any time; of what is given from then on."""
         self._waiting: Pcm = np.zeros(0, np.float32)
         self._played = PlayedSound(round(LONGEST_LATENCY_S * SAMPLE_RATE_HZ) + TURN_SAMPLES)
 
     def play(self, pcm: Pcm) -> None:
         """Float32 (n,), -1..1, after what was given before."""
-        self._waiting = np.concatenate([self._waiting, np.clip(pcm * self._gain, -1.0, 1.0)])
+        self._waiting = np.concatenate([self._waiting, np.clip(pcm * self.gain, -1.0, 1.0)])
 
     def flush(self) -> int:
         """Drop what was given since the last turn; returns how many samples that were."""

@@ -144,6 +144,10 @@ class TopicMicrophone:
     ) -> None:
         self._front_end.__exit__(kind, error, trace)
 
+    def set_volume(self, volume: float) -> None:
+        """0..1, of `speech_audio`, from the next turn on."""
+        self._ours.gain = volume
+
     @property
     def lost_samples(self) -> int:
         return self._buffer.lost_samples

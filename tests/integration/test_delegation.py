@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 import signal
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -426,3 +428,42 @@ def test_what_the_device_knows_word_for_word_goes_to_no_worker(
             assert answer.startswith("edge said") is (words in asked)
             dialogue.utterance(Decision(0, "speak", say=DELIVER), silence)
             dialogue._heard.clear()
+
+
+class Loudspeaker(Room):
+    volume = math.nan
+
+    def set_volume(self, volume: float) -> None:
+        self.volume = volume
+
+
+@needs_espeak
+@pytest.mark.parametrize("with_worker", [False, True])
+def test_the_volume_is_the_devices_own_whoever_is_asked(broker: Broker, with_worker: bool) -> None:
+    config = Config.model_validate(
+        {
+            "audio": {"volume": 0.5},
+            "delegation": {"broker": broker.url, "patience_s": 30.0},
+            "background": {"recogniser": "none"},
+        }
+    )
+    room = Loudspeaker()
+    senses = Senses(room, None, MonotonicClock(), realtime=True)
+    skills = SkillsAnswerer(Ears(Written))
+    worker = Worker(BrokerSettings(broker.url), "w", skills) if with_worker else nullcontext()
+    with worker, app.device(config, senses) as ready:
+        dialogue = ready.loop._parts.dialogue
+        if with_worker:
+            wait_until(lambda: any(one.kind is EventKind.LINK_UP for one in dialogue.poll()))
+        assert room.volume == 0.5
+        silence = MicroTurn(0, 0, np.zeros((2, TURN_SAMPLES), np.float32))
+        dialogue.listen(silence, Decision(0, "listen", heard="could you speak louder"))
+        dialogue.delegate(Decision(0, "listen", delegation=Delegation.DELEGATE), silence)
+        said: list[str] = []
+
+        def answered() -> bool:
+            said.extend(one.text for one in dialogue.poll() if one.kind is EventKind.RESULT)
+            return bool(said)
+
+        wait_until(answered)
+    assert (said, room.volume) == (["I am louder now."], 0.8)

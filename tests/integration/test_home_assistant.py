@@ -235,7 +235,7 @@ def test_a_device_without_a_camera_has_no_switch_for_one(broker: Broker) -> None
 
 def test_what_the_configuration_does_not_show_any_more_is_removed(broker: Broker) -> None:
     """With the platform that it had, or Home Assistant does not know what is meant."""
-    everything = House(broker, tell_heard=True, sees=True, actions=("wave",))
+    everything = House(broker, tell_heard=True, sees=True, actions=("wave",), has_volume=True)
     less = House(broker, tell_said=False, has_microphone=False, has_camera=False)
     with Device(broker, patterns=ALL) as client:
         with everything.home:
@@ -246,7 +246,8 @@ def test_what_the_configuration_does_not_show_any_more_is_removed(broker: Broker
             client.await_any(lambda: newest(client, CONFIG) != payload)
             after = json.loads(newest(client, CONFIG) or b"")["components"]
     gone = removed(after)
-    assert gone.keys() == {"presence", "said", "heard", "action", "microphone", "camera"}
+    shut = {"microphone", "camera", "volume"}
+    assert gone.keys() == {"presence", "said", "heard", "action", *shut}
     assert after.keys() == before.keys()
     for name, component in gone.items():
         assert component["platform"] == before[name]["platform"]
@@ -333,6 +334,20 @@ def test_commands_are_obeyed_and_their_effect_is_shown(broker: Broker) -> None:
         assert house.control.mode is Mode.NORMAL
 
 
+def test_the_volume_is_shown_and_set(broker: Broker) -> None:
+    house, heard = House(broker, has_volume=True), list[float]()
+    house.control.connect_loudspeaker(heard.append, 0.3)
+    with Device(broker, patterns=ALL) as client, house.home:
+        payload = json.loads(client.await_any(lambda: newest(client, CONFIG)))
+        assert payload["components"]["volume"].items() >= {"min": 0, "max": 100}.items()
+        await_state(client, volume=30)
+        order(client, "volume", b"55")
+        await_state(client, volume=55)
+        order(client, "volume", b"0.0")
+        await_state(client, volume=0)
+    assert heard == [0.3, 0.55, 0.0]
+
+
 def test_a_question_that_is_out_is_taken_back(broker: Broker) -> None:
     house = House(broker)
     with Device(broker, patterns=ALL) as client, house.home:
@@ -350,6 +365,10 @@ BAD = {
     "far too long a text": ("say", b"x" * 100_000),
     "no text at all": ("say", b"\xff\xfe"),
     "a switch that is not there": ("camera", b"OFF"),
+    "a volume that is none": ("volume", b"loud"),
+    "more than there is": ("volume", b"101"),
+    "not a number": ("volume", b"nan"),
+    "a volume of nothing": ("volume", b"50"),
 }
 
 
@@ -412,9 +431,10 @@ def test_each_command_that_is_not_obeyed_is_told_with_the_reason_and_not_what_wa
 def test_every_command_and_every_value_is_documented(broker: Broker, repository: Path) -> None:
     text = (repository / "docs" / "home-assistant.md").read_text(encoding="utf-8")
     for name, payloads in home_assistant.PAYLOADS.items():
-        given = ", ".join(f"`{payload}`" for payload in payloads) or "a text"
+        free = "0 to 100" if name == "volume" else "a text"
+        given = ", ".join(f"`{payload}`" for payload in payloads) or free
         assert f"| `edge/<name>/home/{name}/set` | {given} |" in text
-    house = House(broker, tell_heard=True, sees=True)
+    house = House(broker, tell_heard=True, sees=True, has_volume=True)
     with Device(broker, patterns=ALL) as client, house.home:
         state = client.await_any(lambda: shown(client))
     rows = [line.split("|")[1] for line in text.splitlines() if line.startswith("|")]
@@ -562,8 +582,9 @@ class Core:
 
 @needs_home_assistant
 def test_a_real_core_takes_the_device_and_its_commands_and_lets_it_go(broker: Broker) -> None:
-    house = House(broker, tell_heard=True, actions=("wave", "lamp_on"))
+    house = House(broker, tell_heard=True, actions=("wave", "lamp_on"), has_volume=True)
     house.control.connect(microphone=lambda on: None, camera=lambda on: None)
+    house.control.connect_loudspeaker(lambda volume: None, 0.3)
     with Core(os.environ["HOME_ASSISTANT_PYTHON"], broker) as core:
         with house.home:
             wait_until(lambda: house.home._connection.connected)
@@ -577,6 +598,7 @@ def test_a_real_core_takes_the_device_and_its_commands_and_lets_it_go(broker: Br
                 "button.kiosk_take_the_question_back": "unknown",
                 "event.kiosk_action": "unknown",
                 "notify.kiosk_tell_when_it_fits": "unknown",
+                "number.kiosk_volume": "30",
                 "sensor.kiosk_direction_of_sound": "30",
                 "sensor.kiosk_health": "ok",
                 "sensor.kiosk_heard": "hello",
@@ -597,6 +619,9 @@ def test_a_real_core_takes_the_device_and_its_commands_and_lets_it_go(broker: Br
             )
             wait_until(lambda: all(house.control._texts.values()))
             assert house.control.take() == Orders(say=("Dinner.",), deliver=("Washing.",))
+            volume = {"entity_id": "number.kiosk_volume", "value": 45}
+            core.do("number", "set_value", volume)
+            wait_until(lambda: house.control.volume == 0.45)
             core.do("button", "press", {"entity_id": "button.kiosk_stop"})
             core.do("switch", "turn_off", {"entity_id": "switch.kiosk_microphone"})
             core.do("switch", "turn_on", {"entity_id": "switch.kiosk_mute"})

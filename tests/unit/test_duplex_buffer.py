@@ -254,6 +254,16 @@ class TestPlaying:
         buffer.play(np.array([1.0, -1.0, 0.5, 4.0, -4.0], np.float32))
         np.testing.assert_array_equal(run(buffer, 5), np.array([0.5, -0.5, 0.25, 1.0, -1.0]))
 
+    def test_another_volume_comes_without_a_click(self) -> None:
+        buffer = DuplexBuffer(cushion_ms=0, volume=0.2)
+        buffer.play(np.ones(4 * 160, np.float32))
+        assert (run(buffer, 160) == np.float32(0.2)).all()
+        buffer.volume = 0.8
+        changed = run(buffer, 160)
+        assert np.abs(np.diff(changed)).max() < 0.005
+        assert (changed[0], changed[-1]) == (np.float32(0.2), np.float32(0.8))
+        assert (run(buffer, 160) == np.float32(0.8)).all()
+
     def test_a_stalled_device_does_not_hoard_speech(self) -> None:
         buffer = DuplexBuffer(capacity_s=0.5)
         for n in range(100):

@@ -53,6 +53,23 @@ def test_a_new_device_has_everything_on_and_writes_nothing(service: Service) -> 
     assert service.trouble == ""
 
 
+def test_a_volume_is_kept_and_one_that_was_never_set_is_not(service: Service) -> None:
+    service.start().switch_camera(False)
+    service.start().connect_loudspeaker(lambda volume: None, 0.3)
+    assert service.control.volume == 0.3
+    service.control.set_volume(0.5)
+    service.start().connect_loudspeaker(lambda volume: None, 0.3)
+    assert service.control.volume == 0.5 and not service.control.camera_on
+
+
+def test_the_file_of_an_earlier_version_is_read(service: Service) -> None:
+    service.path.parent.mkdir(parents=True)
+    service.path.write_text('{"mode": "quiet", "microphone_on": false, "camera_on": true}')
+    service.start().connect_loudspeaker(lambda volume: None, 0.3)
+    assert service.is_how == (Mode.QUIET, False, True) and service.control.volume == 0.3
+    assert service.trouble == ""
+
+
 def test_what_is_off_is_off_after_a_restart_and_what_is_on_is_on(
     service: Service, caplog: pytest.LogCaptureFixture
 ) -> None:

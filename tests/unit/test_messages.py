@@ -328,7 +328,7 @@ def test_speech_names_what_is_being_said() -> None:
 
 @pytest.mark.parametrize(("gain", "loudest"), [(1.0, 16384), (0.1, 1638), (0.0, 0)])
 def test_speech_is_as_loud_as_the_loudspeaker_shall_be(gain: float, loudest: int) -> None:
-    messages = TurnMessages(ACTIONS, "head", gain=gain)
+    messages = TurnMessages(ACTIONS, "head", gain=lambda: gain)
     record = a_record(played=np.full(TURN_SAMPLES, 0.5, np.float32))
     (found,) = (one for one in everything(record, messages) if one.topic == "speech_audio")
     assert set(found.message["data"].tolist()) == {loudest}

@@ -138,6 +138,28 @@ def test_a_first_mode_is_nothing_to_stop_for() -> None:
     assert control.take() == Orders(mode=Mode.STANDBY)
 
 
+def test_the_volume_is_as_configured_until_it_is_set(control: RemoteControl) -> None:
+    told: list[float] = []
+    with pytest.raises(InputError, match="no loudspeaker"):
+        control.set_volume(0.5)
+    assert control.set_to is None and not control.has_volume
+    control.connect_loudspeaker(told.append, 0.3)
+    assert (control.volume, control.set_to, control.has_volume) == (0.3, None, True)
+    control.set_volume(0.5)
+    control.disconnect()
+    assert (control.volume, control.set_to, control.has_volume) == (0.5, 0.5, False)
+    control.connect_loudspeaker(told.append, 0.3)
+    assert told == [0.3, 0.5, 0.5]
+
+
+@pytest.mark.parametrize("volume", [-0.1, 1.1, float("nan")])
+def test_a_volume_that_cannot_be_changes_nothing(control: RemoteControl, volume: float) -> None:
+    control.connect_loudspeaker(lambda volume: None, 0.3)
+    with pytest.raises(InputError, match="0 to 1"):
+        control.set_volume(volume)
+    assert control.volume == 0.3
+
+
 def test_many_may_ask_at_the_same_time(control: RemoteControl) -> None:
     start = threading.Barrier(5)
     stops = 0

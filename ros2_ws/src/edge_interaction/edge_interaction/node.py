@@ -25,7 +25,7 @@ from edge_runtime.errors import EdgeRuntimeError
 from edge_runtime.every import Every
 from edge_runtime.health import Health, HealthMonitor
 from edge_runtime.remote_control import Mode, RemoteControl
-from edge_runtime.senses import topic_senses_for
+from edge_runtime.senses import gain_of, topic_senses_for
 from edge_runtime.sinks import topics
 from edge_runtime.sinks.diagnostics import diagnostics
 from edge_runtime.sinks.messages import Publication, TurnMessages, action_topics
@@ -186,7 +186,10 @@ class InteractionNode(LifecycleNode):
         self._sink = TopicsSink(
             self._with_hri(self._wire, config.device.language),
             TurnMessages(
-                config.actions, config.ros.frame_id, self._mode_of_acting, config.audio.gain
+                config.actions,
+                config.ros.frame_id,
+                self._mode_of_acting,
+                gain_of(config, self._control),
             ),
             wall_ns=now_ns,
         )
