@@ -103,6 +103,7 @@ from edge_runtime.voice.espeak import EspeakSynthesizer
 from edge_runtime.voice.mouth import Mouth, Synthesizer
 from edge_runtime.voice.phrases import Phrases
 from edge_runtime.voice.piper import PiperSynthesizer
+from edge_runtime.voice.spoken_form import AsSpoken
 
 log = logging.getLogger(__name__)
 AtBroker = MqttBackground | MqttActions | HomeAssistant
@@ -147,9 +148,10 @@ def engine_for(
 
 def synthesizer_for(config: Config) -> Synthesizer:
     chosen = config.voice
+    voice: Synthesizer = EspeakSynthesizer(chosen.voice, chosen.rate_wpm, chosen.pitch)
     if chosen.engine == "piper" and chosen.model is not None:
-        return PiperSynthesizer(chosen.model, chosen.rate_wpm, chosen.speaker)
-    return EspeakSynthesizer(chosen.voice, chosen.rate_wpm, chosen.pitch)
+        voice = PiperSynthesizer(chosen.model, chosen.rate_wpm, chosen.speaker)
+    return AsSpoken(voice, config.device.language)
 
 
 def decider_for(config: Config, manifest: Manifest) -> FloorDecider:
