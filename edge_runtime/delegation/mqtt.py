@@ -42,6 +42,8 @@ NOBODY_LISTENS = 0x10
 """The broker's word (MQTT 5) that it has taken a message which no one is there for."""
 UNHEARD = "nobody listens there"
 """What is told of it then."""
+AROUND = 1000
+"""Bytes of a packet beside its payload, at most: topics and properties."""
 
 
 class ConnectionState(Enum):
@@ -138,6 +140,8 @@ class MqttConnection:
         self._thread: threading.Thread | None = None
         self.handler_errors = 0
         self.connects = 0
+        self.largest: float = math.inf
+        """Bytes of a payload that the broker of this connection takes: what is more ends it."""
         self.failure = ""
         """Why there was no connection, or why it ended, the last time."""
 
@@ -175,7 +179,8 @@ class MqttConnection:
                 self.publish(self._birth)
 
     def publish(self, message: Outgoing) -> bool:
-        """Queue a message; False where there is no connection. Never blocks."""
+        """Queue a message; False where there is no connection, or it is larger than the broker
+        takes. Never blocks."""
         with self._changing:
             return self.connected and self._send(message)
 
@@ -383,6 +388,7 @@ class MqttConnection:
         self._failures = min(self._failures, SHORT_LIVED)
         self._connected_s, self._network = time.monotonic(), threading.current_thread()
         self.connects += 1
+        self.largest = getattr(properties, "MaximumPacketSize", math.inf) - AROUND
         self._liveness.restart()
         for pattern in list(self._subscriptions):
             _, number = client.subscribe(pattern, qos=1)
@@ -472,6 +478,12 @@ class MqttConnection:
         return call
 
     def _send(self, message: Outgoing) -> bool:
+        if len(message.payload) > self.largest:
+            log.warning(
+                "what is published on %s has %d bytes, and the broker takes %.0f: it is not sent",
+                *(message.topic, len(message.payload), self.largest),
+            )
+            return False
         properties = _expiring("PUBLISH", message)
         if message.response_topic is not None:
             properties.ResponseTopic = message.response_topic

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import base64
+import logging
 from dataclasses import dataclass
 
 from edge_runtime.delegation import wire
 from edge_runtime.errors import BackgroundError, WireError
 from edge_runtime.micro_turn import Frame, Request
 
+log = logging.getLogger(__name__)
 MAX_SAID_TEXT = 4_000
 """Characters of one turn of the conversation; an answer may be far longer, and its end matters."""
 
@@ -60,6 +62,26 @@ def repack(payload: bytes, waited_s: float, local_time: str) -> bytes:
             message.model_copy(update={"waited_s": round(waited_s, 1), "local_time": local_time})
         )
     )
+
+
+def fitted(payload: bytes, most: float) -> bytes:
+    """A message in at most so many bytes: without its picture, and else without its sound, of which
+    the transcript and the letters are left. Raises BackgroundError: they are too much as well."""
+    if len(payload) <= most:
+        return payload
+    message = wire.decode(wire.RequestMessage, payload, wire.MAX_REQUEST_BYTES)
+    without: dict[str, object] = {}
+    for name, empty in (("frame", None), ("audio", ""), ("conversation", ())):
+        without[name] = empty
+        smaller = wire.encode(message.model_copy(update=without))
+        if len(smaller) <= most:
+            log.warning(
+                "%s goes without %s: it has %d bytes, and the broker takes %d. Raise its limit "
+                "(Mosquitto: max_packet_size)",
+                *(message.id, " and ".join(without), len(payload), most),
+            )
+            return smaller
+    raise BackgroundError(f"it has {len(payload)} bytes, and the broker takes {most:.0f}")
 
 
 def checked(payload: bytes) -> bytes:

@@ -21,7 +21,7 @@ from edge_runtime.delegation.liveness import SLOWEST_BYTES_S
 from edge_runtime.delegation.mqtt import UNHEARD, Arrival, ConnectionState, MqttConnection
 from edge_runtime.delegation.mqtt import Outgoing as Message
 from edge_runtime.delegation.outbox import Outbox
-from edge_runtime.delegation.packing import Abilities, pack, repack
+from edge_runtime.delegation.packing import Abilities, fitted, pack, repack
 from edge_runtime.delegation.request import DelegatedRequest, RequestState
 from edge_runtime.delegation.tasks import Tasks
 from edge_runtime.errors import BackgroundError, WireError
@@ -331,6 +331,7 @@ class MqttBackground:
         self._health.report(OUTBOX, state, outbox.trouble)
 
     def _publish(self, name: str, out: _Out, payload: bytes, expiry_s: float) -> None:
+        payload = fitted(payload, self._connection.largest)
         allowed_s = self._patience_s + len(payload) / SLOWEST_BYTES_S
         with self._lock:
             if self._open.get(name) is not out:

@@ -45,6 +45,8 @@ from edge_runtime.micro_turn import (
     EventKind,
     MicroTurn,
     Pcm,
+    Request,
+    Said,
 )
 from edge_runtime.pacing import MonotonicClock
 from edge_runtime.senses import Senses
@@ -467,3 +469,54 @@ def test_the_volume_is_the_devices_own_whoever_is_asked(broker: Broker, with_wor
 
         wait_until(answered)
     assert (said, room.volume) == (["I am louder now."], 0.8)
+
+
+class Narrow(Broker):
+    """One that takes small packets only, and ends a connection with a larger one."""
+
+    def settings_text(self) -> str:
+        return f"{super().settings_text()}max_packet_size 20000\n"
+
+
+@pytest.mark.parametrize("keep", [False, True])
+def test_what_is_more_than_the_broker_takes_goes_without_its_sound(
+    tmp_path: Path, keep: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    broker = Narrow(tmp_path)
+    broker.start()
+    sound = (0.3 * np.random.default_rng(0).standard_normal(30 * 16_000)).astype(np.float32)
+    said = (Said("device", "Hello!", 3.0),)
+    outbox = Outbox(tmp_path / "outbox.db", 3600.0)
+    try:
+        with working(broker) as echo, asking(broker, outbox) as device:
+            wait_until(lambda: device.remote.available)
+            picture = np.random.default_rng(0).integers(0, 255, (240, 320, 3), np.uint8)
+            for name, pcm in (("request-1", sound), ("request-2", SOUND)):
+                device.background.submit(
+                    Request(name, pcm, "tea", conversation=said, keep=keep, frame=picture)
+                )
+                device.await_kind(name, EventKind.RESULT)
+            long, short = echo.asked
+            assert (long.audio, long.frame, len(long.conversation)) == ("", None, 1)
+            assert short.audio and short.frame is None
+            assert device.remote._connection.connects == 1
+    finally:
+        broker.kill()
+    assert "goes without frame and audio" in caplog.text
+
+
+def test_what_is_too_much_all_the_same_blocks_nobody(tmp_path: Path) -> None:
+    broker = Narrow(tmp_path)
+    broker.start()
+    try:
+        with working(broker), asking(broker) as device:
+            wait_until(lambda: device.remote.available)
+            long = Request("request-1", SOUND, "x" * 15_000, unsaid="y" * 15_000)
+            device.background.submit(long)
+            answer = device.await_kind("request-1", EventKind.RESULT).text
+            assert answer == "from the device itself"
+            device.ask("request-2")
+            assert device.await_kind("request-2", EventKind.RESULT).text == "kiosk said tea"
+            assert device.remote._connection.connects == 1
+    finally:
+        broker.kill()
