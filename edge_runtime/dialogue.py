@@ -32,7 +32,7 @@ from edge_runtime.micro_turn import (
     Utterance,
 )
 from edge_runtime.remote_control import Mode, Orders
-from edge_runtime.sentences import spoken
+from edge_runtime.sentences import Pieces
 
 log = logging.getLogger(__name__)
 DELIVER = "deliver"
@@ -112,6 +112,8 @@ class Dialogue:
         """The request for which the background model asked for an action of ours."""
         self._lengths: Counter[str] = Counter()
         """Characters that have come of each answer that has not ended."""
+        self._pieces: dict[str, Pieces] = {}
+        """Of each such answer: what has come and is no whole sentence yet."""
         self._handed_on = False
         """What was heard since the device last answered has been handed on."""
         self._stopped: str | None = None
@@ -246,9 +248,12 @@ class Dialogue:
             if complete:
                 self._settle(event.id)
             return None
+        if not sentences and not complete:
+            return None
         if not sentences and event.id == self._pending and event.id != self._acted:
-            why = "nothing in its answer can be said"
-            return self._fail(Event(EventKind.FAILED, event.id, why)) if complete else None
+            return self._fail(
+                Event(EventKind.FAILED, event.id, "nothing in its answer can be said")
+            )
         lasting = event.id.startswith((KEPT, TOLD, TIMER))
         fresh = self._answers.add(event.id, sentences, complete, self._turns, lasting)
         self._settle(event.id)
@@ -257,7 +262,8 @@ class Dialogue:
         return replace(event, kind=EventKind.RESULT if fresh else EventKind.PARTIAL)
 
     def _sentences(self, event: Event) -> list[str]:
-        """The sentences of a piece of an answer, without its markup, while it is not too long."""
+        """The sentences that are whole with a piece of an answer, without its markup, while it is
+        not too long."""
         before = self._lengths[event.id]
         self._lengths[event.id] = length = before + len(event.text)
         if before <= MAX_ANSWER < length:
@@ -267,9 +273,13 @@ class Dialogue:
                 length,
                 MAX_ANSWER,
             )
-        if event.kind is EventKind.RESULT:
+        ends = event.kind is EventKind.RESULT
+        if ends:
             del self._lengths[event.id]
-        return spoken(event.text[: max(0, MAX_ANSWER - before)])
+        pieces = self._pieces.pop(event.id, None) or Pieces()
+        if not ends:
+            self._pieces[event.id] = pieces
+        return pieces.sentences(event.text[: max(0, MAX_ANSWER - before)], ends)
 
     def _ask(self, name: str, request_id: str) -> None:
         if name in self._actions:
@@ -418,6 +428,7 @@ class Dialogue:
                 self._background.cancel(request_id)
         self._pending = self._answering = None
         self._lengths.clear()
+        self._pieces.clear()
 
     def _want_no_more(self, request_id: str) -> None:
         """Of an answer whose beginning is forgotten."""
@@ -425,6 +436,7 @@ class Dialogue:
             self._background.cancel(request_id)
             self._answering = None
             del self._lengths[request_id]
+            self._pieces.pop(request_id, None)
 
     def _forget_answers(self) -> None:
         self._conversation.let_go()

@@ -22,6 +22,7 @@ _WIDE_ENDS = (
     "\N{DEVANAGARI DANDA}\N{ARABIC QUESTION MARK}"
 )
 """No space follows, or none that is needed to know."""
+_MARKS = f".!?…:;{_WIDE_ENDS}"
 _END = re.compile(
     rf"\n(?:\s*\n)?|(?<![.!?…])(?P<stop>[.!?…]+)[{_CLOSING}]*(?=\s+\S)|[{_WIDE_ENDS}]+[」』]*"
 )
@@ -139,13 +140,34 @@ class Sentences:
         return word in _MAY_END or not _INITIALS.fullmatch(word)
 
 
+class Pieces:
+    """The sentences of a text that comes in pieces, of any size: what is cut in the middle of a
+    sentence, or of a word, waits for the rest. A piece that ends a sentence waits for nothing."""
+
+    def __init__(self) -> None:
+        self._sentences = Sentences(closed=False)
+
+    def sentences(self, text: str, ends: bool) -> list[str]:
+        """Those that are whole with this piece; `ends`: it is the last."""
+        blocks = (text[start : start + BLOCK] for start in range(0, len(text), BLOCK))
+        found = [sentence for block in blocks for sentence in self._sentences.feed(block)]
+        if ends or _ends_a_sentence(text):
+            rest, self._sentences = self._sentences.flush(), Sentences(closed=False)
+            found += [rest] if rest else []
+        return found
+
+
+def _ends_a_sentence(text: str) -> bool:
+    """With its line, or with a mark after a word of its own: alone it may be that of `3.5`."""
+    if text.rstrip(" \t").endswith("\n"):
+        return True
+    text = text.rstrip().rstrip(_CLOSING)
+    return text[-1:] in tuple(_MARKS) and any(map(str.isalpha, text))
+
+
 def spoken(text: str) -> list[str]:
     """The sentences of a whole text; none if there is nothing to say."""
-    sentences = Sentences(closed=False)
-    blocks = (text[start : start + BLOCK] for start in range(0, len(text), BLOCK))
-    found = [sentence for block in blocks for sentence in sentences.feed(block)]
-    rest = sentences.flush()
-    return [*found, rest] if rest else found
+    return Pieces().sentences(text, ends=True)
 
 
 def speakable(text: str) -> str:

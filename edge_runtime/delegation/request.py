@@ -136,7 +136,7 @@ class DelegatedRequest:
         if kind is ReplyKind.FAILED:
             return self._fail(RequestState.FAILED, reply.text or "the worker failed")
         if kind is ReplyKind.PARTIAL:
-            if not reply.text.strip():
+            if not reply.text.strip() and not self.answering:
                 return []
             self.state = RequestState.ANSWERING
             return [Event(EventKind.PARTIAL, self.id, reply.text)]

@@ -940,3 +940,23 @@ def test_an_answer_in_pieces_is_cut_off_as_a_whole_and_the_next_is_not(
     dialogue.poll()
     following = dialogue.utterance(DELIVER, TURN)
     assert following is not None and following.text == "It is noon."
+
+
+def test_an_answer_that_comes_word_by_word_is_said_in_sentences(
+    answers: Answers, dialogue: Dialogue
+) -> None:
+    name = ask(dialogue)
+    said = []
+    for piece in ("The mus", "eum", " clo", "ses at", " six", ".", " It is", " far", " away", "."):
+        answers.told = [Event(EventKind.PARTIAL, name, piece)]
+        seen = [event.kind for event in dialogue.poll()]
+        if seen:
+            said += [(seen, piece)]
+    answers.told = [result(name, "")]
+    dialogue.poll()
+    assert said == [([EventKind.RESULT], " It is")]
+    told = []
+    while (utterance := dialogue.utterance(DELIVER, TURN)) is not None:
+        told.append(utterance.text)
+        dialogue.answered()
+    assert " ".join(told) == "The museum closes at six. It is far away."

@@ -156,3 +156,13 @@ def test_an_answer_that_has_begun_or_ended_is_not_asked_for_again(given: int) ->
     told(request, replies("a")[:given])
     state = request.state
     assert request.again() == [] and request.state is state
+
+
+def test_the_space_between_two_pieces_is_one_of_them() -> None:
+    request = sent()
+    texts = ["  ", "Good", " ", "day."]
+    given = [
+        ReplyMessage(id="x", seq=seq, kind=ReplyKind.PARTIAL, text=text, worker="w")
+        for seq, text in enumerate(texts)
+    ]
+    assert told(request, given) == ["Good", " ", "day."]

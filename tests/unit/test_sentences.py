@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from edge_runtime.sentences import LONGEST, Sentences
+from edge_runtime.sentences import LONGEST, Pieces, Sentences
 from edge_runtime.sentences import spoken as all_spoken
 
 
@@ -114,3 +114,36 @@ def test_a_sign_before_a_number_is_no_bullet(text: str, said: str) -> None:
         told = " ".join(spoken(text, size))
         assert told.removesuffix(".") == said.removesuffix(".")
         assert "\n" in text or " ".join(all_spoken(told)) == told
+
+
+ANSWER = "Dr. Li said it is 3.5 km. Then **she** left"
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 5, 8, 100])
+def test_an_answer_in_pieces_of_any_size_is_not_torn(size: int) -> None:
+    pieces = Pieces()
+    cut = [ANSWER[at : at + size] for at in range(0, len(ANSWER), size)]
+    found = [one for piece in cut for one in pieces.sentences(piece, ends=False)]
+    found += pieces.sentences("", ends=True)
+    assert " ".join(found) == "Dr. Li said it is 3.5 km. Then she left"
+    assert all(" " in one for one in found)
+
+
+@pytest.mark.parametrize(
+    "piece",
+    ["Yes.", "Is it?", 'So he said: "No!"', "One line\n", "\u3053\u3093\u306b\u3061\u306f\u3002"],
+)
+def test_a_piece_that_ends_a_sentence_waits_for_nothing(piece: str) -> None:
+    (sentence,) = Pieces().sentences(piece, ends=False)
+    assert sentence.rstrip(".") == piece.strip().rstrip(".")
+
+
+@pytest.mark.parametrize("piece", ["It is", "3.", ".", " ", "", "the mus", "Dr"])
+def test_a_piece_that_does_not_waits_for_the_rest(piece: str) -> None:
+    pieces = Pieces()
+    assert pieces.sentences(piece, ends=False) == []
+    assert "".join(pieces.sentences("!", ends=True)) in (f"{piece.strip()}!", "")
+
+
+def test_a_long_piece_takes_no_long_time() -> None:
+    assert Pieces().sentences("a " * 100_000, ends=False)
