@@ -158,11 +158,14 @@ class Pieces:
 
 
 def _ends_a_sentence(text: str) -> bool:
-    """With its line, or with a mark after a word of its own: alone it may be that of `3.5`."""
+    """With its line, or with a mark that is none of `3.5` or `Dr. Li`."""
     if text.rstrip(" \t").endswith("\n"):
         return True
     text = text.rstrip().rstrip(_CLOSING)
-    return text[-1:] in tuple(_MARKS) and any(map(str.isalpha, text))
+    word = _LAST_WORD.search(text[-LONG_WORD:-1])
+    if text[-1:] not in tuple(_MARKS) or word is None:
+        return False
+    return not word[0][-1].isdigit() and word[0].lower() not in _ABBREVIATIONS
 
 
 def spoken(text: str) -> list[str]:

@@ -138,7 +138,7 @@ def test_a_piece_that_ends_a_sentence_waits_for_nothing(piece: str) -> None:
     assert sentence.rstrip(".") == piece.strip().rstrip(".")
 
 
-@pytest.mark.parametrize("piece", ["It is", "3.", ".", " ", "", "the mus", "Dr"])
+@pytest.mark.parametrize("piece", ["It is", "3.", ".", " ", "", "the mus", "Dr."])
 def test_a_piece_that_does_not_waits_for_the_rest(piece: str) -> None:
     pieces = Pieces()
     assert pieces.sentences(piece, ends=False) == []
