@@ -182,6 +182,10 @@ class McpServers:
         self._known: set[str] = set()
         """Those that were reached the last time."""
         self._skip_until_s: dict[str, float] = {}
+        self.troubles: dict[str, str] = {}
+        """By server: why it could not be reached, the last time."""
+        self.tools: dict[str, list[str]] = {}
+        """By server: what it had when it was reached last."""
 
     def load(self) -> None:
         """Prepare them; nothing is started. Raises ConfigError, ImportError."""
@@ -221,14 +225,14 @@ class McpServers:
                 async with AsyncExitStack() as entered:
                     with fail_after(min(self._configured[name].start_timeout_s, within_s)):
                         await entered.enter_async_context(toolset)
-                        await toolset.list_tools()
+                        self.tools[name] = [tool.name for tool in await toolset.list_tools()]
                     await stack.enter_async_context(entered.pop_all())
             except Exception as error:
                 if left and not isinstance(error, TimeoutError):
                     continue
                 self._known.discard(name)
                 self._skip_until_s[name] = time.monotonic() + RETRY_S
-                why = _short(error)
+                self.troubles[name] = why = _short(error)
                 log.warning("the MCP server %s is left out for %.0f s: %s", name, RETRY_S, why)
             else:
                 self._known.add(name)
@@ -241,9 +245,12 @@ class McpServers:
             await self.connect(stack)
 
     async def close(self) -> None:
-        for toolset in self._toolsets.values():
+        for name, toolset in self._toolsets.items():
             client: Any = toolset.client
-            await client.close()
+            try:
+                await client.close()
+            except Exception as error:  # of one that could never be started
+                log.debug("the MCP server %s: %s", name, _short(error))
 
 
 def _toolset(server: McpServer, pictures: bool) -> MCPToolset[object]:

@@ -20,8 +20,7 @@ from edge_runtime.errors import ConfigError
 from edge_runtime.masking import masked
 
 if TYPE_CHECKING:
-    from edge_runtime.background.answerer import Ears
-    from edge_runtime.background.worker_config import RecogniserConfig, WorkerConfig
+    from edge_runtime.background.worker_config import WorkerConfig
 
 
 def background(
@@ -42,6 +41,7 @@ def background(
     """A worker: answers the questions that devices hand on over an MQTT broker."""
     from edge_runtime.background.agent import AgentAnswerer
     from edge_runtime.background.answerer import SkillsAnswerer
+    from edge_runtime.background.recognisers import ears_for
     from edge_runtime.background.worker import Worker, host_name
     from edge_runtime.background.worker_config import WorkerConfig
     from edge_runtime.delegation.broker import BrokerSettings
@@ -59,10 +59,10 @@ def background(
     known_as = given or f"{host_name()}-{uuid.uuid4().hex[:4]}"
     # What answers is chosen here, and nowhere else.
     if wanted.agent is None:
-        answerer: Any = SkillsAnswerer(_ears(wanted.recogniser))
+        answerer: Any = SkillsAnswerer(ears_for(wanted.recogniser))
         model = "offline skills"
     else:
-        ears = None if wanted.agent.sound else _ears(wanted.recogniser)
+        ears = None if wanted.agent.sound else ears_for(wanted.recogniser)
         answerer, model = AgentAnswerer(wanted.agent, ears), wanted.agent.model
     worker = Worker(
         *(settings, known_as, answerer), model=model, slots=slots, passing_name=given is None
@@ -89,14 +89,3 @@ def able(config: WorkerConfig) -> str:
     tools = ", ".join(config.agent.mcp_servers) or "none but the device's actions and exact skills"
     ears = "hears the question" if config.agent.sound else f"reads it from {heard_by}"
     return f"answers with {config.agent.model}{where}, which {ears}; tools: {tools}"
-
-
-def _ears(chosen: RecogniserConfig) -> Ears:
-    from edge_runtime.background.answerer import Ears
-    from edge_runtime.background.transcribe import ProcessTranscriber
-    from edge_runtime.background.whisper import WhisperTranscriber
-
-    if chosen.engine == "whisper":
-        whisper = WhisperTranscriber(chosen.model, chosen.device, chosen.language)
-        return Ears(lambda: whisper)
-    return Ears(ProcessTranscriber)

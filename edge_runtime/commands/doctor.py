@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Optional
 
@@ -18,6 +19,7 @@ from edge_runtime.commands.common import (
     with_credentials_of_the_service,
     write_json,
 )
+from edge_runtime.config import load
 from edge_runtime.doctor.finding import Finding, Verdict
 from edge_runtime.service_files import service_of
 
@@ -40,9 +42,15 @@ def doctor(
         typer.Option(help="Write doctor.json and a picture of each camera here."),
     ] = None,
     tone: Annotated[bool, typer.Option("--tone", help="Play a tone for a second.")] = False,
+    background: Annotated[
+        bool, typer.Option("--background", help="A worker's configuration: its model, its tools.")
+    ] = False,
 ) -> None:
-    """Look at everything the device needs; exit 1 if something has failed."""
-    from edge_runtime.doctor.examine import any_failed, examine, report
+    """Look at everything the device, or a worker, needs; exit 1 if something has failed."""
+    if background:
+        _doctor_of_a_worker(config, as_json, out)
+        return
+    from edge_runtime.doctor.examine import examine
     from edge_runtime.doctor.finding import Case
     from edge_runtime.doctor.machine import configuration
 
@@ -50,7 +58,6 @@ def doctor(
     settings, about = configuration(config)
     # What would be logged is in the findings.
     logging.getLogger("edge_runtime").setLevel(logging.CRITICAL)
-    findings = [about]
     if not as_json:
         show(about)
     with errors.status("") as status:
@@ -62,12 +69,33 @@ def doctor(
             tone=tone,
             on_level=lambda dbfs: status.update(f"microphone {meter(dbfs)}"),
         )
-        for finding in examine(case, on_begin=lambda name: _begin(status, name)):
-            findings.append(finding)
-            if not as_json:
-                status.stop()  # while it turns, standard output would go where it is
-                show(finding)
-                status.start()
+        found = examine(case, on_begin=lambda name: _begin(status, name))
+        _tell(found, status, as_json, out, [about])
+
+
+def _doctor_of_a_worker(config: Path | None, as_json: bool, out: Path | None) -> None:
+    from edge_runtime.background.worker_config import WorkerConfig
+    from edge_runtime.doctor.worker import examine
+
+    chosen = load(config, WorkerConfig)
+    logging.getLogger("edge_runtime").setLevel(logging.CRITICAL)
+    with errors.status("") as status:
+        _tell(examine(chosen, lambda name: _begin(status, name)), status, as_json, out, [])
+
+
+def _tell(
+    found: Iterable[Finding], status: Status, as_json: bool, out: Path | None, before: list[Finding]
+) -> None:
+    from edge_runtime.doctor.examine import any_failed, report
+
+    findings = list(before)
+    for finding in found:
+        findings.append(finding)
+        if not as_json:
+            status.stop()  # while it turns, standard output would go where it is
+            show(finding)
+            status.start()
+    status.stop()
     if as_json:
         console.print_json(json.dumps(report(findings)))
     if out is not None:

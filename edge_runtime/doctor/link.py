@@ -7,8 +7,9 @@ import threading
 from dataclasses import replace
 
 from edge_runtime.app import broker_for
-from edge_runtime.config import Config
+from edge_runtime.config import Config, DelegationConfig
 from edge_runtime.delegation import wire
+from edge_runtime.delegation.broker import BrokerSettings
 from edge_runtime.delegation.mqtt import (
     UNHEARD,
     Arrival,
@@ -33,6 +34,23 @@ def broker(case: Case) -> list[Finding]:
         return [_connected(case)]
     except EdgeRuntimeError as error:
         return [failed("broker", str(error))]
+
+
+def reached(chosen: DelegationConfig, url: str, needed: str) -> Finding:
+    """Whether a client with these settings gets in."""
+    try:
+        settings = replace(BrokerSettings.configured(chosen, url), session_expiry_s=0)
+        host, port, tls = settings.address()
+        seen, place = _Seen(), f"{host}:{port}{' with TLS' if tls else ''}"
+        connection = MqttConnection(settings, f"doctor-{os.getpid()}", on_state=seen.on_state)
+        with connection:
+            if seen.await_connection():
+                return ok("broker", f"connected to {place}; {needed}")
+    except EdgeRuntimeError as error:
+        return failed("broker", str(error))
+    reason = connection.failure or f"no answer in {CONNECT_S:.0f} s"
+    remedy = "Does the broker run? See delegation.broker, user, password_file and ca_file"
+    return failed("broker", f"no connection to {place}: {reason}", f"{remedy}; {needed}.")
 
 
 def rights(config: Config) -> str:
