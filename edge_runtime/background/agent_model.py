@@ -41,11 +41,14 @@ def _model(config: AgentConfig) -> Model:
     key = config.api_key()
     if config.base_url is not None:
         from pydantic_ai.models.openai import OpenAIChatModel
+        from pydantic_ai.profiles.openai import OpenAIModelProfile
         from pydantic_ai.providers.openai import OpenAIProvider
 
         # Without a key of its own a server must not get the one for another provider.
         provider = OpenAIProvider(base_url=config.base_url, api_key=key or "none")
-        return OpenAIChatModel(config.model, provider=provider)
+        # What such servers have known longest.
+        profile = OpenAIModelProfile(openai_chat_supports_max_completion_tokens=False)
+        return OpenAIChatModel(config.model, provider=provider, profile=profile)
     if key is None:
         return infer_model(config.model)
     make: Any = infer_provider_class

@@ -312,6 +312,13 @@ def test_a_server_is_told_what_only_it_knows() -> None:
         assert server.bodies[0]["chat_template_kwargs"] == {"enable_thinking": False}
 
 
+def test_the_limit_has_the_name_that_every_server_knows() -> None:
+    with ChatServer(["Hi."]) as server, AgentAnswerer(config(server, max_tokens=99)) as agent:
+        answered(agent)
+        assert server.bodies[0]["max_tokens"] == 99
+        assert "max_completion_tokens" not in server.bodies[0]
+
+
 def test_an_answer_after_a_failure_is_a_normal_one() -> None:
     turns = [Refusal(500)], ["All is well."]
     with ChatServer(*turns) as server, AgentAnswerer(config(server)) as agent:
