@@ -63,6 +63,7 @@ class KeptTimer(BaseModel):
     """By the time of day."""
     minute: int | None = Field(None, ge=0, lt=24 * 60)
     """Of the day that it was set for."""
+    title: str = Field("", max_length=MAX_CHARS)
 
 
 class Kept(BaseModel):
@@ -205,7 +206,10 @@ class KeptTimers:
                 left_s, late_s = rings_s, rings_s - left_s
             due_ns = now_ns + round(left_s * 1e9)
             timers.append(
-                Timer(kept.number, kept.duration_s, due_ns, kept.label, late_s, kept.minute)
+                Timer(
+                    *(kept.number, kept.duration_s, due_ns, kept.label),
+                    *(late_s, kept.minute, kept.title),
+                )
             )
         return timers
 
@@ -226,6 +230,7 @@ class KeptTimers:
                 duration_s=timer.duration_s,
                 due_s=now_s + (timer.due_ns - now_ns) / 1e9 - timer.late_s,
                 minute=timer.minute,
+                title=timer.title,
             )
             for timer in untold
         )

@@ -121,7 +121,7 @@ def knows(text: str, commands: Commands, skills: Collection[str]) -> bool:
     wants to be reminded of may be anything. Nothing is done for them."""
     timers = Timers(time.monotonic_ns)
     said = Skills(timers, commands=commands).answer(text)
-    free = any(timer.label for timer in timers.running())
+    free = any(timer.label or timer.title for timer in timers.running())
     return said is not None and said.skill in skills and not free
 
 

@@ -54,13 +54,22 @@ DURATION = rf"{_PART}(?:(?: and)? {_PART})*(?:{_BARE})?"
 _TIMER = r"(?:timer|countdown|alarm|reminder)"
 _NOUN = rf"(?P<noun>{_TIMER})"
 _SET = r"(?:set|start|make|create|give me|i need)(?: up)?(?: me)?"
-_ARTICLE = r"(?:an?|the|another)"
+_ARTICLE = r"(?:(?:an?|the)(?: new)?|another)"
 _FOR_WHAT = r"(?: for (?P<label>(?:the|my|our) .+))?"
+_TITLE = (
+    r"(?P<title>(?!(?:new|another|quick|short|long|first|second|last|next|other|current|same|all|"
+    rf"every|running|a|an|the|my|our|in|for)\b)[a-z]+(?: (?!(?:{_TIMER}|for|of|in)\b)[a-z]+)?)"
+)
+"""Of a timer that has one: `pizza`."""
 _SET_PHRASINGS = (
     rf"(?:{_SET}(?: {_ARTICLE})?|{_ARTICLE}) {_TIMER} (?:for|of|in|to) (?P<time>{DURATION})"
     rf"{_FOR_WHAT}",
     rf"(?:{_SET} )?(?:an? |the )?(?P<time>{DURATION}) {_TIMER}{_FOR_WHAT}",
     rf"{_TIMER} (?:for|of|in) (?P<time>{DURATION})",
+    rf"(?:{_SET}(?: {_ARTICLE})? )?{_TITLE} timer (?:for|of|to) (?P<time>{DURATION})",
+    rf"{_SET}(?: {_ARTICLE})? timer (?:called|named) {_TITLE} (?:for|of) (?P<time>{DURATION})",
+    rf"{_SET}(?: {_ARTICLE})? timer (?:for|of) (?P<time>{DURATION}) (?:called|named) {_TITLE}",
+    rf"{_SET}(?: {_ARTICLE})? (?P<time>{DURATION}) timer (?:called|named) {_TITLE}",
     rf"wake me(?: up)? in (?P<time>{DURATION})",
     rf"remind me in (?P<time>{DURATION})(?: (?:to|that|about) (?P<label>.+))?",
     rf"remind me (?:to|that|about) (?P<label>.+) in (?P<time>{DURATION})",
@@ -80,12 +89,13 @@ _NO_TIME = (
 _CANCEL = (
     r"(?:cancel|stop|delete|remove|clear|turn off|switch off) "
     rf"(?:(?P<all>all|every)(?: the| of the| my)? )?(?:the |my |that |this )?"
-    rf"(?:(?:(?P<time>{DURATION})|(?P<clock>{CLOCK})) )?{_NOUN}s?(?: (?:at|for) (?P<at>{CLOCK}))?"
+    rf"(?:(?:(?P<time>{DURATION})|(?P<clock>{CLOCK})|{_TITLE}) )?{_NOUN}s?"
+    rf"(?: (?:at|for) (?P<at>{CLOCK}))?"
 )
 _LEFT_PHRASINGS = (
     r"(?:and )?how (?:long|much(?: time)?|many (?:minutes|seconds))(?: is| are)?(?: there)?"
-    rf"(?: still)? (?:left|remaining)(?: (?:on|for|of|in) (?:the|my) (?:(?P<time>{DURATION}) )?"
-    rf"{_NOUN})?",
+    rf"(?: still)? (?:left|remaining)"
+    rf"(?: (?:on|for|of|in) (?:the|my) (?:(?:(?P<time>{DURATION})|{_TITLE}) )?{_NOUN})?",
     rf"how long (?:is it )?(?:until|till) (?:the|my) {_NOUN}.*",
     rf"how (?:long|much) (?:has|does|is) (?:the|my) {_NOUN}(?: have)?(?: left| still)?",
     rf"(?:which|what|how many) (?:timer|(?P<noun>{REMINDER}|{ALARM}))s"
@@ -106,6 +116,8 @@ class Timer:
     """How long before `due_ns` it should have been told: the device was off then, or asleep."""
     minute: int | None = None
     """Of the day, where it was set for a time of day: 0..1439."""
+    title: str = ""
+    """What somebody calls it: `pizza`."""
 
     def rung(self, now_ns: int) -> Timer:
         """The same, told at `now_ns`."""
@@ -136,7 +148,9 @@ class Timer:
 
     @property
     def name(self) -> str:
-        """`ten minute timer`, `alarm for seven o'clock in the morning`."""
+        """`ten minute timer`, `pizza timer`, `alarm for seven o'clock in the morning`."""
+        if self.title:
+            return f"{self.title} {self.kind}"
         if self.minute is not None:
             return f"{self.kind} for {spoken_minute(self.minute)}"
         return f"{spoken_duration(self.duration_s, adjective=True)} {self.kind}"
@@ -176,7 +190,9 @@ class Timers:
             corrected = [anew.get(timer.number, timer) for timer in self._running]
             self._running = sorted(corrected, key=_due_ns)
 
-    def start(self, duration_s: float, label: str = "", minute: int | None = None) -> Timer | None:
+    def start(
+        self, duration_s: float, label: str = "", minute: int | None = None, title: str = ""
+    ) -> Timer | None:
         """None if too many are running, or wait to be told."""
         with self._lock:
             untold = len(self._running) + len(self._ringing)
@@ -184,7 +200,7 @@ class Timers:
                 return None
             self._count += 1
             due_ns = self._now_ns() + round(duration_s * 1e9)
-            timer = Timer(self._count, duration_s, due_ns, label, minute=minute)
+            timer = Timer(self._count, duration_s, due_ns, label, minute=minute, title=title)
             self._running = sorted([*self._running, timer], key=_due_ns)
         self._on_change()
         return timer
@@ -231,32 +247,36 @@ class Timers:
         time of day where the person is."""
         for phrasing in _SET_PHRASINGS:
             if match := re.fullmatch(phrasing, text):
-                return self._set(parse_duration(match["time"]), match.groupdict().get("label"))
+                given = match.groupdict()
+                time_s = parse_duration(match["time"])
+                return self._set(time_s, given.get("label"), given.get("title") or "")
         for phrasing in _AT_PHRASINGS:
             if match := re.fullmatch(phrasing, text):
-                given = {"moment": None, "label": None, **match.groupdict()}
-                moment = given["moment"] or f"at {given['clock']}"
-                return self._set_at(moment, given["label"], bool(given.get("wakes")), now)
+                given = match.groupdict()
+                moment = given.get("moment") or f"at {given['clock']}"
+                return self._set_at(moment, given.get("label"), bool(given.get("wakes")), now)
         if match := re.fullmatch(_CANCEL, text):
-            clock = match["clock"] or match["at"]
-            return self._cancel(match["noun"], match["time"], clock, everything=bool(match["all"]))
+            meant = self._matching(match["time"], match["clock"] or match["at"], match["title"])
+            return self._cancel(match["noun"], meant, everything=bool(match["all"]))
         for phrasing in _LEFT_PHRASINGS:
             if match := re.fullmatch(phrasing, text):
-                return self._left(match["noun"], match.groupdict().get("time"))
+                given = match.groupdict()
+                meant = self._matching(given.get("time"), None, given.get("title"))
+                return self._left(match["noun"], meant)
         return WHEN if re.fullmatch(_NO_TIME, text) else None
 
-    def _set(self, duration_s: float, label: str | None) -> str:
+    def _set(self, duration_s: float, label: str | None, title: str) -> str:
         if duration_s < SHORTEST_S:
             return "A timer needs some time to run. How long should it be?"
         if duration_s > MAX_S:
             return "That is too long for me. I can wait for at most seven days."
-        timer = self.start(duration_s, _to_the_person(label or ""))
+        timer = self.start(duration_s, _to_the_person(label or ""), title=title)
         if timer is None:
             return self._too_many()
         time = spoken_duration(duration_s)
         if label:
             return f"Okay, I will remind you in {time}: {timer.label}."
-        return f"Your timer for {time} is set."
+        return f"Your {title and f'{title} '}timer for {time} is set."
 
     def _set_at(self, moment: str, label: str | None, wakes: bool, now: datetime) -> str:
         at = next_time(moment, now, wakes)
@@ -276,10 +296,7 @@ class Timers:
             return MANY_TO_TELL
         return f"There are {words(MAX_TIMERS)} timers running, and I cannot take more."
 
-    def _cancel(self, noun: str, time: str | None, clock: str | None, everything: bool) -> str:
-        running = self._matching(time)
-        if clock is not None:
-            running = [timer for timer in running if timer.minute in minutes_of(clock)]
+    def _cancel(self, noun: str, running: list[Timer], everything: bool) -> str:
         meant = _of_kind(noun, running)
         if not meant and not (everything and noun == REMINDER):
             meant = running
@@ -292,8 +309,7 @@ class Timers:
             return f"All {words(len(meant))} {meant[0].kind}s are cancelled."
         return f"Your {meant[0].name} is cancelled."
 
-    def _left(self, noun: str | None, time: str | None) -> str:
-        running = self._matching(time)
+    def _left(self, noun: str | None, running: list[Timer]) -> str:
         running = (_of_kind(noun, running) if noun else running) or running
         if not running:
             return f"There is no {_kind(noun)} running."
@@ -305,12 +321,16 @@ class Timers:
         left = spoken_duration(self.left_s(timer), whole=True)
         return f"{left} left {'on' if timer.minute is None else 'until'} your {timer.name}"
 
-    def _matching(self, time: str | None) -> list[Timer]:
+    def _matching(self, time: str | None, clock: str | None, title: str | None) -> list[Timer]:
+        """Those of this length, for this time of day, or of this title."""
         running = self.running()
-        if time is None:
-            return running
-        wanted_s = parse_duration(time)
-        return [timer for timer in running if timer.duration_s == wanted_s]
+        if time is not None:
+            running = [timer for timer in running if timer.duration_s == parse_duration(time)]
+        if clock is not None:
+            running = [timer for timer in running if timer.minute in minutes_of(clock)]
+        if title is not None:
+            running = [timer for timer in running if timer.title == title]
+        return running
 
 
 def _of_kind(noun: str, timers: list[Timer]) -> list[Timer]:

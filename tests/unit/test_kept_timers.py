@@ -161,10 +161,18 @@ def test_an_alarm_rings_at_its_time_of_day_whatever_happens_before(house: House)
     assert house.rings() == ["This is your alarm for seven o'clock in the morning. It is time."]
 
 
+def test_a_timers_name_is_kept(house: House) -> None:
+    house.ask("set a pizza timer for ten minutes")
+    house.off_for(60)
+    house.pass_(540)
+    assert house.rings() == ["Your pizza timer is done."]
+
+
 def test_the_timers_of_an_earlier_version_are_read(house: House) -> None:
     house.ask("remind me in two days to call my mother")
     content = json.loads(house.path.read_text())
-    del content["timers"][0]["minute"]
+    for key in ("minute", "title"):
+        del content["timers"][0][key]
     house.path.write_text(json.dumps(content))
     house.off_for(HOUR_S)
     assert house.left() == "There are one day and twenty-three hours left on your two day reminder."

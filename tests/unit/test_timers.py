@@ -444,3 +444,33 @@ def test_an_alarm_that_was_due_while_the_machine_slept_says_so() -> None:
         "This is your alarm for seven o'clock in the morning. "
         "It should have rung forty-five minutes ago."
     ]
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "set a pizza timer for ten minutes",
+        "set a timer called pizza for ten minutes",
+        "set a timer for ten minutes called pizza",
+        "set a ten minute timer named pizza",
+        "pizza timer for ten minutes",
+    ],
+)
+def test_a_timer_may_have_a_name(said: str) -> None:
+    kitchen = Kitchen()
+    assert kitchen.ask(said) == "Your pizza timer for ten minutes is set."
+    kitchen.ask("set a green tea timer for ten minutes")
+    kitchen.ask("set a timer for three minutes")
+    left = kitchen.ask("how long is left on the pizza timer")
+    assert left == "There are ten minutes left on your pizza timer."
+    assert kitchen.ask("cancel the soup timer") == "There is no such timer running."
+    assert kitchen.ask("cancel the green tea timer") == "Your green tea timer is cancelled."
+    assert kitchen.after(3600) == ["Your three minute timer is done.", "Your pizza timer is done."]
+
+
+@pytest.mark.parametrize("which", ["a new", "another", "a"])
+def test_what_is_no_name(which: str) -> None:
+    kitchen = Kitchen()
+    assert kitchen.ask(f"set {which} timer for ten minutes") == "Your timer for ten minutes is set."
+    assert kitchen.ask("cancel the last timer") is None
+    assert kitchen.ask("cancel the timer") == "Your ten minute timer is cancelled."
