@@ -157,6 +157,7 @@ def test_it_introduces_itself_and_tells_nothing_of_what_it_hears(broker: Broker)
             "presence": {"platform": "binary_sensor"},
             "heard": {"platform": "sensor"},
             "action": {"platform": "event"},
+            "volume": {"platform": "number"},
         }
         assert not any(b"secret" in one.payload for one in client.messages)
         client.await_any(lambda: newest(client, AVAILABILITY) == b"online")
