@@ -31,6 +31,8 @@ MOST_STATES = 20_000_000
 device adds to it comes from outside."""
 LIKE = 0.5
 """Share of letters in common from which words of a transcript are taken to be the same."""
+MOST_LIKE = 100
+"""Letters that are looked for, and words of a transcript that they are looked for in."""
 _NEVER = -1e9
 _STAY = -1
 
@@ -201,12 +203,17 @@ class GrammarSearch:
 
 
 def _part_like(spelled: str, transcript: str) -> str:
-    """The words of the transcript that are most like it, or itself where it has none."""
-    words, matcher = transcript.split(), SequenceMatcher(None, b=spelled, autojunk=False)
+    """The words of the transcript that are most like it, or itself where it has none, or is too
+    much to look for."""
+    if len(spelled) > MOST_LIKE:
+        return spelled
+    words, matcher = transcript.split()[-MOST_LIKE:], SequenceMatcher(None, b=spelled)
     best, found = LIKE, spelled
     for begin in range(len(words)):
         for end in range(begin + 1, len(words) + 1):
             part = " ".join(words[begin:end])
+            if len(part) > 2 * len(spelled):
+                break  # the ratio cannot be better any more
             matcher.set_seq1(part)
             if (ratio := matcher.ratio()) > best:
                 best, found = ratio, part

@@ -263,3 +263,10 @@ def test_what_may_be_anything_is_written_as_it_was_heard(
 def test_what_may_be_anything_makes_no_sentence_of_another() -> None:
     found = REMINDERS.likeliest(spelled("who wrote the story of the whale"))
     assert found is None or found.cost > 1.0
+
+
+def test_a_long_transcript_takes_no_long_time() -> None:
+    """It comes from outside, to a worker."""
+    letters = spelled("remind me in nine minutes to water the plants")
+    found = REMINDERS.likeliest(letters, "a b c d e f g h " * 2_000 + "to water the plants")
+    assert found is not None and found.text.endswith("to water the plants")
