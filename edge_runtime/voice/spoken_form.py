@@ -103,7 +103,7 @@ _THIN = "\N{NARROW NO-BREAK SPACE}"
 _QUOTES = "'\N{RIGHT SINGLE QUOTATION MARK}"
 _NUMBER = rf"\d+(?:[.,{_THIN}{_QUOTES}]\d+)*"
 _SPACE = f"[ \N{NO-BREAK SPACE}{_THIN}]?"
-_BEFORE = r"(?<![\w.,])"
+_BEFORE = rf"(?<![\w.,{_QUOTES}])"
 _MONEY = "|".join(sorted(map(re.escape, CURRENCIES), key=len, reverse=True))
 _SYMBOL = "|".join(sorted(map(re.escape, UNITS), key=len, reverse=True))
 _LARGE = r"(?: (?P<word>million|billion|trillion|thousand)|(?P<letter>M|bn|B|k|K)(?!\w))?"

@@ -130,3 +130,9 @@ def test_a_voice_is_given_what_is_to_be_said() -> None:
 def test_every_voice_of_a_device_is() -> None:
     voice = synthesizer_for(Config())
     assert isinstance(voice, AsSpoken) and isinstance(voice._synthesizer, EspeakSynthesizer)
+
+
+@pytest.mark.parametrize("piece", ["1'", "1.", "1,", "1-", "1 ", "$1", "5 k", "12 - ", "1 km "])
+def test_a_long_text_takes_no_long_time(piece: str) -> None:
+    """Nor does it with its square: so long a text would never end."""
+    assert len(ENGLISH(piece * 20_000)) >= 20_000
