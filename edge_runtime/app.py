@@ -221,9 +221,8 @@ def device(
         )
         statistics = enter(Statistics())
         stack.callback(control.disconnect)
-        _connect_switches(
-            config, senses, control
-        )  # before they are opened: what is off stays closed
+        # Before they are opened: what is off stays closed.
+        _connect_switches(config, senses, control)
         # The camera first: it takes a second, and the sound of that second would be lost.
         one_source: object = senses.audio
         if senses.frames is not None and senses.frames is not one_source:

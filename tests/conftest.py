@@ -21,9 +21,8 @@ import edge_runtime  # noqa: F401 (before OpenCV, which reads a bound of ours wh
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_name, "1")
 os.environ.setdefault("MPLBACKEND", "Agg")
-os.environ.pop(
-    "COLUMNS", None
-)  # pytest-xdist sets it, and a console keeps the width it begins with
+# pytest-xdist sets it, and a console keeps the width it begins with.
+os.environ.pop("COLUMNS", None)
 
 
 REAL_TIME = "tests/integration/"

@@ -23,9 +23,8 @@ from edge_runtime.background.agent_message import message, picture, sound
 from edge_runtime.background.agent_model import another_may_answer, build, reason
 from edge_runtime.background.agent_tools import McpServers, own_tools
 from edge_runtime.background.answerer import Ears, Reply, local_time
-from edge_runtime.background.commands import Commands
 from edge_runtime.background.transcribe import Transcript
-from edge_runtime.delegation.wire import ReplyKind, RequestMessage, unpack_letters
+from edge_runtime.delegation.wire import ReplyKind, RequestMessage
 from edge_runtime.errors import BackgroundError, ConfigError, EdgeRuntimeError, NotNowError
 from edge_runtime.micro_turn import Pcm
 from edge_runtime.sentences import Sentences
@@ -190,9 +189,7 @@ class AgentAnswerer:
         if self._ears is None or len(pcm) == 0:
             return None
         try:
-            letters = unpack_letters(request.letters) if request.letters else None
-            commands = Commands.of(request.actions)
-            return self._ears.hear(pcm, request.transcript, commands, letters)
+            return self._ears.hear_question(request, pcm)
         except Exception:
             log.warning("request %s could not be transcribed", request.id, exc_info=True)
             return None

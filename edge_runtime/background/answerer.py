@@ -72,6 +72,11 @@ class Ears:
         finally:
             self._idle.put(transcriber)
 
+    def hear_question(self, request: RequestMessage, pcm: Pcm) -> Transcript:
+        """With all that the device tells of it. Raises WireError: its letters are none."""
+        letters = unpack_letters(request.letters) if request.letters else None
+        return self.hear(pcm, request.transcript, Commands.of(request.actions), letters)
+
     def _take(self) -> Transcriber:
         try:
             return self._idle.get_nowait()
@@ -101,8 +106,7 @@ class SkillsAnswerer(NothingHeld):
         heard, commands = request.transcript, Commands.of(request.actions)
         if len(pcm):
             reply(ReplyKind.PROGRESS, "listening again")
-            letters = unpack_letters(request.letters) if request.letters else None
-            heard = self._ears.hear(pcm, request.transcript, commands, letters).text
+            heard = self._ears.hear_question(request, pcm).text
         now = local_time(request.local_time)
         skills = Skills(Timers(time.monotonic_ns), lambda: now, request.device, commands)
         said = skills.reply(heard, request.unsaid)

@@ -65,7 +65,7 @@ class Commands:
     def find(self, text: str) -> Command | None:
         """The command that these words are, whatever their case, spaces and punctuation. What is
         merely alike may be the opposite: on, off."""
-        plain = " ".join(re.sub(r"[^a-z' ]+", " ", text.lower()).split())
+        plain = in_letters(text)
         steps = Steps()
         for said in dict.fromkeys((plain, plain.removesuffix(" please"))):
             for command in filter(lambda one: one.action, self.all):
@@ -91,6 +91,11 @@ class Commands:
 
 
 NONE = Commands()
+
+
+def in_letters(text: str) -> str:
+    """The words alone, in small letters with one space between them, as phrases are written."""
+    return " ".join(re.sub(r"[^a-z' ]+", " ", text.lower()).split())
 
 
 def _opposites(phrase: str) -> Iterator[str]:

@@ -325,9 +325,11 @@ class Timers:
         """Those of this length, for this time of day, or of this title."""
         running = self.running()
         if time is not None:
-            running = [timer for timer in running if timer.duration_s == parse_duration(time)]
+            wanted_s = parse_duration(time)
+            running = [timer for timer in running if timer.duration_s == wanted_s]
         if clock is not None:
-            running = [timer for timer in running if timer.minute in minutes_of(clock)]
+            minutes = minutes_of(clock)
+            running = [timer for timer in running if timer.minute in minutes]
         if title is not None:
             running = [timer for timer in running if timer.title == title]
         return running

@@ -23,7 +23,7 @@ import numpy as np
 from typing_extensions import Self
 
 from edge_runtime.background import grammar
-from edge_runtime.background.commands import NONE, Commands
+from edge_runtime.background.commands import NONE, Commands, in_letters
 from edge_runtime.background.nearest import Nearest, Rules
 from edge_runtime.errors import BackgroundError, InputError
 from edge_runtime.grammar_search import GrammarSearch, Likeliest
@@ -142,7 +142,7 @@ class PocketSphinxTranscriber:
         letters = letters if letters and letters.spell else None
         limits = self.BY_LETTERS if letters else self.BY_SPELLING
         near = _nearest(commands, rough, letters)
-        if near is not None and (near.cost <= limits.sure or near.text == _plain(rough)):
+        if near is not None and (near.cost <= limits.sure or near.text == in_letters(rough)):
             return Transcript(near.text, True, 1.0 - near.cost)
         self._expect(commands)
         data = _prepare(pcm)
@@ -287,10 +287,6 @@ def _nearest(commands: Commands, rough: str, letters: Letters | None) -> Nearest
     if letters is None:
         return _rules(commands).nearest(rough)
     return _search(commands, letters.symbols).likeliest(letters, rough)
-
-
-def _plain(text: str) -> str:
-    return " ".join(re.sub(r"[^a-z' ]+", " ", text.lower()).split())
 
 
 def _cost(text: str, rough: str, letters: Letters | None) -> float | None:

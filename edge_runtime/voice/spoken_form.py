@@ -124,8 +124,12 @@ _QUANTITY = re.compile(
     rf"(?P<number>{_BEFORE}{_NUMBER}){_SPACE}(?P<unit>{_SYMBOL})(?![\w/²³°{_QUOTES}])"
 )
 _NUMERAL = re.compile(r"(?:#|\bNo\. ?|\bno\. )(?=\d)")
-_HALVES = {"1/2": "a half", "1/3": "a third", "2/3": "two thirds", "1/4": "a quarter"} | {
-    "3/4": "three quarters"
+_HALVES = {
+    "1/2": "a half",
+    "1/3": "a third",
+    "2/3": "two thirds",
+    "1/4": "a quarter",
+    "3/4": "three quarters",
 }
 _FRACTION = re.compile(rf"(?<![\w/.,])(?:{'|'.join(_HALVES)})(?![\w/]|[.,]\d)")
 

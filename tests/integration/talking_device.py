@@ -18,6 +18,7 @@ import numpy as np
 from broker import PATIENCE_S, wait_until
 from typing_extensions import Self
 
+from edge_runtime.app import Device
 from edge_runtime.assemble import Assembler
 from edge_runtime.background.commands import NONE, Commands
 from edge_runtime.background.local import LocalBackground
@@ -39,6 +40,7 @@ from edge_runtime.micro_turn import (
     Decision,
     Delegation,
     EngineOutput,
+    Event,
     EventKind,
     Letters,
     MicroTurn,
@@ -298,3 +300,20 @@ def talking(
         finally:
             stop.set()
             thread.join(PATIENCE_S)
+
+
+def ask_configured(ready: Device, heard: str) -> list[Event]:
+    """Have a device that is put together, but for its loop, hand on what was heard: all that it is
+    told until it has an answer."""
+    dialogue = ready.loop._parts.dialogue
+    silence = MicroTurn(0, 0, np.zeros((2, TURN_SAMPLES), np.float32))
+    dialogue.listen(silence, Decision(0, "listen", heard=heard))
+    dialogue.delegate(Decision(0, "listen", delegation=Delegation.DELEGATE), silence)
+    told: list[Event] = []
+
+    def answered() -> bool:
+        told.extend(dialogue.poll())
+        return any(one.kind is EventKind.RESULT for one in told)
+
+    wait_until(answered)
+    return told

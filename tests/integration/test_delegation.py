@@ -19,7 +19,7 @@ from asker import SOUND, Asker, asking, working
 from broker import Broker, Device, needs_mosquitto, running_broker, wait_until
 from echo_worker import HOLD, Echo
 from program import needs_espeak
-from talking_device import Room, Written
+from talking_device import Room, Written, ask_configured
 
 from edge_runtime import app
 from edge_runtime.background.answerer import Ears, Reply, SkillsAnswerer
@@ -40,8 +40,6 @@ from edge_runtime.errors import NotNowError
 from edge_runtime.micro_turn import (
     TURN_SAMPLES,
     Decision,
-    Delegation,
-    Event,
     EventKind,
     MicroTurn,
     Pcm,
@@ -414,20 +412,12 @@ def test_what_the_device_knows_word_for_word_goes_to_no_worker(
         dialogue = ready.loop._parts.dialogue
         wait_until(lambda: bool(dialogue.poll()))  # a link
         for words in (*known, "turn on the damp", "what time is dinner", "tell me a joke"):
-            silence = MicroTurn(0, 0, np.zeros((2, TURN_SAMPLES), np.float32))
-            dialogue.listen(silence, Decision(0, "listen", heard=words))
-            dialogue.delegate(Decision(0, "listen", delegation=Delegation.DELEGATE), silence)
-            events: list[Event] = []
-
-            def answered(events: list[Event] = events) -> bool:
-                events += dialogue.poll()
-                return any(one.kind is EventKind.RESULT for one in events)
-
-            wait_until(answered)
+            events = ask_configured(ready, words)
             asked = [one.transcript for one in echo.asked]
             assert (words in asked) is (known.get(words) not in here)
             answer = next(one.text for one in events if one.kind is EventKind.RESULT)
             assert answer.startswith("edge said") is (words in asked)
+            silence = MicroTurn(0, 0, np.zeros((2, TURN_SAMPLES), np.float32))
             dialogue.utterance(Decision(0, "speak", say=DELIVER), silence)
             dialogue._heard.clear()
 
@@ -458,16 +448,8 @@ def test_the_volume_is_the_devices_own_whoever_is_asked(broker: Broker, with_wor
         if with_worker:
             wait_until(lambda: any(one.kind is EventKind.LINK_UP for one in dialogue.poll()))
         assert room.volume == 0.5
-        silence = MicroTurn(0, 0, np.zeros((2, TURN_SAMPLES), np.float32))
-        dialogue.listen(silence, Decision(0, "listen", heard="could you speak louder"))
-        dialogue.delegate(Decision(0, "listen", delegation=Delegation.DELEGATE), silence)
-        said: list[str] = []
-
-        def answered() -> bool:
-            said.extend(one.text for one in dialogue.poll() if one.kind is EventKind.RESULT)
-            return bool(said)
-
-        wait_until(answered)
+        told = ask_configured(ready, "could you speak louder")
+        said = [one.text for one in told if one.kind is EventKind.RESULT]
     assert (said, room.volume) == (["I am louder now."], 0.8)
 
 

@@ -18,7 +18,15 @@ import pytest
 from broker import Broker, Device, free_port, needs_mosquitto, running_broker, wait_until
 from chat_server import Call, ChatServer
 from program import needs_espeak
-from talking_device import ACTION_PATIENCE_S, SECOND, Room, TalkingDevice, Written, talking
+from talking_device import (
+    ACTION_PATIENCE_S,
+    SECOND,
+    Room,
+    TalkingDevice,
+    Written,
+    ask_configured,
+    talking,
+)
 
 from edge_runtime import app
 from edge_runtime.background.answerer import Ears, SkillsAnswerer
@@ -31,7 +39,6 @@ from edge_runtime.micro_turn import (
     TURN_SAMPLES,
     Action,
     Decision,
-    Delegation,
     EngineOutput,
     EventKind,
     MicroTurn,
@@ -358,17 +365,8 @@ def test_a_configured_device_does_not_say_that_a_lamp_is_on_before_it_was_told_t
     )
     senses = Senses(Room(), None, MonotonicClock(), realtime=True)
     with app.device(config, senses) as ready:
-        dialogue = ready.loop._parts.dialogue
-        silence = turn().turn
-        dialogue.listen(silence, Decision(0, "listen", heard="turn on the lamp"))
-        dialogue.delegate(Decision(0, "listen", delegation=Delegation.DELEGATE), silence)
-        said: list[str] = []
-
-        def answered() -> bool:
-            said.extend(one.text for one in dialogue.poll() if one.kind is EventKind.RESULT)
-            return bool(said)
-
-        wait_until(answered)
+        told = ask_configured(ready, "turn on the lamp")
+        said = [one.text for one in told if one.kind is EventKind.RESULT]
         with urlopen(f"http://127.0.0.1:{config.http.port}/metrics", timeout=30) as page:
             figures = page.read().decode()
     for name in ("actions_lost", "commands_refused", "payloads_ignored"):
